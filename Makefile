@@ -1,0 +1,34 @@
+# Every target makes .venv by itself. PYTHON=python3.12 chooses another interpreter; GALFLOW_CUDA=1 installs torch with CUDA.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-full check bench install clean
+
+demo: .venv/ready
+	$(BIN)/galflow demo $(if $(ROOT),--root $(ROOT))
+
+test: .venv/ready
+	scripts/install-system
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: .venv/ready   # what takes longer than a minute; before a release
+	scripts/install-system
+	$(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_import_floors.py
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+install: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt scripts/install
+	scripts/install $(PYTHON)
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

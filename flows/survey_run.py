@@ -1,0 +1,174 @@
+"""The story of a run, and of each of its stages. Every flow takes one RunSpec, and redoes nothing that is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from prefect import flow
+from prefect.utilities.annotations import quote as prefect_quote
+
+from galflow.receipts import RunManifest
+from galflow.spec import RunSpec
+from tasks.cluster import running_cluster
+from tasks.fan_out import Failure, StageResult
+from tasks.publish import publish
+from tasks.stages import check, compare, ingest, score_cutouts, train_models
+
+# The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
+_FLOW: dict[str, Any] = {"persist_result": False}
+
+
+Value = TypeVar("Value")
+
+
+def quote(value: Value) -> Value:
+    """The value as a task's argument that Prefect hands over as it is, without walking through its receipts."""
+    return cast(Value, prefect_quote(value))
+
+
+@dataclass(frozen=True, eq=False)
+class RunOutcome:
+    """How a run ended."""
+
+    manifest: RunManifest | None
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Learnt:
+    """What is there once models are trained."""
+
+    cutouts: StageResult
+    samples: dict[str, StageResult]
+    models: StageResult
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What is there once everything is scored."""
+
+    learnt: _Learnt
+    scores: StageResult
+    sample_scores: dict[str, StageResult]
+
+
+def _cut(spec: RunSpec) -> tuple[StageResult, dict[str, StageResult]]:
+    check(spec)
+    cutouts = ingest(spec, spec.survey)
+    return cutouts, {sample.name: ingest(spec, sample.survey, sample.name) for sample in spec.comparison.samples}
+
+
+def _learn(spec: RunSpec) -> _Learnt:
+    cutouts, samples = _cut(spec)
+    return _Learnt(cutouts, samples, train_models(spec, quote(cutouts)))
+
+
+def _score(spec: RunSpec) -> _Scored:
+    learnt = _learn(spec)
+    scores = score_cutouts(spec, spec.survey, quote(learnt.cutouts), quote(learnt.models))
+    sample_scores = {
+        sample.name: score_cutouts(
+            spec, sample.survey, quote(learnt.samples[sample.name]), quote(learnt.models), sample.name
+        )
+        for sample in spec.comparison.samples
+    }
+    return _Scored(learnt, scores, sample_scores)
+
+
+def _compare(spec: RunSpec, scored: _Scored) -> StageResult:
+    learnt = scored.learnt
+    return compare(spec, quote(learnt.samples), quote(scored.sample_scores), quote(learnt.models))
+
+
+def _publish(spec: RunSpec) -> RunOutcome:
+    with running_cluster(spec) as reached:
+        return _publish_on(reached)
+
+
+def _publish_on(spec: RunSpec) -> RunOutcome:
+    scored = _score(spec)
+    learnt = scored.learnt
+    comparison = _compare(spec, scored)
+    failures = _failures(
+        learnt.cutouts,
+        *learnt.samples.values(),
+        learnt.models,
+        scored.scores,
+        *scored.sample_scores.values(),
+        comparison,
+    )
+    if not any(part.rows for part in scored.scores.receipts):
+        return RunOutcome(
+            None, (*failures, Failure("publish", spec.name, "no object was scored, so nothing to publish"))
+        )
+    manifest = publish(
+        spec,
+        quote(learnt.cutouts),
+        quote(learnt.models),
+        quote(scored.scores),
+        quote(learnt.samples),
+        quote(scored.sample_scores),
+        quote(comparison),
+    )
+    return RunOutcome(manifest, failures)
+
+
+@flow(name="ingest", **_FLOW)
+def ingest_survey(spec: RunSpec) -> RunOutcome:
+    """Cut the survey and the comparison samples, and stop there."""
+    with running_cluster(spec) as reached:
+        cutouts, samples = _cut(reached)
+    return RunOutcome(None, _failures(cutouts, *samples.values()))
+
+
+@flow(name="train", **_FLOW)
+def train(spec: RunSpec) -> RunOutcome:
+    """Cut what is missing, train the models, and stop there."""
+    with running_cluster(spec) as reached:
+        learnt = _learn(reached)
+    return RunOutcome(None, _failures(learnt.cutouts, *learnt.samples.values(), learnt.models))
+
+
+@flow(name="score", **_FLOW)
+def score(spec: RunSpec) -> RunOutcome:
+    """Cut and train what is missing, score every object, and stop there."""
+    with running_cluster(spec) as reached:
+        scored = _score(reached)
+    return RunOutcome(None, _failures(scored.learnt.models, scored.scores, *scored.sample_scores.values()))
+
+
+@flow(name="compare", **_FLOW)
+def compare_with_sky(spec: RunSpec) -> RunOutcome:
+    """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
+    with running_cluster(spec) as reached:
+        scored = _score(reached)
+        comparison = _compare(reached, scored)
+    return RunOutcome(None, _failures(scored.learnt.models, scored.scores, comparison))
+
+
+def _failures(*stages: StageResult) -> tuple[Failure, ...]:
+    return tuple(failure for stage in stages for failure in stage.failures)
+
+
+@flow(name="publish", **_FLOW)
+def publish_run(spec: RunSpec) -> RunOutcome:
+    """Do what is missing, then publish catalogue, report and manifest."""
+    return _publish(spec)
+
+
+@flow(name="survey-run", **_FLOW)
+def survey_run(spec: RunSpec) -> RunOutcome:
+    """A whole run: cut, train, score, compare, publish."""
+    return _publish(spec)
+
+
+FLOWS = {
+    "survey-run": survey_run,
+    "publish": publish_run,
+    "ingest": ingest_survey,
+    "train": train,
+    "score": score,
+    "compare": compare_with_sky,
+}
+"""By name; `galflow run --until NAME` takes one."""

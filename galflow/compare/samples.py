@@ -1,0 +1,119 @@
+"""The verb of comparison: how far a second sample is from the survey's held-out objects, under models of the survey.
+
+Both samples were seen through the same cutout specification and stretch; anything else is refused, with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from galflow.compare.two_sample import compare_scalars
+from galflow.cutouts.flags import Flag
+from galflow.errors import DataError, SpecError
+from galflow.receipts import Outcome, Receipt, to_json, write_receipt
+from galflow.scores.score import ScoreColumn, columns_of
+from galflow.spec import fingerprint
+from galflow.store import Store
+from galflow.training.trained_model import TrainedModel
+
+COMPARISON_VERSION = "1"
+_KEPT_VALUES = 4000
+"""Values of a sample kept in the product for plots; more are thinned evenly in rank."""
+MINIMUM_OBJECTS = 20
+"""Fewer scored objects than this are reported as too few, not compared."""
+
+
+def comparison_fingerprint(
+    samples: Mapping[str, Sequence[str]], models: Mapping[str, str], bootstraps: int, seed: int
+) -> str:
+    """Of the samples' score parts, the models, the number of bootstraps and their seed."""
+    return fingerprint(COMPARISON_VERSION, {n: sorted(p) for n, p in samples.items()}, dict(models), bootstraps, seed)
+
+
+def comparison_product(run_name: str, product_fingerprint: str) -> str:
+    """Key of a run's comparison."""
+    return f"comparisons/{run_name}/{product_fingerprint}.json"
+
+
+def require_same_space(name: str, attributes: Mapping[str, Any], model: TrainedModel) -> None:
+    """Refuse a sample in another unit or other bands than the model was trained on."""
+    for what, given, expected in (
+        ("flux unit", attributes["unit"], model.card.unit),
+        ("bands", list(attributes["bands"]), list(model.card.bands)),
+    ):
+        if given != expected:
+            raise SpecError(
+                f"sample {name!r} cannot be compared: its {what} is {given!r}, the model's {expected!r}; likelihoods "
+                "are comparable only in the same unit, bands, cutout specification and stretch"
+            )
+
+
+def compare_samples(
+    store: Store,
+    product: str,
+    product_fingerprint: str,
+    samples: Mapping[str, pa.Table],
+    models: Mapping[str, TrainedModel],
+    *,
+    bootstraps: int,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> Receipt:
+    """Compare each sample's scores and likelihoods with the reference objects'; store the result and its receipt.
+
+    ``samples`` are concatenated score parts by sample name. The result is JSON: sample -> column -> statistics.
+    """
+    started = time.perf_counter()
+    results: dict[str, Any] = {}
+    reasons: list[str] = []
+    for name, table in samples.items():
+        results[name] = {}
+        real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
+        for column in columns_of(models):
+            try:
+                results[name][column.name] = _compare(table, real, column, models[column.model], bootstraps, seed)
+            except DataError as error:
+                reasons.append(f"{name}, {column.name}: {error}")
+    receipt = Receipt(
+        product=product,
+        fingerprint=product_fingerprint,
+        inputs=dict(inputs),
+        files={"": store.put(product, to_json({"samples": results, "bootstraps": bootstraps}))},
+        rows=sum(len(t) for t in samples.values()),
+        seconds=time.perf_counter() - started,
+        outcome=Outcome.PARTIAL if reasons else Outcome.DONE,
+        reasons=tuple(reasons),
+    )
+    write_receipt(store, receipt)
+    return receipt
+
+
+def _compare(
+    table: pa.Table, real: np.ndarray, column: ScoreColumn, model: TrainedModel, bootstraps: int, seed: int
+) -> dict[str, Any]:
+    values = table.column(column.name).to_pandas().to_numpy(dtype=np.float64)
+    values = values[real & np.isfinite(values)]
+    held_out = model.reference[column.score]
+    if len(values) < MINIMUM_OBJECTS or len(held_out) < MINIMUM_OBJECTS:
+        raise DataError(
+            f"{len(values)} scored objects against {len(held_out)} held-out ones; "
+            f"a comparison needs at least {MINIMUM_OBJECTS} of each"
+        )
+    statistics = compare_scalars(held_out, values, bootstraps=bootstraps, seed=seed)
+    return {
+        "statistics": statistics.to_json(),
+        "sample_values": _thinned(values),
+        "reference_values": _thinned(held_out),
+    }
+
+
+def _thinned(values: np.ndarray) -> list[float]:
+    ordered = np.sort(values)
+    if len(ordered) > _KEPT_VALUES:
+        ordered = ordered[np.linspace(0, len(ordered) - 1, _KEPT_VALUES).round().astype(int)]
+    return [float(v) for v in ordered]

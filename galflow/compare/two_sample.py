@@ -1,0 +1,215 @@
+"""How far two samples of a scalar (a score, a log-likelihood) or of features lie apart, each distance with an interval.
+
+The statistics are those of scipy and scikit-learn, computed on weights so that all bootstraps of a block are one array
+operation. This file refuses values that are not finite, and samples too small to resample.
+
+Intervals are percentile bootstraps (Efron 79; 2.5% to 97.5%). A distance cannot be negative, so resampling adds to it:
+where two samples truly agree the interval lies above zero. Compare it with that of two halves of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from galflow.compare.matching import Matched
+from galflow.errors import ModelError, SpecError
+
+FloatArray = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.int64]
+
+STATISTICS = ("ks", "wasserstein", "energy", "auroc")
+BLOCK_VALUES = 500_000
+"""Weights held at once while bootstrapping (a few MB an array, so that a block stays in cache)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95% bootstrap interval, widened where needed so that low <= value <= high."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, bootstraps: FloatArray) -> Interval:
+        """The interval from the 2.5 to the 97.5 percentile of ``bootstraps``."""
+        low, high = np.percentile(bootstraps, [2.5, 97.5])
+        return cls(float(value), float(min(low, value)), float(max(high, value)))
+
+
+@dataclass(frozen=True)
+class TwoSample:
+    """Sample b against sample a."""
+
+    ks: Interval
+    """Kolmogorov-Smirnov: the largest distance of the cumulative distributions, 0 to 1."""
+    wasserstein: Interval
+    """1-Wasserstein distance, in the unit of the values."""
+    energy: Interval
+    """Energy distance as scipy.stats.energy_distance states it, in the square root of that unit."""
+    auroc: Interval
+    """P(value of b > value of a) + P(equal) / 2: 0.5 where alike, above it where b's values are higher."""
+    n_a: int
+    n_b: int
+    median_a: float
+    median_b: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Nested plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TwoSample:
+        """The inverse of ``to_json``."""
+        plain: dict[str, Any] = {key: Interval(**item) if key in STATISTICS else item for key, item in value.items()}
+        return cls(**plain)
+
+
+@dataclass(frozen=True)
+class ClassifierTwoSample:
+    """How well a classifier tells b from a on objects it was not fitted on; 0.5: not at all."""
+
+    auroc: Interval
+    accuracy: Interval
+    """Balanced: the mean of the fractions of a and of b that are recognised."""
+    n_a: int
+    n_b: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Nested plain values."""
+        return asdict(self)
+
+
+def _sample(values: npt.ArrayLike, name: str, ndim: int = 1) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != ndim or len(array) < 2:
+        shape = "(n,)" if ndim == 1 else "(n, features)"
+        raise SpecError(f"sample {name} has shape {array.shape}; give {shape} with at least two objects")
+    if not np.all(np.isfinite(array)):
+        raise ModelError(
+            f"sample {name} holds {int(np.count_nonzero(~np.isfinite(array)))} value(s) that are not finite; "
+            "leave out objects without a value (null in the catalogue) before comparing"
+        )
+    return array
+
+
+def _resampled(rng: np.random.Generator, place: IndexArray, rows: int, width: int) -> FloatArray:
+    """(rows, width) weights of ``rows`` bootstraps of the objects that lie at ``place`` of the pooled values."""
+    drawn = place[rng.integers(0, place.size, size=(rows, place.size))]
+    drawn += (np.arange(rows) * width)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * width).reshape(rows, width) / place.size
+
+
+def _statistics(weights_a: FloatArray, weights_b: FloatArray, steps: FloatArray) -> FloatArray:
+    """(4, rows) of ``STATISTICS`` for weights (rows, m), each row summing to 1, at m pooled values ``steps`` apart.
+
+    KS and Wasserstein integrate the difference of the cumulative distributions, the energy distance its square
+    (Szekely & Rizzo 13: 2 int (F - G)^2 dx).
+    """
+    below_a = np.cumsum(weights_a, axis=1)
+    auroc = np.einsum("rm,rm->r", weights_b, below_a - 0.5 * weights_a)
+    difference = below_a
+    difference -= np.cumsum(weights_b, axis=1)
+    energy = np.sqrt(2.0 * np.einsum("rm,rm,m->r", difference[:, :-1], difference[:, :-1], steps))
+    np.abs(difference, out=difference)
+    return np.stack([difference.max(axis=1), difference[:, :-1] @ steps, energy, auroc])
+
+
+def _pooled(a: FloatArray, b: FloatArray) -> tuple[FloatArray, IndexArray, IndexArray]:
+    """Distances between the sorted distinct values of both samples, and where a's and b's objects lie among them."""
+    values, place = np.unique(np.concatenate([a, b]), return_inverse=True)
+    return np.diff(values), place[: a.size], place[a.size :]
+
+
+def _point(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(4,) statistics of the samples themselves."""
+    steps, place_a, place_b = _pooled(a, b)
+    weights = [np.bincount(p, minlength=steps.size + 1)[None] / p.size for p in (place_a, place_b)]
+    return _statistics(weights[0], weights[1], steps)[:, 0]
+
+
+def _check_bootstraps(bootstraps: int) -> None:
+    if bootstraps < 2:
+        raise SpecError(f"bootstraps is {bootstraps}; an interval needs at least 2, and 1000 for stable percentiles")
+
+
+def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 1000, seed: int = 0) -> TwoSample:
+    """Distances of (n_b,) ``b`` from (n_a,) ``a`` with 95% intervals; both samples are resampled. The same seed gives
+    the same intervals.
+    """
+    first, second = _sample(a, "a"), _sample(b, "b")
+    _check_bootstraps(bootstraps)
+    steps, place_a, place_b = _pooled(first, second)
+    # One stream a sample, so that the draws do not depend on the blocks.
+    streams = np.random.default_rng(seed).spawn(2)
+    width = steps.size + 1
+    block = max(1, BLOCK_VALUES // width)
+    parts = []
+    for start in range(0, bootstraps, block):
+        rows = min(block, bootstraps - start)
+        weights_a, weights_b = (_resampled(s, p, rows, width) for s, p in zip(streams, (place_a, place_b), strict=True))
+        parts.append(_statistics(weights_a, weights_b, steps))
+    draws = np.concatenate(parts, axis=1)
+    intervals = {name: Interval.of(*pair) for name, *pair in zip(STATISTICS, _point(first, second), draws, strict=True)}
+    return TwoSample(
+        **intervals,
+        n_a=first.size,
+        n_b=second.size,
+        median_a=float(np.median(first)),
+        median_b=float(np.median(second)),
+    )
+
+
+def compare_matched(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> TwoSample:
+    """Distances over bootstrapped matched samples (``matching.match_bootstraps``): medians over the bootstraps, with
+    their 2.5 to 97.5 percentiles; n and medians of the values are the bootstraps' medians too.
+    """
+    first, second = _sample(a, "a"), _sample(b, "b")
+    rows = []
+    for index_a, index_b in matches:
+        one, two = _sample(first[index_a], "a, matched,"), _sample(second[index_b], "b, matched,")
+        rows.append([*_point(one, two), one.size, two.size, float(np.median(one)), float(np.median(two))])
+    _check_bootstraps(len(rows))
+    draws = np.asarray(rows).T
+    middle = np.median(draws, axis=1)
+    intervals = {name: Interval.of(middle[i], draws[i]) for i, name in enumerate(STATISTICS)}
+    n_a, n_b, median_a, median_b = middle[4:].tolist()
+    return TwoSample(**intervals, n_a=round(n_a), n_b=round(n_b), median_a=median_a, median_b=median_b)
+
+
+def classifier_two_sample(
+    a_features: npt.ArrayLike, b_features: npt.ArrayLike, seed: int, *, folds: int = 5, bootstraps: int = 1000
+) -> ClassifierTwoSample:
+    """Classifier two-sample test (Lopez-Paz & Oquab 17) on (n_a, D) and (n_b, D) features.
+
+    A logistic regression on standardised features, classes weighted equally, judged on the folds it was not fitted on.
+    The intervals resample the judged objects, not the fits.
+    """
+    first, second = _sample(a_features, "a", ndim=2), _sample(b_features, "b", ndim=2)
+    _check_bootstraps(bootstraps)
+    if first.shape[1] != second.shape[1] or min(len(first), len(second)) < folds or folds < 2:
+        raise SpecError(
+            f"features of shape {first.shape} and {second.shape} in {folds} folds; give the same features for both, "
+            "and at least one object of each per fold, in two folds or more"
+        )
+    is_b = np.repeat([0, 1], [len(first), len(second)])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    features = np.concatenate([first, second])
+    decision = cross_val_predict(classifier, features, is_b, cv=split, method="decision_function")
+    auroc = compare_scalars(decision[is_b == 0], decision[is_b == 1], bootstraps=bootstraps, seed=seed).auroc
+    right_a, right_b = float(np.mean(decision[is_b == 0] <= 0)), float(np.mean(decision[is_b == 1] > 0))
+    rng = np.random.default_rng(seed)
+    n_a, n_b = len(first), len(second)
+    # Resampling yes/no outcomes is a binomial draw.
+    draws = (rng.binomial(n_a, right_a, bootstraps) / n_a + rng.binomial(n_b, right_b, bootstraps) / n_b) / 2
+    return ClassifierTwoSample(auroc, Interval.of((right_a + right_b) / 2, draws), n_a, n_b)

@@ -1,0 +1,1 @@
+"""From tiles and positions to Zarr, and from Zarr to batches."""

@@ -1,0 +1,279 @@
+"""The verb of ingest: one tile -> one cutout set with its receipt.
+
+Whatever is wrong with a tile is recorded: a band that cannot be read is missing, a tile that cannot be read at all is
+empty or keeps its catalogue's rows without pixels. Only the store's own faults are raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from galflow.cutouts.assign import OUTSIDE_TILE, repeated
+from galflow.cutouts.cutout_set import CutoutData, quantise, write_cutout_set
+from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, leaves_image
+from galflow.cutouts.flags import Flag, pixel_flags
+from galflow.cutouts.plant import add_planted
+from galflow.errors import DataError, SpecError
+from galflow.receipts import Outcome, Receipt, write_receipt
+from galflow.spec import CutoutSpec, fingerprint
+from galflow.store import Store
+from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
+from galflow.surveys.sky import with_ivar
+
+CUTOUTS_VERSION = "1"
+"""Raised when the same tile and specification would give other cutouts."""
+_OWN_COLUMNS = ("flags", "repeated_id", "planted_kind", "flux", "ivar", "mask", "psf", "band")
+
+
+def chosen_bands(survey: Survey, spec: CutoutSpec) -> tuple[str, ...]:
+    """The bands to cut, reference first; SpecError if the survey has no such band."""
+    bands = spec.bands or survey.bands
+    for band in bands:
+        if band not in survey.bands:
+            raise SpecError(
+                f"cutouts.bands: {band!r} is not a band of survey {survey.name}; it has {', '.join(survey.bands)}"
+            )
+    largest = survey.largest_cutout
+    if largest is not None and spec.size > largest:
+        raise SpecError(
+            f"cutouts.size: {spec.size} pixels is more than the {largest} that survey {survey.name}'s images allow"
+        )
+    return tuple(bands)
+
+
+def cutouts_fingerprint(survey: Survey, tile: Tile, spec: CutoutSpec, rows: pa.Table | None = None) -> str:
+    """Of what a tile's cutout set depends on: its data, the survey's options, the specification, the rows given."""
+    content = [
+        CUTOUTS_VERSION,
+        type(survey).__qualname__,
+        survey.version,
+        survey.options.content(),
+        survey.name,
+        tile.identity,
+        list(chosen_bands(survey, spec)),
+        spec,
+    ]
+    return fingerprint(*content, None if rows is None else _rows_digest(rows))
+
+
+def _rows_digest(rows: pa.Table) -> str:
+    """SHA-256 over the catalogue's values (pixel positions follow from them and the tile)."""
+    digest = hashlib.sha256()
+    for name in sorted(set(rows.column_names) - {"x", "y"}):
+        column = rows.column(name).combine_chunks()
+        digest.update(f"{name}:{column.type}:".encode())
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            digest.update(json.dumps(column.to_pylist()).encode())
+        else:
+            digest.update(column.to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()
+
+
+def cutouts_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
+    """Key of a tile's cutout set."""
+    return f"cutouts/{survey_name}/{release}/{tile}/{product_fingerprint}.zarr"
+
+
+@dataclass(frozen=True, eq=False)
+class _TileImages:
+    images: dict[str, Image]
+    """Readable bands, inverse variance given."""
+    sigma: dict[str, float]
+    reasons: list[str]
+
+
+def cut_tile(
+    store: Store,
+    survey: Survey,
+    tile: Tile,
+    spec: CutoutSpec,
+    product_fingerprint: str,
+    rows: pa.Table | None = None,
+) -> Receipt:
+    """Cut one tile, store its cutout set and receipt, and return the receipt.
+
+    ``rows`` are the objects assigned from a survey-wide catalogue (galflow.cutouts.assign); None: the tile's own.
+    """
+    started = time.perf_counter()
+    bands = chosen_bands(survey, spec)
+    found = _read_bands(survey, tile, bands)
+    reasons = list(found.reasons)
+    if rows is None:
+        rows, problem = _own_rows(survey, tile, found.images)
+        reasons += problem
+    data = _cut(survey, tile, spec, bands, found, rows, reasons)
+    if spec.plant is not None:
+        try:
+            data, fewer = add_planted(data, spec.plant, tile.name)
+            reasons += fewer
+        except DataError as error:
+            reasons.append(str(error))
+    if spec.pixels == "quantised":
+        sigma = np.array([s or np.nan for s in data.attributes["sky_sigma"]])
+        data = CutoutData(
+            quantise(data.flux, sigma, spec.quantum_sigma), data.ivar, data.mask, data.rows, data.attributes, data.psf
+        )
+    product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
+    files = write_cutout_set(store, product, data, spec)
+    receipt = Receipt(
+        product=product,
+        fingerprint=product_fingerprint,
+        inputs={"tile": tile.identity},
+        files=files,
+        rows=len(data.rows),
+        seconds=time.perf_counter() - started,
+        outcome=Outcome.EMPTY if not len(data.rows) else Outcome.PARTIAL if reasons else Outcome.DONE,
+        reasons=tuple(reasons) or (("no object in this tile",) if not len(data.rows) else ()),
+        details={"tile": tile.name, "flags": _flag_counts(data.rows), "sky_sigma": data.attributes["sky_sigma"]},
+    )
+    write_receipt(store, receipt)
+    return receipt
+
+
+def _read_bands(survey: Survey, tile: Tile, bands: Sequence[str]) -> _TileImages:
+    images: dict[str, Image] = {}
+    sigma: dict[str, float] = {}
+    reasons: list[str] = []
+    for band in bands:
+        if band not in tile.bands:
+            if tile.name != OUTSIDE_TILE:
+                reasons.append(f"band {band}: the tile has no such file")
+            continue
+        try:
+            images[band], sigma[band] = with_ivar(survey.read(tile, band))
+        except DataError as error:
+            reasons.append(f"band {band}: {error}")
+    return _TileImages(images, sigma, reasons)
+
+
+def _own_rows(survey: Survey, tile: Tile, images: dict[str, Image]) -> tuple[pa.Table, list[str]]:
+    """The tile's own catalogue; an empty one with the reason if there is none to be had."""
+    try:
+        rows = survey.catalog(tile, images)
+    except DataError as error:
+        empty = pa.table({n: pa.array([], pa.int64() if n == "object_id" else pa.float64()) for n in REQUIRED_COLUMNS})
+        return empty, [f"catalogue: {error}"]
+    return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), []
+
+
+def _cut(
+    survey: Survey,
+    tile: Tile,
+    spec: CutoutSpec,
+    bands: tuple[str, ...],
+    found: _TileImages,
+    rows: pa.Table,
+    reasons: list[str],
+) -> CutoutData:
+    n, size = len(rows), spec.size
+    shape = (n, len(bands), size, size)
+    flux, ivar, mask = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16)
+    non_finite = np.zeros(n, bool)
+    x, y = (_positions(rows, name) for name in ("x", "y"))
+    placed = np.isfinite(x) & np.isfinite(y)
+    reference = next((found.images[b] for b in bands if b in found.images), None)
+    for i, band in enumerate(bands):
+        cut = BandCutouts(flux[:, i], ivar[:, i], mask[:, i])
+        image = found.images.get(band)
+        if image is None or reference is None:
+            cut.clear()
+            continue
+        try:
+            _cut_placed(cut, x, y, placed, size, reference, image)
+        except DataError as error:
+            cut.clear()
+            reasons.append(f"band {band}: {error}")
+            continue
+        with np.errstate(invalid="ignore", over="ignore"):
+            clean = math.isfinite(float(image.flux.sum()))
+        if not clean:
+            non_finite |= _non_finite(cut)
+    flags = pixel_flags(flux, ivar, mask, spec.minimum_observed)
+    flags[~placed] |= Flag.OUTSIDE if tile.name == OUTSIDE_TILE else Flag.NO_POSITION
+    if reference is not None and n:
+        safe_x, safe_y = np.where(placed, x, 0.0), np.where(placed, y, 0.0)
+        beyond = leaves_image(corners(safe_x, size), corners(safe_y, size), size, reference.flux.shape)
+        flags[beyond & placed] |= Flag.EDGE
+    flags[non_finite] |= Flag.NON_FINITE
+    flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
+    if (flags & Flag.DUPLICATE_ID).any():
+        reasons.append(f"{int(((flags & Flag.DUPLICATE_ID) != 0).sum())} rows repeat an earlier row's object id")
+    return CutoutData(
+        flux, ivar, mask, _ordered(rows, flags), _attributes(survey, tile, bands, found), _psf_images(bands, found)
+    )
+
+
+def _cut_placed(
+    cut: BandCutouts, x: np.ndarray, y: np.ndarray, placed: np.ndarray, size: int, reference: Image, image: Image
+) -> None:
+    """Fill ``cut`` with one band of the objects that have a position; the others' pixels are missing."""
+    if placed.all():
+        cut_band(image, grid_in_band(x, y, size, reference, image), size, cut)
+        return
+    cut.clear()
+    cut.put(placed, cut_band(image, grid_in_band(x[placed], y[placed], size, reference, image), size))
+
+
+def _non_finite(cut: BandCutouts) -> np.ndarray:
+    """Which cutouts hold NaN or infinite pixels of the image itself, not pixels beyond it. (N,) bool."""
+    partial = np.flatnonzero(cut.ivar.min(axis=(1, 2), initial=np.inf) == 0)
+    within = (cut.mask[partial] & int(Plane.NO_DATA | Plane.EDGE)) == int(Plane.NO_DATA)
+    found = np.zeros(len(cut.flux), bool)
+    found[partial] = (within & ~np.isfinite(cut.flux[partial])).any(axis=(1, 2))
+    return found
+
+
+def _positions(rows: pa.Table, name: str) -> np.ndarray:
+    return rows.column(name).to_pandas().to_numpy(dtype=np.float64)
+
+
+def _ordered(rows: pa.Table, flags: np.ndarray) -> pa.Table:
+    """The required columns first, then flags, then the rest of the catalogue's row.
+
+    Pixel positions are stored as x_pixel and y_pixel: x and y are the names of the pixels' own dimensions.
+    """
+    rest = [n for n in rows.column_names if n not in REQUIRED_COLUMNS and n not in _OWN_COLUMNS]
+    stored_name = {"x": "x_pixel", "y": "y_pixel"}
+    columns = {stored_name.get(n, n): rows.column(n) for n in REQUIRED_COLUMNS} | {"flags": pa.array(flags)}
+    return pa.table(columns | {n: rows.column(n) for n in rest})
+
+
+def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], found: _TileImages) -> dict[str, object]:
+    psfs = [found.images[b].psf if b in found.images else None for b in bands]
+    return {
+        "survey": survey.name,
+        "release": survey.release,
+        "tile": tile.name,
+        "bands": list(bands),
+        "unit": survey.unit,
+        "pixel_scale_arcsec": survey.pixel_scale_arcsec,
+        "sky_sigma": [found.sigma.get(b) for b in bands],
+        "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
+    }
+
+
+def _psf_images(bands: tuple[str, ...], found: _TileImages) -> np.ndarray | None:
+    """PSF images of all bands, zero-padded to one odd side; None unless every band has one."""
+    images = []
+    for band in bands:
+        psf = found.images[band].psf if band in found.images else None
+        if psf is None or psf.image is None:
+            return None
+        images.append(psf.image)
+    side = max(max(i.shape) for i in images)
+    padded = [np.pad(i, [((side - s) // 2, side - s - (side - s) // 2) for s in i.shape]) for i in images]
+    return np.stack(padded).astype(np.float32)
+
+
+def _flag_counts(rows: pa.Table) -> dict[str, int]:
+    flags = rows.column("flags").to_numpy()
+    counts = {str(f.name): int(((flags & f) != 0).sum()) for f in Flag}
+    return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,93 @@
+"""What is known to be wrong with an object's cutout, as named bits of the catalogue's ``flags`` column."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+from galflow.surveys.base import Plane
+
+
+class Flag(enum.IntFlag):
+    """Named bits; several may hold."""
+
+    EDGE = 1
+    """The cutout reaches beyond its tile."""
+    NO_DATA = 2
+    """Too few observed pixels to be scored."""
+    SATURATED = 4
+    """A saturated pixel lies in the cutout."""
+    TRAIL = 8
+    """A satellite trail crosses it."""
+    BRIGHT_NEIGHBOUR = 16
+    """A bright star's mask, or something twice as bright as the object, lies in the outer part of the cutout."""
+    NON_FINITE = 32
+    """The survey's image has NaN or infinite pixels here."""
+    MISSING_PIXELS = 64
+    """Some pixel is missing."""
+    BAND_MISSING = 128
+    """A band is missing altogether."""
+    OUTSIDE = 256
+    """The object's position lies in no tile."""
+    DUPLICATE_ID = 512
+    """An earlier row of the catalogue has the same object id; this one is kept, but not scored."""
+    NO_POSITION = 1024
+    """The catalogue gives no finite position."""
+    PLANTED = 2048
+    """A copy of a real cutout with a known anomaly painted in."""
+
+
+NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION
+"""An object with one of these is kept with null scores; its outcome says which."""
+NOT_NORMAL = NOT_SCORED | Flag.PLANTED
+"""An object with one of these takes no part in training or calibration."""
+
+
+def outcome_text(flags: np.ndarray) -> np.ndarray:
+    """Each row's outcome, (N,) texts: "scored", or "not scored: " and the names of the flags that forbid it."""
+    text = np.full(len(flags), "scored", dtype=object)
+    for value in np.unique(flags):
+        names = [f.name for f in Flag if f & NOT_SCORED and value & f]
+        if names:
+            text[flags == value] = "not scored: " + ", ".join(str(n) for n in names)
+    return text
+
+
+def pixel_flags(flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray, minimum_observed: float) -> np.ndarray:
+    """Flags that the pixels themselves show. Arrays are (N, band, y, x); the result is (N,) int64."""
+    n = len(flux)
+    flags = np.zeros(n, np.int64)
+    if not n:
+        return flags
+    planes = np.bitwise_or.reduce(mask.reshape(n, -1), axis=1)
+    # Most objects are complete: only the others are looked at pixel by pixel, in copies.
+    partial = np.flatnonzero(~(ivar.reshape(n, -1).min(axis=1) > 0))
+    observed = ivar[partial] > 0
+    seen = np.count_nonzero(observed, axis=(1, 2, 3)) / max(1, ivar[0].size)
+    flags[partial] |= Flag.MISSING_PIXELS
+    flags[partial[seen < minimum_observed]] |= Flag.NO_DATA
+    bands_seen: np.ndarray = np.any(observed, axis=(2, 3))
+    flags[partial[~np.all(bands_seen, axis=1)]] |= Flag.BAND_MISSING
+    for plane, flag in (
+        (Plane.SATURATED, Flag.SATURATED),
+        (Plane.TRAIL, Flag.TRAIL),
+        (Plane.BRIGHT_STAR, Flag.BRIGHT_NEIGHBOUR),
+    ):
+        flags[(planes & plane) != 0] |= flag
+    bright = _bright_neighbour(flux[:, 0])
+    bright[partial] = _bright_neighbour(np.where(observed[:, 0], flux[partial, 0], -np.inf))
+    flags[bright] |= Flag.BRIGHT_NEIGHBOUR
+    return flags
+
+
+def _bright_neighbour(flux: np.ndarray) -> np.ndarray:
+    """Whether the brightest pixel of the outer part is positive and over twice the central third's.
+
+    (N, y, x) with -inf where not observed -> (N,) bool. The brightest of all pixels decides: it is over twice the
+    centre's only if it lies outside the centre.
+    """
+    size = flux.shape[-1]
+    low, high = size // 3, size - size // 3
+    centre = flux[:, low:high, low:high].max(axis=(1, 2), initial=-np.inf)
+    return np.asarray(flux.max(axis=(1, 2), initial=-np.inf) > 2 * np.maximum(centre, 0))

@@ -1,0 +1,220 @@
+"""Batches of stored cutouts: chunk by chunk for scoring, shuffled for training. Reading overlaps computing.
+
+Every pixel passes through here on its way to a model: stretched, with missing ones set to 0 and marked as unobserved.
+"""
+
+from __future__ import annotations
+
+import enum
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.flags import NOT_NORMAL
+from galflow.errors import DataError
+from galflow.models.base import Batch
+from galflow.photometry import AsinhStretch
+from galflow.spec import StretchSpec
+
+Item = TypeVar("Item")
+
+
+class Split(enum.StrEnum):
+    """What a normal object is used for."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    REFERENCE = "reference"
+    """Held out from all training; its scores calibrate those of all objects."""
+
+
+def hashed_unit(key: np.ndarray) -> np.ndarray:
+    """A number in [0, 1) for each 64-bit integer, by the finaliser of splitmix64 (Steele+14). The same everywhere."""
+    with np.errstate(over="ignore"):
+        z = key.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)).astype(np.float64) / float(2**53)
+
+
+def split_rows(cutouts: CutoutSet, split: Split, validation: float, reference: float) -> np.ndarray:
+    """Row numbers of the normal objects of a split, by hash of object id, so that reprocessing moves nobody.
+
+    Where the catalogue has an integer column ``group`` (near-duplicates) that is hashed instead: a group stays on one
+    side.
+    """
+    normal = (cutouts.read("flags") & int(NOT_NORMAL)) == 0
+    key = cutouts.read("group" if cutouts.has("group") else "object_id")
+    if key.dtype.kind not in "iu":
+        raise DataError(f"column 'group' of {cutouts.product} is {key.dtype}; near-duplicate groups must be integers")
+    u = hashed_unit(key)
+    chosen = {
+        Split.VALIDATION: u < validation,
+        Split.REFERENCE: (u >= validation) & (u < validation + reference),
+        Split.TRAIN: u >= validation + reference,
+    }[split]
+    return np.flatnonzero(normal & chosen)
+
+
+def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, with_ivar: bool = False) -> Batch:
+    """The batch of cutouts (N, band, y, x): stretched, 0 and unobserved where ``ivar`` is 0.
+
+    The inverse variance of a stretched pixel is that of the flux divided by the squared slope of the stretch.
+    """
+    x, weight = torch.from_numpy(flux), torch.from_numpy(ivar)
+    observed = weight > 0
+    known = torch.where(observed, x, torch.zeros_like(x))
+    pixels = torch.where(observed, stretch.forward(known, torch), torch.zeros_like(x))
+    stretched_ivar = weight / stretch.derivative(known, torch) ** 2 if with_ivar else None
+    return Batch(pixels, observed, stretched_ivar)
+
+
+def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> AsinhStretch:
+    """The stretch of a run: sky sigma per band as declared, or the median over the sets that observed the band."""
+    if not sets:
+        raise DataError("there are no cutouts to measure the sky's sigma on; ingest gave no object at all")
+    bands = list(sets[0].attributes["bands"])
+    sigmas = np.array([[s if s else np.nan for s in c.attributes["sky_sigma"]] for c in sets], dtype=np.float64)
+    values = []
+    for i, band in enumerate(bands):
+        measured = sigmas[:, i][np.isfinite(sigmas[:, i])]
+        declared = (spec.sky_sigma or {}).get(band)
+        if declared is None and not len(measured):
+            raise DataError(f"no tile observed band {band!r}, so its sky sigma is unknown; declare stretch.sky_sigma")
+        values.append(float(declared if declared is not None else np.median(measured)))
+    return AsinhStretch(spec.softening_sigma, spec.white_sigma, tuple(values))
+
+
+def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, made by a thread up to ``depth`` ahead; its error is raised here, in place."""
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple[Item | None, BaseException | None]) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+        except BaseException as caught:  # noqa: BLE001 - handed to the consumer, who raises it
+            error = caught
+        put((None, error if error is not None else StopIteration()))
+
+    thread = threading.Thread(target=produce, daemon=True, name="galflow-prefetch")
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A chunk of one cutout set and the wanted rows within it."""
+
+    cutouts: CutoutSet
+    rows: slice
+    wanted: np.ndarray
+    """Row numbers relative to the chunk's first."""
+
+
+class TrainingSet:
+    """The normal objects of many cutout sets, in shuffled batches.
+
+    What fits ``memory_bytes`` is read once and kept; a larger set is read in groups of chunks, in a new order each
+    epoch, and shuffled within the group. The order depends on the seed alone.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[CutoutSet],
+        stretch: AsinhStretch,
+        *,
+        validation: float,
+        reference: float,
+        memory_bytes: float = 2e9,
+    ) -> None:
+        self.stretch = stretch
+        self._memory = memory_bytes
+        self._pieces = {split: _pieces(sets, split, validation, reference) for split in Split}
+        self._kept: dict[Split, Batch] = {}
+        self._object_bytes = 5 * int(np.prod(sets[0].pixel_shape)) if sets else 1
+
+    def count(self, split: Split) -> int:
+        """Objects of a split."""
+        return sum(len(p.wanted) for p in self._pieces[split])
+
+    def batches(self, split: Split, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
+        """One pass over a split; in stored order without a seed. The last batch may be smaller."""
+        rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+        for group in self._groups(split, rng):
+            order = np.arange(len(group)) if rng is None else rng.permutation(len(group))
+            for start in range(0, len(order), batch_size):
+                yield group[torch.from_numpy(order[start : start + batch_size])]
+
+    def _groups(self, split: Split, rng: np.random.Generator | None) -> Iterator[Batch]:
+        pieces = self._pieces[split]
+        if self.count(split) * self._object_bytes <= self._memory:
+            if split not in self._kept and pieces:
+                self._kept[split] = self._load(pieces)
+            if pieces:
+                yield self._kept[split]
+            return
+        order = range(len(pieces)) if rng is None else rng.permutation(len(pieces))
+        yield from prefetch(self._load(group) for group in self._grouped([pieces[i] for i in order]))
+
+    def _grouped(self, pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+        group: list[_Piece] = []
+        # The group in use, the one being read and one waiting are in memory together.
+        limit = max(1, int(self._memory / 3 / self._object_bytes))
+        for piece in pieces:
+            if group and sum(len(p.wanted) for p in group) + len(piece.wanted) > limit:
+                yield group
+                group = []
+            group.append(piece)
+        if group:
+            yield group
+
+    def _load(self, pieces: Sequence[_Piece]) -> Batch:
+        parts = []
+        for piece in pieces:
+            flux = piece.cutouts.read("flux", piece.rows)[piece.wanted]
+            ivar = piece.cutouts.read("ivar", piece.rows)[piece.wanted]
+            parts.append(make_batch(flux, ivar, self.stretch))
+        return Batch(torch.cat([p.pixels for p in parts]), torch.cat([p.observed for p in parts]))
+
+
+def _pieces(sets: Sequence[CutoutSet], split: Split, validation: float, reference: float) -> list[_Piece]:
+    pieces = []
+    for cutouts in sets:
+        if not len(cutouts):
+            continue
+        rows = split_rows(cutouts, split, validation, reference)
+        for chunk in cutouts.chunks():
+            wanted = rows[(rows >= chunk.start) & (rows < chunk.stop)] - chunk.start
+            if len(wanted):
+                pieces.append(_Piece(cutouts, chunk, wanted))
+    return pieces

@@ -1,0 +1,31 @@
+"""The few kinds of error galflow raises on purpose.
+
+Every message says three things: what was given, what was expected, how to mend it.
+A bare ``ValueError`` escaping from galflow is a bug in galflow.
+"""
+
+from __future__ import annotations
+
+
+class GalflowError(Exception):
+    """Base of all errors that galflow raises on purpose."""
+
+
+class SpecError(GalflowError):
+    """What a person wrote (specification, command line, argument) cannot be meant. Raised before any work; exit 2."""
+
+
+class StoreError(GalflowError):
+    """The object store refused, is out of reach, or does not hold what was asked for."""
+
+
+class IntegrityError(StoreError):
+    """A stored product is missing, truncated or altered: it differs from its receipt."""
+
+
+class DataError(GalflowError):
+    """The data of one tile or one object cannot be used. Recorded with its reason; the run goes on."""
+
+
+class ModelError(GalflowError):
+    """A model was asked for something it cannot do, or its training left the realm of finite numbers."""

@@ -1,0 +1,194 @@
+"""Autoencoder with a Gaussian mixture fitted to its latents afterwards.
+
+The training asks only for good reconstructions; nothing asks the latents to follow any density, so the mixture may fit
+them badly, and its samples may decode to no galaxy at all. The model is here to show that, beside the VAE, and it
+refuses to call the mixture's number a likelihood of the pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from galflow.errors import ModelError, SpecError
+from galflow.models.base import Batch, Encodes, Player, Reconstructs
+from galflow.models.blocks import ImageDecoder, ImageEncoder, mean_over_observed, observed_pixels, standard_normal
+from galflow.models.kmeans import plus_plus_rows
+
+COVARIANCE_FLOOR = 1e-4
+"""Least variance of a component in any direction, in units of the latents' mean variance."""
+EM_STEPS = 200
+EM_TOLERANCE = 1e-6
+"""EM ends when the mean log-density rises by less than this many nats."""
+
+
+class GaussianMixture(nn.Module):
+    """Mixture of ``components`` Gaussians with full covariances in ``dimensions`` dimensions, all in buffers.
+
+    Until ``fit`` is called it is a standard normal.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    whitenings: Tensor
+
+    def __init__(self, *, components: int, dimensions: int) -> None:
+        super().__init__()
+        if components < 1:
+            raise SpecError(f"components is {components}; a mixture needs at least one, such as 8")
+        self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
+        self.register_buffer("means", torch.zeros(components, dimensions))
+        # Inverse Cholesky factors W with covariance (W^T W)^-1: a density is then one matrix product per component.
+        self.register_buffer("whitenings", torch.eye(dimensions).expand(components, -1, -1).clone())
+
+    def joint_log_prob(self, points: Tensor) -> Tensor:
+        """(N, K) log of weight times density, in nats, of ``points`` (N, D)."""
+        return _joint_log_prob(points, self.log_weights, self.means, self.whitenings)
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        """(N,) log-density in nats of ``points`` (N, D)."""
+        return torch.logsumexp(self.joint_log_prob(points), dim=1)
+
+    @torch.no_grad()
+    def fit(self, points: Tensor) -> None:
+        """Expectation-maximisation on ``points`` (N, D), from a k-means++ start with a fixed seed.
+
+        Covariances carry the conjugate prior of Fraley & Raftery 07 (J. Classif. 24, 155): scale = the points'
+        covariance / K^(2/D), D + 2 degrees of freedom. It fades with N and keeps small components from collapsing.
+        """
+        x = points.double()
+        components, dimensions = self.means.shape
+        spread = torch.atleast_2d(torch.cov(x.T, correction=0))
+        floor = COVARIANCE_FLOOR * spread.diagonal().mean() + 1e-12
+        prior = spread / components ** (2 / dimensions) + floor * torch.eye(dimensions, dtype=x.dtype, device=x.device)
+        means = x[plus_plus_rows(x, components)]
+        log_weights = torch.full((components,), -math.log(components), dtype=x.dtype, device=x.device)
+        whitenings = _whitening(prior).expand(components, -1, -1)
+        before = -math.inf
+        for _ in range(EM_STEPS):
+            joint = _joint_log_prob(x, log_weights, means, whitenings)
+            total = torch.logsumexp(joint, dim=1)
+            after = float(total.mean())
+            if after - before < EM_TOLERANCE:
+                break
+            before = after
+            share = torch.exp(joint - total[:, None])
+            count = share.sum(0)
+            means = torch.where(count[:, None] > 1e-9, share.T @ x / count[:, None].clamp_min(1e-9), means)
+            whitenings = torch.stack(
+                [_whitening(_covariance(x, share[:, k], means[k], prior, floor)) for k in range(components)]
+            )
+            # One object more in each component: none dies out, and no log(0) arises.
+            log_weights = torch.log((count + 1) / (count + 1).sum())
+        self.log_weights.copy_(log_weights)
+        self.means.copy_(means)
+        self.whitenings.copy_(whitenings)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n, D) draws."""
+        weights = self.log_weights.exp()
+        weights = weights if generator is None else weights.to(generator.device)
+        chosen = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
+        noise = standard_normal((n, self.means.shape[1]), generator, self.means)
+        step = torch.linalg.solve_triangular(self.whitenings[chosen], noise[:, :, None], upper=False)[:, :, 0]
+        return self.means[chosen] + step
+
+
+def _joint_log_prob(points: Tensor, log_weights: Tensor, means: Tensor, whitenings: Tensor) -> Tensor:
+    white = torch.einsum("kij,nkj->nki", whitenings, points[:, None, :] - means)
+    log_det = whitenings.diagonal(dim1=1, dim2=2).log().sum(1)
+    normal = -0.5 * white.square().sum(2) - 0.5 * points.shape[1] * math.log(2 * math.pi)
+    return log_weights + log_det + normal
+
+
+def _covariance(x: Tensor, share: Tensor, mean: Tensor, prior: Tensor, floor: Tensor) -> Tensor:
+    """(D, D) most probable covariance of one component under the prior of Fraley & Raftery 07."""
+    centred = x - mean
+    scatter = (share[:, None] * centred).T @ centred
+    dimensions = x.shape[1]
+    covariance = (prior + scatter) / (share.sum() + 2 * dimensions + 4)
+    return covariance + floor * torch.eye(dimensions, dtype=x.dtype, device=x.device)
+
+
+def _whitening(covariance: Tensor) -> Tensor:
+    """Inverse of the lower Cholesky factor of ``covariance`` (D, D)."""
+    factor = torch.linalg.cholesky(covariance)
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    return torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+class Autoencoder(Reconstructs, Encodes):
+    """Bottleneck autoencoder (Hinton & Salakhutdinov 06) with a Gaussian mixture on its latents.
+
+    Loss: mean squared error of the reconstruction over observed pixels. ``finish`` encodes the training set and fits
+    the mixture by expectation-maximisation. Neither score is a likelihood of the pixels: ``latent`` is a density in a
+    space whose shape the training left free. Valid input: finite stretched pixels, about -0.2 to 1.3.
+    """
+
+    source: ClassVar[str] = "Hinton & Salakhutdinov 06"
+    scores: ClassVar[Mapping[str, str]] = {
+        "reconstruction": "mean squared residual per observed pixel, in stretched units squared",
+        "latent": "negative log-density of the latents under the fitted mixture, in nats",
+    }
+
+    def __init__(self, *, channels: int, size: int, latent: int = 16, width: int = 32, components: int = 8) -> None:
+        super().__init__(channels=channels, size=size)
+        if latent < 1:
+            raise SpecError(f"latent is {latent}; an autoencoder needs at least one latent number, such as 16")
+        self.encoder = ImageEncoder(channels=channels, size=size, features=latent, width=width)
+        self.decoder = ImageDecoder(features=latent, channels=channels, size=size, width=width)
+        self.mixture = GaussianMixture(components=components, dimensions=latent)
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        """One: encoder and decoder together."""
+        return (Player("autoencoder", ("encoder", "decoder"), learning_rate=2e-3),)
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Four latents for 8 x 8 pixels in two bands."""
+        return cls(channels=2, size=8, latent=4, width=16, components=2)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """(B, latent) latents."""
+        self.check(batch)
+        return self.encoder(observed_pixels(batch))
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """(B, C, H, W) what survives the bottleneck."""
+        return self.decoder(self.encode(batch))
+
+    def loss(self, batch: Batch, player: str) -> Tensor:
+        """Mean squared residual over the batch's observed pixels."""
+        residual = (self.reconstruct(batch) - observed_pixels(batch)) * batch.observed
+        return residual.square().sum() / batch.observed.sum().clamp_min(1)
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """``reconstruction`` and ``latent``, each (B,)."""
+        latents = self.encode(batch)
+        residual = self.decoder(latents) - observed_pixels(batch)
+        return {
+            "reconstruction": mean_over_observed(residual.square(), batch.observed),
+            "latent": -self.mixture.log_prob(latents),
+        }
+
+    @torch.no_grad()
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """Fit the mixture to the latents of all objects in ``batches`` (kept in memory: 64 bytes an object)."""
+        latents = [self.encode(batch)[batch.observed.flatten(1).any(1)] for batch in batches]
+        if not sum(len(part) for part in latents):
+            raise ModelError(
+                "the autoencoder's mixture was given no observed object to fit; "
+                "give the training set's batches, with at least one observed object"
+            )
+        self.mixture.fit(torch.cat(latents))
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n, C, H, W) decoded draws of the mixture, without pixel noise."""
+        return self.decoder(self.mixture.draw(n, generator))

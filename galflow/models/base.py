@@ -1,0 +1,255 @@
+"""What every model is: a torch module with players, one loss per player, a score and samples.
+
+A model owns no optimiser, device, path or logger. Its constructor's keyword arguments are its configuration; the first
+two are always ``channels`` (bands) and ``size`` (pixels on a side). Random numbers inside ``loss`` come from torch's
+global generator, which the training loop seeds and restores; ``score`` uses none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from galflow.errors import ModelError, SpecError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model sees of B objects in C bands."""
+
+    pixels: Tensor
+    """(B, C, H, W) float: stretched flux; 0 where not observed."""
+    observed: Tensor
+    """(B, C, H, W) bool: False where a pixel is missing. A missing pixel is never data."""
+    ivar: Tensor | None = None
+    """(B, C, H, W): inverse variance of the stretched pixels; 0 where not observed."""
+    psf: Tensor | None = None
+    """(B, C, h, w): each object's PSF, sum 1, centred; only where a model needs it."""
+    conditions: Tensor | None = None
+    """(B, K): what a conditional model is conditioned on."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or self.observed.shape != self.pixels.shape:
+            raise ModelError(
+                f"a batch needs pixels (B, C, H, W) and observed of the same shape; "
+                f"got {tuple(self.pixels.shape)} and {tuple(self.observed.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return self.pixels.shape[0]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        extra = {n: None if (v := getattr(self, n)) is None else change(v) for n in ("ivar", "psf", "conditions")}
+        return Batch(change(self.pixels), change(self.observed), **extra)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return self._map(lambda t: t.to(device, non_blocking=True))
+
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
+        """The chosen objects, as a batch."""
+        return self._map(lambda t: t[rows])
+
+    @classmethod
+    def of(cls, pixels: Tensor) -> Batch:
+        """A batch of completely observed pixels."""
+        return cls(pixels, torch.ones_like(pixels, dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class Player:
+    """One party of a training: which modules it owns and how often it moves.
+
+    In each round of phase ``phase`` a player makes ``steps`` optimiser steps (Adam), each on a fresh batch.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    """Attribute names of the submodules (or parameters) that this player updates."""
+    steps: int = 1
+    phase: int = 0
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class GenerativeModel(nn.Module, ABC):
+    """Base of all models. Subclasses say in their docstring: the paper, the loss, the valid input range."""
+
+    source: ClassVar[str]
+    """The paper, as "Kingma & Welling 13"."""
+    version: ClassVar[str] = "1"
+    """Raised when the same weights would give other numbers, so that old products count as stale."""
+    scores: ClassVar[Mapping[str, str]]
+    """What ``score`` returns: name -> one line that says what it measures. The first is the model's main score."""
+    trains_on_data: ClassVar[bool] = True
+    one_pass_sampling: ClassVar[bool] = True
+    free_form_jacobian: ClassVar[bool] = True
+    """Whether the network's shape is unconstrained by the likelihood (Grathwohl+18, table 1)."""
+
+    def __init__(self, *, channels: int, size: int) -> None:
+        super().__init__()
+        if channels < 1 or size < 1:
+            raise SpecError(f"a model needs at least one band and one pixel; got channels={channels}, size={size}")
+        self.channels = channels
+        self.size = size
+
+    @property
+    @abstractmethod
+    def players(self) -> tuple[Player, ...]:
+        """Who is trained, in which ratio and phase."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, player: str) -> Tensor:
+        """The scalar that ``player`` minimises; the same function in training, validation and tests."""
+
+    @abstractmethod
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """One (B,) tensor a name in ``scores``: finite, deterministic, HIGHER = MORE ANOMALOUS."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n, C, H, W) stretched pixels drawn from the model."""
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls) -> Self:
+        """A configuration that trains in seconds (8 x 8 pixels or so), for the contract tests."""
+
+    def initialise(self, batch: Batch) -> None:
+        """Called once before training with a first batch of training objects (data-dependent initial values)."""
+
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """Called once after training with batches of the training set in a fixed order (fits made afterwards).
+
+        May iterate over ``batches`` several times. What it finds must live in parameters or buffers.
+        """
+
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """Numbers worth a learning curve beside the losses (critic gap, codebook usage), on a validation batch."""
+        return {}
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a batch that is not (B, channels, size, size)."""
+        expected = (self.channels, self.size, self.size)
+        if tuple(batch.pixels.shape[1:]) != expected:
+            raise ModelError(
+                f"{type(self).__name__} was built for cutouts of shape {expected} (band, y, x), "
+                f"but was given {tuple(batch.pixels.shape[1:])}; cut with the specification it was trained on"
+            )
+
+
+def bits_per_dim(log_prob: Tensor, observed: Tensor) -> Tensor:
+    """(B,) -log2 p per observed dimension of ``log_prob`` (B,) in nats and ``observed`` (B, C, H, W) bool.
+
+    0 for an object without any observed pixel.
+    """
+    return -log_prob / (observed.sum((1, 2, 3)).clamp(min=1) * math.log(2.0))
+
+
+class Density(GenerativeModel):
+    """A model with an exact log-likelihood."""
+
+    bin_width: float | None = None
+    """Width in stretched units of the bins whose probability mass ``log_prob`` states; None: it states a density."""
+
+    @abstractmethod
+    def log_prob(self, batch: Batch) -> Tensor:
+        """(B,) natural-log probability, summed over observed pixels only."""
+
+    def scores_of(self, log_prob: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The scores, given ``log_prob(batch)``, so that nothing is computed twice. Override this, not ``score``."""
+        return {"bits_per_dim": bits_per_dim(log_prob, batch.observed)}
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """The scores of ``scores_of``; by default bits per observed dimension, 0 for an object without any."""
+        return self.scores_of(self.log_prob(batch), batch)
+
+
+class Reconstructs(GenerativeModel):
+    """A model that returns its own idea of an object."""
+
+    @abstractmethod
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """(B, C, H, W) stretched pixels; deterministic."""
+
+
+class Encodes(GenerativeModel):
+    """A model with a latent description of an object."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """(B, D) latents; deterministic."""
+
+
+class Conditional(GenerativeModel):
+    """A model that uses ``Batch.conditions``."""
+
+    conditions: ClassVar[tuple[str, ...]]
+    """Names of the catalogue columns, in the order of ``Batch.conditions``."""
+
+
+def abilities(model: type[GenerativeModel]) -> dict[str, bool]:
+    """The columns of Grathwohl+18, table 1, read off what the class can do."""
+    return {
+        "trains_on_data": model.trains_on_data,
+        "one_pass_sampling": model.one_pass_sampling,
+        "exact_log_likelihood": issubclass(model, Density),
+        "free_form_jacobian": model.free_form_jacobian,
+    }
+
+
+def all_models() -> dict[str, type[GenerativeModel]]:
+    """Every concrete model under ``galflow.models``: "wgan.WGAN" -> class, sorted by name."""
+    found: dict[str, type[GenerativeModel]] = {}
+    package = importlib.import_module("galflow.models")
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"galflow.models.{info.name}")
+        for name, value in vars(module).items():
+            defined_here = inspect.isclass(value) and value.__module__ == module.__name__
+            if defined_here and issubclass(value, GenerativeModel) and not inspect.isabstract(value):
+                found[f"{info.name}.{name}"] = value
+    return dict(sorted(found.items()))
+
+
+def find_model(name: str) -> type[GenerativeModel]:
+    """The class that "wgan.WGAN" (under ``galflow.models``) or a full dotted path of a plug-in names."""
+    module_name, _, class_name = name.rpartition(".")
+    candidates = [f"galflow.models.{module_name}", module_name] if module_name else []
+    for candidate in candidates:
+        try:
+            module = importlib.import_module(candidate)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (candidate == error.name or candidate.startswith(error.name + ".")):
+                continue
+            raise
+        value: Any = getattr(module, class_name, None)
+        if inspect.isclass(value) and issubclass(value, GenerativeModel) and not inspect.isabstract(value):
+            return value
+    raise SpecError(
+        f"model {name!r} is unknown; expected one of {', '.join(all_models())}, "
+        "or the full dotted path of a class derived from galflow.models.base.GenerativeModel"
+    )
+
+
+def build_model(name: str, *, channels: int, size: int, **options: Any) -> GenerativeModel:
+    """The model ``name`` for cutouts of ``channels`` bands and ``size`` pixels, checked before any training."""
+    model = find_model(name)
+    parameters = inspect.signature(model.__init__).parameters
+    allowed = [p for p in parameters if p not in ("self", "channels", "size")]
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        raise SpecError(f"model {name} has no option {unknown[0]!r}; its options are {', '.join(allowed) or 'none'}")
+    try:
+        return model(channels=channels, size=size, **options)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"model {name} cannot be built with {options!r}: {error}") from error

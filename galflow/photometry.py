@@ -1,0 +1,106 @@
+"""Flux units and the stretch in which models see pixels.
+
+Inside galflow flux is in nanojansky (nJy) on the AB system, or in declared counts where a survey has no zero point.
+This file refuses to guess a zero point.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from galflow.errors import SpecError
+
+AB_ZERO_NJY = 3631.0e9
+"""Flux of AB magnitude 0: 3631 Jy (Oke & Gunn 1983, ApJ 266, 713), in nJy."""
+
+NJY = "nJy"
+COUNT = "count"
+
+
+def njy_per_count(zero_point_ab: float) -> float:
+    """nJy in one count of an image whose AB zero point (the magnitude of one count) is ``zero_point_ab``."""
+    if not math.isfinite(zero_point_ab):
+        raise SpecError(
+            f"zero point {zero_point_ab!r} is not a finite AB magnitude; give the magnitude of one count, such as 27.0"
+        )
+    return float(AB_ZERO_NJY * 10.0 ** (-0.4 * zero_point_ab))
+
+
+def ab_magnitude(flux_njy: np.ndarray) -> np.ndarray:
+    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive (a magnitude of it does not exist)."""
+    flux = np.asarray(flux_njy, dtype=np.float64)
+    positive = flux > 0
+    magnitude = np.full(flux.shape, np.nan)
+    magnitude[positive] = -2.5 * np.log10(flux[positive] / AB_ZERO_NJY)
+    return magnitude
+
+
+def flux_from_ab_magnitude(magnitude: np.ndarray) -> np.ndarray:
+    """Fluxes in nJy of AB magnitudes."""
+    return AB_ZERO_NJY * 10.0 ** (-0.4 * np.asarray(magnitude, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class AsinhStretch:
+    """y = asinh(x / (a s)) / asinh(w / a): linear in the noise, logarithmic in bright galaxies.
+
+    After Lupton+99, AJ 118, 1406. ``x`` is a flux, ``s`` the band's sky sigma in the same unit; ``a = softening_sigma``
+    and ``w = white_sigma`` are in units of ``s``. y(0) = 0 and y(w s) = 1. Two likelihoods are comparable only if their
+    stretches are equal.
+    """
+
+    softening_sigma: float
+    white_sigma: float
+    sky_sigma: tuple[float, ...]
+    """One number a band, in the unit of the flux."""
+
+    def __post_init__(self) -> None:
+        for name in ("softening_sigma", "white_sigma"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise SpecError(f"stretch {name} is {value!r}; it must be a positive number of sky sigmas")
+        if not self.sky_sigma or any(not (math.isfinite(s) and s > 0) for s in self.sky_sigma):
+            raise SpecError(f"stretch sky_sigma is {self.sky_sigma!r}; it needs one positive finite number per band")
+
+    @property
+    def gain(self) -> float:
+        """Stretched units per asinh unit."""
+        return 1.0 / math.asinh(self.white_sigma / self.softening_sigma)
+
+    def _softening(self, flux: Any, xp: ModuleType) -> Any:
+        """The softening a*s shaped to broadcast over ``(..., band, y, x)``."""
+        if flux.ndim < 3 or flux.shape[-3] != len(self.sky_sigma):
+            raise SpecError(
+                f"pixels of shape {tuple(flux.shape)} do not fit a stretch of {len(self.sky_sigma)} band(s); "
+                "give (..., band, y, x)"
+            )
+        values = [self.softening_sigma * s for s in self.sky_sigma]
+        if xp is np:
+            return np.asarray(values, dtype=flux.dtype)[:, None, None]
+        return xp.tensor(values, dtype=flux.dtype, device=flux.device)[:, None, None]
+
+    def forward(self, flux: Any, xp: ModuleType = np) -> Any:
+        """Stretched pixels of ``flux``, shape (..., band, y, x). ``xp`` is numpy or torch, whichever ``flux`` is of."""
+        return self.gain * xp.arcsinh(flux / self._softening(flux, xp))
+
+    def inverse(self, stretched: Any, xp: ModuleType = np) -> Any:
+        """The flux of stretched pixels, shape (..., band, y, x)."""
+        return self._softening(stretched, xp) * xp.sinh(stretched / self.gain)
+
+    def derivative(self, flux: Any, xp: ModuleType = np) -> Any:
+        """dy/dx for each pixel, in stretched units per flux unit."""
+        softening = self._softening(flux, xp)
+        return self.gain / xp.sqrt(flux * flux + softening * softening)
+
+    def log_abs_det(self, flux: Any, observed: Any, xp: ModuleType = np) -> Any:
+        """log|det J| of the stretch in nats, summed over observed pixels: log p(flux) = log p(y) + log|det J|.
+
+        ``observed`` is boolean with the shape of ``flux``; the result has the leading shape (...).
+        """
+        log_slope = xp.where(observed, xp.log(self.derivative(flux, xp)), xp.zeros_like(flux))
+        return log_slope.sum((-3, -2, -1))

@@ -1,0 +1,283 @@
+"""What a run should make, what of it is done, and why the rest is to do.
+
+Every product's fingerprint is known before anything is made, because it depends on specifications and on the inputs'
+fingerprints alone. So a crash, a second start, an updated tile, a new model and a changed setting are one thing: plan,
+subtract what is done, do the rest. This file makes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from galflow.compare.samples import comparison_fingerprint, comparison_product
+from galflow.cutouts.assign import OUTSIDE_TILE, assign
+from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
+from galflow.errors import SpecError
+from galflow.models.base import build_model, find_model
+from galflow.receipts import Receipt, RunManifest, find_receipts
+from galflow.scores.score import scores_fingerprint, scores_product
+from galflow.spec import ModelSpec, RunSpec, SurveySpec, fingerprint
+from galflow.store import Store
+from galflow.surveys.base import Survey, Tile
+from galflow.surveys.resolve import open_survey
+from galflow.training.train_model import model_fingerprint, model_product
+from galflow.training.trained_model import load_uri
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One product that should exist."""
+
+    stage: str
+    name: str
+    """The tile, the model, or the sample."""
+    fingerprint: str
+    product: str
+    receipt: Receipt | None
+    """Given if it is done."""
+    why: str = ""
+    """If it is to do: what is new or changed."""
+
+    @property
+    def done(self) -> bool:
+        """Whether its receipt carries the right fingerprint."""
+        return self.receipt is not None
+
+
+@dataclass(frozen=True)
+class CutTile:
+    """A cutout set that is there, or will be."""
+
+    tile: str
+    fingerprint: str
+    product: str
+
+
+@dataclass(frozen=True, eq=False)
+class TileUnit(Unit):
+    """One tile's cutout set."""
+
+    survey: SurveySpec = field(kw_only=True)
+    tile: Tile = field(kw_only=True)
+    rows: pa.Table | None = field(kw_only=True, default=None)
+    """The rows assigned to it from a survey-wide catalogue."""
+
+    @property
+    def cut(self) -> CutTile:
+        """What scoring needs to know of it."""
+        return CutTile(self.name, self.fingerprint, self.product)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelUnit(Unit):
+    """One trained model."""
+
+    model: ModelSpec = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreUnit(Unit):
+    """One tile's score part."""
+
+    cutouts: CutTile = field(kw_only=True)
+
+
+def primary_score(spec: RunSpec) -> str:
+    """The score that ranks: as declared, or the first model's main one. SpecError if no model gives it."""
+    names = [f"{m.name}_{score}" for m in spec.models for score in find_model(m.model).scores]
+    if spec.scoring.primary is None:
+        return names[0]
+    if spec.scoring.primary not in names:
+        raise SpecError(
+            f"scoring.primary: {spec.scoring.primary!r} is no score of this run; expected one of {', '.join(names)}"
+        )
+    return spec.scoring.primary
+
+
+def check_run(spec: RunSpec) -> None:
+    """Open the surveys and build every model once; SpecError for whatever cannot be meant, before any work."""
+    bands = chosen_bands(open_survey(spec.survey), spec.cutouts)
+    for sample in spec.comparison.samples:
+        try:
+            chosen_bands(open_survey(sample.survey), spec.cutouts.model_copy(update={"bands": bands}))
+        except SpecError as error:
+            raise SpecError(f"comparison sample {sample.name}: {error}") from error
+    for model in spec.models:
+        if model.trained is None:
+            build_model(model.model, channels=len(bands), size=spec.cutouts.size, **model.options)
+    primary_score(spec)
+    if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
+        raise SpecError("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
+
+
+def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
+    """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
+    survey = open_survey(survey_spec)
+    cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
+    receipts = find_receipts(store, f"cutouts/{survey.name}")
+    by_tile = _by_tile(receipts.values())
+    units = []
+    for tile, rows in _tiles_and_rows(survey):
+        found = cutouts_fingerprint(survey, tile, cutouts, rows)
+        receipt = receipts.get(found)
+        earlier = by_tile.get(tile.name, [])
+        if not earlier:
+            why = f"tile {tile.name} is new"
+        elif all(r.inputs.get("tile") != tile.identity for r in earlier):
+            why = f"tile {tile.name} changed"
+        else:
+            why = f"tile {tile.name}: cutout settings or catalogue rows changed"
+        product = receipt.product if receipt else cutouts_product(survey.name, survey.release, tile.name, found)
+        units.append(
+            TileUnit("ingest", tile.name, found, product, receipt, why, survey=survey_spec, tile=tile, rows=rows)
+        )
+    return units
+
+
+def _by_tile(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
+    found: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        found.setdefault(str(receipt.details.get("tile", "")), []).append(receipt)
+    return found
+
+
+def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None]]:
+    tiles = survey.tiles()
+    if not tiles:
+        raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
+    catalog = survey.survey_catalog()
+    if catalog is None:
+        return [(tile, None) for tile in tiles]
+    assignment = assign(catalog, {tile.name: survey.footprint(tile) for tile in tiles})
+    pairs: list[tuple[Tile, pa.Table | None]] = [(tile, assignment.by_tile[tile.name]) for tile in tiles]
+    if len(assignment.outside):
+        pairs.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside))
+    return pairs
+
+
+def plan_models(spec: RunSpec, store: Store, cutouts: Sequence[str]) -> list[ModelUnit]:
+    """A unit for each model, trained on the cutout sets with these fingerprints."""
+    units = []
+    for model in spec.models:
+        if model.trained is not None:
+            units.append(_trained_elsewhere(model))
+            continue
+        found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, cutouts)
+        earlier = find_receipts(store, f"models/{model.name}")
+        why = f"model {model.name}: settings or training tiles changed" if earlier else f"model {model.name} is new"
+        product = model_product(model.name, found)
+        units.append(ModelUnit("train", model.name, found, product, earlier.get(found), why, model=model))
+    return units
+
+
+def _trained_elsewhere(model: ModelSpec) -> ModelUnit:
+    trained = load_uri(str(model.trained))
+    found = trained.card.fingerprint
+    receipt = Receipt(product=str(model.trained), fingerprint=found)
+    return ModelUnit("train", model.name, found, str(model.trained), receipt, model=model)
+
+
+def plan_scores(
+    spec: RunSpec, store: Store, cutouts: Sequence[CutTile], models: Mapping[str, str], survey: SurveySpec
+) -> list[ScoreUnit]:
+    """A unit for each cutout set, to be scored by ``models``, name -> fingerprint."""
+    receipts = find_receipts(store, f"scores/{survey.survey_name}")
+    by_tile = _by_tile(receipts.values())
+    primary = primary_score(spec)
+    units = []
+    for cut in cutouts:
+        found = scores_fingerprint(cut.fingerprint, models, primary)
+        receipt = receipts.get(found)
+        product = receipt.product if receipt else scores_product(survey.survey_name, survey.release, cut.tile, found)
+        why = _why_score(cut, models, by_tile.get(cut.tile, []))
+        units.append(ScoreUnit("score", cut.tile, found, product, receipt, why, cutouts=cut))
+    return units
+
+
+def _why_score(cut: CutTile, models: Mapping[str, str], earlier: list[Receipt]) -> str:
+    if not earlier:
+        return f"tile {cut.tile} was never scored"
+    same_cutouts = [r for r in earlier if r.inputs.get("cutouts") == cut.fingerprint]
+    if not same_cutouts:
+        return f"the cutouts of tile {cut.tile} changed"
+    scored_with = same_cutouts[-1].inputs
+    changed = [n for n, f in models.items() if scored_with.get(f"model {n}") != f]
+    if changed:
+        return f"tile {cut.tile}: model {', '.join(changed)} is new or changed"
+    return f"tile {cut.tile}: the models or the primary score changed"
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """Everything a run should make."""
+
+    run: str
+    published: bool
+    """Whether the run's manifest is there."""
+    cutouts: list[TileUnit]
+    samples: dict[str, list[TileUnit]]
+    models: list[ModelUnit]
+    scores: list[ScoreUnit]
+    sample_scores: dict[str, list[ScoreUnit]]
+    comparison: Unit | None
+
+    @property
+    def units(self) -> list[Unit]:
+        """All units in the order of the work."""
+        units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us), *self.models]
+        units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
+        return units + ([self.comparison] if self.comparison else [])
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is to do."""
+        return self.published and all(unit.done for unit in self.units)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        units = [
+            {"stage": u.stage, "name": u.name, "fingerprint": u.fingerprint, "product": u.product, "done": u.done}
+            | ({} if u.done else {"why": u.why})
+            for u in self.units
+        ]
+        return {"run": self.run, "published": self.published, "done": self.done, "units": units}
+
+
+def plan_comparison(
+    spec: RunSpec, store: Store, sample_scores: Mapping[str, Sequence[str]], models: Mapping[str, str]
+) -> Unit | None:
+    """The comparison of all samples (name -> fingerprints of its score parts); None if there are none."""
+    if not sample_scores:
+        return None
+    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed)
+    receipt = find_receipts(store, f"comparisons/{spec.name}").get(found)
+    why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
+    return Unit("compare", ", ".join(sample_scores), found, comparison_product(spec.name, found), receipt, why)
+
+
+def run_id(spec: RunSpec, fingerprints: Iterable[str]) -> str:
+    """The run's name and a fingerprint of its specification and of all its products' fingerprints."""
+    return f"{spec.name}-{fingerprint(spec.content(), sorted(fingerprints))[:10]}"
+
+
+def plan_run(spec: RunSpec, store: Store) -> RunPlan:
+    """The plan of a whole run. Reads receipts, headers and catalogues; makes nothing."""
+    cutouts = plan_cutouts(spec, spec.survey, store)
+    samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.comparison.samples}
+    models = plan_models(spec, store, [u.fingerprint for u in cutouts])
+    fingerprints = {m.name: m.fingerprint for m in models}
+    scores = plan_scores(spec, store, [u.cut for u in cutouts], fingerprints, spec.survey)
+    sample_scores = {
+        s.name: plan_scores(spec, store, [u.cut for u in samples[s.name]], fingerprints, s.survey)
+        for s in spec.comparison.samples
+    }
+    parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
+    comparison = plan_comparison(spec, store, parts, fingerprints)
+    plan = RunPlan("", False, cutouts, samples, models, scores, sample_scores, comparison)
+    run = run_id(spec, [u.fingerprint for u in plan.units])
+    return replace(plan, run=run, published=store.exists(RunManifest.key_of(run)))

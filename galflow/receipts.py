@@ -1,0 +1,190 @@
+"""What is done, from which inputs, with which outcome.
+
+A product whose receipt carries the right fingerprint is done; anything else is to do. A receipt is written after its
+product, a manifest after all receipts and only if absent. This file decides nothing about what a product contains.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from galflow.errors import IntegrityError, StoreError
+from galflow.store import FileSum, Store
+
+RECEIPT_SUFFIX = ".receipt.json"
+PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", "catalogs", "reports")
+
+
+class Outcome(enum.StrEnum):
+    """How a product ended."""
+
+    DONE = "done"
+    EMPTY = "empty"
+    """There was nothing to make it of; the reasons say why."""
+    PARTIAL = "partial"
+    """Made, but not of everything; the reasons say what is missing."""
+
+
+class Receipt(BaseModel):
+    """One product: what it is, of what it was made, and what its files must be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    product: str
+    """Key of the product: a file, or the folder its files lie in."""
+    fingerprint: str
+    inputs: dict[str, str] = {}
+    """Fingerprints of the products (and identities of the data) it was made of."""
+    files: dict[str, FileSum] = {}
+    """Path below the product ("" if the product is one file) -> what it must be."""
+    rows: int = 0
+    seconds: float = 0.0
+    outcome: Outcome = Outcome.DONE
+    reasons: tuple[str, ...] = ()
+    details: dict[str, Any] = {}
+    """Small facts of the stage (counts, sky sigmas), for reports."""
+
+    @property
+    def key(self) -> str:
+        """Where the receipt lies."""
+        return self.product + RECEIPT_SUFFIX
+
+
+class RunManifest(BaseModel):
+    """A finished run. A catalogue without one does not exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    name: str
+    finished: str
+    """UTC, ISO 8601."""
+    code_version: str
+    specification: dict[str, Any]
+    models: dict[str, str]
+    """Model name -> URI of its folder."""
+    products: dict[str, list[str]]
+    """Stage -> keys of its receipts."""
+    catalog: str
+    report: str | None
+    summary: dict[str, Any]
+    """What the run found, in a few numbers."""
+
+    @staticmethod
+    def key_of(run: str) -> str:
+        """Where a run's manifest lies."""
+        return f"runs/{run}/manifest.json"
+
+
+def to_json(document: BaseModel | Mapping[str, Any]) -> bytes:
+    """Readable JSON with sorted keys; NaN is refused."""
+    plain = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
+    return (json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_receipt(store: Store, receipt: Receipt) -> None:
+    """Put the receipt: from now on the product is done."""
+    store.put(receipt.key, to_json(receipt))
+
+
+def parse_receipt(key: str, data: bytes) -> Receipt:
+    """A receipt from its bytes; IntegrityError if it is not one, or lies beside another product than it names."""
+    try:
+        receipt = Receipt.model_validate_json(data)
+    except ValidationError as error:
+        raise IntegrityError(f"{key} is not a receipt: {_first(error)}; delete it and run again") from error
+    if receipt.key != key:
+        raise IntegrityError(f"{key} is the receipt of {receipt.product}; delete it and run again")
+    return receipt
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(p) for p in problem['loc'])} {problem['msg']}".strip()
+
+
+def find_receipts(store: Store, prefix: str) -> dict[str, Receipt]:
+    """Every sound receipt below ``prefix`` by fingerprint; an unsound one counts as not there."""
+    keys = [k for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
+    found: dict[str, Receipt] = {}
+    for key, data in store.get_many(keys).items():
+        try:
+            receipt = parse_receipt(key, data)
+        except IntegrityError:
+            continue
+        found[receipt.fingerprint] = receipt
+    return found
+
+
+def read_manifest(store: Store, run: str) -> RunManifest | None:
+    """The manifest of a run, or None if it has not finished."""
+    key = RunManifest.key_of(run)
+    if not store.exists(key):
+        return None
+    try:
+        return RunManifest.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{store.uri(key)} is not a manifest: {_first(error)}; delete it and run again"
+        ) from error
+
+
+def list_runs(store: Store) -> list[str]:
+    """Run ids that have a manifest, sorted."""
+    return [k.split("/")[1] for k in store.list("runs") if k.endswith("/manifest.json")]
+
+
+def publish_manifest(store: Store, manifest: RunManifest) -> bool:
+    """Write the manifest if there is none; whether this call did it."""
+    return store.put_if_absent(RunManifest.key_of(manifest.run), to_json(manifest))
+
+
+def verify_product(store: Store, receipt: Receipt) -> list[str]:
+    """Re-read a product's files; one line for each that is missing, truncated or altered."""
+    return [problem for path in sorted(receipt.files) if (problem := _verify_file(store, receipt, path))]
+
+
+def _verify_file(store: Store, receipt: Receipt, path: str) -> str | None:
+    key = f"{receipt.product}/{path}" if path else receipt.product
+    expected = receipt.files[path]
+    if not store.exists(key):
+        return f"{store.uri(key)}: missing (expected {expected.size} bytes)"
+    found = FileSum.of(store.get(key))
+    if found.size != expected.size:
+        return f"{store.uri(key)}: {found.size} bytes instead of {expected.size}"
+    if found.sha256 != expected.sha256:
+        return f"{store.uri(key)}: content differs (sha256 {found.sha256[:12]}, receipt says {expected.sha256[:12]})"
+    return None
+
+
+def verify_store(store: Store, threads: int = 4) -> tuple[int, list[str]]:
+    """Re-read every product against its receipt: how many products there are, and one line a fault."""
+    keys = [k for prefix in PRODUCT_PREFIXES for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
+
+    def check(key: str) -> list[str]:
+        try:
+            return verify_product(store, parse_receipt(key, store.get(key)))
+        except StoreError as error:
+            return [str(error)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        faults = [line for lines in pool.map(check, keys) for line in lines]
+    for run in list_runs(store):
+        faults += _verify_manifest(store, run)
+    return len(keys), faults
+
+
+def _verify_manifest(store: Store, run: str) -> list[str]:
+    try:
+        manifest = read_manifest(store, run)
+    except IntegrityError as error:
+        return [str(error)]
+    listed: Iterable[str] = [k for ks in manifest.products.values() for k in ks] if manifest else []
+    return [f"{store.uri(k)}: missing, but run {run} was made of it" for k in listed if not store.exists(k)]

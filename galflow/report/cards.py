@@ -1,0 +1,209 @@
+"""An object as the report shows it: its picture, each model's reconstruction and residual, and what is known of it.
+
+Real and reconstructed pixels go through one ``Display``; a reconstruction is taken back from the stretch to flux
+first. Only the chunks that hold shown rows are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.flags import Flag
+from galflow.cutouts.stream import make_batch
+from galflow.errors import DataError
+from galflow.models.base import Reconstructs
+from galflow.report.flag_words import flag_words
+from galflow.report.objects import Shown
+from galflow.report.pictures import LARGEST_SIDE, Display, brightness_sigma, data_uri, picture_png
+from galflow.report.residuals import residual_png, strongest_residual
+from galflow.store import Store
+from galflow.training.trained_model import TrainedModel
+
+PICTURE_BYTES = 3_800_000
+"""At most about so many bytes of pictures in one report."""
+_BATCH_OBJECTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """The pixels of one shown object."""
+
+    flux: np.ndarray
+    """(band, y, x) float32, NaN where missing."""
+    ivar: np.ndarray
+    sky_sigma: tuple[float | None, ...]
+    """Of its tile, per band."""
+    x_pixel: float | None
+    y_pixel: float | None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One model's idea of an object, as data URIs."""
+
+    model: str
+    reconstruction: str
+    residual: str
+    residual_rms: str
+    """In sky sigmas over all observed pixels and bands."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that the template says about one object, as text and data URIs."""
+
+    title: str
+    object_id: str
+    place: str
+    position: str
+    sigma: str
+    p: str
+    q: str
+    flags: list[str]
+    others: list[tuple[str, str]]
+    """Further scores and their sigmas."""
+    kind: str
+    """What the picture is of: "real", or "planted: ring"."""
+    picture: str
+    explained: list[Explained]
+
+
+def objects_pictured(bands: int, side: int, reconstructing: int) -> int:
+    """How many objects fit into ``PICTURE_BYTES``, from the sizes of incompressible pictures in base64."""
+    shown = side // -(-side // LARGEST_SIDE)
+    colours = 3 if bands > 1 else 1
+    # A reconstruction is smooth and compresses to about half; a residual has one byte a pixel.
+    each = shown**2 * 4 / 3 * (colours + reconstructing * (0.5 * colours + 1)) + 400 * (1 + 2 * reconstructing)
+    return max(2, int(PICTURE_BYTES / each))
+
+
+def read_cutouts(store: Store, products: Mapping[str, str], rows: Sequence[Shown]) -> list[Cutout]:
+    """The cutouts of these rows, in their order; ``products`` maps a tile's name to its cutout set."""
+    found: dict[int, Cutout] = {}
+    for tile in sorted({row.tile for row in rows}):
+        if tile not in products:
+            raise DataError(
+                f"the catalogue has objects of tile {tile!r}, but no receipt of its cutouts was given to the report; "
+                "give the receipts of all tiles in the catalogue"
+            )
+        wanted = [i for i, row in enumerate(rows) if row.tile == tile]
+        found |= _read_tile(CutoutSet(store, products[tile]), {i: rows[i].row for i in wanted})
+    return [found[i] for i in range(len(rows))]
+
+
+def _read_tile(cutouts: CutoutSet, wanted: Mapping[int, int]) -> dict[int, Cutout]:
+    """Place in the list -> cutout, for places and their row numbers in this tile."""
+    sigma = tuple(s or None for s in cutouts.attributes["sky_sigma"])
+    pixel = {name: cutouts.read(name) if cutouts.has(name) else None for name in ("x_pixel", "y_pixel")}
+    found: dict[int, Cutout] = {}
+    for chunk in cutouts.chunks():
+        here = {i: row for i, row in wanted.items() if chunk.start <= row < chunk.stop}
+        if not here:
+            continue
+        flux, ivar = cutouts.read("flux", chunk), cutouts.read("ivar", chunk)
+        for i, row in here.items():
+            x, y = (None if p is None or not np.isfinite(p[row]) else float(p[row]) for p in pixel.values())
+            at = row - chunk.start
+            found[i] = Cutout(flux[at].copy(), ivar[at].copy(), sigma, x, y)
+    return found
+
+
+def make_display(models: Mapping[str, TrainedModel], normal: Sequence[Cutout]) -> Display:
+    """The display of a report: softened as the models' stretch, white where 95% of the normal objects' peaks lie."""
+    first = next(iter(models.values()))
+    stretch = first.stretch
+    bands, unit = tuple(first.card.bands), first.card.unit
+    display = Display(bands, stretch.sky_sigma, unit, stretch.softening_sigma, stretch.white_sigma)
+    peaks = brightness_sigma(np.stack([_known(c) for c in normal]), display) if normal else np.zeros(0)
+    peaks = peaks[np.isfinite(peaks)]
+    white = float(np.quantile(peaks, 0.95)) if len(peaks) else stretch.white_sigma
+    white = float(f"{np.clip(white, 20 * stretch.softening_sigma, stretch.white_sigma):.2g}")
+    return Display(bands, stretch.sky_sigma, unit, stretch.softening_sigma, white)
+
+
+def make_cards(
+    rows: Sequence[Shown],
+    cutouts: Sequence[Cutout],
+    models: Mapping[str, TrainedModel],
+    display: Display,
+    primary: str,
+    titles: Sequence[str],
+) -> list[Card]:
+    """A card for each row; ``primary`` is the score whose sigma, p and q it states."""
+    flux = {name: _reconstructions(model, cutouts) for name, model in models.items()}
+    cards = []
+    for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
+        explained = [_explain(name, cutout, pixels[i], display) for name, pixels in flux.items() if pixels is not None]
+        others = [(name, _sigma_text(value)) for name, value in row.sigma.items() if name != primary]
+        picture = data_uri(picture_png(display.picture(_known(cutout))))
+        cards.append(
+            Card(
+                titles[i],
+                str(row.object_id),
+                f"tile {row.tile}, row {row.row}",
+                _position(row, cutout),
+                _sigma_text(row.sigma[primary]),
+                _small(row.p),
+                _small(row.q),
+                flag_words(row.flags & ~int(Flag.PLANTED)),
+                others,
+                "real" if row.planted_kind is None else f"planted: {row.planted_kind.replace('_', ' ')}",
+                picture,
+                explained,
+            )
+        )
+    return cards
+
+
+def _known(cutout: Cutout) -> np.ndarray:
+    """Flux with every unobserved pixel NaN."""
+    return np.where(cutout.ivar > 0, cutout.flux, np.nan)
+
+
+def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> np.ndarray | None:
+    """(N, band, y, x) flux; None if the model does not reconstruct, or there is nothing to."""
+    if not isinstance(model.module, Reconstructs) or not cutouts:
+        return None
+    parts = []
+    for start in range(0, len(cutouts), _BATCH_OBJECTS):
+        part = cutouts[start : start + _BATCH_OBJECTS]
+        batch = make_batch(np.stack([c.flux for c in part]), np.stack([c.ivar for c in part]), model.stretch)
+        with torch.no_grad():
+            stretched = model.module.reconstruct(batch.to(model.device)).cpu()
+        parts.append(model.stretch.inverse(stretched.double(), torch).numpy())
+    return np.concatenate(parts)
+
+
+def _explain(name: str, cutout: Cutout, model_flux: np.ndarray, display: Display) -> Explained:
+    sigma = [own or run for own, run in zip(cutout.sky_sigma, display.sigma, strict=True)]
+    known = _known(cutout)
+    scaled = (known - model_flux) / np.asarray(sigma)[:, None, None]
+    squares = scaled[np.isfinite(scaled)] ** 2
+    rms = f"{float(np.sqrt(squares.mean())):.2g}" if squares.size else "no pixel"
+    return Explained(
+        name,
+        data_uri(picture_png(display.picture(model_flux))),
+        data_uri(residual_png(strongest_residual(known, model_flux, sigma))),
+        rms,
+    )
+
+
+def _position(row: Shown, cutout: Cutout) -> str:
+    if row.ra_deg is not None and row.dec_deg is not None:
+        return f"RA {row.ra_deg:.5f}°, Dec {row.dec_deg:+.5f}°"
+    if cutout.x_pixel is not None and cutout.y_pixel is not None:
+        return f"x {cutout.x_pixel:.1f}, y {cutout.y_pixel:.1f} px (no sky position)"
+    return "no position"
+
+
+def _sigma_text(value: float | None) -> str:
+    return "not scored" if value is None else f"{value:+.1f} σ" if abs(value) < 1000 else f"{value:+.3g} σ"
+
+
+def _small(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2g}"

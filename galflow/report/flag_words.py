@@ -1,0 +1,25 @@
+"""Flags as a reader of the report should see them."""
+
+from __future__ import annotations
+
+from galflow.cutouts.flags import Flag
+
+FLAG_WORDS: dict[Flag, str] = {
+    Flag.EDGE: "at the edge of its tile",
+    Flag.NO_DATA: "too few observed pixels",
+    Flag.SATURATED: "saturated",
+    Flag.TRAIL: "satellite trail",
+    Flag.BRIGHT_NEIGHBOUR: "bright neighbour",
+    Flag.NON_FINITE: "non-finite pixels",
+    Flag.MISSING_PIXELS: "missing pixels",
+    Flag.BAND_MISSING: "a band is missing",
+    Flag.OUTSIDE: "outside every tile",
+    Flag.DUPLICATE_ID: "repeated object id",
+    Flag.NO_POSITION: "no position",
+    Flag.PLANTED: "planted",
+}
+
+
+def flag_words(flags: int) -> list[str]:
+    """The words of the flags that hold, in the order of their bits."""
+    return [words for flag, words in FLAG_WORDS.items() if flags & int(flag)]

@@ -1,0 +1,113 @@
+"""How far other samples lie from the survey's held-out objects, as rows of a table and in words.
+
+The words never say more than the interval does: a sample whose interval holds 0.5 "cannot be told apart".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from galflow.compare.two_sample import Interval, TwoSample
+from galflow.scores.score import LIKELIHOODS, ScoreColumn, columns_of
+from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
+
+UNITS = {LOGLIKE: "nats", BPD: "bits per pixel and band"}
+_EDGES = 61
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One sample under one score or likelihood."""
+
+    sample: str
+    column: str
+    unit: str
+    n: str
+    medians: str
+    ks: str
+    wasserstein: str
+    auroc: str
+
+
+def with_interval(interval: Interval, digits: str = ".3g") -> str:
+    """ "0.83 [0.80, 0.86]"."""
+    return f"{interval.value:{digits}} [{interval.low:{digits}}, {interval.high:{digits}}]"
+
+
+def likelihood_columns(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
+    """The likelihood columns of the models that state one."""
+    return [column for column in columns_of(models) if column.score in LIKELIHOODS]
+
+
+def sample_values(comparison: Mapping[str, Any] | None, column: str) -> dict[str, np.ndarray]:
+    """Sample name -> its values of a column, where it was compared."""
+    samples = (comparison or {}).get("samples", {})
+    return {
+        name: np.asarray(results[column]["sample_values"], dtype=np.float64)
+        for name, results in samples.items()
+        if column in results
+    }
+
+
+def likelihood_edges(models: Mapping[str, TrainedModel], comparison: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+    """Bins for each likelihood column that hold 99% of the held-out objects' values and of each sample's."""
+    edges = {}
+    for column in likelihood_columns(models):
+        groups = [models[column.model].reference[column.score], *sample_values(comparison, column.name).values()]
+        ends = np.array([np.quantile(g, [0.005, 0.995]) for g in groups if len(g)])
+        low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+        margin = 0.05 * (high - low) or 0.5
+        edges[column.name] = np.linspace(low - margin, high + margin, _EDGES)
+    return edges
+
+
+def compared_rows(comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel]) -> list[ComparedRow]:
+    """All samples under all scores and likelihoods, in that order."""
+    rows = []
+    for sample, results in (comparison or {}).get("samples", {}).items():
+        for column in columns_of(models):
+            if column.name not in results:
+                continue
+            s = TwoSample.from_json(results[column.name]["statistics"])
+            rows.append(
+                ComparedRow(
+                    sample,
+                    column.name,
+                    UNITS.get(column.score, "score"),
+                    f"{s.n_b} / {s.n_a}",
+                    f"{s.median_b:.4g} / {s.median_a:.4g}",
+                    with_interval(s.ks, ".2f"),
+                    with_interval(s.wasserstein),
+                    with_interval(s.auroc, ".2f"),
+                )
+            )
+    return rows
+
+
+def sentences(comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel], primary: str) -> list[str]:
+    """One sentence for each sample and likelihood in bits; under the primary score where no model has a likelihood."""
+    columns = [c for c in likelihood_columns(models) if c.score == BPD]
+    columns = columns or [c for c in columns_of(models) if c.name == primary]
+    samples = (comparison or {}).get("samples", {})
+    return [
+        _sentence(sample, column, TwoSample.from_json(results[column.name]["statistics"]))
+        for sample, results in samples.items()
+        for column in columns
+        if column.name in results
+    ]
+
+
+def _sentence(sample: str, column: ScoreColumn, statistics: TwoSample) -> str:
+    """Of a column whose higher values mean less probable, or more anomalous."""
+    less, more = ("less probable", "more probable") if column.score == BPD else ("more anomalous", "less anomalous")
+    auroc = statistics.auroc
+    numbers = f"AUROC {with_interval(auroc, '.2f')}"
+    if auroc.low > 0.5:
+        return f"{sample}: its galaxies are {less} than the sky's under {column.model}: {numbers}."
+    if auroc.high < 0.5:
+        return f"{sample}: its galaxies are {more} than the sky's under {column.model}: {numbers}."
+    return f"{sample}: by {column.name} its galaxies cannot be told apart from the sky's: {numbers} holds 0.5."

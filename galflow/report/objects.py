@@ -1,0 +1,192 @@
+"""Which objects a report shows: the most anomalous, random normal ones, planted ones; found file by file.
+
+The catalogue is read one file at a time, and only what may be shown is kept, so that a survey's catalogue need not fit
+into memory. Nothing is drawn at random at run time: "random" rows have the smallest hashes of object id and seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from galflow.cutouts.flags import Flag
+from galflow.cutouts.plant import PLANTED_COLUMN
+from galflow.cutouts.stream import hashed_unit
+from galflow.errors import StoreError
+from galflow.scores.calibration import Fraction, recall_in_top
+from galflow.scores.distributions import Histogram
+from galflow.store import Store
+
+NORMAL_SIGMA = 1.0
+"""A normal object's primary score lies within so many sigmas of the reference median, and nothing is flagged."""
+TOP_FRACTION = 0.05
+"""A planted anomaly counts as found if it is among this fraction of all scored objects."""
+_HASH_SALT = 0x5EED_0F_7E_9027
+"""Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
+_IDENTITY = ("object_id", "ra_deg", "dec_deg", "tile", "row", "flags", "outcome", "anomaly_q")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One row of the catalogue that the report shows."""
+
+    object_id: int
+    ra_deg: float | None
+    dec_deg: float | None
+    tile: str
+    row: int
+    flags: int
+    q: float | None
+    planted_kind: str | None
+    sigma: Mapping[str, float | None]
+    """Calibrated score column -> robust sigmas above the reference median."""
+    p: float | None
+    """Conformal p-value of the primary score."""
+
+
+@dataclass(frozen=True)
+class KindRecall:
+    """How well each score finds one kind of planted anomaly."""
+
+    kind: str
+    planted: int
+    by_score: Mapping[str, Fraction | None]
+    """Score column -> fraction in the top 5%; None where no such object has that score."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a report shows of a catalogue."""
+
+    top: list[Shown]
+    """Real objects, most anomalous first."""
+    normal: list[Shown]
+    planted: list[Shown]
+    """All planted copies, most anomalous first."""
+    recall: list[KindRecall]
+    planted_sigma: Mapping[str, np.ndarray]
+    """Score column -> sigmas of planted copies."""
+    likelihoods: Mapping[str, Histogram]
+    """Likelihood column -> histogram over real objects."""
+
+
+@dataclass
+class _Scan:
+    """What is kept while files go by."""
+
+    primary: str
+    scores: tuple[str, ...]
+    count: int
+    seed: int
+    kept: dict[str, list[pa.Table]] = field(default_factory=lambda: {"top": [], "normal": [], "planted": []})
+    raw: list[pa.Table] = field(default_factory=list)
+
+    def add(self, table: pa.Table, keep_raw: bool) -> None:
+        """Consider one file's rows."""
+        is_planted = (table.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
+        sigma = _floats(table, f"{self.primary}_sigma")
+        ids = table.column("object_id").to_numpy()
+        draw = hashed_unit(ids.astype(np.uint64) ^ np.uint64(_HASH_SALT + self.seed))
+        clean = (table.column("flags").to_numpy() == 0) & (np.abs(np.nan_to_num(sigma, nan=np.inf)) < NORMAL_SIGMA)
+        self._keep("top", table, np.isfinite(sigma) & ~is_planted, -sigma, self.count)
+        self._keep("normal", table, clean, draw, self.count)
+        self._keep("planted", table, is_planted, -np.nan_to_num(sigma, nan=-np.inf), None)
+        if keep_raw:
+            self.raw.append(table.select([*self.scores, PLANTED_COLUMN]))
+
+    def _keep(self, name: str, table: pa.Table, wanted: np.ndarray, key: np.ndarray, count: int | None) -> None:
+        """Keep the ``count`` wanted rows with the lowest key, of this file and those before; equal keys by id."""
+        chosen = table.filter(pa.array(wanted)).append_column("key", pa.array(key[wanted]))
+        merged = pa.concat_tables([*self.kept[name], chosen])
+        merged = merged.sort_by([("key", "ascending"), ("object_id", "ascending"), ("tile", "ascending")])
+        self.kept[name] = [merged if count is None else merged.slice(0, count)]
+
+    def rows(self, name: str) -> list[Shown]:
+        """What was kept under that name, in order."""
+        tables = self.kept[name]
+        return [self._shown(row) for row in tables[0].to_pylist()] if tables else []
+
+    def _shown(self, row: Mapping[str, Any]) -> Shown:
+        return Shown(
+            object_id=row["object_id"],
+            ra_deg=row["ra_deg"],
+            dec_deg=row["dec_deg"],
+            tile=row["tile"],
+            row=row["row"],
+            flags=row["flags"],
+            q=row["anomaly_q"],
+            planted_kind=row[PLANTED_COLUMN],
+            sigma={score: row[f"{score}_sigma"] for score in self.scores},
+            p=row[f"{self.primary}_p"],
+        )
+
+
+def select_objects(
+    store: Store,
+    catalog: str,
+    primary: str,
+    scores: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    planted: bool,
+    likelihood_edges: Mapping[str, np.ndarray],
+) -> Selection:
+    """Go through the catalogue at key ``catalog`` once.
+
+    ``scores`` are the calibrated score columns, ``primary`` among them. ``planted``: whether planted copies are to be
+    expected; only then are all raw scores kept, to count which of them are in the top 5%.
+    """
+    scan = _Scan(primary, tuple(scores), count, seed)
+    histograms = {name: Histogram.empty(edges) for name, edges in likelihood_edges.items()}
+    for table in _files(store, catalog, [f"{primary}_p", *scores, *(f"{s}_sigma" for s in scores), *histograms]):
+        scan.add(table, keep_raw=planted)
+        real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
+        for name, histogram in histograms.items():
+            values = _floats(table, name)
+            histograms[name] = histogram.add(values[real & np.isfinite(values)])
+    found = scan.rows("planted")
+    sigma = {s: np.array([v for row in found if (v := row.sigma[s]) is not None]) for s in scores}
+    recall = _recall_by_kind(pa.concat_tables(scan.raw), scores) if scan.raw and found else []
+    return Selection(scan.rows("top"), scan.rows("normal"), found, recall, sigma, histograms)
+
+
+def _files(store: Store, catalog: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Each Parquet file of the catalogue with the columns wanted; ``planted_kind`` is null in files without it."""
+    keys = [k for k in store.list(catalog) if k.endswith(".parquet") and k.count("/") == catalog.count("/") + 1]
+    if not keys:
+        raise StoreError(
+            f"no catalogue at {store.uri(catalog)}, so there is nothing to report on; publish it before its report"
+        )
+    for key in keys:
+        file = pq.ParquetFile(pa.BufferReader(store.get(key)))
+        table = file.read([*_IDENTITY, *columns, PLANTED_COLUMN])
+        if PLANTED_COLUMN not in table.column_names:
+            table = table.append_column(PLANTED_COLUMN, pa.nulls(len(table), pa.string()))
+        yield table.select([*_IDENTITY, *columns, PLANTED_COLUMN])
+
+
+def _recall_by_kind(raw: pa.Table, scores: Sequence[str]) -> list[KindRecall]:
+    kinds = raw.column(PLANTED_COLUMN).to_pandas().fillna("").to_numpy(dtype=str)
+    found = []
+    for kind in sorted({str(k) for k in np.unique(kinds)} - {""}):
+        by_score: dict[str, Fraction | None] = {}
+        for score in scores:
+            values = _floats(raw, score)
+            scored = np.isfinite(values)
+            wanted = (kinds == kind) & scored
+            enough = wanted.any() and int(scored.sum() * TOP_FRACTION) >= 1
+            by_score[score] = recall_in_top(values[scored], wanted[scored], TOP_FRACTION) if enough else None
+        found.append(KindRecall(kind, int((kinds == kind).sum()), by_score))
+    return found
+
+
+def _floats(table: pa.Table, name: str) -> np.ndarray:
+    """A nullable column as float64, null as NaN."""
+    return pc.fill_null(pc.cast(table.column(name), pa.float64()), np.nan).to_numpy()

@@ -1,0 +1,1 @@
+"""What models' numbers mean: scores of chunks, their calibration, likelihoods, and distributions that merge."""

@@ -1,0 +1,246 @@
+"""From raw anomaly scores to statements: robust sigmas, conformal p-values, q-values over a run, fractions of a sample.
+
+Everything here is plain numpy on scores where HIGHER = MORE ANOMALOUS. This file refuses scores that are not finite
+(an object that could not be scored is null in the catalogue and never comes here) and references that are empty.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from galflow.errors import ModelError, SpecError
+
+FloatArray = npt.NDArray[np.float64]
+
+SIGMA_PER_MAD = 1.4826
+"""Standard deviations in one median absolute deviation of a Gaussian, 1 / Phi^-1(3/4)."""
+SIGMA_PER_MEAN_DEVIATION = math.sqrt(math.pi / 2.0)
+"""Standard deviations in one mean absolute deviation of a Gaussian."""
+Z_95 = 1.959963984540054
+"""Phi^-1(0.975): half-width in sigmas of a two-sided 95% interval."""
+
+
+def _finite_scores(scores: npt.ArrayLike, what: str) -> FloatArray:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1:
+        raise SpecError(f"{what} have shape {values.shape}; give one number per object, shape (n,)")
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise ModelError(
+            f"{what} hold {bad.size} value(s) that are not finite (first: {values[bad[0]]} at position {bad[0]}); "
+            "leave out objects that could not be scored and give them a null with its outcome"
+        )
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The scores of held-out normal objects, against which a score is judged."""
+
+    name: str
+    """The score's name, such as "wgan_anomaly"."""
+    scores: FloatArray
+    """(n,) finite, in any order when given; kept sorted, ascending and read-only."""
+
+    def __post_init__(self) -> None:
+        values = np.sort(_finite_scores(self.scores, f"reference {self.name!r}: scores"))
+        if not values.size:
+            raise SpecError(f"reference {self.name!r} is empty; hold out at least one normal object to calibrate with")
+        values.flags.writeable = False
+        object.__setattr__(self, "scores", values)
+
+    def __len__(self) -> int:
+        return int(self.scores.size)
+
+    @cached_property
+    def median(self) -> float:
+        """The median score."""
+        return float(np.median(self.scores))
+
+    @cached_property
+    def sigma(self) -> float:
+        """Robust standard deviation, 1.4826 * MAD.
+
+        Where half or more of the scores are equal the MAD is 0; then the mean absolute deviation from the median times
+        sqrt(pi/2) stands in (equal to sigma for a Gaussian, less robust). Raises ModelError if all scores are equal.
+        """
+        deviation = np.abs(self.scores - self.median)
+        sigma = SIGMA_PER_MAD * float(np.median(deviation)) or SIGMA_PER_MEAN_DEVIATION * float(np.mean(deviation))
+        if not sigma > 0:
+            raise ModelError(
+                f"reference {self.name!r}: all {len(self)} held-out scores equal {self.median}; expected scores that "
+                "differ. The model may have collapsed: retrain it, or hold out more than one object"
+            )
+        return sigma
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that JSON keeps exactly."""
+        return {"name": self.name, "scores": self.scores.tolist()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Reference:
+        """The inverse of ``to_json``."""
+        return cls(value["name"], np.asarray(value["scores"], dtype=np.float64))
+
+
+def robust_sigma(scores: npt.ArrayLike, reference: Reference) -> FloatArray:
+    """(n,) robust standard deviations by which each score lies above the reference's median."""
+    return (_finite_scores(scores, "scores") - reference.median) / reference.sigma
+
+
+def conformal_p(scores: npt.ArrayLike, reference: Reference) -> FloatArray:
+    """(n,) conformal p-values (1 + #{reference >= s}) / (1 + n_reference); a tie counts against the anomaly.
+
+    For an object exchangeable with the reference, P(p <= a) <= a (Vovk+05; Bates+23, Ann. Stat. 51, 149).
+    """
+    below = np.searchsorted(reference.scores, _finite_scores(scores, "scores"), side="left")
+    return np.asarray((1.0 + (len(reference) - below)) / (1.0 + len(reference)), dtype=np.float64)
+
+
+def _p_values(p: npt.ArrayLike) -> FloatArray:
+    values = np.asarray(p, dtype=np.float64)
+    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
+        raise SpecError(
+            f"p-values must be an (n,) array within [0, 1]; got shape {values.shape} with a value outside it"
+        )
+    return values
+
+
+def benjamini_hochberg(p: npt.ArrayLike) -> FloatArray:
+    """(n,) q-values: the least false discovery rate at which each is a discovery (Benjamini & Hochberg 1995)."""
+    values = _p_values(p)
+    order = np.argsort(values, kind="stable")
+    stepped = values[order] * values.size / np.arange(1, values.size + 1)
+    q = np.empty_like(values)
+    q[order] = np.minimum(1.0, np.minimum.accumulate(stepped[::-1])[::-1])
+    return q
+
+
+@dataclass(frozen=True, eq=False)
+class PValueCounts:
+    """How often each conformal p-value occurred: Benjamini-Hochberg over a run without holding the run.
+
+    Conformal p-values take only the values k / (n_reference + 1), so counts per k merge exactly and in any order, and
+    the q-values equal those of ``benjamini_hochberg`` on all p-values together, bit for bit.
+    """
+
+    counts: npt.NDArray[np.int64]
+    """(n_reference + 1,): how many p-values equal (k + 1) / (n_reference + 1)."""
+
+    @classmethod
+    def empty(cls, n_reference: int) -> PValueCounts:
+        """No p-values yet, against a reference of ``n_reference`` objects."""
+        if n_reference < 1:
+            raise SpecError(f"n_reference is {n_reference}; conformal p-values need at least 1 reference object")
+        return cls(np.zeros(n_reference + 1, dtype=np.int64))
+
+    def _ranks(self, p: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        values = _p_values(p)
+        ranks = np.rint(values * self.counts.size)
+        # The slack admits p-values that went through float32; ranks lie 1 apart.
+        if np.any((ranks < 1) | (np.abs(values * self.counts.size - ranks) > 1e-3)):
+            raise SpecError(
+                f"some p-values are not multiples of 1/{self.counts.size}; expected conformal p-values against "
+                f"{self.counts.size - 1} reference objects. Count the p-values of each reference apart"
+            )
+        return ranks.astype(np.int64) - 1
+
+    def add(self, p: npt.ArrayLike) -> PValueCounts:
+        """The counts with the (n,) conformal p-values ``p`` added."""
+        return PValueCounts(self.counts + np.bincount(self._ranks(p), minlength=self.counts.size))
+
+    def merge(self, other: PValueCounts) -> PValueCounts:
+        """The counts of both."""
+        if other.counts.size != self.counts.size:
+            raise SpecError(
+                f"p-value counts against {self.counts.size - 1} and {other.counts.size - 1} reference objects do not "
+                "merge; score both parts with the same trained model"
+            )
+        return PValueCounts(self.counts + other.counts)
+
+    def q_values(self, p: npt.ArrayLike) -> FloatArray:
+        """(n,) q-values over all p-values added; each of ``p`` must be among them."""
+        ranks = self._ranks(p)
+        if np.any(self.counts[ranks] == 0):
+            raise SpecError(
+                "a q-value was asked for a p-value that was never added; add the p-values of all parts first"
+            )
+        if not ranks.size:
+            return np.empty(0)
+        total = int(self.counts.sum())
+        grid = np.arange(1.0, self.counts.size + 1) / self.counts.size
+        with np.errstate(divide="ignore"):  # below the smallest p-value added the cumulative count is 0: no bound
+            stepped = grid * total / np.cumsum(self.counts)
+        return np.minimum(1.0, np.minimum.accumulate(stepped[::-1])[::-1])[ranks]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that JSON keeps exactly."""
+        return {"counts": self.counts.tolist()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PValueCounts:
+        """The inverse of ``to_json``."""
+        return cls(np.asarray(value["counts"], dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A fraction of n objects with its 95% Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, count: int, n: int) -> Fraction:
+        """``count`` of ``n`` objects, with the 95% score interval of Wilson (1927, JASA 22, 209)."""
+        if not 0 <= count <= n or n < 1:
+            raise SpecError(f"{count} of {n} is no fraction; give 0 <= count <= n with at least one object")
+        share, weight = count / n, Z_95**2 / n
+        centre = (share + weight / 2) / (1 + weight)
+        half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+        # At count = 0 or n one end is exactly 0 or 1; rounding must not push it past the value.
+        return cls(share, min(max(0.0, centre - half), share), max(min(1.0, centre + half), share), n)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+
+
+def inconsistent_fraction(scores: npt.ArrayLike, reference: Reference, level: float) -> Fraction:
+    """ "Percentage of inconsistent images" (as a fraction): scores above the (1 - level) quantile of the reference.
+
+    The quantile is the smallest reference score with at least 1 - level of the reference at or below it, so at most
+    ``level`` of the reference itself is inconsistent (Margalef-Bentabol+20, MNRAS 496, 2346).
+    """
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it must lie between 0 and 1, such as 0.05")
+    threshold = np.quantile(reference.scores, 1.0 - level, method="inverted_cdf")
+    values = _finite_scores(scores, "scores")
+    return Fraction.of(int(np.count_nonzero(values > threshold)), values.size)
+
+
+def recall_in_top(scores: npt.ArrayLike, is_planted: npt.ArrayLike, fraction: float = 0.05) -> Fraction:
+    """How many of the planted objects are among the top ``fraction`` of all objects by score.
+
+    The top holds k = floor(fraction * n) objects. Ties are counted against the method: an object is in the top only if
+    it would be there however ties were broken, that is if at most k objects score as high as it or higher.
+    """
+    values, planted = _finite_scores(scores, "scores"), np.asarray(is_planted)
+    if planted.dtype != np.bool_ or planted.shape != values.shape:
+        raise SpecError(f"is_planted is {planted.dtype} {planted.shape}; expected bool of shape {values.shape}")
+    k = math.floor(fraction * values.size + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    if not 0 < fraction <= 1 or k < 1 or not planted.any():
+        raise SpecError(
+            f"the top {fraction} of {values.size} objects with {int(planted.sum())} planted cannot be examined; "
+            "give a fraction in (0, 1] that holds at least one object, and at least one planted object"
+        )
+    as_high = values.size - np.searchsorted(np.sort(values), values, side="left")
+    return Fraction.of(int(np.count_nonzero(planted & (as_high <= k))), int(planted.sum()))

@@ -1,0 +1,239 @@
+"""Distributions of scores that merge: every part of a run adds its values, and parts combine in any order or grouping.
+
+Counts, histograms and top-k lists (and the sketch in ``quantile_sketch``) merge exactly; moments to about 1e-12
+relative (a variance less exactly where the mean exceeds the spread by millions). All are small, frozen values. This
+file refuses to mix what is not finite in with numbers: such values are counted apart.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from galflow.errors import SpecError
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def split_finite(values: npt.ArrayLike) -> tuple[FloatArray, int]:
+    """The finite values, flat, and how many were not."""
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    finite = np.isfinite(flat)
+    return flat[finite], int(flat.size - np.count_nonzero(finite))
+
+
+class Aggregate(ABC):
+    """A small summary of many values. Two are equal when they would be written the same."""
+
+    @abstractmethod
+    def merge(self, other: Self) -> Self:
+        """The summary of both sets of values."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that JSON keeps exactly; each class has ``from_json`` as the inverse."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Aggregate) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Counts(Aggregate):
+    """How often each name occurred (outcomes, flags)."""
+
+    by_name: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls) -> Counts:
+        """Nothing counted."""
+        return cls({})
+
+    def add(self, names: Iterable[str]) -> Counts:
+        """With each of ``names`` counted once more."""
+        unique, count = np.unique(np.asarray(list(names), dtype=str), return_counts=True)
+        return self.merge(Counts(dict(zip(unique.tolist(), count.tolist(), strict=True))))
+
+    def merge(self, other: Counts) -> Counts:
+        """Sums per name, names sorted."""
+        names = sorted({*self.by_name, *other.by_name})
+        return Counts({name: self.by_name.get(name, 0) + other.by_name.get(name, 0) for name in names})
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"by_name": {name: count}}``."""
+        return {"by_name": dict(self.by_name)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Counts:
+        """The inverse of ``to_json``."""
+        return cls({str(name): int(count) for name, count in value["by_name"].items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Moments(Aggregate):
+    """Count, mean, variance and extremes, merged stably (Chan, Golub & LeVeque 1983, Am. Stat. 37, 242)."""
+
+    count: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    """Sum of squared deviations from the mean."""
+    minimum: float | None = None
+    maximum: float | None = None
+    non_finite: int = 0
+
+    @classmethod
+    def empty(cls) -> Moments:
+        """No values."""
+        return cls()
+
+    def add(self, values: npt.ArrayLike) -> Moments:
+        """With ``values`` (any shape) added."""
+        finite, bad = split_finite(values)
+        if not finite.size:
+            return self.merge(Moments(non_finite=bad))
+        mean = float(np.mean(finite))
+        m2 = float(np.sum((finite - mean) ** 2))
+        return self.merge(Moments(finite.size, mean, m2, float(finite.min()), float(finite.max()), bad))
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both sets of values."""
+        count, bad = self.count + other.count, self.non_finite + other.non_finite
+        if not self.count or not other.count:
+            whole = self if self.count else other
+            return Moments(whole.count, whole.mean, whole.m2, whole.minimum, whole.maximum, bad)
+        step = other.mean - self.mean
+        mean = self.mean + step * (other.count / count)
+        m2 = self.m2 + other.m2 + step * step * (self.count * other.count / count)
+        lows, highs = (self.minimum, other.minimum), (self.maximum, other.maximum)
+        low, high = min(v for v in lows if v is not None), max(v for v in highs if v is not None)
+        return Moments(count, mean, m2, low, high, bad)
+
+    @property
+    def variance(self) -> float:
+        """Unbiased variance; NaN for fewer than two values."""
+        return self.m2 / (self.count - 1) if self.count > 1 else math.nan
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Moments:
+        """The inverse of ``to_json``."""
+        return cls(**value)
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram(Aggregate):
+    """Counts between fixed edges: bins [edge, next edge), the last one closed, as numpy's."""
+
+    edges: FloatArray
+    counts: IntArray
+    """(len(edges) + 1,): below the first edge, each bin, above the last edge."""
+    non_finite: int = 0
+
+    @classmethod
+    def empty(cls, edges: npt.ArrayLike) -> Histogram:
+        """No values, between ``edges`` (at least two, finite, increasing)."""
+        values = np.asarray(edges, dtype=np.float64)
+        if values.ndim != 1 or values.size < 2 or not np.all(np.isfinite(values)) or np.any(np.diff(values) <= 0):
+            raise SpecError(f"histogram edges {edges!r} are unusable; give two or more finite, increasing numbers")
+        return cls(values, np.zeros(values.size + 1, dtype=np.int64))
+
+    @property
+    def bins(self) -> IntArray:
+        """(len(edges) - 1,) counts within the edges."""
+        return self.counts[1:-1]
+
+    @property
+    def underflow(self) -> int:
+        """Values below the first edge."""
+        return int(self.counts[0])
+
+    @property
+    def overflow(self) -> int:
+        """Values above the last edge."""
+        return int(self.counts[-1])
+
+    def add(self, values: npt.ArrayLike) -> Histogram:
+        """With ``values`` (any shape) added."""
+        finite, bad = split_finite(values)
+        place = np.searchsorted(self.edges, finite, side="right")
+        place[finite == self.edges[-1]] = self.edges.size - 1
+        counts = self.counts + np.bincount(place, minlength=self.counts.size)
+        return Histogram(self.edges, counts, self.non_finite + bad)
+
+    def merge(self, other: Histogram) -> Histogram:
+        """Sums per bin; the edges must be equal."""
+        if not np.array_equal(self.edges, other.edges):
+            raise SpecError(
+                f"histograms with {self.edges.size} edges from {self.edges[0]} to {self.edges[-1]} and with "
+                f"{other.edges.size} from {other.edges[0]} to {other.edges[-1]} do not merge; fix the edges per run"
+            )
+        return Histogram(self.edges, self.counts + other.counts, self.non_finite + other.non_finite)
+
+    def to_json(self) -> dict[str, Any]:
+        """Edges and counts as lists."""
+        return {"edges": self.edges.tolist(), "counts": self.counts.tolist(), "non_finite": self.non_finite}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Histogram:
+        """The inverse of ``to_json``."""
+        counts = np.asarray(value["counts"], dtype=np.int64)
+        return cls(np.asarray(value["edges"], dtype=np.float64), counts, value["non_finite"])
+
+
+@dataclass(frozen=True, eq=False)
+class TopK(Aggregate):
+    """The k highest finite values with their objects: by value downwards, equal values by object id upwards."""
+
+    k: int
+    values: FloatArray
+    object_ids: npt.NDArray[Any]
+    """int64 or uint64, the same kind in all parts of a run."""
+
+    @classmethod
+    def empty(cls, k: int, id_dtype: npt.DTypeLike = np.int64) -> TopK:
+        """No objects, room for ``k``; ids are ``id_dtype``, int64 or uint64."""
+        if k < 1 or np.dtype(id_dtype) not in (np.dtype(np.int64), np.dtype(np.uint64)):
+            raise SpecError(f"top-k of {k} objects with {np.dtype(id_dtype)} ids; give k >= 1 and int64 or uint64 ids")
+        return cls(k, np.empty(0), np.empty(0, dtype=id_dtype))
+
+    def add(self, values: npt.ArrayLike, object_ids: npt.NDArray[Any]) -> TopK:
+        """With the objects of (n,) ``values`` considered."""
+        value, ids = np.asarray(values, dtype=np.float64), np.asarray(object_ids)
+        if value.ndim != 1 or value.shape != ids.shape:
+            raise SpecError(f"{value.shape} values for {ids.shape} object ids; give one of each per object, shape (n,)")
+        if ids.dtype != self.object_ids.dtype:
+            # numpy joins int64 and uint64 through float64, which would change ids.
+            raise SpecError(f"object ids are {ids.dtype}, expected {self.object_ids.dtype}; use one kind in a run")
+        finite = np.isfinite(value)
+        value = np.concatenate([self.values, value[finite]])
+        ids = np.concatenate([self.object_ids, ids[finite]])
+        best = np.lexsort((ids, -value))[: self.k]
+        return TopK(self.k, value[best], ids[best])
+
+    def merge(self, other: TopK) -> TopK:
+        """The k highest of both; k must be equal."""
+        if self.k != other.k:
+            raise SpecError(f"the top {self.k} and the top {other.k} do not merge; keep the same number in all parts")
+        return self.add(other.values, other.object_ids)
+
+    def to_json(self) -> dict[str, Any]:
+        """Values and ids as lists (ids as JSON integers, exact)."""
+        ids = self.object_ids
+        return {"k": self.k, "values": self.values.tolist(), "object_ids": ids.tolist(), "id_dtype": ids.dtype.name}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TopK:
+        """The inverse of ``to_json``."""
+        ids = np.asarray(value["object_ids"], dtype=value["id_dtype"])
+        return cls(value["k"], np.asarray(value["values"], dtype=np.float64), ids)

@@ -1,0 +1,180 @@
+"""The verb of scoring: one cutout set, all models -> one score part with its receipt.
+
+Each chunk is read once and given to every model, while the next one is being read. A score that could not be computed
+is null, and the row's outcome says why; no row is ever missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.flags import NOT_SCORED, outcome_text
+from galflow.cutouts.plant import PLANTED_COLUMN
+from galflow.cutouts.stream import make_batch, prefetch
+from galflow.models.base import Batch
+from galflow.receipts import Outcome, Receipt, write_receipt
+from galflow.scores.calibration import Reference, conformal_p, robust_sigma
+from galflow.scores.summary import PartSummary
+from galflow.spec import fingerprint
+from galflow.store import Store
+from galflow.training.trained_model import TrainedModel
+
+SCORES_VERSION = "1"
+"""Raised when the same cutouts and models would give other scores."""
+LIKELIHOODS = ("loglike", "bpd")
+"""What a Density gives beside its scores: nats, and bits per observed dimension."""
+
+
+@dataclass(frozen=True)
+class ScoreColumn:
+    """One score of one model, and its column in the catalogue."""
+
+    model: str
+    score: str
+
+    @property
+    def name(self) -> str:
+        """``wgan_anomaly``, or ``loglike_pixelcnn``."""
+        return f"{self.score}_{self.model}" if self.score in LIKELIHOODS else f"{self.model}_{self.score}"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is an anomaly score (higher = more anomalous) and not a likelihood."""
+        return self.score not in LIKELIHOODS
+
+
+def scores_fingerprint(cutouts: str, models: Mapping[str, str], primary: str) -> str:
+    """Of what a score part depends on: its cutout set, the models, and which score leads."""
+    return fingerprint(SCORES_VERSION, cutouts, dict(models), primary)
+
+
+def scores_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
+    """Key of a tile's score part."""
+    return f"scores/{survey_name}/{release}/{tile}/{product_fingerprint}.parquet"
+
+
+def columns_of(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
+    """The score columns of these models, in catalogue order."""
+    return [ScoreColumn(name, score) for name, model in models.items() for score in model.score_names]
+
+
+def score_cutouts(
+    cutouts: CutoutSet, models: Mapping[str, TrainedModel], batch_objects: int, device: str = "cpu"
+) -> dict[ScoreColumn, np.ndarray]:
+    """Raw scores of every object, (N,) float64 each, NaN where the object is not to be scored."""
+    columns = columns_of(models)
+    raw = {column: np.full(len(cutouts), np.nan) for column in columns}
+    wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
+    for rows, batch in prefetch(_batches(cutouts, models, wanted, batch_objects)):
+        on_device = batch.to(device)
+        for name, model in models.items():
+            for score, values in model.evaluate(on_device).items():
+                raw[ScoreColumn(name, score)][rows] = values
+    return raw
+
+
+def _batches(
+    cutouts: CutoutSet, models: Mapping[str, TrainedModel], wanted: np.ndarray, batch_objects: int
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Row numbers and batch, chunk after chunk, without the objects that are not to be scored."""
+    stretch = next(iter(models.values())).stretch
+    for chunk in cutouts.chunks():
+        rows = np.flatnonzero(wanted[chunk]) + chunk.start
+        if not len(rows):
+            continue
+        flux, ivar = cutouts.read("flux", chunk), cutouts.read("ivar", chunk)
+        if len(rows) < len(flux):
+            flux, ivar = flux[rows - chunk.start], ivar[rows - chunk.start]
+        whole = make_batch(flux, ivar, stretch)
+        for start in range(0, len(rows), batch_objects):
+            part = slice(start, start + batch_objects)
+            yield rows[part], whole[part]
+
+
+def score_set(
+    store: Store,
+    cutouts: CutoutSet,
+    models: Mapping[str, TrainedModel],
+    *,
+    cutouts_fingerprint: str,
+    product_fingerprint: str,
+    primary: str,
+    batch_objects: int = 128,
+    device: str = "cpu",
+) -> Receipt:
+    """Score one cutout set with all models, store the part and its receipt, and return the receipt."""
+    started = time.perf_counter()
+    attributes = cutouts.attributes
+    raw = score_cutouts(cutouts, models, batch_objects, device) if len(cutouts) else {}
+    table, reasons = _part_table(cutouts, models, raw)
+    product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    calibrated = [c.name for c in columns_of(models) if c.calibrated]
+    references = {c.name: len(models[c.model].reference[c.score]) for c in columns_of(models) if c.calibrated}
+    summary = PartSummary.of(table, calibrated, primary, references[primary])
+    receipt = Receipt(
+        product=product,
+        fingerprint=product_fingerprint,
+        inputs={"cutouts": cutouts_fingerprint} | {f"model {n}": m.card.fingerprint for n, m in models.items()},
+        files={"": store.put(product, data)},
+        rows=len(table),
+        seconds=time.perf_counter() - started,
+        outcome=Outcome.EMPTY if not len(table) else Outcome.PARTIAL if reasons else Outcome.DONE,
+        reasons=tuple(reasons) or (("the cutout set is empty",) if not len(table) else ()),
+        details={"tile": attributes["tile"], "summary": summary.to_json()},
+    )
+    write_receipt(store, receipt)
+    return receipt
+
+
+def _part_table(
+    cutouts: CutoutSet, models: Mapping[str, TrainedModel], raw: dict[ScoreColumn, np.ndarray]
+) -> tuple[pa.Table, list[str]]:
+    """The part: identity columns, then raw score, sigma and p of each score; and what went wrong."""
+    n, attributes = len(cutouts), cutouts.attributes
+    flags = cutouts.read("flags")
+    outcome = outcome_text(flags)
+    reasons: list[str] = []
+    columns: dict[str, pa.Array] = {name: cutouts.column(name) for name in ("object_id", "ra_deg", "dec_deg")}
+    for name in ("survey", "release", "tile"):
+        columns[name] = pa.array([attributes[name]] * n, pa.string())
+    columns["row"] = pa.array(np.arange(n))
+    if cutouts.has(PLANTED_COLUMN):
+        columns[PLANTED_COLUMN] = cutouts.column(PLANTED_COLUMN)
+    scored = (flags & int(NOT_SCORED)) == 0
+    for column in columns_of(models):
+        values = raw.get(column, np.full(n, np.nan))
+        good = np.isfinite(values)
+        failed = scored & ~good
+        if failed.any():
+            reasons.append(f"{column.model} gave {int(failed.sum())} objects a {column.score} that is not finite")
+            outcome[failed] = f"not scored by {column.model}: its {column.score} is not finite"
+        columns[column.name] = _nullable(values, good)
+        if column.calibrated:
+            reference = Reference(column.name, models[column.model].reference[column.score])
+            for suffix, calibrate in (("sigma", robust_sigma), ("p", conformal_p)):
+                calibrated = np.full(n, np.nan)
+                calibrated[good] = calibrate(values[good], reference)
+                columns[f"{column.name}_{suffix}"] = _nullable(calibrated, good)
+    columns["flags"] = pa.array(flags)
+    columns["outcome"] = pa.array(outcome, pa.string())
+    return pa.table(columns), reasons
+
+
+def _nullable(values: np.ndarray, good: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.float64(), mask=~good)
+
+
+def pick_device() -> str:
+    """The device of this process: the GPU that CUDA_VISIBLE_DEVICES leaves it, or the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

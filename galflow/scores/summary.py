@@ -1,0 +1,106 @@
+"""What a run needs to know of a score part without reading it again: small aggregates that merge in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from galflow.cutouts.flags import Flag
+from galflow.errors import DataError
+from galflow.scores.calibration import PValueCounts
+from galflow.scores.distributions import Counts, Histogram, TopK
+
+SIGMA_EDGES = np.concatenate([np.arange(-10.0, 20.0, 0.25), np.geomspace(20.0, 2000.0, 81)])
+"""Edges of the histograms of ``<score>_sigma``: linear around the reference, logarithmic in the far tail."""
+TOP = 200
+"""Most anomalous objects kept by each part, by the primary score."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartSummary:
+    """Counts, histograms, p-value counts and the top of one part, or of many merged."""
+
+    rows: int
+    outcomes: Counts
+    flags: Counts
+    sigma: Mapping[str, Histogram]
+    """Calibrated score column -> histogram of its sigma over real (not planted) objects."""
+    p_counts: PValueCounts
+    """Of the primary score, over all scored objects."""
+    top: TopK
+    """By the primary score's sigma, real objects only."""
+
+    @classmethod
+    def of(cls, part: pa.Table, columns: list[str], primary: str, n_reference: int) -> PartSummary:
+        """The summary of one part whose calibrated score columns are ``columns``."""
+        flags = part.column("flags").to_numpy()
+        real = (flags & int(Flag.PLANTED)) == 0
+        names = [str(f.name) for f in Flag for _ in range(int(((flags & f) != 0).sum()))]
+        histograms = {}
+        for column in columns:
+            values = _floats(part, f"{column}_sigma")[real]
+            histograms[column] = Histogram.empty(SIGMA_EDGES).add(values[np.isfinite(values)])
+        p = _floats(part, f"{primary}_p")
+        ids = part.column("object_id").to_numpy()
+        return cls(
+            len(part),
+            Counts.empty().add(part.column("outcome").to_pylist()),
+            Counts.empty().add(names),
+            histograms,
+            PValueCounts.empty(n_reference).add(p[np.isfinite(p)]),
+            TopK.empty(TOP, ids.dtype).add(_floats(part, f"{primary}_sigma")[real], ids[real]),
+        )
+
+    def merge(self, other: PartSummary) -> PartSummary:
+        """Both together."""
+        return PartSummary(
+            self.rows + other.rows,
+            self.outcomes.merge(other.outcomes),
+            self.flags.merge(other.flags),
+            {name: histogram.merge(other.sigma[name]) for name, histogram in self.sigma.items()},
+            self.p_counts.merge(other.p_counts),
+            self.top.merge(other.top),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the receipt."""
+        return {
+            "rows": self.rows,
+            "outcomes": self.outcomes.to_json(),
+            "flags": self.flags.to_json(),
+            "sigma": {name: histogram.to_json() for name, histogram in self.sigma.items()},
+            "p_counts": self.p_counts.to_json(),
+            "top": self.top.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> PartSummary:
+        """The inverse of ``to_json``."""
+        return cls(
+            value["rows"],
+            Counts.from_json(value["outcomes"]),
+            Counts.from_json(value["flags"]),
+            {name: Histogram.from_json(histogram) for name, histogram in value["sigma"].items()},
+            PValueCounts.from_json(value["p_counts"]),
+            TopK.from_json(value["top"]),
+        )
+
+
+def merge_summaries(summaries: Iterable[PartSummary]) -> PartSummary:
+    """All together; DataError if there is none."""
+    merged: PartSummary | None = None
+    for summary in summaries:
+        merged = summary if merged is None else merged.merge(summary)
+    if merged is None:
+        raise DataError("no score part to summarise: no tile was ingested; `galflow plan` says what is missing")
+    return merged
+
+
+def _floats(part: pa.Table, name: str) -> np.ndarray:
+    """A nullable float column as float64, null as NaN."""
+    return pc.fill_null(part.column(name), np.nan).to_numpy()

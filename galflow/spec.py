@@ -1,0 +1,329 @@
+"""What a person writes: the run specification, in YAML or in the UI's form, and its fingerprints.
+
+This file validates what can be known without opening a survey or a model; the options of a survey or model are checked
+by the class they name, still before any work (galflow.plan). It reads no data and opens no store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from galflow.errors import SpecError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+"""Part of a URI: lower-case letters, digits and . _ -, starting with a letter or digit."""
+ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+"""Part of a column's name: lower-case letters, digits and _, starting with a letter."""
+
+
+def _require_distinct(names: list[str], what: str) -> None:
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"{what} must differ, but {twice[0]!r} occurs {names.count(twice[0])} times")
+
+
+class Part(BaseModel):
+    """Base of all parts: unknown fields are refused, values cannot be changed, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, use_attribute_docstrings=True
+    )
+
+
+class SurveySpec(Part):
+    """Which survey, or which simulation."""
+
+    kind: str
+    """The file under galflow/surveys: hubble, fits_tiles, stamps, synthetic, sersic_mock; or a plug-in's path."""
+    name: Name | None = None
+    """The survey's name in URIs and in the catalogue; by default its kind."""
+    release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"
+    """The upstream pipeline's version of these data."""
+    options: dict[str, JsonValue] = {}
+    """Options of that kind; `galflow schema` lists them."""
+
+    @property
+    def survey_name(self) -> str:
+        """The name, or by default the kind's last part in lower case."""
+        return self.name or self.kind.rpartition(".")[2].lower().replace("_", "-")
+
+
+class PlantSpec(Part):
+    """Known anomalies painted into copies of real cutouts, to measure what the scores find."""
+
+    per_tile: Annotated[int, Field(ge=1)] = 40
+    """How many copies in each tile, at most one of each real object."""
+    kinds: tuple[str, ...] = ()
+    """Which kinds, in turn; empty: all that galflow can paint."""
+    seed: int = 1
+    """Seed of the choice of cutouts and of the geometry."""
+
+
+class CutoutSpec(Part):
+    """How every galaxy is cut out and stored."""
+
+    size: Annotated[int, Field(ge=8, le=512)] = 32
+    """Side in pixels of the reference band."""
+    bands: tuple[str, ...] | None = None
+    """Bands in the order that models see them; the first is the reference. By default all of the survey's."""
+    pixels: Literal["lossless", "quantised"] = "lossless"
+    """Lossless float32, or rounded to a fraction of each tile's sky sigma (noise hardly compresses otherwise)."""
+    quantum_sigma: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """For quantised pixels: the largest rounding step in units of the tile's sky sigma (White & Greenfield 12: 1/4)."""
+    minimum_observed: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """An object with a smaller fraction of observed pixels (over all bands) is kept but not scored."""
+    chunk_megabytes: Annotated[float, Field(gt=0, le=512)] = 5.0
+    """Size of the flux of one chunk: one read, one batch on the device."""
+    chunks_per_shard: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Whole chunks in one stored object."""
+    codec: Literal["zstd", "lz4"] = "lz4"
+    """Blosc codec: lz4 where the CPU is the limit, zstd where the link is."""
+    plant: PlantSpec | None = None
+    """Known anomalies to add; none by default."""
+
+
+class StretchSpec(Part):
+    """The asinh stretch in which models see pixels."""
+
+    softening_sigma: Annotated[float, Field(gt=0)] = 3.0
+    """Where linear turns into logarithmic, in units of the sky's sigma."""
+    white_sigma: Annotated[float, Field(gt=0)] = 1000.0
+    """The flux, in units of the sky's sigma, that maps to 1."""
+    sky_sigma: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """Sky sigma per band in the survey's flux unit; by default the median over the training set's tiles."""
+
+
+class TrainingSpec(Part):
+    """How models are trained; a model may override any of it."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Passes over the training split in each of a model's phases, at the most."""
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    """Objects per optimiser step."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Adam's step size; by default each player's own."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop a phase after so many epochs without a better validation loss (single-player phases); none: never."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of objects, by hash of object id, that validates."""
+    reference_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Share of objects, by hash of object id, whose scores calibrate all others."""
+    augment: bool = True
+    """Turn and mirror training cutouts (the eight symmetries of the square)."""
+    memory_gigabytes: Annotated[float, Field(gt=0)] = 2.0
+    """Pixels held in memory by one training; a larger training set is read in pieces, anew each epoch."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """At most so much training is lost when a worker dies."""
+
+
+class TrainingOverrides(Part):
+    """Training settings of one model that differ from the run's."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """As in `training`."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """As in `training`."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """As in `training`."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """As in `training`."""
+    augment: bool | None = None
+    """As in `training`."""
+
+
+class ModelSpec(Part):
+    """One model of the run."""
+
+    name: ColumnName
+    """Prefix of its columns in the catalogue, and its folder in the store."""
+    model: str
+    """Such as wgan.WGAN; `galflow models` lists them."""
+    options: dict[str, JsonValue] = {}
+    """Keyword arguments of the model's constructor."""
+    training: TrainingOverrides = TrainingOverrides()
+    """What differs from the run's training settings."""
+    trained: str | None = None
+    """URI of an already trained model to use instead of training one."""
+
+
+class ScoringSpec(Part):
+    """How objects are scored."""
+
+    primary: str | None = None
+    """The score behind anomaly_q and the report's ranking, as wgan_anomaly; by default the first model's main score."""
+    batch_objects: Annotated[int, Field(ge=1)] = 128
+    """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
+
+
+class SampleSpec(Part):
+    """A second sample: a simulation, or another survey."""
+
+    name: ColumnName
+    """Its name in tables and plots."""
+    survey: SurveySpec
+    """Where it comes from; it is cut out with the run's own cutout specification."""
+
+
+class ComparisonSpec(Part):
+    """Samples whose likelihood under the run's models is compared with that of the held-out real objects."""
+
+    samples: tuple[SampleSpec, ...] = ()
+    """The samples; none: no comparison."""
+    bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
+    """Resamplings behind each interval."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ComparisonSpec:
+        _require_distinct([s.name for s in self.samples], "comparison sample names")
+        return self
+
+
+class ClusterSpec(Part):
+    """Where the work runs. Changing it changes no result."""
+
+    kind: Literal["local", "cuda", "address"] = "local"
+    """local: processes on this machine; cuda: one worker per GPU (galflow[cuda]); address: a running Dask scheduler."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Worker processes; by default one per core (local) or GPU (cuda)."""
+    threads_per_worker: Annotated[int, Field(ge=1)] = 1
+    """Threads that torch may use in one worker."""
+    memory_limit: str = "auto"
+    """Memory of one worker, as 8GiB; auto: the machine's, divided."""
+    address: str | None = None
+    """For kind address: the scheduler's, as tcp://host:8786."""
+    in_flight_per_worker: Annotated[int, Field(ge=1, le=64)] = 3
+    """Units of work handed to one worker ahead of time."""
+
+    @model_validator(mode="after")
+    def _address_given(self) -> ClusterSpec:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("kind: address needs an address such as tcp://host:8786, and only that kind takes one")
+        return self
+
+
+class StoreSpec(Part):
+    """Where products go."""
+
+    root: str = "galflow-out"
+    """A folder, file:// or s3://bucket/prefix. Credentials come from the environment, never from here."""
+    endpoint_url: str | None = None
+    """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
+
+
+class OutputSpec(Part):
+    """What is published."""
+
+    catalog: Name = "anomalies"
+    """The catalogue's name."""
+    formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
+    """Parquet is always written; fits and hats beside it on request."""
+    report: bool = True
+    """Whether to write the HTML report."""
+    top: Annotated[int, Field(ge=1, le=200)] = 16
+    """How many of the most anomalous objects the report shows, and as many random normal ones."""
+
+
+class RunSpec(Part):
+    """One run: a survey, the models learnt from it, and what is made of their scores."""
+
+    name: Name
+    """The run's name; the run id is made of it and of a fingerprint."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random."""
+    survey: SurveySpec
+    """The survey."""
+    cutouts: CutoutSpec = CutoutSpec()
+    """How galaxies are cut out."""
+    stretch: StretchSpec = StretchSpec()
+    """How models see pixels."""
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    """The models; the first one's main score ranks the report unless scoring.primary says otherwise."""
+    training: TrainingSpec = TrainingSpec()
+    """How models are trained."""
+    scoring: ScoringSpec = ScoringSpec()
+    """How objects are scored."""
+    comparison: ComparisonSpec = ComparisonSpec()
+    """What is compared with the sky."""
+    cluster: ClusterSpec = ClusterSpec()
+    """Where the work runs."""
+    store: StoreSpec = StoreSpec()
+    """Where products go."""
+    output: OutputSpec = OutputSpec()
+    """What is published."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> RunSpec:
+        _require_distinct([m.name for m in self.models], "model names")
+        return self
+
+    def training_of(self, model: ModelSpec) -> TrainingSpec:
+        """The run's training settings with the model's own on top."""
+        return self.training.model_copy(update=model.training.model_dump(exclude_none=True))
+
+    def content(self) -> dict[str, Any]:
+        """What the results depend on, as JSON values: all but where the work runs and where it is stored."""
+        return self.model_dump(mode="json", exclude={"cluster", "store"})
+
+
+def fingerprint(*content: Any) -> str:
+    """16 hexadecimal digits of SHA-256 over the content's canonical JSON.
+
+    Stable across processes, machines and Python versions: keys are sorted, floats are written by their shortest
+    round-trip form, and anything that JSON cannot hold (NaN included) is refused.
+    """
+    plain = [c.model_dump(mode="json") if isinstance(c, BaseModel) else c for c in content]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+def describe(error: ValidationError, what: str) -> str:
+    """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(p) for p in problem["loc"]) or "(the whole)"
+        given = "" if problem["type"] in ("missing", "extra_forbidden") else f" (given: {problem['input']!r})"
+        text = {"extra_forbidden": "is not a field here", "missing": "is required but missing"}.get(
+            problem["type"], problem["msg"].removeprefix("Value error, ")
+        )
+        context = problem.get("ctx", {})
+        if "pattern" in context:
+            text += " - letters, digits and . _ - only, in lower case where a name is asked for"
+        lines.append(f"  {where}: {text}{given}")
+    return f"{what} is not valid:\n" + "\n".join(lines)
+
+
+def parse_spec(document: Any, what: str = "the specification") -> RunSpec:
+    """A RunSpec from plain values; SpecError names every field that is wrong, its value and what is allowed."""
+    if not isinstance(document, dict):
+        raise SpecError(
+            f"{what} must be a mapping with at least name, survey and models; it is {type(document).__name__}"
+        )
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise SpecError(describe(error, what)) from None
+
+
+def load_spec(path: str | Path, root: str | None = None) -> RunSpec:
+    """The RunSpec of a YAML file; ``root`` replaces the store's root."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the specification {path}: {error}; give the path of a YAML file") from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path} is not valid YAML: {error}") from error
+    spec = parse_spec(document, str(path))
+    return with_root(spec, root) if root is not None else spec
+
+
+def with_root(spec: RunSpec, root: str) -> RunSpec:
+    """The same specification with another store root."""
+    return spec.model_copy(update={"store": spec.store.model_copy(update={"root": root})})

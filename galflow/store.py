@@ -1,0 +1,273 @@
+"""The one file that knows object storage: file:// and s3:// behind six verbs.
+
+A ``put`` is atomic (a reader sees the old object or the new one, never half of one), ``put_if_absent`` never replaces.
+Credentials come from the environment (AWS_ACCESS_KEY_ID and the rest) and appear in no message. This file knows no
+product: what lies under which key, and when it counts as done, is said in galflow.receipts and by the rooms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import BaseModel, ConfigDict
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
+
+from galflow.errors import SpecError, StoreError
+
+_TEMPORARY = ".galflow-tmp-"
+
+
+class FileSum(BaseModel):
+    """What an object must be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    size: int
+    """Bytes."""
+
+    @classmethod
+    def of(cls, data: bytes | memoryview) -> FileSum:
+        """The sum of these bytes."""
+        return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+class SummingStore(WrapperStore[ZarrStore]):
+    """A Zarr store that notes the checksum of every object written through it, so that nothing is read back for one."""
+
+    def __init__(self, store: ZarrStore, sums: dict[str, FileSum] | None = None) -> None:
+        super().__init__(store)
+        self.sums: dict[str, FileSum] = {} if sums is None else sums
+
+    def _with_store(self, store: ZarrStore) -> SummingStore:
+        return type(self)(store, self.sums)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write and note; the sum is taken while the bytes are on their way."""
+        summing = asyncio.to_thread(FileSum.of, value.as_numpy_array().data)
+        _, self.sums[key] = await asyncio.gather(self._store.set(key, value), summing)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write and note unless there is such an object."""
+        if not await self._store.exists(key):
+            await self.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        """Remove and forget."""
+        await self._store.delete(key)
+        self.sums.pop(key, None)
+
+
+class WholeStore(WrapperStore[ZarrStore]):
+    """A Zarr store to read from, in which a chunk that is not there is lost.
+
+    Zarr would take it for zeros, so that a vanished shard became a field of black pixels without a word.
+    """
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """The bytes; FileNotFoundError for a chunk that is not there."""
+        found = await self._store.get(key, prototype, byte_range)
+        if found is None and "c" in key.split("/")[:-1]:
+            raise FileNotFoundError(f"chunk {key} is missing")
+        return found
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything under one root. Cheap to pickle: a worker opens its own connection on first use."""
+
+    root: str
+    """file:// or s3:// URI without a trailing slash."""
+    endpoint_url: str | None = None
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str], endpoint_url: str | None = None) -> Store:
+        """The store at a folder, file:// or s3://bucket/prefix."""
+        text = os.fspath(root)
+        protocol, separator, rest = text.partition("://")
+        if not separator:
+            # As fsspec reads it, without percent signs: a folder whose name has a blank stays that folder.
+            text = f"file://{Path(text).expanduser().absolute()}"
+        elif protocol not in ("file", "s3"):
+            raise SpecError(
+                f"store root {text!r} uses {protocol}://; galflow stores to a folder, file:// or s3://bucket/prefix"
+            )
+        elif not rest.strip("/"):
+            raise SpecError(f"store root {text!r} names no folder or bucket; give file:///path or s3://bucket/prefix")
+        return cls(text.rstrip("/"), endpoint_url)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a folder."""
+        return self.root.startswith("file://")
+
+    @cached_property
+    def _path(self) -> str:
+        return str(LocalFileSystem._strip_protocol(self.root)) if self.is_local else self.root.removeprefix("s3://")
+
+    @cached_property
+    def _fs(self) -> Any:
+        return fsspec.filesystem("file") if self.is_local else fsspec.filesystem("s3", **self._s3_options())
+
+    def _s3_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"use_listings_cache": False, "default_cache_type": "none"}
+        if self.endpoint_url is not None:
+            options["endpoint_url"] = self.endpoint_url
+        return options
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "endpoint_url": self.endpoint_url}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def uri(self, key: str) -> str:
+        """The full URI of a key."""
+        return f"{self.root}/{key}"
+
+    def _full(self, key: str) -> str:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise StoreError(f"store key {key!r} leaves the root {self.root}; keys are relative and without '..'")
+        return f"{self._path}/{key}"
+
+    @contextlib.contextmanager
+    def speaking(self, verb: str, key: str) -> Iterator[None]:
+        """Turn what a file system raises into a StoreError that names URI, cause and mend."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise StoreError(f"cannot {verb} {self.uri(key)}: it does not exist ({error})") from error
+        except PermissionError as error:
+            raise StoreError(
+                f"cannot {verb} {self.uri(key)}: access refused ({error}); check the folder's permissions or, for S3, "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"cannot {verb} {self.uri(key)}: {type(error).__name__}: {error}; check that the disk has room or, for "
+                "S3, that AWS_ENDPOINT_URL is right and the server is up"
+            ) from error
+        except Exception as error:
+            if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "asyncio")):
+                raise
+            raise StoreError(
+                f"cannot {verb} {self.uri(key)}: {type(error).__name__}: {error}; check the credentials "
+                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and AWS_ENDPOINT_URL"
+            ) from error
+
+    def put(self, key: str, data: bytes) -> FileSum:
+        """Write an object whole, replacing an older one; its checksum."""
+        with self.speaking("write", key):
+            if self.is_local:
+                with self._temporary(key, data) as (temporary, target):
+                    os.replace(temporary, target)
+            else:
+                self._fs.pipe_file(self._full(key), data)
+        return FileSum.of(data)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write an object unless one exists; whether this call wrote it. Of two writers at once exactly one wins."""
+        with self.speaking("write", key):
+            try:
+                if self.is_local:
+                    with self._temporary(key, data) as (temporary, target):
+                        os.link(temporary, target)
+                else:
+                    self._fs.pipe_file(self._full(key), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if "PreconditionFailed" in str(error) or "pre-condition" in str(error).lower():
+                    return False
+                raise
+        return True
+
+    @contextlib.contextmanager
+    def _temporary(self, key: str, data: bytes) -> Iterator[tuple[str, str]]:
+        """The data on disk under a name beside the target that no listing shows; removed at the end."""
+        target = self._full(key)
+        folder = os.path.dirname(target)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary, target
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object."""
+        with self.speaking("read", key):
+            return bytes(self._fs.cat_file(self._full(key)))
+
+    def get_many(self, keys: list[str]) -> dict[str, bytes]:
+        """The bytes of many objects, fetched side by side."""
+        if not keys:
+            return {}
+        with self.speaking("read", keys[0]):
+            found = self._fs.cat([self._full(k) for k in keys])
+        if isinstance(found, bytes):
+            return {keys[0]: found}
+        return {key: bytes(found[self._full(key)]) for key in keys}
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        with self.speaking("look for", key):
+            # Not isfile(): it takes a refused access for an absent object.
+            try:
+                return bool(self._fs.info(self._full(key))["type"] == "file")
+            except FileNotFoundError:
+                return False
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys of all objects below ``prefix``, sorted; empty if there are none."""
+        with self.speaking("list", prefix):
+            try:
+                found = self._fs.find(self._full(prefix), detail=True)
+            except FileNotFoundError:
+                return []
+        start = len(self._path) + 1
+        # Some servers show a folder that was emptied as an entry of its own.
+        files = (str(path)[start:] for path, info in found.items() if info["type"] == "file")
+        return sorted(key for key in files if _TEMPORARY not in key)
+
+    def delete(self, prefix: str) -> None:
+        """Remove an object, or all below a prefix; nothing there is no error."""
+        with self.speaking("delete", prefix), contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._full(prefix), recursive=True)
+
+    def zarr(self, key: str, *, read_only: bool = True) -> ZarrStore:
+        """A Zarr store at ``key``: a WholeStore to read from, or a SummingStore to write every chunk to."""
+        inner: ZarrStore
+        if self.is_local:
+            inner = LocalStore(self._full(key), read_only=read_only)
+        else:
+            inner = FsspecStore.from_url(
+                self.uri(key), storage_options={**self._s3_options(), "asynchronous": True}, read_only=read_only
+            )
+        return WholeStore(inner) if read_only else SummingStore(inner)
+
+    def require_writable(self) -> None:
+        """Write, read and delete a small object; StoreError says what is wrong with the store, before any work."""
+        key = f"runs/.writable-{uuid.uuid4().hex}"
+        self.put(key, b"galflow")
+        self.get(key)
+        self.delete(key)

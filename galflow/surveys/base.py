@@ -1,0 +1,210 @@
+"""What every survey is: a name, a release, tiles, and a way to read one band of one tile.
+
+A survey file translates its survey's quirks (mask bits, zero points, file names) into galflow's vocabulary, and does
+nothing else: it does not cut, stretch, store or score.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from astropy.wcs import WCS
+from pydantic import BaseModel, ConfigDict
+
+from galflow.errors import DataError, SpecError
+
+REQUIRED_COLUMNS = ("object_id", "ra_deg", "dec_deg", "x", "y")
+"""A tile's catalogue: 64-bit integer id, position on the sky (null where no WCS), 0-based pixel position (y, x order
+of arrays; x runs along the second axis) on the survey's reference band. Further columns travel along unchanged."""
+
+
+class Plane(enum.IntFlag):
+    """galflow's mask planes, into which each survey's own are translated."""
+
+    NO_DATA = 1
+    BAD = 2
+    SATURATED = 4
+    COSMIC_RAY = 8
+    TRAIL = 16
+    BRIGHT_STAR = 32
+    EDGE = 64
+    INTERPOLATED = 128
+
+
+UNUSABLE = Plane.NO_DATA | Plane.BAD | Plane.COSMIC_RAY
+"""A pixel with one of these has inverse variance 0: it is missing, not data."""
+
+
+class Options(BaseModel):
+    """Base of the options a survey takes from the specification; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    locations: ClassVar[frozenset[str]] = frozenset()
+    """Fields that only say where files lie: moving the data makes nothing stale, since tiles carry checksums."""
+
+    def content(self) -> dict[str, Any]:
+        """What the pixels depend on, as JSON values: all fields but the locations."""
+        return self.model_dump(mode="json", exclude=set(self.locations))
+
+
+@dataclass(frozen=True)
+class TileFile:
+    """One file of a tile and what it holds."""
+
+    role: str
+    """Such as "flux/r", "ivar/r", "mask/r", "psf/r", "catalog"."""
+    uri: str
+    checksum: str
+    """Changes when the content does: an etag, or the SHA-256 of the bytes."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The survey's own unit of work, with an identity that changes when its data do."""
+
+    name: str
+    """Letters, digits, ``. _ - /``: it becomes part of the products' URIs."""
+    files: tuple[TileFile, ...]
+    bands: tuple[str, ...]
+    """The bands that this tile really has; a subset of the survey's."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", self.name):
+            raise SpecError(
+                f"tile name {self.name!r} cannot be part of a URI; use letters, digits and . _ - "
+                "with / between parts, starting each part with a letter or digit"
+            )
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over the roles and checksums of the files (not where they lie: a moved file is the same tile)."""
+        content = [self.name, list(self.bands), sorted((f.role, f.checksum) for f in self.files)]
+        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+    def file(self, role: str) -> TileFile | None:
+        """The file of that role, or None."""
+        return next((f for f in self.files if f.role == role), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Psf:
+    """The point-spread function: an image, a FWHM, or both."""
+
+    image: np.ndarray | None = None
+    """(y, x), odd sides, centred, sum 1."""
+    fwhm_arcsec: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.image is None and self.fwhm_arcsec is None:
+            raise DataError("a PSF needs an image or a FWHM; give neither only by leaving the PSF out")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Where a tile lies, known from headers alone."""
+
+    wcs: WCS | None
+    shape: tuple[int, int]
+    """(y, x)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One band of one tile."""
+
+    flux: np.ndarray
+    """(y, x) float32 in ``unit``; background subtracted as the survey says; NaN where missing."""
+    unit: str
+    """"nJy" or "count" (galflow.photometry)."""
+    pixel_scale_arcsec: float
+    ivar: np.ndarray | None = None
+    """(y, x) float32, 1/unit^2, or None: galflow then measures it from the sky."""
+    mask: np.ndarray | None = None
+    """(y, x) uint16 of ``Plane`` bits, or None: nothing is masked but non-finite pixels."""
+    wcs: WCS | None = None
+    psf: Psf | None = None
+    header: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Header cards worth keeping beside the cutouts (SEEING, EXPTIME, ...)."""
+
+    def __post_init__(self) -> None:
+        if self.flux.ndim != 2:
+            raise DataError(f"an image has two axes (y, x); got shape {self.flux.shape}")
+        for name in ("ivar", "mask"):
+            plane = getattr(self, name)
+            if plane is not None and plane.shape != self.flux.shape:
+                raise DataError(f"{name} has shape {plane.shape}, its image {self.flux.shape}; they must be equal")
+
+
+BaseOptions = Options
+"""The same class under a name that ``Survey.Options`` does not shadow."""
+
+
+class Survey(ABC):
+    """A survey or simulation. One file a kind; the specification's ``survey.kind`` names the file."""
+
+    Options: ClassVar[type[BaseOptions]]
+    """The pydantic model of ``survey.options``; its field descriptions are the help texts of the form."""
+    version: ClassVar[str] = "1"
+    """Raised when the same files would give other pixels or positions."""
+
+    def __init__(self, name: str, release: str, options: BaseOptions) -> None:
+        self.name = name
+        self.release = release
+        self.options = options
+
+    @property
+    @abstractmethod
+    def bands(self) -> tuple[str, ...]:
+        """All bands; the first of the specification's choice is the reference band of positions."""
+
+    @property
+    @abstractmethod
+    def pixel_scale_arcsec(self) -> float:
+        """Nominal pixel scale."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> str:
+        """ "nJy" or "count", the same for all images."""
+
+    @abstractmethod
+    def tiles(self) -> list[Tile]:
+        """All tiles, sorted by name, each with its identity; reads no pixels beyond what checksums need."""
+
+    @abstractmethod
+    def read(self, tile: Tile, band: str) -> Image:
+        """One band of a tile. Raises DataError, with file and reason, if it cannot be read."""
+
+    @abstractmethod
+    def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
+        """The tile's objects (``REQUIRED_COLUMNS`` and more), given or detected.
+
+        ``images`` are the bands already read, so that a detection reads nothing twice; None: read what is needed.
+        """
+
+    def footprint(self, tile: Tile) -> Footprint | None:
+        """Where the tile lies, from headers alone; None: unknown without reading it."""
+        return None
+
+    def survey_catalog(self) -> pa.Table | None:
+        """A catalogue that covers all tiles (object_id, ra_deg, dec_deg, ...); None: each tile brings its own.
+
+        With one, galflow assigns each object to the tile in which it lies farthest from an edge, and ``catalog`` is
+        not called.
+        """
+        return None
+
+    @property
+    def largest_cutout(self) -> int | None:
+        """The largest cutout side in pixels that makes sense (ready-made stamps have a size); None: any."""
+        return None

@@ -1,0 +1,68 @@
+"""Which files of a folder belong to which tile and band, by patterns such as "{tile}/{band}.fits"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from galflow.errors import SpecError
+from galflow.surveys.files import StoredFile, list_entries
+
+_TOKEN = re.compile(r"(\{[^{}]*\}|\*\*|\*)")
+
+
+def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, StoredFile]:
+    """Files below ``root`` that match, by what {tile} stands for in their path; {None: file} for a pattern without it.
+
+    {tile} stands for anything within one folder level and is the same wherever it is repeated, {tile:path} for
+    anything across levels; {band} is ``band``; ``*`` and ``**`` stand for anything within and across levels.
+    Raises SpecError for a placeholder that is none of these, or where two files match for one tile.
+    """
+    expression, glob, seen = "", "", False
+    for part in _TOKEN.split(pattern):
+        if part in ("{tile}", "{tile:path}"):
+            kind = "[^/]+" if part == "{tile}" else ".+"
+            expression += "(?P=tile)" if seen else f"(?P<tile>{kind})"
+            glob += "*" if part == "{tile}" else "**"
+            seen = True
+        elif part == "{band}":
+            expression, glob = expression + re.escape(band), glob + band
+        elif part in ("*", "**"):
+            expression, glob = expression + ("[^/]*" if part == "*" else ".*"), glob + part
+        elif part.startswith("{"):
+            raise SpecError(
+                f"pattern {pattern!r} has the placeholder {part}; expected {{tile}}, {{tile:path}}, {{band}}"
+            )
+        else:
+            expression, glob = expression + re.escape(part), glob + part
+    compiled = re.compile(expression)
+    found: dict[str | None, StoredFile] = {}
+    for entry in list_entries(root, glob):
+        match = compiled.fullmatch(entry.uri[len(root) + 1 :])
+        if match is None:
+            continue
+        name = match.group("tile") if seen else None
+        if name in found:
+            raise SpecError(
+                f"pattern {pattern!r} matches both {found[name].uri} and {entry.uri} for one tile and band; "
+                "make it match one file"
+            )
+        found[name] = entry
+    return found
+
+
+def tile_names(raw: Iterable[str]) -> dict[str, str]:
+    """Names fit for URIs, by what the files say: "9813-0,2" -> "9813-0-2". SpecError where two would become one."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for value in sorted(raw):
+        parts = (re.sub(r"[^A-Za-z0-9._-]", "-", part).lstrip("._-") for part in value.split("/"))
+        name = "/".join(part for part in parts if part)
+        if not name or name in taken:
+            raise SpecError(
+                f"tile {value!r} would be called {name!r}, which is "
+                f"{'another tile already' if name else 'no name'}; rename its files, or change the pattern"
+            )
+        names[value] = name
+        taken.add(name)
+    return names

@@ -1,0 +1,145 @@
+"""What goes with an image: its unit, inverse variance, mask planes, PSF and WCS, from companion files and headers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from galflow.errors import DataError
+from galflow.photometry import njy_per_count
+from galflow.surveys.base import Plane, Psf
+from galflow.surveys.fits_io import Extension, read_image
+from galflow.surveys.fits_options import FitsTilesOptions, MaskOptions, NominalWcs
+from galflow.surveys.sky import measure_sky
+
+
+def read_companion(uri: str, extension: Extension, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels of a companion image, refused if its shape (y, x) is not that of the image it goes with."""
+    pixels, _ = read_image(uri, extension)
+    if pixels.shape != shape:
+        raise DataError(f"{uri} has shape {pixels.shape} (y, x), its image {shape}; they must be equal")
+    return pixels
+
+
+def inverse_variance(
+    pixels: np.ndarray,
+    kind: Literal["ivar", "variance", "sigma", "weight"],
+    unit_per_count: float,
+    flux: np.ndarray,
+    mask: np.ndarray | None,
+) -> np.ndarray:
+    """(y, x) float32 inverse variance in the unit of ``flux``; 0 where a noise pixel is not a positive finite number.
+
+    ``unit_per_count``: the factor that took the stored pixels to ``flux``. A relative weight w (SWarp's) is scaled so
+    that flux * sqrt(ivar) has unit sky noise.
+    """
+    values = np.array(pixels, dtype=np.float32)
+    good = np.isfinite(values) & (values > 0)
+    values[~good] = 1
+    if kind == "weight":
+        values /= np.median(values[good]) if good.any() else np.float32(1)
+        masked = np.where(good, np.uint16(0), np.uint16(Plane.NO_DATA)) | (0 if mask is None else mask)
+        try:
+            scale = measure_sky(flux * np.sqrt(values), masked).sigma ** -2
+        except DataError:
+            scale = 0.0  # an empty tile: nothing in it is known
+    else:
+        scale = unit_per_count**-2
+    if kind == "sigma":
+        values *= values
+    if kind in ("sigma", "variance"):
+        np.reciprocal(values, out=values)
+    values *= np.float32(scale)
+    values[~good] = 0
+    return values
+
+
+def mask_planes(pixels: np.ndarray, options: MaskOptions) -> np.ndarray:
+    """(y, x) uint16 ``Plane`` bits of a survey's flags. A flag that is not a number is taken as BAD."""
+    lost = ~np.isfinite(pixels)
+    planes = np.zeros(pixels.shape, dtype=np.uint16)
+    if options.planes is None:
+        flagged = pixels == 0 if options.invert else pixels != 0
+        planes[flagged] = Plane.BAD
+    else:
+        bits = np.where(lost, 0, pixels).astype(np.uint64 if pixels.dtype.kind == "u" else np.int64)
+        for bit, name in options.planes.items():
+            planes[(bits >> bits.dtype.type(bit)) & bits.dtype.type(1) == 1] |= np.uint16(Plane[name])
+    planes[lost] |= np.uint16(Plane.BAD)
+    return planes
+
+
+def psf_image(pixels: np.ndarray, uri: str) -> np.ndarray:
+    """A PSF of sum 1 and odd sides, float32.
+
+    An even side gets a row or column of zeros on the side that brings its brightest pixel nearer to the centre.
+    """
+    image = np.where(np.isfinite(pixels), pixels, 0).astype(np.float64)
+    total = image.sum()
+    if not total > 0:
+        raise DataError(f"{uri} cannot be a PSF: its pixels sum to {total:g}; expected a positive sum")
+    peak = np.unravel_index(np.argmax(image), image.shape)
+    pad = [(0, 0) if n % 2 else ((0, 1) if p >= n // 2 else (1, 0)) for n, p in zip(image.shape, peak, strict=True)]
+    return np.pad(image / total, pad).astype(np.float32)
+
+
+def make_psf(image: np.ndarray | None, fwhm_arcsec: float | None, uri: str) -> Psf:
+    """The PSF of an image of it, a FWHM, or both."""
+    if fwhm_arcsec is not None and not (np.isfinite(fwhm_arcsec) and fwhm_arcsec > 0):
+        raise DataError(f"{uri}: the PSF's FWHM is {fwhm_arcsec!r} arcsec; expected a positive number")
+    return Psf(image=image, fwhm_arcsec=fwhm_arcsec)
+
+
+def header_number(header: fits.Header, keyword: str, uri: str) -> float:
+    """The finite number that a header gives for ``keyword``; DataError where it gives none."""
+    value = header.get(keyword)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{uri}: its header gives {keyword} = {value!r}; expected a number, or name another keyword")
+    return float(value)
+
+
+def unit_per_count(options: FitsTilesOptions, band: str, header: fits.Header, uri: str) -> float:
+    """nJy in one stored count, or 1 where no zero point is declared and flux stays in counts."""
+    zero_point: Any = options.zero_point
+    if isinstance(zero_point, dict):
+        zero_point = zero_point[band]
+    elif options.zero_point_keyword is not None:
+        zero_point = header_number(header, options.zero_point_keyword, uri)
+    return 1.0 if zero_point is None else njy_per_count(zero_point)
+
+
+def scaled(stored: np.ndarray, factor: float) -> np.ndarray:
+    """Stored pixels times ``factor`` as native float32, (y, x), in the memory of ``stored`` where its type allows."""
+    if stored.dtype.kind == "f" and stored.dtype.itemsize == 4 and stored.flags.writeable and stored.flags.c_contiguous:
+        flux = stored if stored.dtype.isnative else stored.byteswap(inplace=True).view(np.float32)
+        if factor != 1.0:
+            flux *= np.float32(factor)
+        return flux
+    flux = np.empty(stored.shape, dtype=np.float32)
+    np.multiply(stored, factor, out=flux, casting="unsafe")
+    return flux
+
+
+def saturation_level(options: FitsTilesOptions, band: str, header: fits.Header, uri: str) -> float | None:
+    """The stored value from which pixels are saturated, as declared or from the header."""
+    level: Any = options.saturation_level
+    if isinstance(level, dict):
+        return float(level[band])
+    if level is None and options.saturation_keyword is not None:
+        return header_number(header, options.saturation_keyword, uri)
+    return None if level is None else float(level)
+
+
+def nominal_wcs(nominal: NominalWcs, shape: tuple[int, int]) -> WCS:
+    """The declared WCS: north up, east left, the declared position at the centre of an image of ``shape`` (y, x)."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [nominal.ra_deg, nominal.dec_deg]
+    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    wcs.wcs.cdelt = [-nominal.pixel_scale_arcsec / 3600, nominal.pixel_scale_arcsec / 3600]
+    wcs.wcs.set()
+    return wcs

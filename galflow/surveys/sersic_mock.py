@@ -1,0 +1,262 @@
+"""Single-Sersic galaxies made as real as a survey can make them: the background population of likelihood ratios.
+
+After RealSim (Bottrell+19, MNRAS 490, 5390) and as Zanisi+21 (MNRAS 501, 4359) use it: each mock is a Sersic profile
+with flux and size of a real object, seen through the tile's own PSF and laid on a patch of the tile's own sky, with the
+noise, its correlations and the neighbours that are there. Mocks come as a mosaic, like ready-made images. What is left
+out: the galaxy's own photon noise (it needs a gain), and structure of any kind, which is the point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from scipy.spatial import cKDTree
+
+from galflow.errors import DataError, SpecError
+from galflow.spec import SurveySpec
+from galflow.surveys import galaxies
+from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
+from galflow.surveys.detection import DetectionOptions, detect
+from galflow.surveys.empty_sky import empty_places
+from galflow.surveys.identity import object_ids, tile_keys
+from galflow.surveys.last_tile import LastTile
+from galflow.surveys.mosaic import Mosaic
+from galflow.surveys.psf import estimate_fwhm_pix
+from galflow.surveys.resolve import open_survey
+from galflow.surveys.sersic_mock_options import SersicMockOptions
+
+_CLEAR_RADII = 2.5
+"""A source reaches so many of its half-light radii: an exponential disc has 97 % of its light within them."""
+_SMALLEST_RADIUS_PIX = 0.3
+"""An object no larger than the PSF still gets a size, below which profiles cannot be told from points."""
+_SAME_OBJECT_PIX = 5.0
+"""A detection this near to a catalogue's position is that object."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Mocks:
+    """The mocks of one tile."""
+
+    images: dict[str, Image]
+    catalog: pa.Table
+
+
+class SersicMock(Survey):
+    """A single-Sersic population like a given survey; see the module's docstring."""
+
+    Options = SersicMockOptions
+    options: SersicMockOptions
+
+    def __init__(self, name: str, release: str, options: SersicMockOptions) -> None:
+        super().__init__(name, release, options)
+        self._last = LastTile[_Mocks]()
+
+    @cached_property
+    def _base(self) -> Survey:
+        return _open_base(self.options.like)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Those of the imitated survey."""
+        return self._base.bands
+
+    @property
+    def pixel_scale_arcsec(self) -> float:
+        """That of the imitated survey."""
+        return self._base.pixel_scale_arcsec
+
+    @property
+    def unit(self) -> str:
+        """That of the imitated survey."""
+        return self._base.unit
+
+    @property
+    def largest_cutout(self) -> int:
+        """Twice the side of a mock: more would see its neighbour."""
+        return 2 * self.options.stamp_size
+
+    def tiles(self) -> list[Tile]:
+        """One tile of mocks for each tile of the imitated survey, under its name; identity from it and the options."""
+        base = self._base
+        settings = json.dumps(
+            [self.version, self.options.content(), base.version, base.options.content()], sort_keys=True
+        )
+        checksum = hashlib.sha256(settings.encode()).hexdigest()
+        return [
+            Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
+            for tile in base.tiles()
+        ]
+
+    def _mocks(self, tile: Tile) -> _Mocks:
+        return self._last.get(tile.identity, lambda: self._make(tile))
+
+    def _make(self, tile: Tile) -> _Mocks:
+        imitated = next((t for t in self._base.tiles() if t.name == tile.name), None)
+        wanted = tile.file("base")
+        if imitated is None or wanted is None or imitated.identity != wanted.checksum:
+            raise DataError(
+                f"tile {tile.name} of {self._base.name}, which {self.name} imitates, has changed or gone since this "
+                "run was planned; plan the run again"
+            )
+        images = {band: self._base.read(imitated, band) for band in imitated.bands}
+        rng = np.random.default_rng([self.options.seed, int(tile.identity[:15], 16)])
+        sources = detect(images, DetectionOptions(), 0)
+        psfs = {band: image.psf or _estimated_psf(band, image, sources) for band, image in images.items()}
+        truth = _draw_truth(_population(self._base, imitated, images, sources), images, psfs, self.options, rng)
+        radius = np.nan_to_num(sources["half_light_radius_pix"].to_numpy())
+        rows, columns = empty_places(
+            images,
+            sources["x"].to_numpy(),
+            sources["y"].to_numpy(),
+            _CLEAR_RADII * radius + self.options.min_separation,
+            count=self.options.count,
+            size=self.options.stamp_size,
+            rng=rng,
+        )
+        mosaic = Mosaic(self.options.count, self.options.stamp_size)
+        y, x = mosaic.centres
+        nowhere = pa.nulls(self.options.count, pa.float64())
+        keys = tile_keys(f"{self.name}/{t.name}" for t in self.tiles())
+        table = {
+            "object_id": object_ids(keys[f"{self.name}/{tile.name}"], np.arange(self.options.count)),
+            "ra_deg": nowhere,
+            "dec_deg": nowhere,
+            "x": x.astype(np.float64),
+            "y": y.astype(np.float64),
+            **truth,
+            "patch_x": columns,
+            "patch_y": rows,
+        }
+        mocks = {
+            band: self._paint(band, image, psfs[band], truth, mosaic, (rows, columns)) for band, image in images.items()
+        }
+        return _Mocks(mocks, pa.table({name: pa.array(values) for name, values in table.items()}))
+
+    def _paint(
+        self,
+        band: str,
+        image: Image,
+        psf: Psf,
+        truth: Mapping[str, np.ndarray],
+        mosaic: Mosaic,
+        places: tuple[np.ndarray, np.ndarray],
+    ) -> Image:
+        """The mosaic of one band: in each cell a patch of the tile's sky with a galaxy on it."""
+        size, scale = self.options.stamp_size, image.pixel_scale_arcsec
+        profile = galaxies.psf_profile(psf, scale)
+        window = np.arange(size) - size // 2
+        at = (places[0][:, None, None] + window[:, None], places[1][:, None, None] + window)
+        flux = image.flux[at].astype(np.float32)
+        shapes = [
+            truth[n]
+            for n in ("sersic_index", "half_light_radius_pix", "axis_ratio", "position_angle_deg", f"flux_{band}")
+        ]
+        for i, (index, radius, axis_ratio, angle, total) in enumerate(zip(*shapes, strict=True)):
+            galaxy = galaxies.sersic(index, radius * scale, axis_ratio, angle)
+            stamp = galaxies.draw(galaxy, profile, size=size, pixel_scale_arcsec=scale, dy=0.0, dx=0.0)
+            flux[i] += (total * stamp).astype(np.float32)
+        return Image(
+            mosaic.assemble(list(flux), np.nan, np.float32),
+            image.unit,
+            scale,
+            ivar=None if image.ivar is None else mosaic.assemble(list(image.ivar[at]), 0.0, np.float32),
+            mask=None if image.mask is None else mosaic.assemble(list(image.mask[at]), int(Plane.NO_DATA), np.uint16),
+            psf=psf,
+            header=image.header,
+        )
+
+    def read(self, tile: Tile, band: str) -> Image:
+        """The mosaic of one band, NaN between the mocks; with the imitated tile's PSF, or its estimate."""
+        mocks = self._mocks(tile)
+        if band not in mocks.images:
+            raise DataError(f"tile {tile.name} of {self.name} has no band {band!r}; it has {', '.join(mocks.images)}")
+        return mocks.images[band]
+
+    def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
+        """One row a mock: its centre in the mosaic (no sky position) and the truth it was drawn from."""
+        return self._mocks(tile).catalog
+
+
+def _open_base(like: SurveySpec) -> Survey:
+    """The survey to imitate. Mocks of mocks are refused: their sky is not real."""
+    base = open_survey(like)
+    if isinstance(base, SersicMock):
+        raise SpecError(f"like.kind is {like.kind!r}, itself simulated; give the real survey that both should imitate")
+    return base
+
+
+def _estimated_psf(band: str, image: Image, sources: pa.Table) -> Psf:
+    """A PSF for a band that brings none, from its own compact sources."""
+    try:
+        fwhm = estimate_fwhm_pix(image, sources["x"].to_numpy(), sources["y"].to_numpy())
+    except DataError as error:
+        raise DataError(f"band {band}: {error}") from error
+    return Psf(fwhm_arcsec=fwhm * image.pixel_scale_arcsec)
+
+
+def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: pa.Table) -> pa.Table:
+    """The objects to imitate, as galflow's detection measures them.
+
+    They are the survey's catalogue where that is such a detection; else those of ``sources`` that lie on an entry of
+    the catalogue, whose own fluxes and sizes may be of any kind.
+    """
+    everywhere = base.survey_catalog()
+    if everywhere is None:
+        entries = base.catalog(tile, images)
+        if set(sources.column_names) <= set(entries.column_names):
+            return entries
+        x, y = (entries[name].to_numpy(zero_copy_only=False) for name in ("x", "y"))
+    else:
+        wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
+        if wcs is None:
+            raise DataError(f"tile {tile.name} of {base.name} has no WCS, by which its catalogue could be laid on it")
+        ra, dec = (everywhere[name].to_numpy(zero_copy_only=False) for name in ("ra_deg", "dec_deg"))
+        x, y = wcs.all_world2pix(ra, dec, 0, quiet=True)
+    known = np.isfinite(x) & np.isfinite(y)
+    if not known.any() or len(sources) == 0:
+        return sources.slice(0, 0)
+    tree = cKDTree(np.column_stack([x[known], y[known]]))
+    distance, _ = tree.query(np.column_stack([sources["x"].to_numpy(), sources["y"].to_numpy()]))
+    return sources.filter(pa.array(distance <= _SAME_OBJECT_PIX))
+
+
+def _draw_truth(
+    population: pa.Table,
+    images: Mapping[str, Image],
+    psfs: Mapping[str, Psf],
+    options: SersicMockOptions,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Columns of (count,): fluxes and size of real objects, drawn together and with repetition; shapes drawn evenly.
+
+    The PSF's half-light radius is taken from the measured one in quadrature: exact for Gaussians only.
+    """
+    scale = next(iter(images.values())).pixel_scale_arcsec
+    names = [f"flux_{band}" for band in images]
+    fluxes = np.stack([population[name].to_numpy() for name in names], axis=1)
+    measured = population["half_light_radius_pix"].to_numpy()
+    usable = np.isfinite(fluxes).all(axis=1) & (fluxes.max(axis=1, initial=-np.inf) > 0) & (measured > 0)
+    if not usable.any():
+        raise DataError(
+            f"none of the tile's {len(population)} catalogued objects has a positive flux and size to imitate; "
+            "leave the tile out, or check the catalogue's positions"
+        )
+    chosen = rng.choice(np.flatnonzero(usable), size=options.count)
+    blur = np.mean([galaxies.psf_profile(psf, scale).calculateHLR() for psf in psfs.values()]) / scale
+    intrinsic = np.sqrt(np.maximum(measured[chosen] ** 2 - blur**2, _SMALLEST_RADIUS_PIX**2))
+    # A faint object's flux may be negative in one band, by noise; a galaxy has none there.
+    truth = {name: np.maximum(fluxes[chosen, i], 0.0) for i, name in enumerate(names)}
+    low, high = options.sersic_range
+    index = np.round(np.exp(rng.uniform(np.log(low), np.log(high), size=options.count)), 1)
+    return truth | {
+        "half_light_radius_pix": intrinsic,
+        "sersic_index": np.clip(index, *galaxies.SERSIC_RANGE),
+        "axis_ratio": rng.uniform(*options.axis_ratio_range, size=options.count),
+        "position_angle_deg": rng.uniform(0.0, 180.0, size=options.count),
+    }

@@ -1,0 +1,63 @@
+"""What the names of ready-made images say: which image a file belongs to, which band it holds, the object's id.
+
+It refuses two images with one id; it never numbers images by their order, which changes with every new image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from galflow.errors import SpecError
+
+
+def matcher(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
+    """The expression for paths below the root that ``pattern`` means."""
+    if ("{id}" in pattern) != ("{band}" in pattern):
+        raise SpecError(f"pattern {pattern!r} has one of {{id}} and {{band}}; give both, or neither")
+    wild = {"**": ".*", "*": "[^/]*", "{id}": "(?P<id>[^/]+?)", "{band}": f"(?P<band>{'|'.join(bands)})"}
+    parts = re.split(r"(\*\*|\*|\{id\}|\{band\})", pattern)
+    try:
+        return re.compile("".join(wild.get(part, re.escape(part)) for part in parts))
+    except re.error as error:
+        raise SpecError(f"pattern {pattern!r} cannot be used: {error}; give {{id}} and {{band}} once each") from error
+
+
+def hash64(text: str) -> int:
+    """The first 64 bits of the SHA-256 of the text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def object_ids(keys: Sequence[str], id_pattern: str | None) -> np.ndarray:
+    """(n,) int64 ids below 2^63, all different: the number that ``id_pattern`` finds in each key, or a hash of the key.
+
+    Raises SpecError where the pattern finds no such number, or where two images would share an id.
+    """
+    ids = [_object_id(key, id_pattern) for key in keys]
+    owner: dict[int, str] = {}
+    for number, key in zip(ids, keys, strict=True):
+        if number in owner:
+            raise SpecError(
+                f"the images {owner[number]} and {key} have the same object id {number}; "
+                "rename one, or correct id_pattern"
+            )
+        owner[number] = key
+    return np.array(ids, dtype=np.int64)
+
+
+def _object_id(key: str, id_pattern: str | None) -> int:
+    """The number that ``id_pattern`` finds in the name, or 63 bits of the name's SHA-256."""
+    if id_pattern is None:
+        return hash64(key) >> 1
+    pattern = re.compile(id_pattern)
+    match = pattern.search(key)
+    text = match.group("id" if "id" in pattern.groupindex else 1) if match else None
+    if text is None or not re.fullmatch(r"\d+", text) or int(text) >= 1 << 63:
+        raise SpecError(
+            f"id_pattern {id_pattern!r} finds {text!r} in {key}; expected an integer below 2^63: correct the pattern, "
+            "or leave it out for ids that are hashes of the names"
+        )
+    return int(text)

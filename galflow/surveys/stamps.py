@@ -1,0 +1,239 @@
+"""Ready-made images as a survey: a folder of thumbnails, a simulation's mock observations, a benchmark set.
+
+Images are dealt into tiles by a hash of their names, and a tile is read as one mosaic with missing pixels between the
+images, so that the one extraction path serves here too. An image that cannot be read keeps its row, with the reason in
+``read_error`` and missing pixels in its place. This survey refuses to find objects: the object is each image's centre.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from galflow.errors import DataError, SpecError
+from galflow.photometry import NJY, njy_per_count
+from galflow.surveys import files, stamp_files, stamp_labels, stamp_names
+from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
+from galflow.surveys.last_tile import LastTile
+from galflow.surveys.mosaic import Mosaic
+from galflow.surveys.stamps_options import StampsOptions
+
+_ALL_BANDS = "*"
+_SIDE_OF_NOTHING = 32
+"""Side of the cells of a tile in which no image can be read."""
+_READERS = 8
+"""Threads that fetch and decode: the latency of an object store is what they hide."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """The images of one tile, in the order of their names."""
+
+    pixels: tuple[np.ndarray | None, ...]
+    """Each (B, h, w) float32, or None if it cannot be read."""
+    errors: tuple[str | None, ...]
+    side: int
+    """The largest."""
+
+    @property
+    def mosaic(self) -> Mosaic:
+        return Mosaic(len(self.pixels), self.side)
+
+
+class Stamps(Survey):
+    """Ready-made images as a survey; see the module's docstring."""
+
+    Options = StampsOptions
+    options: StampsOptions
+
+    def __init__(self, name: str, release: str, options: StampsOptions) -> None:
+        super().__init__(name, release, options)
+        self._root = files.expand_root(options.root)
+        self._last = LastTile[_Decoded]()
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The option of that name."""
+        return self.options.bands
+
+    @property
+    def pixel_scale_arcsec(self) -> float:
+        """That of the binned images."""
+        return self.options.pixel_scale_arcsec * self.options.bin
+
+    @property
+    def unit(self) -> str:
+        """nJy with a zero point, else as declared."""
+        return NJY if self.options.zero_point_ab is not None else self.options.unit
+
+    @property
+    def largest_cutout(self) -> int | None:
+        """Twice the side of an image (of the first readable tile where no crop says it): more sees its neighbour."""
+        if self.options.crop is not None:
+            return 2 * (self.options.crop // self.options.bin)
+        for tile in self.tiles():
+            decoded = self._decoded(tile)
+            if any(pixels is not None for pixels in decoded.pixels):
+                return decoded.mosaic.cell_side
+        return None
+
+    def tiles(self) -> list[Tile]:
+        """Tiles h<bits>-<number>, each with its images' checksums and labels as identity.
+
+        Raises SpecError where nothing matches, or where two images would share an object id.
+        """
+        found = self._find()
+        table = self._describe(sorted(found))
+        table = table.filter(stamp_labels.selected(table, self.options.select))
+        if len(table) == 0:
+            raise SpecError(
+                f"{self.name}: no image below {self._root} matches {self.options.pattern!r} and select = "
+                f"{self.options.select}; {len(found)} match the pattern alone"
+            )
+        keys = table["file"].to_pylist()
+        stamp_names.object_ids(keys, self.options.id_pattern)
+        bits = self.options.tile_bits
+        if bits is None:
+            bits = max(0, (-(-len(keys) // self.options.images_per_tile) - 1).bit_length())
+        rows: dict[int, list[int]] = {}
+        for row, key in enumerate(keys):
+            rows.setdefault(stamp_names.hash64(key) >> (64 - bits), []).append(row)
+        settings = hashlib.sha256(json.dumps([self.version, self.options.content()], sort_keys=True).encode())
+        return [
+            Tile(
+                name=f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}",
+                files=(
+                    TileFile("options", "", settings.hexdigest()),
+                    TileFile("labels", "", _checksum(table.take(members))),
+                    *(file for row in members for file in found[keys[row]]),
+                ),
+                bands=self.bands,
+            )
+            for number, members in sorted(rows.items())
+        ]
+
+    def _find(self) -> dict[str, list[TileFile]]:
+        """The files of each image, by the image's key: its path below the root, or {id} where bands lie apart."""
+        patterns = [self.options.pattern] if isinstance(self.options.pattern, str) else self.options.pattern
+        found: dict[str, list[TileFile]] = {}
+        for pattern in patterns:
+            matcher = stamp_names.matcher(pattern, self.bands)
+            for entry in files.list_entries(self._root, re.sub(r"\{(id|band)\}", "*", pattern)):
+                path = entry.uri.removeprefix(self._root + "/")
+                match = matcher.fullmatch(path)
+                if match is None:
+                    continue
+                groups = match.groupdict()
+                band, key = groups.get("band", _ALL_BANDS), groups["id"] if "band" in groups else path
+                role = f"flux/{band}/{key}"
+                if all(file.role != role for file in found.setdefault(key, [])):
+                    found[key].append(TileFile(role, entry.uri, entry.checksum))
+        return found
+
+    @cached_property
+    def _labels(self) -> pa.Table | None:
+        if self.options.labels is None:
+            return None
+        uri = files.expand_root(self.options.labels)
+        return stamp_labels.read_labels(uri, self.options.label_file_column, self.options.label_columns)
+
+    def _describe(self, keys: Sequence[str]) -> pa.Table:
+        return stamp_labels.describe(
+            keys,
+            folder_column=self.options.folder_column,
+            name_pattern=self.options.name_pattern,
+            numbers=self.options.numbers,
+            labels=self._labels,
+        )
+
+    @staticmethod
+    def _members(tile: Tile) -> dict[str, dict[str, TileFile]]:
+        """The tile's images by key, sorted; of each, its files by band."""
+        members: dict[str, dict[str, TileFile]] = {}
+        for file in tile.files:
+            if file.role.startswith("flux/"):
+                _, band, key = file.role.split("/", 2)
+                members.setdefault(key, {})[band] = file
+        return dict(sorted(members.items()))
+
+    def _decoded(self, tile: Tile) -> _Decoded:
+        return self._last.get(tile.identity, lambda: self._decode(tile))
+
+    def _decode(self, tile: Tile) -> _Decoded:
+        members = self._members(tile)
+        with ThreadPoolExecutor(_READERS) as readers:
+            results = list(readers.map(self._decode_one, members, members.values()))
+        sides = [max(pixels.shape[1:]) for pixels, _ in results if pixels is not None]
+        expected = (self.options.crop or _SIDE_OF_NOTHING * self.options.bin) // self.options.bin
+        return _Decoded(tuple(p for p, _ in results), tuple(e for _, e in results), max(sides, default=expected))
+
+    def _decode_one(self, key: str, of_band: Mapping[str, TileFile]) -> tuple[np.ndarray | None, str | None]:
+        """The pixels of one image, or why there are none. A store out of reach is no fault of an image: it raises."""
+        options = self.options
+        try:
+            if _ALL_BANDS in of_band:
+                pixels = self._load(of_band[_ALL_BANDS], len(self.bands))
+            else:
+                absent = [band for band in self.bands if band not in of_band]
+                if absent:
+                    raise DataError(f"{key} has no file for band {absent[0]}; expected one for each band")
+                pixels = np.concatenate([self._load(of_band[band], 1) for band in self.bands])
+            pixels = stamp_files.reshape(
+                pixels, key, background=options.background, crop=options.crop, block=options.bin, mode=options.bin_mode
+            )
+        except (DataError, ValueError) as error:  # ValueError: bands of different shapes do not join
+            return None, str(error)
+        if options.zero_point_ab is not None:
+            pixels = pixels * np.float32(njy_per_count(options.zero_point_ab))
+        return pixels, None
+
+    def _load(self, file: TileFile, bands: int) -> np.ndarray:
+        content = files.read_bytes(file.uri)
+        return stamp_files.decode(
+            content,
+            file.uri,
+            bands=bands,
+            array=self.options.array,
+            band_axis=self.options.band_axis,
+            hdu=self.options.hdu,
+        )
+
+    def read(self, tile: Tile, band: str) -> Image:
+        """The mosaic of one band: NaN between the images and in place of unreadable ones."""
+        if band not in self.bands:
+            raise DataError(f"{self.name} has no band {band!r}; its bands are {', '.join(self.bands)}")
+        decoded, channel = self._decoded(tile), self.bands.index(band)
+        planes = [None if pixels is None else pixels[channel] for pixels in decoded.pixels]
+        psf = Psf(fwhm_arcsec=self.options.psf_fwhm_arcsec) if self.options.psf_fwhm_arcsec else None
+        flux = decoded.mosaic.assemble(planes, np.nan, np.float32)
+        return Image(flux, self.unit, self.pixel_scale_arcsec, psf=psf)
+
+    def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
+        """One row an image: its id, its centre in the mosaic (no sky position), its labels, and ``read_error``."""
+        decoded = self._decoded(tile)
+        keys = list(self._members(tile))
+        y, x = decoded.mosaic.centres
+        nowhere = pa.nulls(len(keys), pa.float64())
+        columns = {
+            "object_id": pa.array(stamp_names.object_ids(keys, self.options.id_pattern)),
+            "ra_deg": nowhere,
+            "dec_deg": nowhere,
+            "x": pa.array(x.astype(np.float64)),
+            "y": pa.array(y.astype(np.float64)),
+        }
+        described = self._describe(keys)
+        columns |= {name: described[name] for name in described.column_names}
+        return pa.table(columns | {"read_error": pa.array(decoded.errors, pa.string())})
+
+
+def _checksum(table: pa.Table) -> str:
+    """SHA-256 of a table's content."""
+    return hashlib.sha256(json.dumps(table.to_pylist(), sort_keys=True, default=str).encode()).hexdigest()

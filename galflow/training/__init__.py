@@ -1,0 +1,1 @@
+"""Training: the one loop for every model, its checkpoints, and trained models on the store."""

@@ -1,0 +1,114 @@
+"""The players of one phase: their parameters, their optimisers, and whose turn it is.
+
+A player's step changes that player's parameters alone, and no gradient reaches anybody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from galflow.errors import ModelError
+from galflow.models.base import Batch, GenerativeModel, Player
+from galflow.training.augment import turn_and_mirror
+
+
+def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Parameter]:
+    """The parameters that a player updates, each once."""
+    found: dict[int, nn.Parameter] = {}
+    for name in player.modules:
+        try:
+            part = attrgetter(name)(model)
+        except AttributeError:
+            part = None
+        if not isinstance(part, nn.Module | nn.Parameter):
+            raise ModelError(
+                f"player {player.name!r} of {type(model).__name__} names {name!r}, which is neither a submodule nor a "
+                "parameter of the model; correct Player.modules"
+            )
+        parameters = [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+        found.update((id(p), p) for p in parameters if p.requires_grad)
+    if not found:
+        raise ModelError(
+            f"player {player.name!r} of {type(model).__name__} owns no trainable parameter in "
+            f"{', '.join(player.modules) or 'its empty list of modules'}; give it one, or leave the player out"
+        )
+    return list(found.values())
+
+
+class Team:
+    """The players of one phase, each with its own Adam."""
+
+    def __init__(self, model: GenerativeModel, players: Sequence[Player], learning_rate: float | None) -> None:
+        self.players = tuple(players)
+        self._model = model
+        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        self._moving: str | None = None
+        self._own = {player.name: trainable_parameters(model, player) for player in players}
+        self._optimisers = {
+            player.name: torch.optim.Adam(
+                self._own[player.name],
+                lr=learning_rate or player.learning_rate,
+                betas=player.betas,
+                fused=all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in self._own[player.name]),
+            )
+            for player in players
+        }
+
+    @property
+    def steps_per_round(self) -> int:
+        """Batches that one round uses."""
+        return sum(player.steps for player in self.players)
+
+    def learning_rate(self, player: str) -> float:
+        """The step size in use."""
+        return float(self._optimisers[player].param_groups[0]["lr"])
+
+    def play_round(self, batches: Sequence[Batch], *, augment: bool) -> dict[str, list[Tensor]]:
+        """Each player's steps, each on its own batch; the scalar losses, left on the device: reading one would wait."""
+        supply = iter(batches)
+        losses: dict[str, list[Tensor]] = {player.name: [] for player in self.players}
+        for player in self.players:
+            self._give_turn(player.name)
+            for _ in range(player.steps):
+                batch = next(supply)
+                losses[player.name].append(self._step(turn_and_mirror(batch) if augment else batch, player.name))
+        return losses
+
+    def _step(self, batch: Batch, player: str) -> Tensor:
+        optimiser = self._optimisers[player]
+        optimiser.zero_grad(set_to_none=True)
+        loss = self._model.loss(batch, player)
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    def _give_turn(self, player: str) -> None:
+        """Let gradients flow into this player's parameters alone; others' would be computed for nothing."""
+        if player == self._moving:
+            return
+        for parameter in self._trainable:
+            parameter.requires_grad_(False)
+        for parameter in self._own[player]:
+            parameter.requires_grad_(True)
+        self._moving = player
+
+    def rest(self) -> None:
+        """Nobody's turn: parameters take gradients again as they did before, and hold none."""
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+            parameter.grad = None
+        self._moving = None
+
+    def state(self) -> dict[str, Any]:
+        """The optimisers' states, as tensors and plain containers."""
+        return {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state()``."""
+        for name, optimiser in self._optimisers.items():
+            optimiser.load_state_dict(state[name])

@@ -1,0 +1,225 @@
+"""From cutouts to a trained model on the store, with its receipt: what one training task calls.
+
+It is told which sets, which stretch and under which key; it plans nothing, and asks no store what is already done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.stream import Split, TrainingSet
+from galflow.errors import DataError, ModelError, SpecError
+from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model
+from galflow.photometry import AsinhStretch
+from galflow.receipts import Outcome, Receipt, write_receipt
+from galflow.spec import CutoutSpec, ModelSpec, StretchSpec, TrainingSpec
+from galflow.spec import fingerprint as fingerprint_of
+from galflow.store import Store
+from galflow.training.checkpoint import Checkpoint
+from galflow.training.fit import fit
+from galflow.training.learning_curve import FitResult, Progress
+from galflow.training.randomness import derived_seed, seeded
+from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+
+TRAINING_VERSION = "1"
+"""Raised when the same specification and cutouts would train to other weights."""
+FEW_REFERENCE_OBJECTS = 20
+"""With fewer, p-values come in steps coarser than 5%."""
+
+
+def model_fingerprint(
+    model: ModelSpec,
+    training: TrainingSpec,
+    cutouts: CutoutSpec,
+    stretch: StretchSpec,
+    seed: int,
+    cutout_fingerprints: Sequence[str],
+) -> str:
+    """The fingerprint of a trained model. ``training`` has the model's own overrides applied (RunSpec.training_of).
+
+    How often checkpoints are written changes no weight and is left out; how much is held in memory decides the order
+    of a larger set's batches and is part of it. The order of ``cutout_fingerprints`` does not matter.
+    """
+    return fingerprint_of(
+        {
+            "training_version": TRAINING_VERSION,
+            "model": [model.name, model.model, find_model(model.model).version, model.options],
+            "training": training.model_dump(mode="json", exclude={"checkpoint_seconds"}),
+            "cutouts": cutouts.model_dump(mode="json"),
+            "stretch": stretch.model_dump(mode="json"),
+            "seed": seed,
+            "sets": sorted(cutout_fingerprints),
+        }
+    )
+
+
+def model_product(name: str, fingerprint: str) -> str:
+    """Key of a trained model: a folder."""
+    return f"models/{name}/{fingerprint}"
+
+
+def train_model(
+    store: Store,
+    product_key: str,
+    fingerprint: str,
+    model_spec: ModelSpec,
+    training: TrainingSpec,
+    cutout_spec: CutoutSpec,
+    sets: Sequence[CutoutSet],
+    stretch: AsinhStretch,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    inputs: dict[str, str],
+    progress: Callable[[Progress], None] | None = None,
+) -> Receipt:
+    """Train, measure the held-out objects, store all under ``product_key`` and write the receipt.
+
+    ``sets`` are used in the order of their product keys, however they come. ``inputs`` are the fingerprints of what
+    they were made of, for the receipt. An earlier attempt's checkpoint is taken up, and removed at the end.
+    """
+    started = time.perf_counter()
+    ordered = sorted(sets, key=lambda s: s.product)
+    bands, unit, size = _common_layout(ordered)
+    data = TrainingSet(
+        ordered,
+        stretch,
+        validation=training.validation_fraction,
+        reference=training.reference_fraction,
+        memory_bytes=training.memory_gigabytes * 1e9,
+    )
+    counts = {split: data.count(split) for split in Split}
+    _require_reference(model_spec.name, counts)
+    arguments = _constructor_arguments(model_spec, len(bands), size)
+    with seeded(derived_seed(seed, "weights"), torch.device(device)):
+        model = build_model(model_spec.model, **arguments)
+    checkpoint = Checkpoint(store, product_key, fingerprint, every_seconds=training.checkpoint_seconds)
+    fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
+    card = ModelCard(
+        name=model_spec.name,
+        model=model_spec.model,
+        arguments=arguments,
+        cutouts=cutout_spec.model_dump(mode="json"),
+        bands=bands,
+        unit=unit,
+        stretch=StretchCard.of(stretch),
+        training={
+            "settings": training.model_dump(mode="json"),
+            "seed": seed,
+            "inputs": inputs,
+            "counts": {str(split): count for split, count in counts.items()},
+        },
+        curves=fitted.curves,
+        metrics=_metrics(model, fitted),
+        fingerprint=fingerprint,
+        code_version=version("galflow"),
+        **_class_facts(model),
+    )
+    reference = reference_distributions(TrainedModel(card, model, {}), data, training.batch_size)
+    few = _few_reference_objects(counts[Split.REFERENCE])
+    receipt = Receipt(
+        product=product_key,
+        fingerprint=fingerprint,
+        inputs=inputs,
+        files=TrainedModel(card, model, reference).save(store, product_key),
+        rows=counts[Split.TRAIN],
+        seconds=time.perf_counter() - started,
+        outcome=Outcome.PARTIAL if few else Outcome.DONE,
+        reasons=few,
+        details={"counts": card.training["counts"], "metrics": card.metrics},
+    )
+    write_receipt(store, receipt)
+    checkpoint.delete()
+    return receipt
+
+
+def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size: int) -> dict[str, np.ndarray]:
+    """Each score of the held-out normal objects, sorted float64; of a Density also "loglike" (nats) and "bpd"."""
+    found: dict[str, list[np.ndarray]] = {}
+    for batch in data.batches(Split.REFERENCE, batch_size):
+        values = trained.evaluate(batch)
+        for name, part in values.items():
+            found.setdefault(name, []).append(part)
+    reference = {name: np.sort(np.concatenate(parts)) for name, parts in found.items()}
+    for name, sorted_values in reference.items():
+        bad = int(np.count_nonzero(~np.isfinite(sorted_values)))
+        if bad:
+            raise ModelError(
+                f"{trained.card.model} gives {name!r} that is not finite for {bad} of {len(sorted_values)} held-out "
+                "normal objects; expected finite numbers to calibrate with. Raise stretch.white_sigma if their pixels "
+                "lie outside the model's valid input range, or train with a lower training.learning_rate"
+            )
+    return reference
+
+
+def _common_layout(sets: Sequence[CutoutSet]) -> tuple[tuple[str, ...], str, int]:
+    """Bands, unit and side in pixels that all sets share."""
+    if not sets:
+        raise DataError("there are no cutouts to train on: ingest gave no object at all; check the survey's catalogue")
+    layouts = {
+        s.product: (tuple(s.attributes["bands"]), str(s.attributes["unit"]), int(s.pixel_shape[-1])) for s in sets
+    }
+    first = sets[0].product
+    for product, layout in layouts.items():
+        if layout != layouts[first]:
+            raise DataError(
+                f"cutout sets do not fit together: {first} has bands, unit, size {layouts[first]}, but {product} has "
+                f"{layout}; cut both with one specification"
+            )
+    return layouts[first]
+
+
+def _constructor_arguments(model_spec: ModelSpec, channels: int, size: int) -> dict[str, Any]:
+    given = {"channels": channels, "size": size}
+    for name in given:
+        if name in model_spec.options:
+            raise SpecError(
+                f"option {name!r} of model {model_spec.name!r} is {model_spec.options[name]!r}; it follows from the "
+                f"cutouts (here {given[name]}) and cannot be chosen: leave it out"
+            )
+    return {**given, **model_spec.options}
+
+
+def _require_reference(name: str, counts: dict[Split, int]) -> None:
+    if counts[Split.REFERENCE] == 0:
+        raise DataError(
+            f"model {name!r} cannot be calibrated: the splits hold "
+            f"{', '.join(f'{split} {count}' for split, count in counts.items())} normal objects, and at least one for "
+            "reference is needed. Give more tiles or a looser selection, or raise training.reference_fraction"
+        )
+
+
+def _few_reference_objects(count: int) -> tuple[str, ...]:
+    if count >= FEW_REFERENCE_OBJECTS:
+        return ()
+    return (
+        f"only {count} held-out normal objects calibrate the scores (at least {FEW_REFERENCE_OBJECTS} are expected): "
+        f"no p-value is below 1/{count + 1}; give more tiles or raise training.reference_fraction",
+    )
+
+
+def _class_facts(model: GenerativeModel) -> dict[str, Any]:
+    """The part of the card that can be read off the model's class."""
+    return {
+        "model_version": model.version,
+        "source": model.source,
+        "bin_width": model.bin_width if isinstance(model, Density) else None,
+        "scores": dict(model.scores),
+        "main_score": next(iter(model.scores)),
+        "abilities": abilities(type(model)),
+    }
+
+
+def _metrics(model: GenerativeModel, fitted: FitResult) -> dict[str, float]:
+    return {
+        **fitted.metrics(),
+        "parameters": float(sum(p.numel() for p in model.parameters())),
+        "training_seconds": fitted.seconds,
+    }

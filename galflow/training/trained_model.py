@@ -1,0 +1,224 @@
+"""A trained model on the store: weights, reference distributions, and a card that says what they are of.
+
+A folder of three files: card.json, weights.safetensors, reference.safetensors. It holds no code: the card names a
+class that must be installed. This file trains nothing and calibrates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from galflow.errors import IntegrityError, ModelError, SpecError
+from galflow.models.base import Batch, Density, GenerativeModel, bits_per_dim, build_model
+from galflow.photometry import AsinhStretch
+from galflow.receipts import to_json
+from galflow.store import FileSum, Store
+from galflow.training.learning_curve import CurvePoint
+from galflow.training.randomness import seeded
+from galflow.training.validate import require_finite_weights
+
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+REFERENCE = "reference.safetensors"
+LOGLIKE, BPD = "loglike", "bpd"
+"""Names of a Density's log-likelihood (nats) and bits per observed dimension among the reference distributions."""
+
+
+class StretchCard(BaseModel):
+    """An AsinhStretch in JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    softening_sigma: float
+    white_sigma: float
+    sky_sigma: tuple[float, ...]
+
+    @classmethod
+    def of(cls, stretch: AsinhStretch) -> Self:
+        """The card of a stretch."""
+        return cls(
+            softening_sigma=stretch.softening_sigma, white_sigma=stretch.white_sigma, sky_sigma=stretch.sky_sigma
+        )
+
+    def stretch(self) -> AsinhStretch:
+        """The stretch itself."""
+        return AsinhStretch(self.softening_sigma, self.white_sigma, self.sky_sigma)
+
+
+class ModelCard(BaseModel):
+    """What a trained model is, what it was made of, and how well that went."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    name: str
+    model: str
+    """As "wgan.WGAN"."""
+    model_version: str
+    source: str
+    """The paper."""
+    arguments: dict[str, Any]
+    """The constructor's, channels and size among them."""
+    cutouts: dict[str, Any]
+    """The cutout specification."""
+    bands: tuple[str, ...]
+    unit: str
+    """Of the flux before the stretch: nJy, or declared counts."""
+    stretch: StretchCard
+    bin_width: float | None
+    """Width in stretched units of the bins whose mass a Density states; None: a density, or no Density at all."""
+    training: dict[str, Any]
+    """Settings, seed, fingerprints of the cutout sets, objects per split."""
+    curves: tuple[CurvePoint, ...]
+    metrics: dict[str, float]
+    scores: dict[str, str]
+    """Name -> what it measures; higher = more anomalous."""
+    main_score: str
+    abilities: dict[str, bool]
+    fingerprint: str
+    code_version: str
+    files: dict[str, FileSum] = {}
+    """What the two other files must be."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model ready to score, with its card and its reference distributions."""
+
+    card: ModelCard
+    module: GenerativeModel
+    """In evaluation mode."""
+    reference: Mapping[str, np.ndarray] = field(repr=False)
+    """Score name -> sorted float64 values of the held-out normal objects; a Density also has "loglike" and "bpd"."""
+
+    def __post_init__(self) -> None:
+        self.module.eval()
+
+    @property
+    def stretch(self) -> AsinhStretch:
+        """The stretch in which it sees pixels."""
+        return self.card.stretch.stretch()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((value.device for value in self.module.state_dict().values()), torch.device("cpu"))
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the weights; the model itself."""
+        self.module.to(device)
+        return self
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names that ``evaluate`` gives: the card's scores, and for a Density "loglike" and "bpd"."""
+        return (*self.card.scores, *((LOGLIKE, BPD) if isinstance(self.module, Density) else ()))
+
+    def evaluate(self, batch: Batch) -> dict[str, np.ndarray]:
+        """All numbers the model gives objects, (B,) float64 each, from one pass.
+
+        Its scores (HIGHER = MORE ANOMALOUS) and, of a Density, "loglike" (nats over observed pixels) and "bpd" (bits
+        per observed dimension). Finite for objects within its input range; the caller judges those that are not.
+        """
+        on_device = batch.to(self.device)
+        # Not inference_mode: a score that refines a latent enables gradients inside, which inference tensors refuse.
+        with torch.no_grad():
+            if isinstance(self.module, Density):
+                log_prob = self.module.log_prob(on_device).double()
+                found = self.module.scores_of(log_prob, on_device)
+                found = {**found, LOGLIKE: log_prob, BPD: bits_per_dim(log_prob, on_device.observed)}
+            else:
+                found = self.module.score(on_device)
+        return {name: self._per_object(name, found.get(name), len(batch)) for name in self.score_names}
+
+    def _per_object(self, name: str, values: Tensor | None, objects: int) -> np.ndarray:
+        if values is None or tuple(values.shape) != (objects,):
+            given = "nothing" if values is None else f"shape {tuple(values.shape)}"
+            raise ModelError(f"{self.card.model} gave {given} for {name!r} of {objects} objects; expected ({objects},)")
+        return values.detach().double().cpu().numpy()
+
+    def save(self, store: Store, product: str) -> dict[str, FileSum]:
+        """Write the three files under ``product``, the card last; what was written, for the receipt."""
+        require_finite_weights(self.module)
+        # Clones: parameters may share memory, which safetensors refuses, or lie in memory in an order of their own.
+        weights = {n: v.detach().cpu().clone(memory_format=torch.contiguous_format) for n, v in self._state().items()}
+        files = {
+            WEIGHTS: store.put(f"{product}/{WEIGHTS}", safetensors.torch.save(weights)),
+            REFERENCE: store.put(f"{product}/{REFERENCE}", safetensors.numpy.save(dict(self.reference))),
+        }
+        card = self.card.model_copy(update={"files": files})
+        return {**files, CARD: store.put(f"{product}/{CARD}", to_json(card))}
+
+    def _state(self) -> dict[str, Tensor]:
+        return dict(self.module.state_dict())
+
+    @classmethod
+    def load(cls, store: Store, product: str) -> Self:
+        """The model stored under ``product``, on the CPU; IntegrityError or ModelError if it is not sound."""
+        card = _read_card(store, product)
+        data = {name: _read_file(store, product, card, name) for name in (WEIGHTS, REFERENCE)}
+        with seeded(0, torch.device("cpu")):  # The drawn weights are replaced; the caller's random numbers stay.
+            module = build_model(card.model, **card.arguments)
+        if type(module).version != card.model_version:
+            raise ModelError(
+                f"{store.uri(product)} holds weights of {card.model} version {card.model_version}, but this galflow "
+                f"has version {type(module).version}, in which they would give other numbers; train it anew, or use "
+                f"galflow {card.code_version}"
+            )
+        try:
+            module.load_state_dict(safetensors.torch.load(data[WEIGHTS]))
+            reference = safetensors.numpy.load(data[REFERENCE])
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            raise IntegrityError(
+                f"{store.uri(product)} does not fit {card.model} with {card.arguments}: {error}; train the model anew"
+            ) from error
+        require_finite_weights(module)
+        return cls(card, module, reference)
+
+
+def load_uri(uri: str, endpoint_url: str | None = None) -> TrainedModel:
+    """The trained model in any folder: a path, file:// or s3://bucket/.../folder."""
+    parent, _, key = uri.rstrip("/").rpartition("/")
+    if not key or key.endswith(":") or parent.endswith(":/"):
+        raise SpecError(f"{uri!r} is not the URI of a trained model; give the folder that holds its {CARD}")
+    if not parent:
+        parent = "/" if uri.startswith("/") else "."
+    return TrainedModel.load(Store.open(parent, endpoint_url), key)
+
+
+def _require_file(store: Store, product: str, name: str) -> bytes:
+    key = f"{product}/{name}"
+    if not store.exists(key):
+        raise IntegrityError(
+            f"{store.uri(key)} is missing; a trained model is a folder with {CARD}, {WEIGHTS} and {REFERENCE}. Check "
+            "the URI (`galflow show RUN` prints a run's models), or train the model anew"
+        )
+    return store.get(key)
+
+
+def _read_card(store: Store, product: str) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(_require_file(store, product, CARD))
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{store.uri(f'{product}/{CARD}')} is not the card of a trained model: {error}; train the model anew"
+        ) from error
+
+
+def _read_file(store: Store, product: str, card: ModelCard, name: str) -> bytes:
+    data = _require_file(store, product, name)
+    if FileSum.of(data) != card.files.get(name):
+        raise IntegrityError(
+            f"{store.uri(f'{product}/{name}')} differs from what its card says (truncated or altered); restore it "
+            "from a copy, or delete the model's receipt and run again"
+        )
+    return data

@@ -1,0 +1,61 @@
+"""What an epoch has reached: the players' own losses on the validation split, and whether weights are still numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from galflow.errors import ModelError
+from galflow.models.base import Batch, GenerativeModel, Player
+from galflow.training.learning_curve import finite_or_none
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One look at the validation split."""
+
+    losses: dict[str, float]
+    """Player -> mean loss over objects; empty if the split is."""
+    diagnostics: dict[str, float | None]
+
+
+def validate(model: GenerativeModel, players: Sequence[Player], batches: Iterable[Batch]) -> Validation:
+    """Each player's loss over ``batches``, and the model's diagnostics on the first; the model is in evaluation mode.
+
+    Losses are taken without gradients: a model whose loss contains one (a gradient penalty) enables them itself.
+    """
+    model.eval()
+    sums: dict[str, torch.Tensor] = {}
+    objects = 0
+    diagnostics: dict[str, float | None] = {}
+    for batch in batches:
+        if not objects:
+            diagnostics = finite_or_none(model.diagnostics(batch))
+        objects += len(batch)
+        for player in players:
+            with torch.no_grad():
+                loss = model.loss(batch, player.name).detach().double() * len(batch)
+            sums[player.name] = sums[player.name] + loss if player.name in sums else loss
+    losses = {name: float(total) / objects for name, total in sums.items()}
+    for name, loss_value in losses.items():
+        if not math.isfinite(loss_value):
+            raise ModelError(
+                f"{type(model).__name__} gives a validation loss of {loss_value} for player {name!r}; expected a "
+                "finite number. If the training loss is finite, some validation object lies outside the model's valid "
+                "input range: raise stretch.white_sigma; if both rise, lower training.learning_rate"
+            )
+    return Validation(losses, diagnostics)
+
+
+def require_finite_weights(model: GenerativeModel) -> None:
+    """ModelError that names the first parameter or buffer that holds a number which is not finite."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            bad = int((~value.isfinite()).sum())
+            raise ModelError(
+                f"{bad} of {value.numel()} numbers in {name!r} of {type(model).__name__} are not finite; expected all "
+                "to be. Train it anew with a lower training.learning_rate"
+            )

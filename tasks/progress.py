@@ -1,0 +1,75 @@
+"""How far a stage is: a bar in the terminal, and an artifact on the run's page in the Prefect UI."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+_ARTIFACT_SECONDS = 2.0
+"""The server takes some thirty calls a second; a stage makes at most one each so many seconds."""
+
+
+class StageProgress:
+    """A context manager for one stage of ``total`` units, ``done`` of which were there before."""
+
+    def __init__(self, stage: str, total: int, done: int = 0) -> None:
+        self._stage, self._total, self._done = stage, total, done
+        self._failed = 0
+        self._bar = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=Console(stderr=True, soft_wrap=True),
+            refresh_per_second=4,
+        )
+        self._line = self._bar.add_task(stage, total=total, completed=done, note="")
+        self._artifact: UUID | None = None
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        self._artifact = create_progress_artifact(
+            progress=self._percent, key=f"galflow-{self._stage.replace(' ', '-')}", description=self._words
+        )  # type: ignore[assignment]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.note("" if not self._failed else f"{self._failed} failed")
+        self._bar.stop()
+        self._tell(always=True)
+
+    def advance(self, *, failed: bool = False) -> None:
+        """One more unit ended."""
+        self._done += 1
+        self._failed += failed
+        self._bar.advance(self._line)
+        self._tell()
+
+    def note(self, text: str) -> None:
+        """A few words behind the bar."""
+        self._bar.update(self._line, note=text)
+
+    @property
+    def _percent(self) -> float:
+        return 100.0 * self._done / self._total if self._total else 100.0
+
+    @property
+    def _words(self) -> str:
+        failed = f", {self._failed} of them failed" if self._failed else ""
+        return f"{self._stage}: {self._done} of {self._total} done{failed}"
+
+    def _tell(self, *, always: bool = False) -> None:
+        if self._artifact is not None and (always or time.monotonic() - self._told > _ARTIFACT_SECONDS):
+            self._told = time.monotonic()
+            update_progress_artifact(self._artifact, progress=self._percent, description=self._words)

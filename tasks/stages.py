@@ -1,0 +1,181 @@
+"""The stages of a run as Prefect tasks: each plans, subtracts what is done, fans out the rest, and returns receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from galflow.catalog.published import read_parts
+from galflow.catalog.write import to_parquet_bytes
+from galflow.compare.samples import compare_samples, require_same_space
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.errors import GalflowError
+from galflow.plan import (
+    CutTile,
+    TileUnit,
+    check_run,
+    plan_comparison,
+    plan_cutouts,
+    plan_models,
+    plan_scores,
+    primary_score,
+)
+from galflow.spec import RunSpec, SurveySpec
+from galflow.store import Store
+from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.verbs import cut, open_model, score, train
+
+# The store is the only truth about what is done: Prefect's own result cache stays off.
+STAGE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+def store_of(spec: RunSpec) -> Store:
+    """The store that a specification names."""
+    return Store.open(spec.store.root, spec.store.endpoint_url)
+
+
+@task(name="check", **STAGE)
+def check(spec: RunSpec) -> None:
+    """Refuse, before any work, what cannot be meant, and a store that cannot be written."""
+    check_run(spec)
+    store_of(spec).require_writable()
+
+
+@task(name="ingest", **STAGE)
+def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> StageResult:
+    """Cut every tile of a survey (or of the comparison sample ``sample``) that is not yet cut."""
+    store = store_of(spec)
+    units = plan_cutouts(spec, survey, store, is_sample=sample is not None)
+    cutouts = spec.cutouts if sample is None else spec.cutouts.model_copy(update={"plant": None})
+    todo = [
+        Work(
+            unit,
+            cut,
+            {
+                "store": store,
+                "survey": survey.model_dump_json(),
+                "tile": unit.tile,
+                "spec": cutouts,
+                "fingerprint": unit.fingerprint,
+                "rows_key": _put_rows(store, unit),
+            },
+        )
+        for unit in units
+        if not unit.done
+    ]
+    return run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster)
+
+
+def _put_rows(store: Store, unit: TileUnit) -> str | None:
+    """The rows assigned to a tile travel through the store, not through the scheduler."""
+    if unit.rows is None:
+        return None
+    key = f"{unit.product}.rows.parquet"
+    store.put(key, to_parquet_bytes(unit.rows, unit.rows.column_names))
+    return key
+
+
+@task(name="train", **STAGE)
+def train_models(spec: RunSpec, cutouts: StageResult) -> StageResult:
+    """Train every model that is not yet trained on these cutout sets, several at a time."""
+    store = store_of(spec)
+    sets = {r.fingerprint: r.product for r in cutouts.receipts if r.rows}
+    units = plan_models(spec, store, [r.fingerprint for r in cutouts.receipts])
+    todo = [
+        Work(
+            unit,
+            train,
+            {
+                "store": store,
+                "spec": spec,
+                "name": unit.name,
+                "product": unit.product,
+                "fingerprint": unit.fingerprint,
+                "sets": sets,
+            },
+        )
+        for unit in units
+        if not unit.done
+    ]
+    return run_stage("train", units, todo, spec.cluster)
+
+
+def models_of(spec: RunSpec, trained: StageResult) -> dict[str, str]:
+    """Model name -> key or URI, of those that are trained, in the specification's order."""
+    products = {r.product for r in trained.receipts}
+    found = {m.name: [p for p in products if p == m.trained or p.startswith(f"models/{m.name}/")] for m in spec.models}
+    return {name: match[0] for name, match in found.items() if match}
+
+
+def fingerprints_of(trained: StageResult, products: Mapping[str, str]) -> dict[str, str]:
+    """Model name -> fingerprint."""
+    by_product = {r.product: r.fingerprint for r in trained.receipts}
+    return {name: by_product[product] for name, product in products.items()}
+
+
+@task(name="score", **STAGE)
+def score_cutouts(
+    spec: RunSpec, survey: SurveySpec, cutouts: StageResult, trained: StageResult, sample: str | None = None
+) -> StageResult:
+    """Score every cutout set of a survey that is not yet scored with these models."""
+    store = store_of(spec)
+    products = models_of(spec, trained)
+    fingerprints = fingerprints_of(trained, products)
+    cut_tiles = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
+    units = plan_scores(spec, store, cut_tiles, fingerprints, survey)
+    primary = primary_score(spec)
+    todo = [
+        Work(
+            unit,
+            score,
+            {
+                "store": store,
+                "cutouts": unit.cutouts.product,
+                "models": products,
+                "cutouts_fingerprint": unit.cutouts.fingerprint,
+                "fingerprint": unit.fingerprint,
+                "primary": primary,
+                "batch_objects": spec.scoring.batch_objects,
+            },
+        )
+        for unit in units
+        if not unit.done
+    ]
+    return run_stage("score" if sample is None else f"score {sample}", units, todo, spec.cluster)
+
+
+@task(name="compare", **STAGE)
+def compare(
+    spec: RunSpec,
+    samples: Mapping[str, StageResult],
+    sample_scores: Mapping[str, StageResult],
+    trained: StageResult,
+) -> StageResult:
+    """Compare every sample with the survey's held-out objects, model by model."""
+    store = store_of(spec)
+    products = models_of(spec, trained)
+    fingerprints = fingerprints_of(trained, products)
+    unit = plan_comparison(
+        spec, store, {n: [r.fingerprint for r in s.receipts] for n, s in sample_scores.items()}, fingerprints
+    )
+    if unit is None or unit.receipt is not None:
+        return StageResult((unit.receipt,) if unit and unit.receipt else ())
+    models = {name: open_model(store, product, "cpu") for name, product in products.items()}
+    try:
+        for name, cutouts in samples.items():
+            for receipt in cutouts.receipts:
+                attributes = CutoutSet(store, receipt.product).attributes
+                for model in models.values():
+                    require_same_space(name, attributes, model)
+        receipt = compare_samples(
+            store, unit.product, unit.fingerprint,
+            {name: read_parts(store, scores.receipts) for name, scores in sample_scores.items()},
+            models, bootstraps=spec.comparison.bootstraps, seed=spec.seed,
+            inputs={f"model {n}": f for n, f in fingerprints.items()},
+        )  # fmt: skip
+    except GalflowError as error:
+        return StageResult((), (Failure("compare", unit.name, str(error)),))
+    return StageResult((receipt,), (), 1)

@@ -1,0 +1,107 @@
+"""What runs on a Dask worker: the library's verbs, with the survey and the models kept between units.
+
+Each function takes keys and small values, writes its own product, and returns the receipt.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+from distributed import get_worker
+
+from galflow.catalog.write import read_catalog
+from galflow.cutouts.cut import cut_tile
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.stream import stretch_for
+from galflow.receipts import Receipt
+from galflow.scores.score import pick_device, score_set
+from galflow.spec import CutoutSpec, RunSpec, SurveySpec
+from galflow.store import Store
+from galflow.surveys.base import Survey, Tile
+from galflow.surveys.resolve import open_survey
+from galflow.training.learning_curve import Progress
+from galflow.training.train_model import train_model
+from galflow.training.trained_model import TrainedModel, load_uri
+from tasks.fan_out import PROGRESS_TOPIC
+
+_PROGRESS_SECONDS = 1.0
+
+
+@functools.lru_cache(maxsize=4)
+def _survey(spec_json: str) -> Survey:
+    return open_survey(SurveySpec.model_validate_json(spec_json))
+
+
+@functools.lru_cache(maxsize=32)
+def open_model(store: Store, product: str, device: str) -> TrainedModel:
+    """A trained model of this store, or at a URI; loaded once in each worker."""
+    return (load_uri(product) if "://" in product else TrainedModel.load(store, product)).to(device)
+
+
+def cut(store: Store, survey: str, tile: Tile, spec: CutoutSpec, fingerprint: str, rows_key: str | None) -> Receipt:
+    """Cut one tile; the rows assigned to it from a survey-wide catalogue lie at ``rows_key``."""
+    rows = read_catalog(store.get(rows_key)) if rows_key is not None else None
+    return cut_tile(store, _survey(survey), tile, spec, fingerprint, rows)
+
+
+def train(store: Store, spec: RunSpec, name: str, product: str, fingerprint: str, sets: dict[str, str]) -> Receipt:
+    """Train one model on the cutout sets ``sets``, fingerprint -> key."""
+    model = next(m for m in spec.models if m.name == name)
+    cutouts = [CutoutSet(store, key) for key in sets.values()]
+    return train_model(
+        store,
+        product,
+        fingerprint,
+        model,
+        spec.training_of(model),
+        spec.cutouts,
+        cutouts,
+        stretch_for(cutouts, spec.stretch),
+        seed=spec.seed,
+        device=pick_device(),
+        inputs={f"cutouts {key}": found for found, key in sets.items()},
+        progress=_Teller(name),
+    )
+
+
+class _Teller:
+    """Sends a training's progress to whoever watches the cluster, about once a second."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self._told < _PROGRESS_SECONDS and not progress.points:
+            return
+        self._told = time.monotonic()
+        losses = ", ".join(f"{p.player} {p.train_loss:.4g}" for p in progress.points)
+        phase = f" phase {progress.phase}" if progress.phase else ""
+        text = f"{self._name}{phase} epoch {progress.epoch}/{progress.epochs} {losses}"
+        get_worker().log_event(PROGRESS_TOPIC, text)
+
+
+def score(
+    store: Store,
+    cutouts: str,
+    models: dict[str, str],
+    cutouts_fingerprint: str,
+    fingerprint: str,
+    primary: str,
+    batch_objects: int,
+) -> Receipt:
+    """Score one cutout set with ``models``, name -> key or URI."""
+    device = pick_device()
+    loaded: dict[str, Any] = {name: open_model(store, product, device) for name, product in models.items()}
+    return score_set(
+        store,
+        CutoutSet(store, cutouts),
+        loaded,
+        cutouts_fingerprint=cutouts_fingerprint,
+        product_fingerprint=fingerprint,
+        primary=primary,
+        batch_objects=batch_objects,
+        device=device,
+    )

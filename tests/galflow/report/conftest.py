@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from galflow.catalog.published import catalog_product, group_parts, write_catalog_file
+from galflow.compare.samples import compare_samples
+from galflow.cutouts.cut import cut_tile
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.stream import stretch_for
+from galflow.receipts import Receipt
+from galflow.report.findings import findings
+from galflow.report.inputs import ReportInputs
+from galflow.scores.score import columns_of, score_set
+from galflow.scores.summary import PartSummary, merge_summaries
+from galflow.spec import RunSpec, SurveySpec, parse_spec
+from galflow.store import Store
+from galflow.surveys.resolve import open_survey
+from galflow.training.train_model import train_model
+from galflow.training.trained_model import TrainedModel
+
+PRIMARY = "vae_neg_elbo"
+RUN = "report-test-0123456789"
+
+
+def specification(**changes: Any) -> dict[str, Any]:
+    survey = {
+        "tiles": 2, "tile_size": 224, "overlap_pixels": 16, "objects_per_tile": 48, "anomaly_fraction": 0.0,
+        "magnitude_range": [18.5, 21.5], "catalog": "tile_truth",
+    }  # fmt: skip
+    document: dict[str, Any] = {
+        "name": "report-test",
+        "survey": {"kind": "synthetic", "options": survey},
+        "cutouts": {"size": 16, "plant": {"per_tile": 22}},
+        "models": [
+            {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}},
+            {"name": "pixelcnn", "model": "pixelcnn.PixelCNN", "options": {"width": 8, "layers": 1, "mixtures": 2}},
+        ],
+        "training": {"epochs": 2, "batch_size": 16, "reference_fraction": 0.4},
+        "comparison": {
+            "samples": [{"name": "bright", "survey": {"kind": "synthetic", "name": "bright", "options": {
+                **survey, "tiles": 1, "seed": 5, "magnitude_range": [16.5, 18.0]}}}],
+            "bootstraps": 60,
+        },
+        "output": {"top": 6},
+    }  # fmt: skip
+    return document | changes
+
+
+def ingest(store: Store, spec: RunSpec, survey: SurveySpec, *, is_sample: bool) -> list[Receipt]:
+    opened = open_survey(survey)
+    cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
+    return [cut_tile(store, opened, tile, cutouts, tile.identity[:16]) for tile in opened.tiles()]
+
+
+def train(store: Store, spec: RunSpec, cutouts: list[Receipt]) -> dict[str, TrainedModel]:
+    sets = [CutoutSet(store, r.product) for r in cutouts]
+    stretch = stretch_for(sets, spec.stretch)
+    models = {}
+    for model in spec.models:
+        product, training = f"models/{model.name}/{'0' * 16}", spec.training_of(model)
+        train_model(
+            store, product, "0" * 16, model, training, spec.cutouts, sets, stretch,
+            seed=spec.seed, inputs={r.product: r.fingerprint for r in cutouts},
+        )  # fmt: skip
+        models[model.name] = TrainedModel.load(store, product)
+    return models
+
+
+def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel]) -> list[Receipt]:
+    return [
+        score_set(
+            store,
+            CutoutSet(store, r.product),
+            models,
+            cutouts_fingerprint=r.fingerprint,
+            product_fingerprint=r.fingerprint,
+            primary=PRIMARY,
+        )
+        for r in cutouts
+    ]
+
+
+def publish(store: Store, spec: RunSpec, scores: list[Receipt], summary: PartSummary) -> str:
+    product = catalog_product(spec.output.catalog, RUN)
+    for index, group in enumerate(group_parts(scores)):
+        write_catalog_file(store, product, index, group, RUN, PRIMARY, summary.p_counts)
+    return product
+
+
+def compare(store: Store, spec: RunSpec, models: dict[str, TrainedModel]) -> dict[str, Any]:
+    tables = {}
+    for sample in spec.comparison.samples:
+        (part,) = score(store, ingest(store, spec, sample.survey, is_sample=True), models)
+        tables[sample.name] = pq.read_table(io.BytesIO(store.get(part.product)))
+    key = "comparisons/report-test/0.json"
+    compare_samples(store, key, "0", tables, models, bootstraps=spec.comparison.bootstraps, seed=spec.seed, inputs={})
+    return json.loads(store.get(key))
+
+
+def make_run(folder: Path, **changes: Any) -> ReportInputs:
+    """A whole run without the tasks around it."""
+    store, spec = Store.open(folder), parse_spec(specification(**changes))
+    cutouts = ingest(store, spec, spec.survey, is_sample=False)
+    models = train(store, spec, cutouts)
+    scores = score(store, cutouts, models)
+    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores if r.rows)
+    catalog = publish(store, spec, scores, summary)
+    comparison = compare(store, spec, models) if spec.comparison.samples else None
+    calibrated = [c.name for c in columns_of(models) if c.calibrated]
+    found = findings(store, catalog, summary, calibrated, comparison, spec.cutouts.plant is not None)
+    return ReportInputs(
+        run=RUN, spec=spec, code_versions={"galflow": "0.1.0", "torch": torch.__version__}, store=store,
+        cutouts=cutouts, scores=scores, models=models, summary=summary, catalog=catalog, comparison=comparison,
+        findings=found, primary=PRIMARY,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
+    """A synthetic survey of two tiles under a VAE and a PixelCNN, with planted anomalies and a brighter sample."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        inputs = make_run(tmp_path_factory.mktemp("report"))
+    finally:
+        torch.set_num_threads(threads)
+    partial = inputs.cutouts[0].model_copy(
+        update={"outcome": "partial", "reasons": ("band z: the tile has no such file",)}
+    )
+    return replace(inputs, cutouts=[partial, *inputs.cutouts[1:]])

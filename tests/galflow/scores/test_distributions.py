@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from galflow.errors import SpecError
+from galflow.scores.distributions import Counts, Histogram, Moments, TopK
+
+
+def _parts(seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    parts = [rng.normal(1e3, 1.0, 500), rng.normal(0, 5, 3), np.empty(0), rng.exponential(2.0, 1000), np.zeros(7)]
+    parts[3][:4] = [np.nan, np.inf, -np.inf, np.nan]
+    return parts
+
+
+def _merged_all_ways(empty, parts):
+    """The same parts merged in order, reversed, as a tree, and added to one another."""
+    singles = [empty.add(part) for part in parts]
+    yield reduce(lambda a, b: a.merge(b), singles, empty)
+    yield reduce(lambda a, b: b.merge(a), singles, empty)
+    yield singles[0].merge(singles[1]).merge(singles[2].merge(singles[3]).merge(singles[4]))
+    yield reduce(lambda a, part: a.add(part), parts, empty)
+    yield empty.add(np.concatenate(parts))
+
+
+def _through_json(value):
+    return type(value).from_json(json.loads(json.dumps(value.to_json(), allow_nan=False)))
+
+
+def test_counts():
+    whole = Counts.empty().add(["scored", "scored", "not scored: NO_DATA"]).merge(Counts.empty().add(["scored"]))
+    assert whole.by_name == {"scored": 3, "not scored: NO_DATA": 1}
+    assert _through_json(whole) == whole
+    assert whole.add([]) == whole
+    assert whole != Counts.empty()
+
+
+def test_moments_merge_in_any_way():
+    parts = _parts(4)
+    values = np.concatenate(parts)
+    values = values[np.isfinite(values)]
+    for merged in _merged_all_ways(Moments.empty(), parts):
+        assert (merged.count, merged.non_finite) == (values.size, 4)
+        assert merged.mean == pytest.approx(np.mean(values), rel=1e-12)
+        assert merged.variance == pytest.approx(np.var(values, ddof=1), rel=1e-12)
+        assert (merged.minimum, merged.maximum) == (values.min(), values.max())
+        assert _through_json(merged) == merged
+
+
+def test_moments_are_stable_where_sums_of_squares_are_not():
+    values = np.random.default_rng(5).normal(1e9, 1.0, 2000)
+    merged = reduce(lambda a, b: a.merge(b), [Moments.empty().add(v) for v in np.split(values, 40)])
+    assert merged.variance == pytest.approx(np.var(values, ddof=1), rel=1e-7)
+    naive = (np.sum(values**2) - values.size * np.mean(values) ** 2) / (values.size - 1)
+    assert abs(naive - 1.0) > 0.5  # what merging sums of squares would have given
+
+
+def test_moments_of_nothing():
+    nothing = Moments.empty().add([np.nan])
+    assert (nothing.count, nothing.non_finite, nothing.minimum) == (0, 1, None)
+    assert np.isnan(nothing.variance)
+    assert _through_json(nothing) == nothing
+
+
+def test_histogram_is_numpys_and_merges_exactly():
+    edges = np.array([-2.0, 0.0, 0.5, 3.0, 1001.0])
+    parts = _parts(6)
+    values = np.concatenate(parts)
+    finite = values[np.isfinite(values)]
+    for merged in _merged_all_ways(Histogram.empty(edges), parts):
+        np.testing.assert_array_equal(merged.bins, np.histogram(finite, edges)[0])
+        assert merged.underflow == np.sum(finite < -2.0)
+        assert merged.overflow == np.sum(finite > 1001.0)
+        assert merged.counts.sum() + merged.non_finite == values.size
+        assert merged.non_finite == 4
+        assert _through_json(merged) == merged
+
+
+def test_histogram_edges():
+    histogram = Histogram.empty([0.0, 1.0, 2.0]).add([0.0, 1.0, 2.0, np.nextafter(2.0, 3.0), -0.1])
+    assert histogram.counts.tolist() == [1, 1, 2, 1]
+    with pytest.raises(SpecError, match="do not merge"):
+        histogram.merge(Histogram.empty([0.0, 1.0]))
+    for bad in ([1.0], [1.0, 1.0], [0.0, np.inf]):
+        with pytest.raises(SpecError, match="finite, increasing"):
+            Histogram.empty(bad)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_top_k_merges_exactly_with_ties_by_id(dtype):
+    rng = np.random.default_rng(7)
+    values = rng.integers(0, 30, 600).astype(float)  # many ties
+    values[5] = np.nan
+    start = np.iinfo(dtype).max - dtype(600)  # a float64 would merge neighbours
+    ids = start + rng.permutation(600).astype(dtype)
+    expected = sorted((-v, int(i)) for v, i in zip(values, ids, strict=True) if not np.isnan(v))[:50]
+    empty = TopK.empty(50, dtype)
+    blocks = [(values[s], ids[s]) for s in np.array_split(rng.permutation(600), 7)]
+    for order in (range(7), reversed(range(7))):
+        merged = reduce(lambda a, i: a.merge(empty.add(*blocks[i])), order, empty)
+        assert [(-v, int(i)) for v, i in zip(merged.values, merged.object_ids, strict=True)] == expected
+        assert merged.object_ids.dtype == dtype
+        assert _through_json(merged) == merged
+
+
+def test_top_k_refuses_mixed_ids():
+    top = TopK.empty(3)
+    with pytest.raises(SpecError, match="object ids are uint64, expected int64"):
+        top.add([1.0], np.array([1], dtype=np.uint64))
+    with pytest.raises(SpecError, match=r"\(2,\) values for \(1,\) object ids"):
+        top.add([1.0, 2.0], np.array([1]))
+    with pytest.raises(SpecError, match="top 3 and the top 4"):
+        top.merge(TopK.empty(4))
+    with pytest.raises(SpecError, match="float64 ids"):
+        TopK.empty(3, np.float64)
+    with pytest.raises(SpecError, match="top-k of 0"):
+        TopK.empty(0)

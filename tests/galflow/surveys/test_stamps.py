@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from PIL import Image as Picture
+from pydantic import ValidationError
+
+from galflow.errors import SpecError, StoreError
+from galflow.photometry import njy_per_count
+from galflow.surveys.stamps import Stamps
+from galflow.surveys.stamps_options import StampsOptions
+
+DATA = Path(os.environ.get("GALFLOW_DATA", Path(__file__).parents[4] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data are absent: {DATA} (set GALFLOW_DATA)")
+
+
+def survey(root: Path | str, **options: object) -> Stamps:
+    base: dict[str, object] = {"root": str(root), "pattern": "*.npy", "bands": ("g", "r"), "pixel_scale_arcsec": 0.2}
+    return Stamps("stamps", "1", StampsOptions.model_validate(base | options))
+
+
+def pixels(seed: int, side: int = 9) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(2, side, side)).astype(np.float32)
+
+
+def write(root: Path, count: int = 5) -> None:
+    for i in range(count):
+        np.save(root / f"gal_{i:03d}.npy", pixels(i))
+
+
+def cut(made: Stamps, file: str, side: int = 9) -> np.ndarray:
+    """(B, side, side) the pixels of a file, by way of tiles, catalogue and mosaic."""
+    for tile in made.tiles():
+        for row in made.catalog(tile).to_pylist():
+            if row["file"] == file:
+                y, x = int(row["y"]) - side // 2, int(row["x"]) - side // 2
+                return np.stack([made.read(tile, band).flux[y : y + side, x : x + side] for band in made.bands])
+    raise AssertionError(f"{file} is in no tile")
+
+
+def test_every_image_is_where_the_catalogue_says(tmp_path: Path) -> None:
+    write(tmp_path, 11)
+    made = survey(tmp_path, images_per_tile=3)
+    assert 2 <= len(made.tiles()) <= 4
+    assert [tile.name for tile in made.tiles()] == sorted(tile.name for tile in made.tiles())
+    for i in range(11):
+        np.testing.assert_array_equal(cut(made, f"gal_{i:03d}.npy"), pixels(i))
+    for tile in made.tiles():
+        rows = made.catalog(tile)
+        assert rows["ra_deg"].null_count == rows["dec_deg"].null_count == len(rows)
+        assert rows["read_error"].null_count == len(rows)
+        # All that is not an image is missing.
+        assert np.isfinite(made.read(tile, "g").flux).sum() == 81 * len(rows)
+    assert made.largest_cutout == 18
+
+
+def test_an_added_image_changes_one_tile_only(tmp_path: Path) -> None:
+    write(tmp_path, 40)
+    before = {tile.name: tile.identity for tile in survey(tmp_path, tile_bits=3).tiles()}
+    np.save(tmp_path / "new.npy", pixels(99))
+    after = {tile.name: tile.identity for tile in survey(tmp_path, tile_bits=3).tiles()}
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed == {f"h3-{hashlib.sha256(b'new.npy').digest()[0] >> 5:x}"}
+
+
+def test_identity_follows_content_options_and_labels_but_not_the_place(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for root in (first, second):
+        root.mkdir()
+        write(root)
+        (root / "labels.csv").write_text("file,kind\n" + "".join(f"gal_{i:03d}.npy,spiral\n" for i in range(5)))
+
+    def identity(root: Path, **options: object) -> str:
+        made = survey(root, labels=str(root / "labels.csv"), **options)
+        (tile,) = made.tiles()
+        return tile.identity
+
+    assert identity(first) == identity(second)
+    assert identity(first, crop=7) != identity(first)
+    (second / "labels.csv").write_text("file,kind\ngal_000.npy,merger\n")
+    assert identity(first) != identity(second)
+    (second / "labels.csv").write_text((first / "labels.csv").read_text())
+    np.save(second / "gal_001.npy", pixels(77))
+    assert identity(first) != identity(second)
+
+
+def test_an_unreadable_image_keeps_its_row_with_the_reason(tmp_path: Path) -> None:
+    write(tmp_path, 4)
+    (tmp_path / "gal_001.npy").write_bytes(b"truncated")
+    np.save(tmp_path / "gal_002.npy", np.zeros((3, 9, 9)))
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    rows = {row["file"]: row for row in made.catalog(tile).to_pylist()}
+    assert len(rows) == 4
+    assert "gal_001.npy cannot be decoded" in rows["gal_001.npy"]["read_error"]
+    assert "shape (3, 9, 9)" in rows["gal_002.npy"]["read_error"]
+    assert rows["gal_000.npy"]["read_error"] is None
+    assert np.isnan(cut(made, "gal_001.npy")).all()
+    np.testing.assert_array_equal(cut(made, "gal_003.npy"), pixels(3))
+
+
+def test_a_tile_of_nothing_readable_is_still_a_tile(tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.npy").write_bytes(b"")
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    assert np.isnan(made.read(tile, "r").flux).all()
+    assert made.catalog(tile)["read_error"].null_count == 0
+    assert made.largest_cutout is None
+
+
+def test_a_store_that_fails_is_no_fault_of_the_image(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    (tmp_path / "gal_000.npy").unlink()
+    with pytest.raises(StoreError, match=r"gal_000.npy does not exist"):
+        made.read(tile, "g")
+
+
+def test_a_tile_is_decoded_once_for_all_bands_and_the_survey_can_be_pickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 6)
+    made = pickle.loads(pickle.dumps(survey(tmp_path)))
+    (tile,) = made.tiles()
+    opened: list[str] = []
+    from galflow.surveys import files
+
+    read = files.read_bytes
+    monkeypatch.setattr(files, "read_bytes", lambda uri: opened.append(uri) or read(uri))  # type: ignore[func-returns-value]
+    made.read(tile, "g")
+    made.read(tile, "r")
+    made.catalog(tile)
+    assert len(opened) == len(set(opened)) == 6
+
+
+def test_ids_come_from_the_name_or_its_hash_and_never_collide(tmp_path: Path) -> None:
+    for name in ("x_43153636661947951.npy", "y_43153636661947952.npy"):
+        np.save(tmp_path / name, pixels(1))
+    made = survey(tmp_path, id_pattern=r"_(\d+)\.")
+    (tile,) = made.tiles()
+    assert made.catalog(tile)["object_id"].to_pylist() == [43153636661947951, 43153636661947952]
+    assert made.catalog(tile).schema.field("object_id").type == pa.int64()
+    (tile,) = survey(tmp_path).tiles()
+    digest = hashlib.sha256(b"x_43153636661947951.npy").digest()
+    assert survey(tmp_path).catalog(tile)["object_id"][0].as_py() == int.from_bytes(digest[:8], "big") // 2
+    np.save(tmp_path / "z_43153636661947952.npy", pixels(1))
+    with pytest.raises(SpecError, match=r"y_43153636661947952.npy and z_43153636661947952.npy have the same object id"):
+        survey(tmp_path, id_pattern=r"_(\d+)\.").tiles()
+    with pytest.raises(SpecError, match=r"finds None in x_.*npy; expected an integer below 2\^63"):
+        survey(tmp_path, id_pattern=r"id(\d+)").tiles()
+
+
+def test_labels_folders_and_names_become_columns_and_select(tmp_path: Path) -> None:
+    for folder, score in (("spiral", 12), ("spiral", 40), ("merger", 77)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        np.save(tmp_path / folder / f"g{score}_score{score}.npy", pixels(score))
+    (tmp_path / "t.csv").write_text("name,grp,survey\ng12_score12.npy,3,sdss\ng77_score77.npy,4,sdss\n")
+    options: dict[str, object] = {
+        "pattern": "*/*.npy",
+        "folder_column": "label",
+        "name_pattern": r"score(?P<score>\d+)",
+        "numbers": ("score",),
+        "labels": str(tmp_path / "t.csv"),
+        "label_file_column": "name",
+        "label_columns": {"grp": "group"},
+    }
+    made = survey(tmp_path, **options)
+    (tile,) = made.tiles()
+    rows = made.catalog(tile).select(["file", "label", "score", "group"]).to_pylist()
+    assert rows == [
+        {"file": "merger/g77_score77.npy", "label": "merger", "score": 77.0, "group": 4},
+        {"file": "spiral/g12_score12.npy", "label": "spiral", "score": 12.0, "group": 3},
+        {"file": "spiral/g40_score40.npy", "label": "spiral", "score": 40.0, "group": None},
+    ]
+    chosen = survey(tmp_path, **options, select={"label": "spiral", "group": ("3", "4")})
+    (tile,) = chosen.tiles()
+    assert chosen.catalog(tile)["file"].to_pylist() == ["spiral/g12_score12.npy"]
+    with pytest.raises(SpecError, match=r"no image below .* 3 match the pattern alone"):
+        survey(tmp_path, **options, select={"label": "ring"}).tiles()
+    with pytest.raises(SpecError, match="select names the column 'kind'; the columns are file, label, score, group"):
+        survey(tmp_path, **options, select={"kind": "ring"}).tiles()
+    with pytest.raises(SpecError, match=r"the column 'survey' is one that galflow writes itself; give it another name"):
+        survey(tmp_path, **(options | {"label_columns": {}})).tiles()
+    with pytest.raises(SpecError, match=r"have 0 columns 'group', expected one; their columns are name, grp, survey"):
+        survey(tmp_path, **(options | {"label_columns": {"group": "group"}})).tiles()
+
+
+def test_one_file_a_band(tmp_path: Path) -> None:
+    for i, band in ((1, "g"), (1, "r"), (2, "g")):
+        fits.PrimaryHDU(pixels(i)[0 if band == "g" else 1]).writeto(tmp_path / f"obj{i}_{band}.fits")
+    made = survey(tmp_path, pattern="obj{id}_{band}.fits", zero_point_ab=27.0)
+    (tile,) = made.tiles()
+    rows = made.catalog(tile).to_pylist()
+    assert [row["file"] for row in rows] == ["1", "2"]
+    assert rows[1]["read_error"] == "2 has no file for band r; expected one for each band"
+    assert made.unit == made.read(tile, "g").unit == "nJy"
+    np.testing.assert_allclose(cut(made, "1"), pixels(1) * njy_per_count(27.0), rtol=1e-6)
+    with pytest.raises(SpecError, match=r"has one of \{id\} and \{band\}; give both, or neither"):
+        survey(tmp_path, pattern="obj{id}_g.fits").tiles()
+
+
+def test_images_of_many_sizes_share_their_centres(tmp_path: Path) -> None:
+    sizes = {"a": (5, 9), "b": (8, 8), "c": (12, 3)}
+    for name, (height, width) in sizes.items():
+        plane = np.zeros((2, height, width), np.float32)
+        plane[:, height // 2, width // 2] = 1.0
+        np.save(tmp_path / f"{name}.npy", plane)
+    made = survey(tmp_path, psf_fwhm_arcsec=0.7)
+    (tile,) = made.tiles()
+    image = made.read(tile, "r")
+    rows = made.catalog(tile)
+    y, x = rows["y"].to_numpy().astype(int), rows["x"].to_numpy().astype(int)
+    assert (image.flux[y, x] == 1.0).all()
+    assert np.nansum(image.flux) == 3.0
+    assert image.psf is not None
+    assert image.psf.fwhm_arcsec == 0.7
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="zero_point_ab converts counts, but unit is nJy already"):
+        survey(tmp_path, zero_point_ab=27.0, unit="nJy")
+    with pytest.raises(ValidationError, match="crop = 3 is smaller than bin = 8"):
+        survey(tmp_path, crop=3, bin=8)
+    with pytest.raises(ValidationError, match="id_pattern has no group in round brackets"):
+        survey(tmp_path, id_pattern="abc")
+    with pytest.raises(ValidationError, match="name_pattern is no regular expression"):
+        survey(tmp_path, name_pattern="(?P<a")
+    with pytest.raises(SpecError, match=r"NO_SUCH_VARIABLE, which is not set"):
+        survey("${NO_SUCH_VARIABLE}/x")
+    with pytest.raises(SpecError, match=r"no image below .* 0 match the pattern alone"):
+        survey(tmp_path).tiles()
+
+
+@needs_data
+def test_the_galaxy_zoo_pictures_at_32_pixels() -> None:
+    made = survey(
+        DATA / "galaxyzoo_sloan",
+        pattern="*.jpg",
+        bands=("r", "g", "b"),
+        crop=256,
+        bin=8,
+        bin_mode="mean",
+        background="constant",
+        pixel_scale_arcsec=0.04,
+        labels=str(DATA / "galaxyzoo_labels.csv"),
+        label_columns={"question": "question", "answer": "answer", "group": "group"},
+    )
+    (tile,) = made.tiles()
+    rows = made.catalog(tile)
+    assert len(rows) == 43
+    assert rows["group"].null_count == 0
+    assert rows["read_error"].null_count == 43
+    name = rows["file"][0].as_py()
+    with Picture.open(DATA / "galaxyzoo_sloan" / name) as picture:
+        raw = np.asarray(picture, dtype=float)
+    small = raw[84:340, 84:340, 0].reshape(32, 8, 32, 8).mean(axis=(1, 3))
+    rim = np.ones(raw.shape[:2], bool)
+    rim[26:-26, 26:-26] = False
+    np.testing.assert_allclose(cut(made, name, 32)[0], small - np.median(raw[rim][:, 0]), atol=1e-3)
+    assert made.pixel_scale_arcsec == pytest.approx(0.32)
+
+
+@needs_data
+def test_the_hsc_thumbnails_and_blends() -> None:
+    thumbs = survey(
+        DATA / "hsc_wgan_thumbs",
+        pattern="*/*.png",
+        bands=("i", "r", "g"),
+        folder_column="label",
+        id_pattern=r"objectid(\d+)",
+        name_pattern=r"score(?P<published_score>\d+)",
+        numbers=("published_score",),
+        pixel_scale_arcsec=0.168,
+        select={"label": ("trails", "bluecore", "redextended")},
+        images_per_tile=40,
+    )
+    counts: dict[str, int] = {}
+    for tile in thumbs.tiles():
+        rows = thumbs.catalog(tile)
+        assert rows["read_error"].null_count == len(rows)
+        assert (rows["object_id"].to_numpy() > 2**53).all()
+        for label in rows["label"].to_pylist():
+            counts[label] = counts.get(label, 0) + 1
+    assert counts == {"trails": 10, "bluecore": 50, "redextended": 9}
+    blends = survey(
+        DATA / "hsc_cosmos_blends",
+        pattern="*.npz",
+        bands=("g", "r", "i", "z", "y"),
+        array="images",
+        id_pattern=r"(\d+)\.",
+    )
+    (tile,) = blends.tiles()
+    rows = blends.catalog(tile)
+    assert len(rows) == 20
+    assert rows["read_error"].null_count == 20
+    key = rows["object_id"][3].as_py()
+    original = np.load(DATA / "hsc_cosmos_blends" / f"{key}.npz")["images"]
+    y, x = int(rows["y"][3].as_py()) - original.shape[1] // 2, int(rows["x"][3].as_py()) - original.shape[2] // 2
+    cell = blends.read(tile, "z").flux[y : y + original.shape[1], x : x + original.shape[2]]
+    np.testing.assert_array_equal(cell, original[3])

@@ -1,0 +1,124 @@
+"""Flux units against astropy, and the stretch against its inverse and against autograd."""
+
+from __future__ import annotations
+
+import math
+
+import astropy.units as u
+import numpy as np
+import pytest
+import torch
+
+from galflow.errors import SpecError
+from galflow.photometry import AB_ZERO_NJY, AsinhStretch, ab_magnitude, flux_from_ab_magnitude, njy_per_count
+
+STRETCH = AsinhStretch(3.0, 1000.0, (0.5, 20.0))
+
+
+def test_magnitudes_are_those_of_astropy() -> None:
+    flux = np.array([1.0, 3631e9, 5e3, 1e-4])
+    expected = (flux * u.nJy).to(u.ABmag).value
+    # 3631 Jy against astropy's exact 10^(-48.6/2.5): 0.00001 mag apart.
+    np.testing.assert_allclose(ab_magnitude(flux), expected, atol=5e-5)
+    np.testing.assert_allclose(flux_from_ab_magnitude(ab_magnitude(flux)), flux, rtol=1e-12)
+    assert ab_magnitude(np.array([AB_ZERO_NJY]))[0] == 0
+
+
+def test_what_has_no_magnitude_has_none() -> None:
+    with np.errstate(all="raise"):
+        assert np.isnan(ab_magnitude(np.array([0.0, -1.0, np.nan]))).all()
+
+
+def test_a_zero_point_turns_counts_into_njy() -> None:
+    # HSC's coadds: zero point 27 is 57.5 nJy a count (3631e9 * 10^-10.8).
+    assert njy_per_count(27.0) == pytest.approx(57.5472, rel=1e-5)
+    assert ab_magnitude(np.array([njy_per_count(22.5)]))[0] == pytest.approx(22.5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_zero_point_that_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(SpecError, match="is not a finite AB magnitude; give the magnitude of one count"):
+        njy_per_count(value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((0.0, 1.0, (1.0,)), "softening_sigma is 0.0; it must be a positive number"),
+        ((1.0, -1.0, (1.0,)), "white_sigma is -1.0"),
+        ((1.0, math.nan, (1.0,)), "white_sigma is nan"),
+        ((1.0, 1.0, ()), "needs one positive finite number per band"),
+        ((1.0, 1.0, (1.0, 0.0)), "needs one positive finite number per band"),
+        ((1.0, 1.0, (math.inf,)), "needs one positive finite number per band"),
+    ],
+)
+def test_a_stretch_without_meaning_is_refused(arguments: tuple[float, float, tuple[float, ...]], expected: str) -> None:
+    with pytest.raises(SpecError, match=expected.replace("(", r"\(")):
+        AsinhStretch(*arguments)
+
+
+def test_pixels_of_other_bands_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"shape \(5, 3, 8, 8\) do not fit a stretch of 2 band"):
+        STRETCH.forward(np.zeros((5, 3, 8, 8)))
+    with pytest.raises(SpecError, match="do not fit"):
+        STRETCH.forward(np.zeros((8, 8)))
+
+
+def _flux() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    sign = rng.choice([-1.0, 1.0], (6, 2, 5, 5))
+    return sign * 10 ** rng.uniform(-3, 6, (6, 2, 5, 5)) * np.array([0.5, 20.0])[:, None, None]
+
+
+def test_zero_stays_zero_and_white_is_one() -> None:
+    white = np.array([0.5, 20.0])[:, None, None] * 1000 * np.ones((2, 1, 1))
+    np.testing.assert_allclose(STRETCH.forward(white), 1.0, rtol=1e-12)
+    assert (STRETCH.forward(np.zeros((2, 3, 3))) == 0).all()
+
+
+def test_the_inverse_brings_every_flux_back() -> None:
+    flux = _flux()
+    np.testing.assert_allclose(STRETCH.inverse(STRETCH.forward(flux)), flux, rtol=1e-9)
+    single = flux.astype(np.float32)
+    np.testing.assert_allclose(STRETCH.inverse(STRETCH.forward(single)), single, rtol=2e-5)
+
+
+def test_numpy_and_torch_agree_and_keep_their_type() -> None:
+    flux = _flux()
+    for name in ("forward", "derivative"):
+        by_numpy, by_torch = getattr(STRETCH, name)(flux), getattr(STRETCH, name)(torch.from_numpy(flux), torch)
+        np.testing.assert_allclose(by_torch.numpy(), by_numpy, rtol=1e-12)
+    assert STRETCH.forward(flux.astype(np.float32)).dtype == np.float32
+    assert STRETCH.forward(torch.from_numpy(flux).float(), torch).dtype == torch.float32
+
+
+def test_the_slope_and_log_det_are_those_of_autograd() -> None:
+    flux = torch.from_numpy(_flux())[0].requires_grad_()
+    jacobian = torch.autograd.functional.jacobian(lambda x: STRETCH.forward(x, torch).reshape(-1), flux)
+    jacobian = jacobian.reshape(50, 50)
+    np.testing.assert_allclose(
+        STRETCH.derivative(flux.detach(), torch).reshape(-1), torch.diagonal(jacobian), rtol=1e-10
+    )
+    everything = torch.ones(flux.shape, dtype=torch.bool)
+    expected = torch.linalg.slogdet(jacobian)[1]
+    assert float(STRETCH.log_abs_det(flux.detach(), everything, torch)) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_log_det_counts_observed_pixels_only() -> None:
+    flux = _flux()
+    observed = np.random.default_rng(5).random(flux.shape) < 0.6
+    expected = [np.log(STRETCH.derivative(flux)[i][observed[i]]).sum() for i in range(len(flux))]
+    found = STRETCH.log_abs_det(flux, observed)
+    assert found.shape == (6,)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert STRETCH.log_abs_det(flux, np.zeros(flux.shape, bool)).tolist() == [0.0] * 6
+
+
+def test_a_density_keeps_its_mass_under_the_stretch() -> None:
+    """p(flux) = p(y) |dy/dx| integrates to one if p(y) does: here a normal density of y around 0.3."""
+    stretch = AsinhStretch(3.0, 1000.0, (2.0,))
+    flux = np.sinh(np.linspace(-9.0, 9.0, 200_001))[:, None, None, None] * 6.0
+    y = stretch.forward(flux)
+    log_p = -0.5 * ((y[:, 0, 0, 0] - 0.3) / 0.05) ** 2 - math.log(0.05 * math.sqrt(2 * math.pi))
+    log_p += stretch.log_abs_det(flux, np.ones(flux.shape, bool))
+    assert np.trapezoid(np.exp(log_p), flux[:, 0, 0, 0]) == pytest.approx(1.0, abs=1e-4)

@@ -1,0 +1,306 @@
+"""Every promise of the store on a folder and on a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import pickle
+import stat
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+
+from galflow.errors import SpecError, StoreError
+from galflow.store import FileSum, Store, SummingStore
+
+
+def test_an_object_comes_back_as_it_was_written_with_its_checksum(store: Store) -> None:
+    data = np.random.default_rng(1).bytes(300_000)
+    written = store.put("a/b/one.bin", data)
+    assert store.get("a/b/one.bin") == data
+    assert written == FileSum(sha256=hashlib.sha256(data).hexdigest(), size=300_000)
+    store.put("a/b/one.bin", b"new")
+    assert store.get("a/b/one.bin") == b"new"
+    store.put("empty", b"")
+    assert store.get("empty") == b""
+
+
+def test_exists_list_and_delete_agree(store: Store) -> None:
+    assert store.list("") == []
+    assert store.list("a") == []
+    for key in ("a/2.bin", "a/b/1.bin", "ab/3.bin"):
+        store.put(key, key.encode())
+    assert store.list("a") == ["a/2.bin", "a/b/1.bin"]
+    assert store.list("") == ["a/2.bin", "a/b/1.bin", "ab/3.bin"]
+    assert store.exists("a/2.bin")
+    assert not store.exists("a/b")
+    assert not store.exists("a/4.bin")
+    store.delete("a")
+    assert store.list("") == ["ab/3.bin"]
+    store.delete("a")
+    store.delete("ab/3.bin")
+    assert not store.exists("ab/3.bin")
+
+
+def test_many_objects_are_fetched_together(store: Store) -> None:
+    keys = [f"many/{i}.json" for i in range(7)]
+    for key in keys:
+        store.put(key, key.encode())
+    assert store.get_many(keys) == {key: key.encode() for key in keys}
+    assert store.get_many(keys[:1]) == {keys[0]: keys[0].encode()}
+    assert store.get_many([]) == {}
+    with pytest.raises(StoreError, match="does not exist"):
+        store.get_many([*keys, "many/absent.json"])
+
+
+def test_put_if_absent_never_replaces(store: Store) -> None:
+    assert store.put_if_absent("runs/r/manifest.json", b"first")
+    assert not store.put_if_absent("runs/r/manifest.json", b"second")
+    assert store.get("runs/r/manifest.json") == b"first"
+
+
+def _race(writers: int, write: Callable[[int], bool]) -> list[int]:
+    """The numbers of the writers whose write won, all started at one moment."""
+    start = threading.Barrier(writers)
+    won: list[int] = []
+
+    def run(number: int) -> None:
+        start.wait()
+        if write(number):
+            won.append(number)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return won
+
+
+def test_of_writers_at_once_exactly_one_wins_and_its_bytes_stay(store: Store) -> None:
+    for attempt in range(3):
+        key = f"race/{attempt}"
+
+        def write(number: int, key: str = key) -> bool:
+            return store.put_if_absent(key, bytes([number]) * 2000)
+
+        won = _race(3, write)
+        assert len(won) == 1
+        assert store.get(key) == bytes([won[0]]) * 2000
+
+
+def test_a_reader_sees_the_old_object_or_the_new_one_never_half_of_one(store: Store) -> None:
+    old, new = b"o" * 400_000, b"n" * 700_000
+    store.put("swap", old)
+    stop = threading.Event()
+
+    def write() -> None:
+        for i in range(20):
+            store.put("swap", new if i % 2 == 0 else old)
+        stop.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while not stop.is_set():
+        seen.add(hashlib.sha256(store.get("swap")).hexdigest())
+    writer.join()
+    assert seen
+    assert seen <= {hashlib.sha256(old).hexdigest(), hashlib.sha256(new).hexdigest()}
+
+
+def test_a_write_that_breaks_leaves_the_old_object_and_no_litter(
+    local_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_store.put("kept", b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write file://.*/kept: .*No space left.*disk has room"):
+        local_store.put("kept", b"newer")
+    assert local_store.get("kept") == b"old"
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["kept"]
+
+
+def test_a_half_written_file_of_a_dead_process_is_no_object(local_store: Store, tmp_path: Path) -> None:
+    local_store.put("a/whole", b"1")
+    (tmp_path / "store" / "a" / ".galflow-tmp-dead").write_bytes(b"half")
+    assert local_store.list("a") == ["a/whole"]
+
+
+def test_a_missing_object_is_named(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"cannot read .*no/such\.bin: it does not exist"):
+        store.get("no/such.bin")
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "/etc/passwd"])
+def test_no_key_leaves_the_root(store: Store, key: str) -> None:
+    for verb in (store.get, store.exists, store.delete, lambda k: store.put(k, b"x")):
+        with pytest.raises(StoreError, match="leaves the root"):
+            verb(key)
+
+
+@pytest.mark.parametrize("root", ["s3://", "file://", "s3:///"])
+def test_a_root_without_a_bucket_or_folder_is_refused(root: str) -> None:
+    with pytest.raises(SpecError, match="names no folder or bucket; give file:///path or s3://bucket/prefix"):
+        Store.open(root)
+
+
+def test_another_protocol_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"gs://bucket/x.* uses gs://; galflow stores to a folder, file://"):
+        Store.open("gs://bucket/x")
+
+
+@pytest.mark.parametrize("name", ["plain", "with blank", "umlaut-ä", "percent%20", "hash#1"])
+def test_a_folder_of_any_name_is_a_root(tmp_path: Path, name: str) -> None:
+    store = Store.open(tmp_path / name)
+    store.put("k/x", b"1")
+    assert (tmp_path / name / "k" / "x").read_bytes() == b"1"
+    assert store.get("k/x") == b"1"
+    assert store.list("k") == ["k/x"]
+    group = zarr.create_group(store.zarr("z", read_only=False))
+    group.create_array("a", data=np.arange(3))
+    assert (tmp_path / name / "z" / "zarr.json").exists()
+    again = Store.open(store.root)
+    assert again.get("k/x") == b"1"
+
+
+def test_a_relative_folder_and_home_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store.open("out/").root == f"file://{tmp_path}/out"
+    assert Store.open("~/out").root == f"file://{tmp_path}/out"
+
+
+def test_a_store_crosses_to_a_worker_without_its_connection(store: Store) -> None:
+    store.put("x", b"1")
+    sent = pickle.dumps(store)
+    assert b"galflowsecret" not in sent
+    assert pickle.loads(sent).get("x") == b"1"
+
+
+@pytest.mark.s3
+def test_wrong_credentials_are_a_clear_error_without_the_secret(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-but-still-a-secret")
+    # Another key in the options makes fsspec open a new connection instead of taking the cached, good one.
+    store = Store.open(s3_root, os.environ["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost"))
+    for call in (
+        store.require_writable,
+        lambda: store.get("x"),
+        lambda: store.exists("x"),
+        lambda: store.list("x"),
+        lambda: store.put("x", b"1"),
+        lambda: store.put_if_absent("x", b"1"),
+    ):
+        with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY") as caught:
+            call()
+        told = "".join(traceback.format_exception(caught.value))
+        assert "wrong-but-still-a-secret" not in told
+        assert "galflowsecret" not in told
+        assert s3_root in str(caught.value)
+
+
+@pytest.mark.s3
+def test_a_bucket_that_is_not_there_is_named(s3_server: Any) -> None:
+    store = Store.open("s3://no-such-bucket/prefix", s3_server.endpoint_url)
+    # (SeaweedFS would make the bucket on a write, AWS refuses; only reading is the same everywhere.)
+    with pytest.raises(StoreError, match=r"s3://no-such-bucket/prefix/x: it does not exist.*bucket"):
+        store.get("x")
+
+
+def test_a_server_that_is_away_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "some-secret")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    store = Store.open("s3://bucket/prefix", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL"):
+        store.get("x")
+
+
+def test_a_store_that_cannot_be_written_says_so_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a file where the root should be")
+    with pytest.raises(StoreError, match=r"cannot write file://.*check"):
+        Store.open(tmp_path / "file").require_writable()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(StoreError, match=r"access refused.*check the folder's permissions"):
+        Store.open(tmp_path / "store").require_writable()
+
+
+def test_a_writable_store_stays_empty(store: Store) -> None:
+    store.require_writable()
+    assert store.list("") == []
+
+
+def _write_group(store: Store) -> SummingStore:
+    target = store.zarr("cutouts/x.zarr", read_only=False)
+    assert isinstance(target, SummingStore)
+    group = zarr.create_group(target, overwrite=True, attributes={"tile": "1"})
+    values = np.random.default_rng(0).normal(size=(10, 2, 4, 4)).astype(np.float32)
+    array = group.create_array("flux", shape=values.shape, dtype=values.dtype, chunks=(2, 2, 4, 4), shards=(4, 2, 4, 4))
+    array[:] = values
+    group.create_array("object_id", data=np.arange(10))
+    group.attrs["late"] = 1
+    return target
+
+
+def test_what_zarr_writes_is_what_was_summed(store: Store) -> None:
+    sums = _write_group(store).sums
+    prefix = "cutouts/x.zarr/"
+    on_store = {key.removeprefix(prefix): FileSum.of(store.get(key)) for key in store.list("cutouts/x.zarr")}
+    assert on_store == sums
+    assert len(on_store) == 3 + 1 + 3  # zarr.json of the group and two arrays; ids; three shards
+    group = zarr.open_group(store.zarr("cutouts/x.zarr"), mode="r")
+    assert group.attrs["late"] == 1
+
+
+def test_the_same_pixels_give_the_same_bytes_on_a_folder_and_on_s3(local_store: Store, s3_root: str) -> None:
+    assert _write_group(local_store).sums == _write_group(Store.open(s3_root)).sums
+
+
+def test_an_object_removed_or_left_alone_through_the_summing_store_keeps_the_sums_true(store: Store) -> None:
+    target = store.zarr("z", read_only=False)
+    assert isinstance(target, SummingStore)
+    buffer = default_buffer_prototype().buffer
+
+    async def scenario() -> None:
+        await target.set("kept", buffer.from_bytes(b"kept"))
+        await target.set_if_not_exists("kept", buffer.from_bytes(b"other"))
+        await target.set_if_not_exists("new", buffer.from_bytes(b"new"))
+        await target.set("gone", buffer.from_bytes(b"gone"))
+        await target.delete("gone")
+
+    # On zarr's own loop, where the S3 connection lives.
+    zarr.core.sync.sync(scenario())
+    assert target.sums == {"kept": FileSum.of(b"kept"), "new": FileSum.of(b"new")}
+    assert {k: store.get(f"z/{k}") for k in target.sums} == {"kept": b"kept", "new": b"new"}
+
+
+def test_a_reading_zarr_store_refuses_to_write(store: Store) -> None:
+    _write_group(store)
+    reading = store.zarr("cutouts/x.zarr")
+    with pytest.raises(ValueError, match="read-only"):
+        asyncio.run(reading.set("zarr.json", default_buffer_prototype().buffer.from_bytes(b"{}")))
+
+
+def test_a_chunk_that_vanished_is_an_error_and_not_a_field_of_zeros(store: Store) -> None:
+    _write_group(store)
+    store.delete("cutouts/x.zarr/flux/c/1")
+    flux = zarr.open_group(store.zarr("cutouts/x.zarr"), mode="r")["flux"]
+    assert isinstance(flux, zarr.Array)
+    assert np.isfinite(np.asarray(flux[0:4])).all()
+    with pytest.raises(FileNotFoundError, match="chunk flux/c/1/0/0/0 is missing"):
+        flux[4:6]
