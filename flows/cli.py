@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +45,7 @@ def demo(root: RootOption = None) -> None:
     """Run the main job on the Hubble deep field: about 1,100 real galaxies, in some minutes on two cores."""
     from galflow.spec import load_spec
 
-    _run(load_spec(str(files("flows") / "demo.yaml"), root), "survey-run")
+    _run(load_spec(Path(__file__).with_name("demo.yaml"), root), "survey-run")
 
 
 @app.command()

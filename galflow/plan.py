@@ -8,6 +8,7 @@ subtract what is done, do the rest. This file makes nothing.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,16 +18,18 @@ import pyarrow as pa
 from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
-from galflow.errors import SpecError
+from galflow.errors import DataError, SpecError
 from galflow.models.base import build_model, find_model
 from galflow.receipts import Receipt, RunManifest, find_receipts
 from galflow.scores.score import scores_fingerprint, scores_product
 from galflow.spec import ModelSpec, RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
-from galflow.surveys.base import Survey, Tile
+from galflow.surveys.base import Footprint, Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +156,22 @@ def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None]]:
     catalog = survey.survey_catalog()
     if catalog is None:
         return [(tile, None) for tile in tiles]
-    assignment = assign(catalog, {tile.name: survey.footprint(tile) for tile in tiles})
-    pairs: list[tuple[Tile, pa.Table | None]] = [(tile, assignment.by_tile[tile.name]) for tile in tiles]
+    footprints = {tile.name: found for tile in tiles if (found := _readable_footprint(survey, tile)) is not None}
+    assignment = assign(catalog, footprints)
+    nothing = assignment.outside.slice(0, 0)
+    pairs: list[tuple[Tile, pa.Table | None]] = [(tile, assignment.by_tile.get(tile.name, nothing)) for tile in tiles]
     if len(assignment.outside):
         pairs.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside))
     return pairs
+
+
+def _readable_footprint(survey: Survey, tile: Tile) -> Footprint | None:
+    """None for a tile whose headers cannot be read: it covers nothing, and cutting it records why."""
+    try:
+        return survey.footprint(tile) or Footprint(None, (0, 0))
+    except DataError as error:
+        logger.warning("tile %s covers no object: %s", tile.name, error)
+        return None
 
 
 def plan_models(spec: RunSpec, store: Store, cutouts: Sequence[str]) -> list[ModelUnit]:

@@ -131,9 +131,7 @@ def read_manifest(store: Store, run: str) -> RunManifest | None:
     try:
         return RunManifest.model_validate_json(store.get(key))
     except ValidationError as error:
-        raise IntegrityError(
-            f"{store.uri(key)} is not a manifest: {_first(error)}; delete it and run again"
-        ) from error
+        raise IntegrityError(f"{store.uri(key)} is not a manifest: {_first(error)}; delete it and run again") from error
 
 
 def list_runs(store: Store) -> list[str]:

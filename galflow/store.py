@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.sync import sync as zarr_sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from galflow.errors import SpecError, StoreError
@@ -121,7 +122,12 @@ class Store:
 
     @cached_property
     def _fs(self) -> Any:
-        return fsspec.filesystem("file") if self.is_local else fsspec.filesystem("s3", **self._s3_options())
+        if self.is_local:
+            return fsspec.filesystem("file")
+        connection = fsspec.filesystem("s3", **self._s3_options())
+        # Now, by one thread: several that connect at once would each open a session, and all but one leak.
+        connection.connect()
+        return connection
 
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"use_listings_cache": False, "default_cache_type": "none"}
@@ -260,9 +266,10 @@ class Store:
         if self.is_local:
             inner = LocalStore(self._full(key), read_only=read_only)
         else:
-            inner = FsspecStore.from_url(
-                self.uri(key), storage_options={**self._s3_options(), "asynchronous": True}, read_only=read_only
-            )
+            with self.speaking("open", key):
+                connection = fsspec.filesystem("s3", asynchronous=True, **self._s3_options())
+                zarr_sync(connection.set_session())  # on Zarr's own loop, before its requests do it all at once
+            inner = FsspecStore(connection, path=self._full(key), read_only=read_only)
         return WholeStore(inner) if read_only else SummingStore(inner)
 
     def require_writable(self) -> None:

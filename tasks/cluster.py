@@ -15,10 +15,16 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from galflow.errors import SpecError
 from galflow.spec import ClusterSpec, RunSpec
 
+PROGRESS_TOPIC = "galflow-progress"
+"""On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.worker.daemon": True,
     "distributed.admin.log-length": 100,
+    # Dask has each worker give freed memory back at once, which made training 2.4 times slower (half of the time in the
+    # kernel, see benchmarks/README.md): torch asks for the same hundreds of megabytes again in the next step.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 30,
 }
 
 

@@ -18,10 +18,9 @@ from galflow.errors import GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
 from galflow.spec import ClusterSpec
-from tasks.cluster import open_client
+from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.progress import StageProgress
 
-PROGRESS_TOPIC = "galflow-progress"
 logger = logging.getLogger(__name__)
 
 

@@ -24,7 +24,7 @@ from galflow.surveys.resolve import open_survey
 from galflow.training.learning_curve import Progress
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel, load_uri
-from tasks.fan_out import PROGRESS_TOPIC
+from tasks.cluster import PROGRESS_TOPIC
 
 _PROGRESS_SECONDS = 1.0
 

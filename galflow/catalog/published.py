@@ -74,7 +74,9 @@ def read_files(store: Store, product: str, columns: Sequence[str] | None = None)
         raise StoreError(f"no catalogue at {store.uri(product)}; `galflow runs` lists what has been published")
     files = store.get_many(keys)
     tables = [read_catalog(files[key]) for key in keys]
-    return pa.concat_tables([t.select(list(columns)) if columns is not None else t for t in tables])
+    # A file of tiles without planted copies lacks their column: it is null there.
+    whole = pa.concat_tables(tables, promote_options="default")
+    return whole.select(list(columns)) if columns is not None else whole
 
 
 def read_published(uri: str) -> pa.Table:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from astropy.wcs import WCS
+from scipy.spatial import cKDTree
 
 from galflow.errors import SpecError
 from galflow.surveys.base import Footprint
@@ -54,13 +56,15 @@ def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Ass
     best = np.full(len(ra), -1)
     depth = np.zeros(len(ra))
     x_best, y_best = np.full(len(ra), np.nan), np.full(len(ra), np.nan)
-    finite = np.isfinite(ra) & np.isfinite(dec)
+    finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    tree = cKDTree(_unit_vectors(np.deg2rad(ra[finite]), np.deg2rad(dec[finite])))
     names = sorted(footprints)
     for index, name in enumerate(names):
         footprint = footprints[name]
         if footprint is None or footprint.wcs is None:
             continue
-        near = np.flatnonzero(finite & _near(footprint, ra, dec))
+        centre, chord = _circle(footprint.wcs, footprint.shape)
+        near = finite[np.sort(np.asarray(tree.query_ball_point(centre, chord), dtype=np.int64))]
         if not len(near):
             continue
         x, y = (np.asarray(v) for v in footprint.wcs.all_world2pix(ra[near], dec[near], 0, quiet=True))
@@ -74,8 +78,10 @@ def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Ass
         x_best[chosen], y_best[chosen] = x[better], y[better]
     marked = catalog.append_column("repeated_id", pa.array(repeated(catalog.column("object_id"))))
     marked = marked.append_column("x", pa.array(x_best)).append_column("y", pa.array(y_best))
-    by_tile = {name: marked.filter(pa.array(best == i)) for i, name in enumerate(names)}
-    return Assignment(by_tile, marked.filter(pa.array(best < 0)))
+    order = np.argsort(best, kind="stable")
+    first = np.searchsorted(best[order], np.arange(len(names)))
+    parts = [marked.take(pa.array(rows)) for rows in np.split(order, first)]
+    return Assignment(dict(zip(names, parts[1:], strict=True)), parts[0])
 
 
 def _floats(catalog: pa.Table, name: str) -> np.ndarray:
@@ -83,17 +89,14 @@ def _floats(catalog: pa.Table, name: str) -> np.ndarray:
     return column.to_pandas().to_numpy(dtype=np.float64)
 
 
-def _near(footprint: Footprint, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Objects within the circle about the tile's centre that holds its corners (a cheap cut before the exact one)."""
-    if footprint.wcs is None:
-        return np.zeros(len(ra), bool)
-    height, width = footprint.shape
+def _circle(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Centre (unit vector) and radius (chord) of a circle on the sky that holds the tile's corners."""
+    height, width = shape
     xs = np.array([(width - 1) / 2, -0.5, width - 0.5, -0.5, width - 0.5])
     ys = np.array([(height - 1) / 2, -0.5, -0.5, height - 0.5, height - 0.5])
-    sky = np.deg2rad(np.array(footprint.wcs.all_pix2world(xs, ys, 0)))
+    sky = np.deg2rad(np.array(wcs.all_pix2world(xs, ys, 0)))
     points = _unit_vectors(sky[0], sky[1])
-    radius = np.arccos(np.clip(points[1:] @ points[0], -1, 1)).max() * 1.01 + 1e-6
-    return np.asarray(_unit_vectors(np.deg2rad(ra), np.deg2rad(dec)) @ points[0] >= np.cos(radius))
+    return points[0], float(np.linalg.norm(points[1:] - points[0], axis=1).max()) * 1.02 + 1e-6
 
 
 def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.cutouts.assign import OUTSIDE_TILE, repeated
-from galflow.cutouts.cutout_set import CutoutData, quantise, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutData, encode_column, quantise, write_cutout_set
 from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, leaves_image
 from galflow.cutouts.flags import Flag, pixel_flags
 from galflow.cutouts.plant import add_planted
@@ -30,7 +31,8 @@ from galflow.surveys.sky import with_ivar
 
 CUTOUTS_VERSION = "1"
 """Raised when the same tile and specification would give other cutouts."""
-_OWN_COLUMNS = ("flags", "repeated_id", "planted_kind", "flux", "ivar", "mask", "psf", "band")
+_OWN_NAMES = frozenset({"flags", "planted_kind", "flux", "ivar", "mask", "psf", "band", "object"})
+"""What galflow itself stores; a catalogue's column of that name becomes ``catalog_flux`` and so on."""
 
 
 def chosen_bands(survey: Survey, spec: CutoutSpec) -> tuple[str, ...]:
@@ -70,10 +72,11 @@ def _rows_digest(rows: pa.Table) -> str:
     for name in sorted(set(rows.column_names) - {"x", "y"}):
         column = rows.column(name).combine_chunks()
         digest.update(f"{name}:{column.type}:".encode())
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            digest.update(json.dumps(column.to_pylist()).encode())
-        else:
+        plain = (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and not column.null_count
+        if plain:
             digest.update(column.to_numpy(zero_copy_only=False).tobytes())
+        else:
+            digest.update(json.dumps(column.to_pylist(), default=str).encode())
     return digest.hexdigest()
 
 
@@ -156,12 +159,13 @@ def _read_bands(survey: Survey, tile: Tile, bands: Sequence[str]) -> _TileImages
 
 def _own_rows(survey: Survey, tile: Tile, images: dict[str, Image]) -> tuple[pa.Table, list[str]]:
     """The tile's own catalogue; an empty one with the reason if there is none to be had."""
+    reasons: list[str] = []
     try:
         rows = survey.catalog(tile, images)
     except DataError as error:
-        empty = pa.table({n: pa.array([], pa.int64() if n == "object_id" else pa.float64()) for n in REQUIRED_COLUMNS})
-        return empty, [f"catalogue: {error}"]
-    return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), []
+        rows = pa.table({n: pa.array([], pa.int64() if n == "object_id" else pa.float64()) for n in REQUIRED_COLUMNS})
+        reasons = [f"catalogue: {error}"]
+    return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), reasons
 
 
 def _cut(
@@ -206,9 +210,9 @@ def _cut(
     flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
     if (flags & Flag.DUPLICATE_ID).any():
         reasons.append(f"{int(((flags & Flag.DUPLICATE_ID) != 0).sum())} rows repeat an earlier row's object id")
-    return CutoutData(
-        flux, ivar, mask, _ordered(rows, flags), _attributes(survey, tile, bands, found), _psf_images(bands, found)
-    )
+    stored, left_out = _ordered(rows, flags)
+    reasons += left_out
+    return CutoutData(flux, ivar, mask, stored, _attributes(survey, tile, bands, found), _psf_images(bands, found))
 
 
 def _cut_placed(
@@ -235,15 +239,26 @@ def _positions(rows: pa.Table, name: str) -> np.ndarray:
     return rows.column(name).to_pandas().to_numpy(dtype=np.float64)
 
 
-def _ordered(rows: pa.Table, flags: np.ndarray) -> pa.Table:
-    """The required columns first, then flags, then the rest of the catalogue's row.
+def _ordered(rows: pa.Table, flags: np.ndarray) -> tuple[pa.Table, list[str]]:
+    """The required columns first, then flags, then the rest of the catalogue's row; and what had to be left out.
 
     Pixel positions are stored as x_pixel and y_pixel: x and y are the names of the pixels' own dimensions.
     """
-    rest = [n for n in rows.column_names if n not in REQUIRED_COLUMNS and n not in _OWN_COLUMNS]
-    stored_name = {"x": "x_pixel", "y": "y_pixel"}
-    columns = {stored_name.get(n, n): rows.column(n) for n in REQUIRED_COLUMNS} | {"flags": pa.array(flags)}
-    return pa.table(columns | {n: rows.column(n) for n in rest})
+    names = {"x": "x_pixel", "y": "y_pixel"}
+    columns = {names.get(n, n): rows.column(n) for n in REQUIRED_COLUMNS} | {"flags": pa.array(flags)}
+    reasons = []
+    for name in rows.column_names:
+        if name in REQUIRED_COLUMNS or name == "repeated_id":
+            continue
+        stored = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        stored = f"catalog_{stored}" if stored in _OWN_NAMES or stored in columns or stored[:1] in "_." else stored
+        try:
+            encode_column(name, rows.column(name))
+        except DataError as error:
+            reasons.append(f"catalogue: {error}")
+            continue
+        columns[stored] = rows.column(name)
+    return pa.table(columns), reasons
 
 
 def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], found: _TileImages) -> dict[str, object]:
@@ -255,7 +270,7 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], found: _Tile
         "bands": list(bands),
         "unit": survey.unit,
         "pixel_scale_arcsec": survey.pixel_scale_arcsec,
-        "sky_sigma": [found.sigma.get(b) for b in bands],
+        "sky_sigma": [s if math.isfinite(s := found.sigma.get(b, math.nan)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
     }
 

@@ -19,7 +19,7 @@ import zarr
 from zarr.codecs import BloscCodec
 from zarr.errors import GroupNotFoundError
 
-from galflow.errors import IntegrityError, ModelError
+from galflow.errors import DataError, IntegrityError
 from galflow.spec import CutoutSpec
 from galflow.store import FileSum, Store, SummingStore
 from galflow.surveys.base import Plane
@@ -127,23 +127,33 @@ def _pixel_attributes(name: str, unit: str) -> dict[str, Any]:
     return {"units": unit if name == "flux" else f"{unit}^-2"}
 
 
-def _write_column(group: zarr.Group, name: str, column: pa.ChunkedArray | pa.Array) -> None:
-    """Numbers as they are (nulls: NaN for floats); texts as codes into the ``categories`` attribute, -1 for null."""
+def encode_column(name: str, column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, dict[str, Any]]:
+    """What Zarr holds of a catalogue column, (N,), and the attributes to read it back by.
+
+    Numbers stay as they are. Whole numbers and booleans with nulls become float64 with NaN. Texts and dates become
+    codes into the attribute ``categories``, -1 for null. DataError for anything else, and where that would lose digits.
+    """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    attributes: dict[str, Any] = {}
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        coded = array.dictionary_encode()
-        values = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-        attributes["categories"] = coded.dictionary.to_pylist()
-    elif pa.types.is_boolean(array.type):
-        values = array.fill_null(False).to_numpy(zero_copy_only=False)
-    else:
-        values = array.to_numpy(zero_copy_only=False)
-        if values.dtype == object or (array.null_count and not pa.types.is_floating(array.type)):
-            raise ModelError(
-                f"column {name!r} of type {array.type} has values that Zarr cannot hold; "
-                "give numbers without nulls, floats, booleans or texts"
-            )
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind):
+        coded = array.cast(pa.string()).dictionary_encode()
+        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return codes, {"categories": coded.dictionary.to_pylist()}
+    try:
+        if array.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+            array = array.cast(pa.int64() if pa.types.is_boolean(kind) else kind).cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"column {name!r}: {error}; a column with nulls holds whole numbers to 2^53") from error
+    values = array.to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"column {name!r} of type {array.type} cannot be stored; give numbers, booleans, texts or dates"
+        )
+    return values, {}
+
+
+def _write_column(group: zarr.Group, name: str, column: pa.ChunkedArray | pa.Array) -> None:
+    values, attributes = encode_column(name, column)
     stored = group.create_array(
         name,
         shape=values.shape,

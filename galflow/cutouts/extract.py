@@ -105,7 +105,8 @@ def grid_in_band(x: np.ndarray, y: np.ndarray, size: int, reference: Image, band
             sky = reference.wcs.all_pix2world(points_x, points_y, 0)
             there = band.wcs.all_world2pix(sky[0], sky[1], 0, quiet=True)
     except (WcsError, ValueError) as error:
-        raise DataError(f"the bands cannot be aligned: {error}; check the WCS of both") from error
+        reason = str(error).strip().splitlines()[-1]  # wcslib's traceback; its last line is the cause
+        raise DataError(f"the bands cannot be aligned: {reason}; check the WCS of both") from error
     centre, right, left, up, down = np.split(np.stack(there, axis=-1), 5)
     matrix = np.stack([(right - left) / (2 * half), (up - down) / (2 * half)], axis=-1)
     if _is_whole_shift(centre, matrix, x, y, half):

@@ -23,12 +23,14 @@ _PSF_FWHM_PIXELS = 3.0
 def add_planted(data: CutoutData, spec: PlantSpec, tile: str) -> tuple[CutoutData, list[str]]:
     """``data`` with planted copies after its real objects, and the reasons if fewer were planted than asked.
 
-    A copy's object id is the bitwise complement of its original's (``~object_id``): no catalogue gives it, and it leads
-    back to the original. The choice depends on the seed and the tile's name alone.
+    A copy's object id is the bitwise complement of its original's (``~object_id``), which leads back to the original;
+    an object whose complement is itself an object of the tile is not chosen. The choice depends on the seed, the tile's
+    name and its objects alone.
     """
     flags = data.rows.column("flags").to_numpy()
     spoilt = int(NOT_SCORED | Flag.EDGE | Flag.MISSING_PIXELS | Flag.SATURATED | Flag.TRAIL)
-    candidates = np.flatnonzero((flags & spoilt) == 0)
+    ids = data.rows.column("object_id").to_numpy()
+    candidates = np.flatnonzero(((flags & spoilt) == 0) & ~np.isin(~ids, ids))
     count = min(spec.per_tile, len(candidates))
     reasons = (
         [] if count == spec.per_tile else [f"{count} anomalies planted instead of {spec.per_tile}: too few objects"]

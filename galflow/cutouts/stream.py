@@ -6,6 +6,7 @@ Every pixel passes through here on its way to a model: stretched, with missing o
 from __future__ import annotations
 
 import enum
+import hashlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
@@ -47,20 +49,39 @@ def hashed_unit(key: np.ndarray) -> np.ndarray:
 def split_rows(cutouts: CutoutSet, split: Split, validation: float, reference: float) -> np.ndarray:
     """Row numbers of the normal objects of a split, by hash of object id, so that reprocessing moves nobody.
 
-    Where the catalogue has an integer column ``group`` (near-duplicates) that is hashed instead: a group stays on one
-    side.
+    Where the catalogue has a column ``group`` of near-duplicates (whole numbers or texts) that is hashed instead: a
+    group stays on one side. An object without a group is on its own.
     """
     normal = (cutouts.read("flags") & int(NOT_NORMAL)) == 0
-    key = cutouts.read("group" if cutouts.has("group") else "object_id")
-    if key.dtype.kind not in "iu":
-        raise DataError(f"column 'group' of {cutouts.product} is {key.dtype}; near-duplicate groups must be integers")
-    u = hashed_unit(key)
+    u = hashed_unit(cutouts.read("object_id"))
+    if cutouts.has("group"):
+        u = _by_group(cutouts, u)
     chosen = {
         Split.VALIDATION: u < validation,
         Split.REFERENCE: (u >= validation) & (u < validation + reference),
         Split.TRAIN: u >= validation + reference,
     }[split]
     return np.flatnonzero(normal & chosen)
+
+
+def _by_group(cutouts: CutoutSet, alone: np.ndarray) -> np.ndarray:
+    """The hash of each object's group; ``alone``, (N,), for an object without one."""
+    group = cutouts.column("group")
+    if pa.types.is_string(group.type):
+        # Codes differ from tile to tile; the text does not.
+        coded = group.dictionary_encode()
+        texts = [hashlib.sha256(t.encode()).digest()[:8] for t in coded.dictionary.to_pylist()]
+        names = np.frombuffer(b"".join(texts) or bytes(8), dtype="<u8")
+        key = names[coded.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+    else:
+        key = group.fill_null(0).to_numpy(zero_copy_only=False)
+        if key.dtype.kind == "f" and (key == np.floor(key)).all():
+            key = key.astype(np.int64)  # whole numbers, some of them null
+    if key.dtype.kind not in "iu":
+        raise DataError(
+            f"column 'group' of {cutouts.product} is {group.type}; near-duplicate groups must be whole numbers or texts"
+        )
+    return np.where(group.is_null().to_numpy(zero_copy_only=False), alone, hashed_unit(key))
 
 
 def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, with_ivar: bool = False) -> Batch:

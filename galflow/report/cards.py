@@ -202,7 +202,9 @@ def _position(row: Shown, cutout: Cutout) -> str:
 
 
 def _sigma_text(value: float | None) -> str:
-    return "not scored" if value is None else f"{value:+.1f} σ" if abs(value) < 1000 else f"{value:+.3g} σ"
+    if value is None:
+        return "not scored"
+    return f"{round(value, 1) + 0.0:+.1f} σ" if abs(value) < 1000 else f"{value:+.3g} σ"  # + 0.0: never "-0.0"
 
 
 def _small(value: float | None) -> str:

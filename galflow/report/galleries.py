@@ -46,11 +46,11 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
         "side_words": _geometry(inputs),
         "reconstructing": reconstructing,
         "models_per_row": MODELS_PER_ROW,
-        "columns": 1 + 2 * min(MODELS_PER_ROW, len(reconstructing)) if reconstructing else 2,
+        "columns": 1 + 2 * min(MODELS_PER_ROW, len(reconstructing)) if reconstructing else 1,
         "residual_legend": data_uri(residual_legend_png()),
         "residual_limit": RESIDUAL_LIMIT,
         "missing_colour": "#{:02x}{:02x}{:02x}".format(*MISSING_RGB),
-        "planted_examples": make(*_planted_examples(selection, room)),
+        "planted_examples": make(*_planted_examples(selection, inputs.primary, room)),
     }
 
 
@@ -88,7 +88,7 @@ def _geometry(inputs: ReportInputs) -> str:
     return f"{size} pixels = {size * scale:.3g} arcsec ({scale:.3g} arcsec per pixel)"
 
 
-def _planted_examples(selection: Selection, room: int) -> tuple[list[Shown], int, list[str]]:
+def _planted_examples(selection: Selection, primary: str, room: int) -> tuple[list[Shown], int, list[str]]:
     """For each kind the copy with the highest primary score and the one with the lowest, where they differ."""
     rows: list[Shown] = []
     titles: list[str] = []
@@ -96,6 +96,8 @@ def _planted_examples(selection: Selection, room: int) -> tuple[list[Shown], int
     for kind in [k.kind for k in selection.recall]:
         own = [row for row in scored if row.planted_kind == kind]
         for row, what in zip(own[:1] + own[1:][-1:], ("highest score", "lowest score"), strict=False):
+            sigma = row.sigma[primary]
+            is_found = sigma is not None and selection.top_sigma is not None and sigma >= selection.top_sigma
             rows.append(row)
-            titles.append(f"{kind.replace('_', ' ')}, {what}")
+            titles.append(f"{kind.replace('_', ' ')}, {what}: {'found' if is_found else 'missed'}")
     return rows[:room], room, titles

@@ -33,9 +33,17 @@ class ComparedRow:
     auroc: str
 
 
-def with_interval(interval: Interval, digits: str = ".3g") -> str:
+def with_interval(interval: Interval, digits: str | None = None) -> str:
     """ "0.83 [0.80, 0.86]"."""
-    return f"{interval.value:{digits}} [{interval.low:{digits}}, {interval.high:{digits}}]"
+    value, low, high = (
+        f"{v:{digits}}" if digits else _number(v) for v in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    """Four digits, without an exponent where a person would not write one."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def likelihood_columns(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
@@ -79,7 +87,7 @@ def compared_rows(comparison: Mapping[str, Any] | None, models: Mapping[str, Tra
                     column.name,
                     UNITS.get(column.score, "score"),
                     f"{s.n_b} / {s.n_a}",
-                    f"{s.median_b:.4g} / {s.median_a:.4g}",
+                    f"{_number(s.median_b)} / {_number(s.median_a)}",
                     with_interval(s.ks, ".2f"),
                     with_interval(s.wasserstein),
                     with_interval(s.auroc, ".2f"),
@@ -110,4 +118,4 @@ def _sentence(sample: str, column: ScoreColumn, statistics: TwoSample) -> str:
         return f"{sample}: its galaxies are {less} than the sky's under {column.model}: {numbers}."
     if auroc.high < 0.5:
         return f"{sample}: its galaxies are {more} than the sky's under {column.model}: {numbers}."
-    return f"{sample}: by {column.name} its galaxies cannot be told apart from the sky's: {numbers} holds 0.5."
+    return f"{sample}: by {column.name} its galaxies cannot be told apart from the sky's: {numbers}, which holds 0.5."

@@ -72,6 +72,8 @@ class Selection:
     recall: list[KindRecall]
     planted_sigma: Mapping[str, np.ndarray]
     """Score column -> sigmas of planted copies."""
+    top_sigma: float | None
+    """Objects whose primary sigma is at least this are in the top 5% of all scored; None: no planted copies."""
     likelihoods: Mapping[str, Histogram]
     """Likelihood column -> histogram over real objects."""
 
@@ -98,7 +100,7 @@ class _Scan:
         self._keep("normal", table, clean, draw, self.count)
         self._keep("planted", table, is_planted, -np.nan_to_num(sigma, nan=-np.inf), None)
         if keep_raw:
-            self.raw.append(table.select([*self.scores, PLANTED_COLUMN]))
+            self.raw.append(table.select([*self.scores, f"{self.primary}_sigma", PLANTED_COLUMN]))
 
     def _keep(self, name: str, table: pa.Table, wanted: np.ndarray, key: np.ndarray, count: int | None) -> None:
         """Keep the ``count`` wanted rows with the lowest key, of this file and those before; equal keys by id."""
@@ -153,8 +155,16 @@ def select_objects(
             histograms[name] = histogram.add(values[real & np.isfinite(values)])
     found = scan.rows("planted")
     sigma = {s: np.array([v for row in found if (v := row.sigma[s]) is not None]) for s in scores}
-    recall = _recall_by_kind(pa.concat_tables(scan.raw), scores) if scan.raw and found else []
-    return Selection(scan.rows("top"), scan.rows("normal"), found, recall, sigma, histograms)
+    raw = pa.concat_tables(scan.raw) if scan.raw and found else None
+    return Selection(
+        scan.rows("top"),
+        scan.rows("normal"),
+        found,
+        [] if raw is None else _recall_by_kind(raw, scores),
+        sigma,
+        None if raw is None else _top_threshold(_floats(raw, f"{primary}_sigma")),
+        histograms,
+    )
 
 
 def _files(store: Store, catalog: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -185,6 +195,14 @@ def _recall_by_kind(raw: pa.Table, scores: Sequence[str]) -> list[KindRecall]:
             by_score[score] = recall_in_top(values[scored], wanted[scored], TOP_FRACTION) if enough else None
         found.append(KindRecall(kind, int((kinds == kind).sum()), by_score))
     return found
+
+
+def _top_threshold(sigma: np.ndarray) -> float:
+    """The lowest value that at most ``TOP_FRACTION`` of the finite values reach, so that ties count against."""
+    values = np.sort(sigma[np.isfinite(sigma)])
+    reached_by = len(values) - np.searchsorted(values, values, side="left")
+    within = values[reached_by <= TOP_FRACTION * len(values) + 1e-9]
+    return float(within[0]) if len(within) else np.inf
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:

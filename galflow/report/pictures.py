@@ -115,7 +115,7 @@ class Display:
         return (
             f"{colour}; flux in {self.unit} divided by the sky sigma of its band ({scale} {self.unit} per pixel). "
             f"Brightness is the asinh of {brightness}: linear up to {self.softening_sigma:g} sky sigma, "
-            f"full at {self.white_sigma:.3g} sigma" + (" (Lupton+04)." if len(names) > 1 else " (Lupton+99).")
+            f"white at {self.white_sigma:.3g} sigma" + (" (Lupton+04)." if len(names) > 1 else " (Lupton+99).")
         )
 
     def short(self) -> str:

@@ -61,7 +61,11 @@ def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
     found, flags = inputs.findings, inputs.summary.flags.by_name
     planted = flags.get("PLANTED", 0)
     objects = int(found.get("objects", inputs.summary.rows - planted))
-    remark = f"and {count_text(planted)} planted copies" if planted else f"in {len(inputs.cutouts)} tile(s)"
+    remark = (
+        f"and {count_text(planted)} planted copies"
+        if planted
+        else f"in {len(inputs.cutouts)} tile{'s' * (len(inputs.cutouts) != 1)}"
+    )
     scored = int(found.get("scored", inputs.summary.outcomes.by_name.get("scored", 0)))
     numbers = [
         (count_text(objects), "objects", remark),

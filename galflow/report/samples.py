@@ -41,4 +41,4 @@ def write_samples(uri: str, n: int, output: Path, seed: int) -> None:
             "flux", data=flux, dimension_names=("object", "band", "y", "x"), attributes={"units": model.card.unit}
         )
     else:
-        grid_picture([colour_picture(f, model.stretch.sky_sigma) for f in flux]).save(output)
+        grid_picture([colour_picture(f, model.stretch.sky_sigma, model.card.bands) for f in flux]).save(output)

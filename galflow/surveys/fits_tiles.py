@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -206,10 +207,16 @@ class FitsTiles(Survey):
         return celestial_wcs(header, uri) if nominal is None else nominal_wcs(nominal, shape)
 
     def footprint(self, tile: Tile) -> Footprint:
-        """Shape and WCS of the tile's first band, from its header alone."""
-        uri = cast(str, self._file(tile, f"flux/{tile.bands[0]}"))
-        shape, header = read_header(uri, self._options.extension)
-        return Footprint(self._wcs(header, shape, uri), shape)
+        """Shape and WCS of the tile's first readable band, from its header alone."""
+        problems = []
+        for band in tile.bands:
+            uri = cast(str, self._file(tile, f"flux/{band}"))
+            try:
+                shape, header = read_header(uri, self._options.extension)
+                return Footprint(self._wcs(header, shape, uri), shape)
+            except DataError as error:
+                problems.append(str(error))
+        raise DataError(f"tile {tile.name} has no readable header: {'; '.join(problems)}")
 
     @property
     def _catalog_uri(self) -> str:
@@ -236,8 +243,22 @@ class FitsTiles(Survey):
         return table
 
     def survey_catalog(self) -> pa.Table | None:
-        """The one catalogue of several tiles; None where each tile has its own, or objects are detected."""
-        return self._survey_table
+        """The catalogue of all tiles; None where objects are detected, or tiles' own catalogues have no sky positions.
+
+        Catalogues of single tiles that give ra and dec are put together, and a row that two of them repeat is taken
+        once: an object in the overlap of tiles is to be cut once.
+        """
+        options = self._options.catalog
+        if options is None or not options.per_tile:
+            return self._survey_table
+        uris = [uri for tile in self.tiles() if (uri := self._file(tile, "catalog")) is not None]
+        tables = [self._read_catalog(uri) for uri in uris]
+        if not tables or any("ra_deg" not in table.column_names for table in tables):
+            return None
+        whole = pa.concat_tables([t.drop_columns([c for c in ("x", "y") if c in t.column_names]) for t in tables],
+                                 promote_options="default")  # fmt: skip
+        keys = pd.DataFrame({name: whole.column(name).to_pandas() for name in ("object_id", "ra_deg", "dec_deg")})
+        return whole.filter(pa.array(~keys.duplicated().to_numpy()))
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """The tile's own catalogue, its part of the survey's, or what is detected in its bands."""

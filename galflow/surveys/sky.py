@@ -176,12 +176,17 @@ def with_ivar(image: Image) -> tuple[Image, float]:
     of bright sources is not in it. Where it gave one it is kept, negative or non-finite values as 0. Pixels that are
     UNUSABLE or not finite have inverse variance 0; the latter have NO_DATA in the mask and NaN as flux. Where no sky
     can be measured (an empty tile) sigma is NaN and an inverse variance that the survey did not give is 0.
+    A plane that has one value everywhere may be a read-only view of that one value (strides 0), which costs no memory.
     """
-    finite = np.isfinite(image.flux)
-    complete = bool(finite.all())
-    mask = np.zeros(image.flux.shape, dtype=np.uint16) if image.mask is None else image.mask.astype(np.uint16)
     flux = image.flux
+    complete = _all_finite(flux)
+    blank = complete and image.mask is None
+    if blank:
+        mask = np.broadcast_to(np.uint16(0), flux.shape)
+    else:
+        mask = np.zeros(flux.shape, np.uint16) if image.mask is None else image.mask.astype(np.uint16)
     if not complete:
+        finite = np.isfinite(flux)
         mask[~finite] |= np.uint16(Plane.NO_DATA)
         flux = np.where(finite, flux, np.float32(np.nan))
     try:
@@ -190,10 +195,18 @@ def with_ivar(image: Image) -> tuple[Image, float]:
         sigma = math.nan
     if image.ivar is None:
         weight = sigma**-2 if math.isfinite(sigma) else 0.0
-        ivar = np.full(flux.shape, weight, dtype=np.float32)
+        ivar = np.broadcast_to(np.float32(weight), flux.shape)
     else:
         good = np.isfinite(image.ivar) & (image.ivar > 0)
         ivar = np.where(good, image.ivar, 0).astype(np.float32, copy=False)
-    if image.mask is not None or not complete:
-        ivar[(mask & np.uint16(UNUSABLE)) != 0] = 0
+    if not blank:
+        lost = (mask & np.uint16(UNUSABLE)) != 0
+        if lost.any():
+            ivar = np.where(lost, np.float32(0), ivar)
     return replace(image, flux=flux, ivar=ivar, mask=mask), sigma
+
+
+def _all_finite(flux: np.ndarray) -> bool:
+    """Whether every pixel is finite. A finite sum proves it at half the cost; one that overflows proves nothing."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return math.isfinite(float(flux.sum())) or bool(np.isfinite(flux).all())

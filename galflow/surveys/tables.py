@@ -132,7 +132,7 @@ def _fits_column(values: np.ndarray, column: Any) -> pa.Array:
 
 
 def _ids(column: pa.ChunkedArray, name: str, uri: str) -> pa.ChunkedArray:
-    """The ids as int64, or uint64 where they need it; exact, present and all different."""
+    """The ids as int64, or uint64 where they need it; exact and present. Repeated ones are recorded when cut."""
     if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
         raise SpecError(
             f"{uri}: the ids in column {name!r} are floating-point ({column.type}), which cannot hold every 64-bit "
@@ -152,10 +152,6 @@ def _ids(column: pa.ChunkedArray, name: str, uri: str) -> pa.ChunkedArray:
         raise DataError(f"{uri}: row {row} has no id in column {name!r} ({ids.null_count} such rows); give each an id")
     if ids.type != pa.uint64():
         ids = ids.cast(pa.int64())
-    values, counts = np.unique(ids.to_numpy(), return_counts=True)
-    if len(values) != len(ids):
-        twice = values[counts > 1]
-        raise DataError(f"{uri}: {len(twice)} ids in column {name!r} are given more than once, such as {twice[0]}")
     return ids
 
 

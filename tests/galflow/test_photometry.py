@@ -18,8 +18,8 @@ STRETCH = AsinhStretch(3.0, 1000.0, (0.5, 20.0))
 def test_magnitudes_are_those_of_astropy() -> None:
     flux = np.array([1.0, 3631e9, 5e3, 1e-4])
     expected = (flux * u.nJy).to(u.ABmag).value
-    # 3631 Jy against astropy's exact 10^(-48.6/2.5): 0.00001 mag apart.
-    np.testing.assert_allclose(ab_magnitude(flux), expected, atol=5e-5)
+    # 3631 Jy against astropy's exact 10^(-48.6/2.5): 0.00007 mag apart.
+    np.testing.assert_allclose(ab_magnitude(flux), expected, atol=1e-4)
     np.testing.assert_allclose(flux_from_ab_magnitude(ab_magnitude(flux)), flux, rtol=1e-12)
     assert ab_magnitude(np.array([AB_ZERO_NJY]))[0] == 0
 
@@ -108,6 +108,7 @@ def test_log_det_counts_observed_pixels_only() -> None:
     flux = _flux()
     observed = np.random.default_rng(5).random(flux.shape) < 0.6
     expected = [np.log(STRETCH.derivative(flux)[i][observed[i]]).sum() for i in range(len(flux))]
+    flux[~observed] = np.nan  # what a missing pixel holds must not matter
     found = STRETCH.log_abs_det(flux, observed)
     assert found.shape == (6,)
     np.testing.assert_allclose(found, expected, rtol=1e-10)

@@ -80,7 +80,7 @@ def test_a_receipt_in_the_wrong_place_counts_as_none(store: Store) -> None:
     good = _product(store, "1", "aaaa")
     astray = "cutouts/s/1/9/aaaa.zarr.receipt.json"
     store.put(astray, to_json(good))
-    with pytest.raises(IntegrityError, match="is the receipt of cutouts/s/1/1/aaaa.zarr; delete it and run again"):
+    with pytest.raises(IntegrityError, match=r"is the receipt of cutouts/s/1/1/aaaa\.zarr; delete it and run again"):
         parse_receipt(astray, store.get(astray))
     assert find_receipts(store, "cutouts") == {"aaaa": good}
 

@@ -106,9 +106,7 @@ def test_the_json_schema_describes_every_field() -> None:
         ("models", [MINIMAL["models"][0]] * 2, ["model names must differ", "'vae' occurs 2 times"]),
     ],
 )  # fmt: skip
-def test_a_bad_value_is_named_with_field_value_and_what_is_allowed(
-    path: str, value: Any, expected: list[str]
-) -> None:
+def test_a_bad_value_is_named_with_field_value_and_what_is_allowed(path: str, value: Any, expected: list[str]) -> None:
     with pytest.raises(SpecError) as caught:
         parse_spec(_with(path, value), "run.yaml")
     text = str(caught.value)
@@ -141,7 +139,7 @@ def test_a_file_that_is_no_specification_is_refused(tmp_path: Path, text: str, e
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="cannot read the specification .*absent.yaml.*give the path of a YAML file"):
+    with pytest.raises(SpecError, match=r"cannot read the specification .*absent\.yaml.*give the path of a YAML file"):
         load_spec(tmp_path / "absent.yaml")
     (tmp_path / "latin.yaml").write_bytes("name: s\xe9rsic".encode("latin-1"))
     with pytest.raises(SpecError, match=r"cannot read the specification .*latin\.yaml"):
@@ -151,7 +149,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_spec_cannot_be_changed_behind_its_fingerprint() -> None:
     spec = parse_spec(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):
-        spec.cutouts.size = 64  # type: ignore[misc]
+        spec.cutouts.size = 64
 
 
 def test_where_the_work_runs_changes_no_result() -> None:

@@ -301,6 +301,26 @@ def test_a_catalogue_for_the_survey(root):
         survey(root, catalog={"path": "objects.parquet"}).survey_catalog()
 
 
+def test_catalogues_of_overlapping_tiles_are_one_catalogue_with_each_row_once(root):
+    shared, own = "7,150.001,2.002,20.5", "8,150.002,2.001,21.0"
+    (root / "t,1/cat.csv").write_text(f"object_id,ra_deg,dec_deg,MAG\n{shared}\n{own}\n")
+    (root / "t2/cat.csv").write_text(
+        f"object_id,ra_deg,dec_deg,MAG\n9,150.003,2.004,22.0\n{shared}\n7,150.2,2.1,19.0\n"
+    )
+    table = survey(root, catalog={"path": "{tile}/cat.csv"}).survey_catalog()
+    assert table["object_id"].to_pylist() == [7, 8, 9, 7]  # the same id elsewhere is another row, to be recorded
+    assert table["MAG"].to_pylist() == [20.5, 21.0, 22.0, 19.0]
+
+
+def test_a_tile_with_one_unreadable_header_takes_its_footprint_from_another_band(root):
+    (root / "t,1/g.fits").write_bytes(b"SIMPLE  =                    T")
+    sim = survey(root)
+    assert sim.footprint(sim.tiles()[0]).wcs is not None
+    (root / "t2/g.fits").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no readable header"):
+        sim.footprint(sim.tiles()[1])
+
+
 def test_a_catalogue_per_tile(root):
     for tile, x in (("t,1", 10.0), ("t2", 20.0)):
         (root / tile / "cat.csv").write_text(f"NUMBER,X_IMAGE,Y_IMAGE,MAG\n7,{x},5,21.5\n")

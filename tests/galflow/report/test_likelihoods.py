@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from galflow.compare.two_sample import Interval, compare_scalars
+from galflow.report.inputs import ReportInputs
+from galflow.report.likelihoods import (
+    compared_rows,
+    likelihood_columns,
+    likelihood_edges,
+    sample_values,
+    sentences,
+    with_interval,
+)
+
+
+def compared(column: str, reference: np.ndarray, **samples: np.ndarray) -> dict[str, Any]:
+    results: dict[str, Mapping[str, Any]] = {
+        name: {
+            column: {
+                "statistics": compare_scalars(reference, values, bootstraps=60, seed=0).to_json(),
+                "sample_values": values.tolist(),
+                "reference_values": reference.tolist(),
+            }
+        }
+        for name, values in samples.items()
+    }
+    return {"samples": results, "bootstraps": 60}
+
+
+@pytest.fixture
+def reference() -> np.ndarray:
+    return np.random.default_rng(0).normal(3.0, 0.2, 200)
+
+
+def test_words_follow_the_interval_and_not_the_value_alone(finished_run: ReportInputs, reference: np.ndarray):
+    rng = np.random.default_rng(1)
+    comparison = compared(
+        "bpd_pixelcnn", reference, worse=reference[:90] + 0.15, better=reference[:90] - 0.15,
+        same=rng.permutation(reference)[:90],
+    )  # fmt: skip
+    worse, better, same = sentences(comparison, finished_run.models, finished_run.primary)
+    assert worse.startswith("worse: its galaxies are less probable than the sky's under pixelcnn: AUROC 0.7")
+    assert better.startswith("better: its galaxies are more probable than the sky's under pixelcnn: AUROC 0.3")
+    assert "cannot be told apart" in same
+    assert same.endswith("holds 0.5.")
+
+
+def test_without_a_likelihood_the_primary_score_speaks(finished_run: ReportInputs, reference: np.ndarray):
+    only_vae = {"vae": finished_run.models["vae"]}
+    comparison = compared("vae_neg_elbo", reference, odd=reference[:60] + 1.0)
+    (sentence,) = sentences(comparison, only_vae, "vae_neg_elbo")
+    assert sentence.startswith("odd: its galaxies are more anomalous than the sky's under vae: AUROC 1.00")
+    assert likelihood_columns(only_vae) == []
+
+
+def test_rows_state_each_number_with_its_interval(finished_run: ReportInputs):
+    rows = compared_rows(finished_run.comparison, finished_run.models)
+    names = {row.column for row in rows}
+    assert names == {
+        "vae_neg_elbo", "vae_reconstruction", "vae_kl", "pixelcnn_bits_per_dim", "loglike_pixelcnn", "bpd_pixelcnn"
+    }  # fmt: skip
+    assert finished_run.comparison is not None
+    statistics = finished_run.comparison["samples"]["bright"]["bpd_pixelcnn"]["statistics"]
+    (row,) = [r for r in rows if r.column == "bpd_pixelcnn"]
+    assert row.unit == "bits per pixel and band"
+    assert row.n == f"{statistics['n_b']} / {statistics['n_a']}"
+    auroc = statistics["auroc"]
+    assert row.auroc == f"{auroc['value']:.2f} [{auroc['low']:.2f}, {auroc['high']:.2f}]"
+
+
+def test_edges_hold_reference_and_samples(finished_run: ReportInputs):
+    edges = likelihood_edges(finished_run.models, finished_run.comparison)
+    assert set(edges) == {"loglike_pixelcnn", "bpd_pixelcnn"}
+    values = sample_values(finished_run.comparison, "bpd_pixelcnn")["bright"]
+    for group in (values, finished_run.models["pixelcnn"].reference["bpd"]):
+        inside = (group >= edges["bpd_pixelcnn"][0]) & (group <= edges["bpd_pixelcnn"][-1])
+        assert inside.mean() >= 0.98
+    assert (np.diff(edges["bpd_pixelcnn"]) > 0).all()
+
+
+def test_nothing_compared_gives_nothing(finished_run: ReportInputs):
+    assert compared_rows(None, finished_run.models) == []
+    assert sentences(None, finished_run.models, finished_run.primary) == []
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(0.82749, 0.8, 0.86), "0.8275 [0.8, 0.86]"),
+        (Interval(-12758.3, -13000.2, -12000.0), "-12758 [-13000, -12000]"),
+        (Interval(1.5e9, 1e9, 2e9), "1.5e+09 [1e+09, 2e+09]"),
+    ],
+)
+def test_numbers_are_written_as_a_person_would(interval, text):
+    assert with_interval(interval) == text

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from galflow.cutouts.flags import Flag
+from galflow.errors import StoreError
+from galflow.report.objects import select_objects
+from galflow.scores.calibration import recall_in_top
+from galflow.store import Store
+
+SCORES = ("m_a", "m_b")
+
+
+def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    flags = np.where(rng.random(n) < 0.2, int(Flag.EDGE), 0)
+    scored = rng.random(n) > 0.1
+    columns: dict[str, pa.Array] = {
+        "object_id": pa.array(rng.permutation(10**15 + np.arange(n) + 1000 * seed)),
+        "ra_deg": pa.array(rng.uniform(0, 1, n)), "dec_deg": pa.nulls(n, pa.float64()),
+        "tile": pa.array([tile] * n), "row": pa.array(np.arange(n)), "outcome": pa.array(["scored"] * n),
+        "anomaly_q": pa.array(rng.random(n), mask=~scored), "bpd_m": pa.array(rng.normal(3, 1, n), mask=~scored),
+    }  # fmt: skip
+    kinds = np.full(n, None, dtype=object)
+    if planted:
+        kinds[:30:2], kinds[1:30:2] = "ring", "trail"
+        flags[:30] |= int(Flag.PLANTED)
+        columns["planted_kind"] = pa.array(kinds, pa.string())
+    columns["flags"] = pa.array(flags, pa.uint32())
+    for score in SCORES:
+        sigma = rng.standard_t(2, n) + 2 * (kinds == "ring")
+        columns[score] = pa.array(7 + 0.5 * sigma, mask=~scored)
+        columns[f"{score}_sigma"] = pa.array(sigma, mask=~scored)
+        columns[f"{score}_p"] = pa.array(rng.random(n), mask=~scored)
+    return pa.table(columns)
+
+
+def store_of(folder: Path, *parts: pa.Table) -> Store:
+    store = Store.open(folder)
+    for i, part in enumerate(parts):
+        sink = io.BytesIO()
+        pq.write_table(part, sink)
+        store.put(f"catalogs/c/run/part-{i:05d}.parquet", sink.getvalue())
+    return store
+
+
+@pytest.fixture
+def whole(tmp_path):
+    parts = [catalogue(300, 1, "a", planted=True), catalogue(200, 2, "b", planted=False)]
+    return store_of(tmp_path, *parts), pa.concat_tables(parts, promote_options="default").to_pandas()
+
+
+def select(store: Store, seed: int = 0, count: int = 12, planted: bool = True):
+    edges = {"bpd_m": np.linspace(0, 6, 13)}
+    return select_objects(
+        store, "catalogs/c/run", "m_a", SCORES, count=count, seed=seed, planted=planted, likelihood_edges=edges
+    )
+
+
+def test_the_top_are_the_highest_real_objects_of_all_files(whole):
+    store, frame = whole
+    real = frame[((frame["flags"] & int(Flag.PLANTED)) == 0) & frame.m_a_sigma.notna()]
+    expected = real.sort_values("m_a_sigma", ascending=False).head(12)
+    top = select(store).top
+    assert [row.object_id for row in top] == expected.object_id.tolist()
+    assert [row.sigma["m_b"] for row in top] == pytest.approx(expected.m_b_sigma.tolist())
+    assert [row.tile for row in top] == expected.tile.tolist()
+    assert top[0].dec_deg is None
+
+
+def test_normal_objects_are_near_the_median_unflagged_and_chosen_by_seed(whole):
+    store, frame = whole
+    fit = set(frame[(frame["flags"] == 0) & (frame.m_a_sigma.abs() < 1)].object_id)
+    first, again, other = ([row.object_id for row in select(store, seed).normal] for seed in (0, 0, 1))
+    assert len(first) == len(set(first)) == 12
+    assert set(first) <= fit
+    assert first == again
+    assert first != other
+    assert {row.tile for row in select(store, count=100).normal} == {"a", "b"}
+
+
+def test_recall_by_kind_is_that_of_the_whole_catalogue(whole):
+    store, frame = whole
+    found = select(store)
+    assert [(k.kind, k.planted) for k in found.recall] == [("ring", 15), ("trail", 15)]
+    for kind in found.recall:
+        for score in SCORES:
+            scored = frame[frame[score].notna()]
+            expected = recall_in_top(scored[score].to_numpy(), (scored.planted_kind == kind.kind).to_numpy(), 0.05)
+            assert kind.by_score[score] == expected
+    assert len(found.planted) == 30
+    assert len(found.planted_sigma["m_b"]) == int(frame[frame.planted_kind.notna()].m_b_sigma.notna().sum())
+
+
+def test_what_counts_as_found_agrees_with_the_recall(whole):
+    store, _ = whole
+    found = select(store)
+    assert found.top_sigma is not None
+    for kind in found.recall:
+        own = [r.sigma["m_a"] for r in found.planted if r.planted_kind == kind.kind and r.sigma["m_a"] is not None]
+        share = kind.by_score["m_a"]
+        assert share is not None
+        assert sum(sigma >= found.top_sigma for sigma in own) == round(share.value * share.n)
+
+
+def test_likelihoods_are_counted_over_real_scored_objects(whole):
+    store, frame = whole
+    real = frame[(frame["flags"] & int(Flag.PLANTED)) == 0].bpd_m.dropna()
+    histogram = select(store).likelihoods["bpd_m"]
+    np.testing.assert_array_equal(histogram.bins, np.histogram(real, np.linspace(0, 6, 13))[0])
+    assert histogram.counts.sum() == len(real)
+
+
+def test_without_planted_objects_there_is_no_recall(tmp_path):
+    found = select(store_of(tmp_path, catalogue(80, 3, "a", planted=False)), planted=False)
+    assert found.recall == []
+    assert found.planted == []
+    assert found.top_sigma is None
+
+
+def test_no_catalogue_is_said_with_its_uri(tmp_path):
+    with pytest.raises(StoreError, match=r"no catalogue at file://.*catalogs/c/run.*publish it before"):
+        select(Store.open(tmp_path))

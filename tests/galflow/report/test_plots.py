@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from galflow.report.plots import curve_plot, likelihood_plot, score_plot
+from galflow.scores.distributions import Histogram
+from galflow.scores.summary import SIGMA_EDGES
+from galflow.training.learning_curve import CurvePoint
+
+
+def texts(svg: bytes) -> str:
+    """Matplotlib keeps each text that it draws as a comment beside the outlines."""
+    ET.fromstring(svg)
+    return svg.decode()
+
+
+@pytest.fixture
+def histogram() -> Histogram:
+    values = np.random.default_rng(0).standard_t(2, 4000)
+    return Histogram.empty(SIGMA_EDGES).add(values)
+
+
+def test_a_score_plot_names_axes_unit_and_both_groups(histogram):
+    text = texts(score_plot("vae_kl", histogram, np.array([3.0, 40.0, 900.0])))
+    for expected in (
+        "vae_kl, robust sigmas above the reference median",
+        "objects per sigma",
+        "real (4000)",
+        "planted (3)",
+    ):
+        assert f"<!-- {expected} -->" in text
+    outside = histogram.underflow + histogram.overflow
+    assert outside
+    assert f"<!-- {outside} beyond the bins (-10 to 2000) -->" in text
+
+
+def test_equal_numbers_give_equal_bytes(histogram):
+    assert score_plot("a", histogram, np.array([])) == score_plot("a", histogram, np.array([]))
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [-3.0, 1e9], [15.0] * 5])
+def test_a_score_plot_of_few_objects_is_drawn_without_a_warning(values):
+    text = texts(score_plot("a", Histogram.empty(SIGMA_EDGES).add(values), np.asarray(values)))
+    assert f"<!-- real ({len(values)}) -->" in text
+
+
+def test_a_likelihood_plot_names_every_sample():
+    rng = np.random.default_rng(0)
+    edges = np.linspace(0, 6, 31)
+    run = Histogram.empty(edges).add(rng.normal(3, 1, 500))
+    svg = likelihood_plot(
+        "bits [bits]", rng.normal(3, 1, 90), run, {"tng": rng.normal(4, 1, 80), "illustris": np.ones(3)}
+    )
+    for expected in (
+        "bits [bits]", "share of objects per bin", "held-out real objects (90)", "tng (80)", "illustris (3)",
+        "all real objects of the run (500)",
+    ):  # fmt: skip
+        assert f"<!-- {expected} -->" in texts(svg)
+
+
+def test_learning_curves_show_every_player_phase_and_diagnostic():
+    def point(phase: int, epoch: int, player: str, validation: float | None) -> CurvePoint:
+        gap = {"critic_gap": 0.5 * epoch if epoch > 1 else None}
+        return CurvePoint(
+            phase=phase, epoch=epoch, player=player, train_loss=1 / epoch, validation_loss=validation, seconds=1.0,
+            diagnostics=gap if phase == 0 else {},
+        )  # fmt: skip
+
+    curves = [point(0, e, p, 1.0) for e in (1, 2, 3) for p in ("critic", "generator")] + [point(1, 1, "encoder", None)]
+    text = texts(curve_plot(curves))
+    for expected in (
+        "critic, training", "critic, validation", "generator, validation", "encoder, training", "losses, phase 1",
+        "losses, phase 2", "critic gap", "epoch",
+    ):  # fmt: skip
+        assert f"<!-- {expected} -->" in text
+    assert "encoder, validation" not in text

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from galflow.report import cards
+from galflow.report.report import ReportInputs, build_report
+
+HOSTILE = '<script>alert("x")</script> & <img src=http://evil.example/x>'
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text between tags."""
+
+    def __init__(self, html: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html.decode("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts)).replace("\xa0", " ")
+
+    def of(self, tag: str) -> list[dict[str, Any]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(finished_run: ReportInputs) -> bytes:
+    return build_report(finished_run)
+
+
+@pytest.fixture(scope="module")
+def page(html: bytes) -> Page:
+    return Page(html)
+
+
+def test_it_says_what_ran(finished_run: ReportInputs, page: Page):
+    for expected in (
+        finished_run.run, "survey synthetic, release 1", "ranked by vae_neg_elbo", "vae.VAE", "Kingma & Welling 13",
+        "band z: the tile has no such file", "missing pixels", "PLANTED", "exact log likelihood", "free form jacobian",
+        finished_run.models["vae"].card.fingerprint,
+    ):  # fmt: skip
+        assert expected in page.text
+    for outcome, count in finished_run.summary.outcomes.by_name.items():
+        assert f"{outcome} {count}" in page.text
+    specification = next(text for text in page.texts if "reference_fraction" in text)
+    assert "per_tile: 22" in specification
+
+
+def test_the_top_objects_are_the_summarys(finished_run: ReportInputs, page: Page):
+    top = [str(i) for i in finished_run.summary.top.object_ids[: finished_run.spec.output.top]]
+    alts = [i["alt"] for i in page.of("img")]
+    shown = [re.match(r"Object (-?\d+), real$", alt) for alt in alts]
+    ids = [match[1] for match in shown if match]
+    assert ids[: len(top)] == top
+    assert len(ids) == 2 * finished_run.spec.output.top
+    assert len(set(ids)) == len(ids)
+    for model in ("vae", "pixelcnn"):
+        assert f"Object {top[0]}, reconstruction by {model}" in alts
+        assert f"Object {top[0]} minus its reconstruction by {model}, in sky sigmas" in alts
+
+
+def test_pictures_state_bands_units_scale_and_side(page: Page):
+    assert "Red is i, green r, blue g; flux in nJy divided by the sky sigma of its band" in page.text
+    assert "Each picture is 16 pixels = 3.2 arcsec (0.2 arcsec per pixel) on a side" in page.text
+    assert "+10 sky sigmas" in page.text
+    assert "missing pixel" in page.text
+
+
+def test_planted_anomalies_are_counted_by_kind_and_shown(finished_run: ReportInputs, page: Page):
+    recall = finished_run.findings["recall_in_top_5_percent"]["vae_neg_elbo"]
+    assert f"{100 * recall['value']:.0f}% [{100 * recall['low']:.0f}, {100 * recall['high']:.0f}]" in page.text
+    assert re.search(r"saturated star 4 \d of 4 \(\d+%\)", page.text)
+    assert "ring, highest score:" in page.text
+    assert any(re.match(r"Object -\d+, planted: ring", i["alt"]) for i in page.of("img"))
+
+
+def test_the_sample_is_compared_in_words_and_numbers(page: Page):
+    assert re.search(
+        r"bright: its galaxies are (more|less) probable than the sky's under pixelcnn: AUROC [01]\.\d\d \[", page.text
+    )
+    assert re.search(r"bright loglike_pixelcnn nats \d+ / \d+ -?\d+", page.text)
+
+
+def test_nothing_is_loaded_from_anywhere(page: Page, html: bytes):
+    assert not page.of("script")
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            value = attrs.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, name, value)
+        assert not any(name.startswith("on") for name in attrs)
+    style = html.decode().partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    (policy,) = [m["content"] for m in page.of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_every_image_has_a_text_and_the_links_have_targets(page: Page):
+    assert all(len(i["alt"]) > 10 for i in page.of("img"))
+    targets = {attrs.get("id") for _, attrs in page.tags}
+    assert {a["href"][1:] for a in page.of("a")} <= targets
+
+
+def test_the_same_run_gives_the_same_bytes_and_few_of_them(finished_run: ReportInputs, html: bytes):
+    assert build_report(finished_run) == html
+    assert len(html) < 2_000_000
+
+
+def test_hostile_text_stays_text(finished_run: ReportInputs):
+    bad = finished_run.cutouts[0].model_copy(update={"reasons": (HOSTILE,), "outcome": "partial"})
+    inputs = replace(
+        finished_run, cutouts=[bad, *finished_run.cutouts[1:]], code_versions={HOSTILE: HOSTILE},
+        findings=finished_run.findings | {"failures": [f"ingest t9: {HOSTILE}"]},
+    )  # fmt: skip
+    made = build_report(inputs)
+    page = Page(made)
+    assert not page.of("script")
+    assert all(i["src"].startswith("data:") for i in page.of("img"))
+    assert made.count(b"&lt;script&gt;alert(") == 4
+    assert "1 part(s) of the run failed" in page.text
+
+
+def test_objects_without_room_for_pictures_are_listed(finished_run: ReportInputs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cards, "PICTURE_BYTES", 40_000)
+    page = Page(build_report(finished_run))
+    hidden = re.search(r"(\d) more of the most anomalous objects, without pictures", page.text)
+    assert hidden
+    pictured = [i for i in page.of("img") if re.match(r"Object \d+, real$", i["alt"])]
+    assert len(pictured) == 2 * (6 - int(hidden[1]))
+    for object_id in finished_run.summary.top.object_ids[:6]:
+        assert str(object_id) in page.text
+
+
+def test_a_run_without_planting_reconstruction_or_comparison(finished_run: ReportInputs, html: bytes):
+    spec = finished_run.spec.model_copy(
+        update={
+            "cutouts": finished_run.spec.cutouts.model_copy(update={"plant": None}),
+            "models": finished_run.spec.models[:1],
+        }
+    )
+    found = {k: v for k, v in finished_run.findings.items() if k not in ("recall_in_top_5_percent", "samples")}
+    inputs = replace(
+        finished_run, spec=spec, models={"vae": finished_run.models["vae"]}, comparison=None, findings=found
+    )
+    page = Page(build_report(inputs))
+    assert "Planted anomalies" not in page.text
+    assert "No model of this run states an exact likelihood" in page.text
+    assert "No second sample was compared" in page.text

@@ -1,0 +1,277 @@
+"""Who may import whom (DESIGN, The house), read off the source without running it; and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("galflow", "tasks", "flows", "deploy")
+LONGEST_FILE = 300
+LONGER = {"galflow/spec.py": 340}
+"""spec.py is one list of documented fields, read from top to bottom."""
+
+FLOORS = {
+    "deploy": {"flows", "tasks", "galflow"},
+    "flows": {"tasks", "galflow"},
+    "tasks": {"galflow"},
+    "galflow": set(),
+}
+"""Package -> packages below it."""
+
+_GROUND = {"errors", "photometry", "store", "receipts", "spec"}
+_CUTTING = _GROUND | {"surveys"}
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "photometry": {"errors"},
+    "store": {"photometry", "errors"},
+    "receipts": {"store", "photometry", "errors"},
+    "spec": {"receipts", "store", "photometry", "errors"},
+    "models": {"errors"},
+    "surveys": _GROUND,
+    "cutouts": _CUTTING | {"models.base"},
+    "training": _CUTTING | {"cutouts", "models"},
+    "scores": _CUTTING | {"cutouts", "models", "training"},
+    "compare": _CUTTING | {"cutouts", "models", "training", "scores"},
+    "catalog": _CUTTING | {"cutouts", "models", "training", "scores", "compare"},
+    "report": _CUTTING | {"cutouts", "models", "training", "scores", "compare", "catalog"},
+}
+"""Room of galflow -> rooms (or modules of one) that it may import beside itself."""
+TOP = {"plan", "form", "__init__"}
+"""Modules on top of the library: they may see all of it, and no room may import them."""
+EVERYWHERE = set(PACKAGES)
+ONLY_IN: dict[str, set[str]] = {
+    "prefect": {"tasks", "flows", "deploy"},
+    "dask": {"tasks"},
+    "distributed": {"tasks"},
+    "dask_cuda": {"tasks"},
+    "dask_jobqueue": {"tasks"},
+    "dask_kubernetes": {"tasks"},
+}
+"""Library -> packages that may import it."""
+
+
+def _files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+SOURCES = [path for package in PACKAGES for path in _files(package)]
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module(path) for path in SOURCES}
+
+
+def _imports(path: Path) -> list[tuple[int, str, str]]:
+    """(line, module, name or "") of every import anywhere in a file, those inside functions too."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                module = importlib.util.resolve_name("." * node.level + module, _package(path))
+            found += [(node.lineno, module, alias.name) for alias in node.names]
+    return found
+
+
+def _package(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).parent.parts)
+
+
+def _target(module: str, name: str) -> str:
+    """``from galflow import store`` imports galflow.store: the module that an import really means."""
+    return f"{module}.{name}" if name and f"{module}.{name}" in MODULES else module
+
+
+def _room(module: str) -> str:
+    """galflow.models.vae -> models; galflow -> __init__."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def _faults(path: Path) -> list[str]:
+    own = _module(path)
+    package = own.split(".")[0]
+    faults = []
+    for line, module, name in _imports(path):
+        target = _target(module, name)
+        there = target.split(".")[0]
+        say = f"{path.relative_to(ROOT)}:{line}: {own} imports {target}"
+        if there in PACKAGES:
+            if there != package and there not in FLOORS[package]:
+                faults.append(f"{say}, which lies above it")
+            elif there == package == "galflow" and (why := _wrong_room(own, target)):
+                faults.append(f"{say}: {why}")
+            if _is_private(own, target, name):
+                faults.append(f"{say}: {name or target} is private to {target.rpartition('.')[0] or target}")
+        elif there in ("tests", "benchmarks"):
+            faults.append(f"{say}, which is no part of the product")
+        elif package not in ONLY_IN.get(there, EVERYWHERE):
+            faults.append(f"{say}: {there} lives in {', '.join(sorted(ONLY_IN[there]))} alone")
+    return faults
+
+
+def _wrong_room(own: str, target: str) -> str | None:
+    here, there = _room(own), _room(target)
+    if here in TOP or here == there:
+        return None
+    if here not in ROOMS:
+        return f"room {here!r} has no floor; give it one in tests/test_import_floors.py and in the design"
+    allowed = ROOMS[here]
+    inner = target.removeprefix("galflow.")
+    if there == "__init__":
+        return None  # the version, say; the package itself holds nothing else
+    if there in allowed or inner in allowed:
+        return None
+    return f"{here} may import {', '.join(sorted(allowed)) or 'nothing of galflow'}"
+
+
+def _is_private(own: str, target: str, name: str) -> bool:
+    """A name with a leading underscore belongs to its own package (folder)."""
+    hidden = any(part.startswith("_") and not part.startswith("__") for part in (*target.split("."), name))
+    return hidden and target.split(".")[:2] != own.split(".")[:2]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(p.relative_to(ROOT)) for p in SOURCES])
+def test_imports_point_down(path: Path) -> None:
+    faults = _faults(path)
+    assert not faults, "\n".join(faults)
+
+
+def test_models_import_torch_the_standard_library_and_errors_alone() -> None:
+    import sys
+
+    allowed = set(sys.stdlib_module_names) | {"torch"}
+    faults = []
+    for path in _files("galflow/models"):
+        for line, module, name in _imports(path):
+            target = _target(module, name)
+            if target.split(".")[0] in allowed or target.startswith("galflow.models") or target == "galflow.errors":
+                continue
+            faults.append(f"{path.name}:{line} imports {target}")
+    assert not faults, "\n".join(faults)
+
+
+def test_cutouts_know_of_models_only_what_a_batch_is() -> None:
+    taken = {
+        (path.name, name)
+        for path in _files("galflow/cutouts")
+        for _, module, name in _imports(path)
+        if module.startswith("galflow.models")
+    }
+    assert taken <= {("stream.py", "Batch")}
+
+
+def _edges() -> dict[str, set[str]]:
+    """Module -> galflow, tasks, flows and deploy modules it imports when it is imported (not inside its functions)."""
+    edges: dict[str, set[str]] = {}
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lazy = {line for node in ast.walk(tree) for line in _later(node)}
+        targets = {_target(m, n) for line, m, n in _imports(path) if line not in lazy}
+        edges[_module(path)] = {t for t in targets if t in MODULES} - {_module(path)}
+    return edges
+
+
+def _later(node: ast.AST) -> Iterable[int]:
+    """Lines that do not run at import: bodies of functions, and what is for type checkers alone."""
+    if isinstance(node, ast.If):
+        later = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    else:
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    if later and isinstance(node, ast.stmt | ast.expr):
+        return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    return ()
+
+
+def _cycle(edges: dict[str, set[str]]) -> list[str]:
+    """One circle of imports, or nothing."""
+    done: set[str] = set()
+    way: list[str] = []
+
+    def visit(module: str) -> list[str]:
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module in done:
+            return []
+        way.append(module)
+        for other in sorted(edges.get(module, ())):
+            if circle := visit(other):
+                return circle
+        way.pop()
+        done.add(module)
+        return []
+
+    for module in sorted(edges):
+        if circle := visit(module):
+            return circle
+    return []
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    circle = _cycle(_edges())
+    assert not circle, " -> ".join(circle)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(p.relative_to(ROOT)) for p in SOURCES])
+def test_no_file_is_too_long_to_read(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGER.get(path.relative_to(ROOT).as_posix(), LONGEST_FILE), (
+        f"{lines} lines; a noun of its own is missing: split it"
+    )
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    silent = [str(p.relative_to(ROOT)) for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
+    assert not silent, f"without a module docstring: {', '.join(silent)}"
+
+
+# --- the tests of the test: each rule refuses what it is for
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "fault"),
+    [
+        ("galflow/cutouts/x.py", "import prefect", "prefect lives in"),
+        ("galflow/cutouts/x.py", "def f():\n    from distributed import Client", "distributed lives in tasks"),
+        ("flows/x.py", "import dask.array", "dask lives in tasks"),
+        ("galflow/x.py", "from tasks import ingest", "lies above it"),
+        ("tasks/x.py", "import flows.run", "lies above it"),
+        ("galflow/models/x.py", "from galflow.store import Store", "models may import errors"),
+        ("galflow/models/x.py", "from galflow import store", "models may import errors"),
+        ("galflow/models/x.py", "from ..store import Store", "models may import errors"),
+        ("galflow/surveys/x.py", "from galflow.cutouts import cut", "surveys may import"),
+        ("galflow/cutouts/x.py", "from galflow.models.vae import VAE", "cutouts may import"),
+        ("galflow/training/x.py", "from galflow.scores.score import s", "training may import"),
+        ("galflow/errors.py", "from galflow.store import Store", "nothing of galflow"),
+        ("galflow/scores/x.py", "from galflow import plan", "scores may import"),
+        ("galflow/attic/x.py", "from galflow.store import Store", "has no floor"),
+        ("galflow/scores/x.py", "from galflow.store import _TEMPORARY", "is private"),
+        ("tasks/x.py", "from galflow.cutouts._inner import f", "is private"),
+        ("galflow/x.py", "import tests.conftest", "no part of the product"),
+    ],
+)
+def test_each_rule_refuses_what_it_is_for(
+    file: str, source: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, encoding="utf-8")
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    monkeypatch.setattr(f"{__name__}.MODULES", {"galflow", "galflow.store", "galflow.plan", "galflow.cutouts.cut"})
+    assert [line for line in _faults(path) if fault in line], _faults(path)
+
+
+def test_a_circle_is_found() -> None:
+    assert _cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert _cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
