@@ -79,6 +79,9 @@ class Player:
     phase: int = 0
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
+    effort: float = 1.0
+    """Epochs of its phase relative to the training's: a phase of one step a batch learns more in an epoch than one in
+    which several players share the batches. The largest of a phase's players counts."""
 
 
 class GenerativeModel(nn.Module, ABC):

@@ -88,7 +88,8 @@ class WGAN(Reconstructs, Encodes):
         return (
             Player("critic", ("critic",), steps=5, learning_rate=self.learning_rate, betas=(0.5, 0.9)),
             Player("generator", ("generator",), learning_rate=self.learning_rate, betas=(0.5, 0.9)),
-            Player("encoder", ("encoder",), phase=1, learning_rate=self.encoder_learning_rate),
+            # One step a batch, where a round of the first phase takes six batches for one generator step.
+            Player("encoder", ("encoder",), phase=1, learning_rate=self.encoder_learning_rate, effort=0.25),
         )
 
     @classmethod

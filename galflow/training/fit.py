@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -108,7 +108,7 @@ class _Fit:
         stops_early = self.spec.patience is not None and len(team.players) == 1
         if stops_early and self.data.training_set.count(Split.VALIDATION) == 0:
             logger.warning("the validation split is empty: phase %d trains without early stopping", self.state.phase)
-        while self.state.epoch < self.spec.epochs and not self._out_of_patience():
+        while self.state.epoch < self._phase_epochs(team.players) and not self._out_of_patience():
             points = self._run_epoch(team)
             self.state.end_epoch(points)
             if stops_early and (loss := points[0].validation_loss) is not None:
@@ -118,6 +118,10 @@ class _Fit:
         if self.state.best is not None:
             self.model.load_state_dict(self.state.best.weights)
         self.state.end_phase(self.phases[self.state.phase])
+
+    def _phase_epochs(self, players: Sequence[Player]) -> int:
+        """Epochs of these players' phase, at the most."""
+        return max(1, round(self.spec.epochs * max((player.effort for player in players), default=1.0)))
 
     def _out_of_patience(self) -> bool:
         best, patience = self.state.best, self.spec.patience
@@ -176,7 +180,8 @@ class _Fit:
     def _report(self, epoch: int, points: list[CurvePoint] | None = None) -> None:
         if self.progress is not None:
             number, rounds = self.phases[self.state.phase], self.state.round
-            self.progress(Progress(number, epoch, self.spec.epochs, rounds, tuple(points or ())))
+            epochs = self._phase_epochs([p for p in self.model.players if p.phase == number])
+            self.progress(Progress(number, epoch, epochs, rounds, tuple(points or ())))
 
     def _tick(self) -> None:
         """Book the time since the last call."""

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from galflow.cutouts.stream import Split, TrainingSet
 from galflow.errors import DataError, ModelError
-from galflow.models.base import Batch
+from galflow.models.base import Batch, Player
 from galflow.spec import TrainingSpec
 from galflow.training.fit import fit
 from galflow.training.learning_curve import Progress
@@ -103,6 +104,19 @@ def test_rounds_phases_and_curves(toys: SimpleNamespace, make_data: Data) -> Non
     )
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not model.training
+
+
+def test_a_players_effort_scales_its_phases_epochs(toys: SimpleNamespace, make_data: Data) -> None:
+    class Quick(toys.Duel):
+        @property
+        def players(self) -> tuple[Player, ...]:
+            return tuple(replace(p, effort=0.5) if p.name == "encoder" else p for p in super().players)
+
+    seen: list[Progress] = []
+    result = fit(build(Quick), make_data(80), spec(epochs=4), seed=0, progress=seen.append)
+    assert result.kept_epochs == {0: 4, 1: 2}
+    assert {(p.phase, p.epochs) for p in seen} == {(0, 4), (1, 2)}
+    assert fit(build(Quick), make_data(80), spec(epochs=1), seed=0).kept_epochs == {0: 1, 1: 1}
 
 
 def test_finish_gets_the_training_split_unturned(toys: SimpleNamespace, make_data: Data) -> None:
