@@ -124,15 +124,21 @@ class Store:
     def _fs(self) -> Any:
         if self.is_local:
             return fsspec.filesystem("file")
-        connection = fsspec.filesystem("s3", **self._s3_options())
-        # Now, by one thread: several that connect at once would each open a session, and all but one leak.
-        connection.connect()
+        return fsspec.filesystem("s3", **self._s3_options())
+
+    @cached_property
+    def _zarr_fs(self) -> Any:
+        """A connection that lives on Zarr's own loop; kept, since fsspec makes a new one for each thread that asks."""
+        connection = fsspec.filesystem("s3", asynchronous=True, **self._s3_options())
+        zarr_sync(connection.set_session())
         return connection
 
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"use_listings_cache": False, "default_cache_type": "none"}
-        if self.endpoint_url is not None:
-            options["endpoint_url"] = self.endpoint_url
+        # Named here even where it comes from the environment: fsspec keeps connections by their options.
+        endpoint_url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint_url:
+            options["endpoint_url"] = endpoint_url
         return options
 
     def __getstate__(self) -> dict[str, Any]:
@@ -267,9 +273,7 @@ class Store:
             inner = LocalStore(self._full(key), read_only=read_only)
         else:
             with self.speaking("open", key):
-                connection = fsspec.filesystem("s3", asynchronous=True, **self._s3_options())
-                zarr_sync(connection.set_session())  # on Zarr's own loop, before its requests do it all at once
-            inner = FsspecStore(connection, path=self._full(key), read_only=read_only)
+                inner = FsspecStore(self._zarr_fs, path=self._full(key), read_only=read_only)
         return WholeStore(inner) if read_only else SummingStore(inner)
 
     def require_writable(self) -> None:

