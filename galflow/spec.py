@@ -148,8 +148,8 @@ class ModelSpec(Part):
     """Keyword arguments of the model's constructor."""
     training: TrainingOverrides = TrainingOverrides()
     """What differs from the run's training settings."""
-    trained: str | None = None
-    """URI of an already trained model to use instead of training one."""
+    trained: Annotated[str, Field(pattern=r"^(file|s3)://")] | None = None
+    """URI (file:// or s3://) of an already trained model's folder, to use instead of training one."""
 
 
 class ScoringSpec(Part):

@@ -1,4 +1,7 @@
-"""How far a stage is: a bar in the terminal, and an artifact on the run's page in the Prefect UI."""
+"""How far a stage is: a bar in the terminal, and within a Prefect run an artifact on that run's page in the UI.
+
+It starts no Prefect server: a stage called as a plain function only draws its bar.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,29 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
+from prefect.context import get_run_context
+from prefect.exceptions import MissingContextError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _ARTIFACT_SECONDS = 2.0
 """The server takes some thirty calls a second; a stage makes at most one each so many seconds."""
+
+
+def in_prefect_run() -> bool:
+    """Whether this is called by a Prefect flow or task run. Outside of one there is no page to put an artifact on."""
+    try:
+        get_run_context()
+    except MissingContextError:
+        return False
+    return True
+
+
+def link_to(uri: str, words: str, key: str) -> None:
+    """A link on the run's page in the UI; nothing outside a run."""
+    if in_prefect_run():
+        create_link_artifact(link=uri, link_text=words, key=key)
 
 
 class StageProgress:
@@ -36,9 +56,10 @@ class StageProgress:
 
     def __enter__(self) -> Self:
         self._bar.start()
-        self._artifact = create_progress_artifact(
-            progress=self._percent, key=f"galflow-{self._stage.replace(' ', '-')}", description=self._words
-        )  # type: ignore[assignment]
+        if in_prefect_run():
+            self._artifact = create_progress_artifact(
+                progress=self._percent, key=f"galflow-{self._stage.replace(' ', '-')}", description=self._words
+            )  # type: ignore[assignment]
         return self
 
     def __exit__(

@@ -7,11 +7,8 @@ import platform
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
-from galflow.report.report import ReportInputs, build_report
 from prefect import task
-from prefect.artifacts import create_link_artifact
 
 import galflow
 from galflow.catalog.published import (
@@ -23,12 +20,13 @@ from galflow.catalog.published import (
 from galflow.plan import primary_score, run_id
 from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, write_receipt
 from galflow.report.findings import findings
-from galflow.scores.score import columns_of
+from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, MODELS, SCORES, StageRecord
+from galflow.report.report import ReportInputs, build_report
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec
 from galflow.store import FileSum, Store
-from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult
+from tasks.progress import link_to
 from tasks.stages import STAGE, models_of, store_of
 from tasks.verbs import open_model
 
@@ -47,25 +45,39 @@ def publish(
 ) -> RunManifest:
     """Write the catalogue, the report and, last and only if absent, the manifest."""
     store = store_of(spec)
-    stages = {"cutouts": cutouts, "models": trained, "scores": scores, "comparison": comparison}
-    stages |= {f"cutouts of {n}": r for n, r in samples.items()}
-    stages |= {f"scores of {n}": r for n, r in sample_scores.items()}
+    stages = (
+        {CUTOUTS: cutouts} | {f"{CUTOUTS} of {n}": r for n, r in samples.items()} | {MODELS: trained, SCORES: scores}
+    )
+    stages |= {f"{SCORES} of {n}": r for n, r in sample_scores.items()} | {COMPARISON: comparison}
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
     models = {n: open_model(store, p, "cpu") for n, p in models_of(spec, trained).items()}
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores.receipts if r.rows)
     catalog = _publish_catalog(store, spec, run, scores, summary)
     compared = json.loads(store.get(comparison.receipts[0].product)) if comparison.receipts else None
-    found = findings(
-        store, catalog.product, summary, [c.name for c in columns_of(models) if c.calibrated],
-        compared, spec.cutouts.plant is not None,
-    )  # fmt: skip
+    found = findings(store, catalog.product, summary, models, compared, spec.cutouts.plant is not None)
     found["failures"] = [f"{f.stage} {f.name}: {f.reason}" for r in stages.values() for f in r.failures]
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
-    products["catalog"] = [catalog.key]
+    products[CATALOG] = [catalog.key]
     report = None
     if spec.output.report:
-        inputs = _report_inputs(spec, run, store, stages, models, summary, catalog.product, compared, found)
-        report = _publish_report(store, run, inputs)
+        records = {name: _record(result) for name, result in stages.items()}
+        records[CATALOG] = StageRecord((catalog,), (), 1)
+        report = _publish_report(
+            catalog,
+            ReportInputs(
+                run=run,
+                spec=spec,
+                code_versions=_versions(),
+                store=store,
+                stages=records,
+                models=models,
+                summary=summary,
+                catalog=catalog.product,
+                comparison=compared,
+                findings=found,
+                primary=primary_score(spec),
+            ),
+        )
         products["report"] = [report.key]
     manifest = RunManifest(
         run=run,
@@ -81,7 +93,7 @@ def publish(
     )
     publish_manifest(store, manifest)
     if manifest.report:
-        create_link_artifact(link=manifest.report, link_text="the run's report", key="galflow-report")
+        link_to(manifest.report, "the run's report", "galflow-report")
     return manifest
 
 
@@ -106,44 +118,25 @@ def _publish_catalog(store: Store, spec: RunSpec, run: str, scores: StageResult,
     return receipt
 
 
-def _report_inputs(
-    spec: RunSpec,
-    run: str,
-    store: Store,
-    stages: dict[str, StageResult],
-    models: dict[str, TrainedModel],
-    summary: PartSummary,
-    catalog: str,
-    compared: dict[str, Any] | None,
-    found: dict[str, Any],
-) -> ReportInputs:
+def _record(result: StageResult) -> StageRecord:
+    return StageRecord(result.receipts, tuple((f.name, f.reason) for f in result.failures), result.made)
+
+
+def _versions() -> dict[str, str]:
     versions = {"galflow": galflow.__version__, "python": platform.python_version()}
-    return ReportInputs(
-        run=run,
-        spec=spec,
-        code_versions=versions | {name: version(name) for name in _REPORTED_PACKAGES},
-        store=store,
-        cutouts=list(stages["cutouts"].receipts),
-        scores=list(stages["scores"].receipts),
-        models=models,
-        summary=summary,
-        catalog=catalog,
-        comparison=compared,
-        findings=found,
-        primary=primary_score(spec),
-    )
+    return versions | {name: version(name) for name in _REPORTED_PACKAGES}
 
 
-def _publish_report(store: Store, run: str, inputs: ReportInputs) -> Receipt:
+def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:
     started = time.perf_counter()
-    product = f"reports/{run}"
-    files = {"index.html": store.put(f"{product}/index.html", build_report(inputs))}
+    product = f"reports/{inputs.run}"
+    files = {"index.html": inputs.store.put(f"{product}/index.html", build_report(inputs))}
     receipt = Receipt(
         product=product,
-        fingerprint=run.rpartition("-")[2],
-        inputs={"catalog": inputs.catalog},
+        fingerprint=inputs.run.rpartition("-")[2],
+        inputs={catalog.product: catalog.fingerprint},
         files=files,
         seconds=time.perf_counter() - started,
     )
-    write_receipt(store, receipt)
+    write_receipt(inputs.store, receipt)
     return receipt

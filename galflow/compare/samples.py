@@ -16,16 +16,19 @@ from galflow.compare.two_sample import compare_scalars
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, SpecError
 from galflow.receipts import Outcome, Receipt, to_json, write_receipt
+from galflow.scores.calibration import Reference, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
 from galflow.spec import fingerprint
 from galflow.store import Store
 from galflow.training.trained_model import TrainedModel
 
-COMPARISON_VERSION = "1"
+COMPARISON_VERSION = "2"
 _KEPT_VALUES = 4000
 """Values of a sample kept in the product for plots; more are thinned evenly in rank."""
 MINIMUM_OBJECTS = 20
 """Fewer scored objects than this are reported as too few, not compared."""
+INCONSISTENT_LEVEL = 0.05
+"""The "percentage of inconsistent images" counts scores above this upper quantile of the held-out normal objects'."""
 
 
 def comparison_fingerprint(
@@ -66,7 +69,8 @@ def compare_samples(
 ) -> Receipt:
     """Compare each sample's scores and likelihoods with the reference objects'; store the result and its receipt.
 
-    ``samples`` are concatenated score parts by sample name. The result is JSON: sample -> column -> statistics.
+    ``samples`` are concatenated score parts by sample name. The result is JSON: sample -> column -> statistics, some
+    values of both for plots and, of an anomaly score, the fraction of inconsistent images (Margalef-Bentabol+20).
     """
     started = time.perf_counter()
     results: dict[str, Any] = {}
@@ -105,11 +109,16 @@ def _compare(
             f"a comparison needs at least {MINIMUM_OBJECTS} of each"
         )
     statistics = compare_scalars(held_out, values, bootstraps=bootstraps, seed=seed)
-    return {
+    found = {
         "statistics": statistics.to_json(),
         "sample_values": _thinned(values),
         "reference_values": _thinned(held_out),
     }
+    if column.calibrated:
+        # Of all values, not of the thinned ones, whose ranks near the quantile are coarse.
+        fraction = inconsistent_fraction(values, Reference(column.name, held_out), INCONSISTENT_LEVEL)
+        found["inconsistent"] = fraction.to_json()
+    return found
 
 
 def _thinned(values: np.ndarray) -> list[float]:

@@ -50,7 +50,9 @@ class Explained:
     reconstruction: str
     residual: str
     residual_rms: str
-    """In sky sigmas over all observed pixels and bands."""
+    """In sky sigmas, over all observed pixels and bands."""
+    unexplained: float
+    """Residual power over the object's own, in sky sigmas: 0 where it is the object, 1 where blank sky is as near."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Card:
     p: str
     q: str
     flags: list[str]
-    others: list[tuple[str, str]]
-    """Further scores and their sigmas."""
+    sigmas: list[tuple[str, str]]
+    """All scores and their sigmas, the largest first; those that are missing last."""
     kind: str
     """What the picture is of: "real", or "planted: ring"."""
     picture: str
@@ -77,8 +79,9 @@ def objects_pictured(bands: int, side: int, reconstructing: int) -> int:
     """How many objects fit into ``PICTURE_BYTES``, from the sizes of incompressible pictures in base64."""
     shown = side // -(-side // LARGEST_SIDE)
     colours = 3 if bands > 1 else 1
-    # A reconstruction is smooth and compresses to about half; a residual has one byte a pixel.
-    each = shown**2 * 4 / 3 * (colours + reconstructing * (0.5 * colours + 1)) + 400 * (1 + 2 * reconstructing)
+    # The real one is there twice (contact sheet and card); a reconstruction is smooth and compresses to about half; a
+    # residual has one byte a pixel.
+    each = shown**2 * 4 / 3 * (2 * colours + reconstructing * (0.5 * colours + 1)) + 400 * (2 + 2 * reconstructing)
     return max(2, int(PICTURE_BYTES / each))
 
 
@@ -139,7 +142,6 @@ def make_cards(
     cards = []
     for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
         explained = [_explain(name, cutout, pixels[i], display) for name, pixels in flux.items() if pixels is not None]
-        others = [(name, _sigma_text(value)) for name, value in row.sigma.items() if name != primary]
         picture = data_uri(picture_png(display.picture(_known(cutout))))
         cards.append(
             Card(
@@ -151,13 +153,18 @@ def make_cards(
                 _small(row.p),
                 _small(row.q),
                 flag_words(row.flags & ~int(Flag.PLANTED)),
-                others,
+                _sorted_sigmas(row.sigma),
                 "real" if row.planted_kind is None else f"planted: {row.planted_kind.replace('_', ' ')}",
                 picture,
                 explained,
             )
         )
     return cards
+
+
+def _sorted_sigmas(sigma: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    largest_first = sorted(sigma.items(), key=lambda item: -np.inf if item[1] is None else item[1], reverse=True)
+    return [(name, _sigma_text(value).removesuffix(" σ")) for name, value in largest_first]
 
 
 def _known(cutout: Cutout) -> np.ndarray:
@@ -185,12 +192,22 @@ def _explain(name: str, cutout: Cutout, model_flux: np.ndarray, display: Display
     scaled = (known - model_flux) / np.asarray(sigma)[:, None, None]
     squares = scaled[np.isfinite(scaled)] ** 2
     rms = f"{float(np.sqrt(squares.mean())):.2g}" if squares.size else "no pixel"
+    power = float(np.nansum((known / np.asarray(sigma)[:, None, None]) ** 2))
     return Explained(
         name,
         data_uri(picture_png(display.picture(model_flux))),
         data_uri(residual_png(strongest_residual(known, model_flux, sigma))),
         rms,
+        float(squares.sum()) / power if power else 0.0,
     )
+
+
+def unexplained(cards: Sequence[Card]) -> dict[str, float]:
+    """Model -> median over cards of the share of an object's power that its reconstruction leaves."""
+    shares: dict[str, list[float]] = {}
+    for part in (part for card in cards for part in card.explained):
+        shares.setdefault(part.model, []).append(part.unexplained)
+    return {model: float(np.median(values)) for model, values in shares.items()}
 
 
 def _position(row: Shown, cutout: Cutout) -> str:

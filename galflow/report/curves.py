@@ -1,7 +1,7 @@
 """Learning curves as SVG: a panel for each phase's losses, then one for each of the model's own diagnostics.
 
 However long the training was, a curve is drawn from at most ``POINTS_DRAWN`` points over a smoothed line. An axis is
-logarithmic only where values span more than a factor ``LOG_FACTOR``; a few outliers at the start are cut off, and said.
+logarithmic only where that helps; else a few outliers at the start are cut off, and said to be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from galflow.report.plots import BLUE, COLOURS, STYLE, panels, plain_ticks, svg
 from galflow.training.learning_curve import CurvePoint
@@ -25,12 +25,15 @@ DIAGNOSTICS_SHOWN = 6
 POINTS_DRAWN = 300
 MANY_EPOCHS = 80
 """From so many epochs on, the points themselves are pale and a running median is drawn over them."""
-LOG_FACTOR = 30.0
-_START, _SPREAD = 0.1, 3.0
+LOG_FACTOR, LOG_CROWDED, LOG_MEDIAN = 100.0, 3.0, 0.15
+"""Positive values get a logarithmic axis if they span the first factor, or the second one with half of them crowded
+into so small a part of a linear axis."""
+_START, _SPREAD = 0.1, 5.0
 """Outliers are cut off if leaving out this share of the epochs makes the range so many times smaller."""
 _PANEL = (2.98, 2.15)
 """Width and height in inches: four panels fill the page."""
 PANELS_PER_FIGURE = 4
+_LEGEND: dict[str, Any] = {"frameon": True, "framealpha": 0.8, "edgecolor": "none", "fontsize": 7, "borderpad": 0.2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,39 +48,58 @@ class _Line:
 
 def curve_plots(curves: Sequence[CurvePoint]) -> list[bytes]:
     """Figures of up to four panels: losses against epochs, a panel a phase, then the model's own diagnostics."""
-    phases = sorted({p.phase for p in curves})
-    names = list(dict.fromkeys(n for p in curves for n in p.diagnostics))[:DIAGNOSTICS_SHOWN]
-    contents = [(_title(phase, phases), "loss (model's own unit)", _losses(curves, phase)) for phase in phases]
+    phases, names = _phases(curves), _diagnostics(curves)
+    contents: list[tuple[str, str, list[_Line]]] = [
+        (_title(curves, phase, phases), "loss, in its own unit", _losses(curves, phase)) for phase in phases
+    ]
     contents += [("", name.replace("_", " "), _diagnostic(curves, name, phases)) for name in names]
-    figures = []
+    figures: list[bytes] = []
     for start in range(0, len(contents), PANELS_PER_FIGURE):
         part = contents[start : start + PANELS_PER_FIGURE]
         with matplotlib.rc_context(STYLE):
             figure, axes = panels(len(part), *_PANEL)
-            for panel, (title, unit, lines) in zip(axes, part, strict=True):
-                _panel(panel, title, unit, lines)
+            for panel, content in zip(axes, part, strict=True):
+                _panel(panel, *content)
             figures.append(svg(figure))
     return figures
 
 
-def _title(phase: int, phases: Sequence[int]) -> str:
-    return "losses" if len(phases) == 1 else f"losses, phase {phase + 1}"
+def panels_of(curves: Sequence[CurvePoint]) -> int:
+    """How many panels these curves fill."""
+    return len(_phases(curves)) + len(_diagnostics(curves))
+
+
+def _phases(curves: Sequence[CurvePoint]) -> list[int]:
+    return sorted({p.phase for p in curves})
+
+
+def _diagnostics(curves: Sequence[CurvePoint]) -> list[str]:
+    return list(dict.fromkeys(n for p in curves for n in p.diagnostics))[:DIAGNOSTICS_SHOWN]
+
+
+def _title(curves: Sequence[CurvePoint], phase: int, phases: Sequence[int]) -> str:
+    title = "losses" if len(phases) == 1 else f"losses, phase {phase + 1}"
+    game = len({p.player for p in curves if p.phase == phase}) > 1
+    return f"{title} (dashed: validation)" if game else title
 
 
 def _losses(curves: Sequence[CurvePoint], phase: int) -> list[_Line]:
+    """Training losses solid, validation losses dashed; in a game the legend names the players alone."""
     points = [p for p in curves if p.phase == phase]
-    lines = []
-    for i, player in enumerate(dict.fromkeys(p.player for p in points)):
+    players = list(dict.fromkeys(p.player for p in points))
+    lines: list[_Line] = []
+    for i, player in enumerate(players):
         own = [p for p in points if p.player == player]
         colour = (BLUE, *COLOURS)[i % (len(COLOURS) + 1)]
-        lines.append(_line(f"{player}, training", colour, "-", own, [p.train_loss for p in own]))
-        lines.append(_line(f"{player}, validation", colour, "--", own, [p.validation_loss for p in own]))
+        names = (player, None) if len(players) > 1 else (f"{player}, training", f"{player}, validation")
+        lines.append(_line(names[0], colour, "-", own, [p.train_loss for p in own]))
+        lines.append(_line(names[1], colour, "--", own, [p.validation_loss for p in own]))
     return [line for line in lines if np.isfinite(line.values).any()]
 
 
 def _diagnostic(curves: Sequence[CurvePoint], name: str, phases: Sequence[int]) -> list[_Line]:
     """One of the model's own numbers, a line a phase in which it changes."""
-    lines = []
+    lines: list[_Line] = []
     for i, phase in enumerate(phases):
         by_epoch = {p.epoch: p for p in curves if p.phase == phase and name in p.diagnostics}
         own = list(by_epoch.values())
@@ -107,8 +129,9 @@ def _panel(axes: Axes, title: str, unit: str, lines: Sequence[_Line]) -> None:
     values = values[np.isfinite(values)]
     cut = _scale(axes, lines, values)
     axes.set_title(" - ".join(text for text in (title, cut) if text), loc="left")
-    if any(line.label for line in lines):
-        axes.legend(loc="best" if len(values) < 2000 else "upper right")
+    if sum(line.label is not None for line in lines) > 1:
+        # "best" compares with every point drawn; with very many the corner has to do.
+        axes.legend(loc="best" if len(values) < 2000 else "upper right", **_LEGEND)
 
 
 def _draw(axes: Axes, line: _Line) -> None:
@@ -138,12 +161,12 @@ def _scale(axes: Axes, lines: Sequence[_Line], values: FloatArray) -> str:
     """Choose the y axis: logarithmic where that helps, else without outliers at the start; what was cut, in words."""
     if not len(values):
         return ""
-    if values.min() > 0 and values.max() > LOG_FACTOR * values.min():
-        axes.set_yscale("log")
-        if values.max() < 1e5 and values.min() >= 1e-3:
-            axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
+    if _log_helps(values):
+        _log_ticks(axes, float(values.min()), float(values.max()))
         return ""
     plain_ticks(axes, values.tolist())
+    if (values == values.round()).all():
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     later = np.concatenate([line.values[int(np.ceil(_START * len(line.values))) :] for line in lines])
     later = later[np.isfinite(later)]
     if len(later) < 5:
@@ -153,5 +176,21 @@ def _scale(axes: Axes, lines: Sequence[_Line], values: FloatArray) -> str:
         margin = 0.15 * (high - low)
         axes.set_ylim(low - margin, high + margin)
         outside = int(np.count_nonzero((values < low - margin) | (values > high + margin)))
-        return f"{outside} early value{'s' * (outside != 1)} beyond the axis" if outside else ""
+        return f"{outside} point{'s' * (outside != 1)} off the axis" if outside else ""
     return ""
+
+
+def _log_helps(values: FloatArray) -> bool:
+    low, middle, high = float(values.min()), float(np.median(values)), float(values.max())
+    crowded = middle - low < LOG_MEDIAN * (high - low)
+    return low > 0 and high > (LOG_CROWDED if crowded else LOG_FACTOR) * low
+
+
+def _log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Powers of ten, or 1, 2 and 5 of each where there are few, written out where that is short."""
+    axes.set_yscale("log")
+    few = np.log10(high / low) < 2.5
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    if low >= 1e-4 and high < 1e5:
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))

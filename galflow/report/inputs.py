@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from galflow.errors import SpecError
 from galflow.receipts import Receipt
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
 from galflow.spec import RunSpec
 from galflow.store import Store
 from galflow.training.trained_model import TrainedModel
+
+CUTOUTS, MODELS, SCORES, COMPARISON, CATALOG = "cutouts", "models", "scores", "comparison", "catalog"
+"""Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of the run: what is there, and what could not be made."""
+
+    receipts: tuple[Receipt, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+    """(tile, model or sample; why it could not be made)."""
+    made: int = 0
+    """How many of the receipts are of this start of the run; the others were found done."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +37,8 @@ class ReportInputs:
     spec: RunSpec
     code_versions: dict[str, str]
     store: Store
-    cutouts: list[Receipt]
-    scores: list[Receipt]
+    stages: Mapping[str, StageRecord]
+    """Stage -> what it left, in the order of the work; cutouts, models and scores at least."""
     models: dict[str, TrainedModel]
     summary: PartSummary
     catalog: str
@@ -34,8 +50,26 @@ class ReportInputs:
     primary: str
     """The score that ranks."""
 
+    def __post_init__(self) -> None:
+        missing = [name for name in (CUTOUTS, MODELS, SCORES) if name not in self.stages]
+        if missing:
+            raise SpecError(
+                f"a report was given the stages {', '.join(self.stages) or 'none'}, without {', '.join(missing)}; "
+                "give every stage of the run, empty ones too"
+            )
+
+    @property
+    def cutouts(self) -> tuple[Receipt, ...]:
+        """The receipts of the survey's cutout sets."""
+        return self.stages[CUTOUTS].receipts
+
     @property
     def calibrated(self) -> list[str]:
         """Calibrated score columns, the primary one first."""
         names = [c.name for c in columns_of(self.models) if c.calibrated]
         return [self.primary, *(n for n in names if n != self.primary)]
+
+    @property
+    def reused(self) -> dict[str, str]:
+        """Model name -> URI, of the models that were trained elsewhere and are used as they are."""
+        return {m.name: m.trained for m in self.spec.models if m.trained is not None and m.name in self.models}

@@ -5,7 +5,7 @@ The words never say more than the interval does: a sample whose interval holds 0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,15 @@ class ComparedRow:
     ks: str
     wasserstein: str
     auroc: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """How one sample compares with the sky under one model."""
+
+    sample: str
+    model: str
+    text: str
 
 
 def with_interval(interval: Interval, digits: str | None = None) -> str:
@@ -96,26 +105,61 @@ def compared_rows(comparison: Mapping[str, Any] | None, models: Mapping[str, Tra
     return rows
 
 
-def sentences(comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel], primary: str) -> list[str]:
+def sentences(comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel], primary: str) -> list[Sentence]:
     """One sentence for each sample and likelihood in bits; under the primary score where no model has a likelihood."""
     columns = [c for c in likelihood_columns(models) if c.score == BPD]
     columns = columns or [c for c in columns_of(models) if c.name == primary]
     samples = (comparison or {}).get("samples", {})
     return [
-        _sentence(sample, column, TwoSample.from_json(results[column.name]["statistics"]))
+        Sentence(
+            sample, column.model, _sentence(sample, column, TwoSample.from_json(results[column.name]["statistics"]))
+        )
         for sample, results in samples.items()
         for column in columns
         if column.name in results
     ]
 
 
+def headlines(found: Sequence[Sentence]) -> list[str]:
+    """The first sentence of each sample: that of the first model which has a likelihood."""
+    first: dict[str, str] = {}
+    for sentence in found:
+        first.setdefault(sentence.sample, sentence.text)
+    return list(first.values())
+
+
 def _sentence(sample: str, column: ScoreColumn, statistics: TwoSample) -> str:
-    """Of a column whose higher values mean less probable, or more anomalous."""
-    less, more = ("less probable", "more probable") if column.score == BPD else ("more anomalous", "less anomalous")
+    """In the direction people mean. Higher values of the column mean less probable, or more anomalous."""
+    adjective, what = ("probable", "bits per dim") if column.score == BPD else ("anomalous", column.name)
+    higher, lower = ("LESS", "MORE") if column.score == BPD else ("MORE", "LESS")
     auroc = statistics.auroc
-    numbers = f"AUROC {with_interval(auroc, '.2f')}"
-    if auroc.low > 0.5:
-        return f"{sample}: its galaxies are {less} than the sky's under {column.model}: {numbers}."
-    if auroc.high < 0.5:
-        return f"{sample}: its galaxies are {more} than the sky's under {column.model}: {numbers}."
-    return f"{sample}: by {column.name} its galaxies cannot be told apart from the sky's: {numbers}, which holds 0.5."
+    numbers = f"(P({what} of {sample} > sky) = {with_interval(auroc, '.2f')}; 0.5 = alike)"
+    if auroc.low <= 0.5 <= auroc.high:
+        return f"{sample} galaxies cannot be told from the sky's by the {what} of {column.model} {numbers}."
+    word = higher if auroc.low > 0.5 else lower
+    return f"{sample} galaxies are {word} {adjective} than the sky's under {column.model} {numbers}."
+
+
+@dataclass(frozen=True)
+class InconsistentRow:
+    """One score: which part of each group it finds inconsistent with the held-out normal objects."""
+
+    score: str
+    cells: list[str]
+
+
+def inconsistent_rows(found: Mapping[str, Any], scores: Sequence[str]) -> tuple[list[str], list[InconsistentRow]]:
+    """The groups (real objects, planted copies, samples), and for each score "46% [41, 51]" per group.
+
+    ``found`` are the run's findings; a group without that score has "-".
+    """
+    groups: Mapping[str, Mapping[str, Any]] = found.get("inconsistent", {})
+    rows = [InconsistentRow(score, [_percent(of.get(score)) for of in groups.values()]) for score in scores]
+    return list(groups), rows
+
+
+def _percent(share: Mapping[str, float] | None) -> str:
+    if share is None:
+        return "\u2013"
+    value, low, high = (f"{100 * share[end]:.0f}" for end in ("value", "low", "high"))
+    return f"{value}% [{low}, {high}]"

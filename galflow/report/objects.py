@@ -12,21 +12,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.stream import hashed_unit
 from galflow.errors import StoreError
-from galflow.scores.calibration import Fraction, recall_in_top
+from galflow.report.columns import floats
+from galflow.report.planted import TOP_FRACTION, KindRecall, recall_by_kind
 from galflow.scores.distributions import Histogram
 from galflow.store import Store
 
 NORMAL_SIGMA = 1.0
 """A normal object's primary score lies within so many sigmas of the reference median, and nothing is flagged."""
-TOP_FRACTION = 0.05
-"""A planted anomaly counts as found if it is among this fraction of all scored objects."""
 _HASH_SALT = 0x5EED_0F_7E_9027
 """Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
 _IDENTITY = ("object_id", "ra_deg", "dec_deg", "tile", "row", "flags", "outcome", "anomaly_q")
@@ -48,16 +46,6 @@ class Shown:
     """Calibrated score column -> robust sigmas above the reference median."""
     p: float | None
     """Conformal p-value of the primary score."""
-
-
-@dataclass(frozen=True)
-class KindRecall:
-    """How well each score finds one kind of planted anomaly."""
-
-    kind: str
-    planted: int
-    by_score: Mapping[str, Fraction | None]
-    """Score column -> fraction in the top 5%; None where no such object has that score."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class _Scan:
     def add(self, table: pa.Table, keep_raw: bool) -> None:
         """Consider one file's rows."""
         is_planted = (table.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
-        sigma = _floats(table, f"{self.primary}_sigma")
+        sigma = floats(table, f"{self.primary}_sigma")
         ids = table.column("object_id").to_numpy()
         draw = hashed_unit(ids.astype(np.uint64) ^ np.uint64(_HASH_SALT + self.seed))
         clean = (table.column("flags").to_numpy() == 0) & (np.abs(np.nan_to_num(sigma, nan=np.inf)) < NORMAL_SIGMA)
@@ -151,7 +139,7 @@ def select_objects(
         scan.add(table, keep_raw=planted)
         real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
         for name, histogram in histograms.items():
-            values = _floats(table, name)
+            values = floats(table, name)
             histograms[name] = histogram.add(values[real & np.isfinite(values)])
     found = scan.rows("planted")
     sigma = {s: np.array([v for row in found if (v := row.sigma[s]) is not None]) for s in scores}
@@ -160,9 +148,9 @@ def select_objects(
         scan.rows("top"),
         scan.rows("normal"),
         found,
-        [] if raw is None else _recall_by_kind(raw, scores),
+        [] if raw is None else recall_by_kind(raw, scores),
         sigma,
-        None if raw is None else _top_threshold(_floats(raw, f"{primary}_sigma")),
+        None if raw is None else _top_threshold(floats(raw, f"{primary}_sigma")),
         histograms,
     )
 
@@ -182,29 +170,9 @@ def _files(store: Store, catalog: str, columns: Sequence[str]) -> Iterator[pa.Ta
         yield table.select([*_IDENTITY, *columns, PLANTED_COLUMN])
 
 
-def _recall_by_kind(raw: pa.Table, scores: Sequence[str]) -> list[KindRecall]:
-    kinds = raw.column(PLANTED_COLUMN).to_pandas().fillna("").to_numpy(dtype=str)
-    found = []
-    for kind in sorted({str(k) for k in np.unique(kinds)} - {""}):
-        by_score: dict[str, Fraction | None] = {}
-        for score in scores:
-            values = _floats(raw, score)
-            scored = np.isfinite(values)
-            wanted = (kinds == kind) & scored
-            enough = wanted.any() and int(scored.sum() * TOP_FRACTION) >= 1
-            by_score[score] = recall_in_top(values[scored], wanted[scored], TOP_FRACTION) if enough else None
-        found.append(KindRecall(kind, int((kinds == kind).sum()), by_score))
-    return found
-
-
 def _top_threshold(sigma: np.ndarray) -> float:
     """The lowest value that at most ``TOP_FRACTION`` of the finite values reach, so that ties count against."""
     values = np.sort(sigma[np.isfinite(sigma)])
     reached_by = len(values) - np.searchsorted(values, values, side="left")
     within = values[reached_by <= TOP_FRACTION * len(values) + 1e-9]
     return float(within[0]) if len(within) else np.inf
-
-
-def _floats(table: pa.Table, name: str) -> np.ndarray:
-    """A nullable column as float64, null as NaN."""
-    return pc.fill_null(pc.cast(table.column(name), pa.float64()), np.nan).to_numpy()

@@ -104,6 +104,8 @@ class Display:
             colour = f"Band {names[0]} in grey"
         elif len(names) == 2:
             colour = f"Red is {names[0]}, blue is {names[1]}, green their mean"
+        elif names == ["red", "green", "blue"]:
+            colour = "Bands red, green and blue in their own colours"
         else:
             colour = f"Red is {names[0]}, green {names[1]}, blue {names[2]}"
         if len(self.bands) > 3:
@@ -121,6 +123,8 @@ class Display:
     def short(self) -> str:
         """Bands, colours and unit in a few words."""
         names = ", ".join(self.bands[i] for i in self.channels)
+        if names == "red, green, blue":
+            return f"{names}, flux in {self.unit}, white at {self.white_sigma:.3g} sky sigmas"
         colours = {1: "in grey", 2: "as red, blue"}.get(len(self.channels), "as red, green, blue")
         return f"{names} {colours}, flux in {self.unit}, white at {self.white_sigma:.3g} sky sigmas"
 

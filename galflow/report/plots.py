@@ -35,7 +35,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 7.5,
 }
-_LEFT, _RIGHT, _BOTTOM, _TOP = 0.62, 0.1, 0.42, 0.24
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.7, 0.08, 0.42, 0.24
 """Margins of a panel, in inches."""
 
 
@@ -77,6 +77,8 @@ def score_plot(score: str, histogram: Histogram, planted: npt.NDArray[np.floatin
         if (heights > 0).any():
             axes.set_yscale("log")
             axes.set_ylim(bottom=0.6 * float(heights[heights > 0].min()))
+            if heights.max() > 100 * heights[heights > 0].min():  # decades suffice, and each minor tick costs time
+                axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlim(_score_range(histogram, planted))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(_score_ticks(axes.get_xlim()))
@@ -150,3 +152,4 @@ def plain_ticks(axes: Axes, values: Sequence[float]) -> None:
     """Tick labels on the y axis written out, without an offset or a common power of ten."""
     largest = max((abs(v) for v in values), default=1.0)
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.3g" if largest < 1e-3 or largest >= 1e5 else "%.5g"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

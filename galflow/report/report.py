@@ -6,28 +6,37 @@ file scores nothing and decides nothing; it shows what the catalogue, the receip
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from galflow.report.cards import unexplained
+from galflow.report.curves import curve_plots, panels_of
+from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
-from galflow.report.inputs import ReportInputs
+from galflow.report.inputs import MODELS, ReportInputs, StageRecord
 from galflow.report.likelihoods import (
     UNITS,
     compared_rows,
+    headlines,
+    inconsistent_rows,
     likelihood_columns,
     likelihood_edges,
     sample_values,
     sentences,
 )
-from galflow.report.objects import NORMAL_SIGMA, TOP_FRACTION, Selection, select_objects
+from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import data_uri
-from galflow.report.plots import curve_plot, likelihood_plot, score_plot
-from galflow.report.tables import count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows
+from galflow.report.planted import TOP_FRACTION, heat_rows
+from galflow.report.plots import likelihood_plot, score_plot
+from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
+from galflow.report.training_signs import training_signs
 from galflow.scores.score import columns_of
 
-__all__ = ["ReportInputs", "build_report"]
+__all__ = ["ReportInputs", "StageRecord", "build_report"]
 
 SVG = "image/svg+xml"
 _HISTOGRAM_COLUMNS_SHOWN = 24
@@ -50,32 +59,30 @@ def build_report(inputs: ReportInputs) -> bytes:
         planted=inputs.spec.cutouts.plant is not None,
         likelihood_edges=likelihood_edges(inputs.models, inputs.comparison),
     )
-    context = _what_ran(inputs) | galleries(inputs, selection) | _planted(inputs, selection)
-    context |= _distributions(inputs, selection) | {"tiles_of_numbers": _numbers(inputs)}
+    pictures = galleries(inputs, selection)
+    context = _what_ran(inputs) | pictures | _planted(inputs, selection) | _distributions(inputs, selection)
+    context |= _comparison(inputs, selection) | _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
+    context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 
 
 def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
     """The few numbers that matter: (number, what it is, a remark)."""
-    found, flags = inputs.findings, inputs.summary.flags.by_name
-    planted = flags.get("PLANTED", 0)
-    objects = int(found.get("objects", inputs.summary.rows - planted))
-    remark = (
-        f"and {count_text(planted)} planted copies"
-        if planted
-        else f"in {len(inputs.cutouts)} tile{'s' * (len(inputs.cutouts) != 1)}"
-    )
-    scored = int(found.get("scored", inputs.summary.outcomes.by_name.get("scored", 0)))
+    found = inputs.findings
+    planted, tiles = found["planted"], len(inputs.cutouts)
+    remark = f"and {count_text(planted)} planted copies" if planted else f"in {tiles} tile{'s' * (tiles != 1)}"
+    scored = found["scored"]
+    rate = f"at a false discovery rate of {found['false_discovery_rate']:.0%}"
     numbers = [
-        (count_text(objects), "objects", remark),
-        (f"{100 * scored / max(1, inputs.summary.rows):.1f}%", "of all rows scored", f"{count_text(scored)} rows"),
+        (count_text(found["objects"]), "objects", remark),
+        (f"{100 * scored / max(1, found['rows']):.1f}%", "of all rows scored", f"{count_text(scored)} rows"),
+        (
+            count_text(found["discoveries"]),
+            "anomalous objects",
+            rate if found["resolvable"] else f"{rate}: not resolvable, see below",
+        ),
     ]
-    if "discoveries" in found:
-        rate = float(found.get("false_discovery_rate", 0.1))
-        numbers.append(
-            (count_text(found["discoveries"]), "anomalous objects", f"at a false discovery rate of {rate:.0%}")
-        )
     recall = found.get("recall_in_top_5_percent", {}).get(inputs.primary)
     if recall:
         interval = f"{recall['low']:.0%} to {recall['high']:.0%}, by {inputs.primary}"
@@ -84,72 +91,81 @@ def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
 
 
 def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
-    listed, more = reasons({"ingest": inputs.cutouts, "score": inputs.scores})
+    listed, more = reasons(inputs.stages)
     specification = yaml.safe_dump(inputs.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    failed_models = [name for name, _ in inputs.stages[MODELS].failures]
     return {
-        "stages": stage_rows(inputs.cutouts, inputs.scores, inputs.models),
+        "stages": stage_rows(inputs.stages),
         "reasons": listed,
         "more_reasons": more,
-        "failures": list(inputs.findings.get("failures", [])),
+        "failed": FAILED,
+        "troubles": troubles(inputs.stages),
+        "failed_models": failed_models,
+        "resolution": inputs.findings["resolution"],
         "outcomes": outcome_rows(inputs.summary),
         "flags": flag_rows(inputs.summary),
         "specification": specification,
         "versions": sorted(inputs.code_versions.items()),
-        "model_table": model_rows(inputs.models),
+        "model_table": model_rows(inputs.models, inputs.reused),
     }
 
 
 def _planted(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
-    """Recall in the top 5%: a row per kind, a column per score, and all kinds together."""
-    columns = [s for s in inputs.calibrated if any(k.by_score.get(s) for k in selection.recall)]
-    rows = []
-    for kind in selection.recall:
-        cells = []
-        for score in columns:
-            share = kind.by_score[score]
-            cells.append(None if share is None else (round(share.value * share.n), share.n, share.value))
-        rows.append((kind.kind.replace("_", " "), kind.planted, cells))
+    """The table of kinds and scores: scores grouped by model, and all kinds together at the end."""
+    known = [c for c in columns_of(inputs.models) if any(k.by_score.get(c.name) for k in selection.recall)]
+    groups = [(model, [c.score for c in of]) for model, of in groupby(known, key=lambda c: c.model)]
     overall = inputs.findings.get("recall_in_top_5_percent", {})
     return {
-        "recall_columns": columns,
-        "recall_rows": rows,
-        "recall_overall": [overall.get(score) for score in columns],
+        "heat_groups": groups,
+        "heat_rows": heat_rows(selection.recall, [c.name for c in known]),
+        "recall_overall": [overall.get(c.name) for c in known],
         "top_percent": 100 * TOP_FRACTION,
     }
 
 
 def _distributions(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
-    """The plots."""
+    """How each score is distributed, what it measures, and what it finds inconsistent."""
     summary = inputs.summary
     scores = [s for s in inputs.calibrated if s in summary.sigma][:_HISTOGRAM_COLUMNS_SHOWN]
-    score_plots = [
-        (score, data_uri(score_plot(score, summary.sigma[score], selection.planted_sigma[score]), SVG))
-        for score in scores
-    ]
-    likelihood_plots = []
+    groups, rows = inconsistent_rows(inputs.findings, inputs.calibrated)
+    named = {c.name: inputs.models[c.model].card.scores.get(c.score, "") for c in columns_of(inputs.models)}
+    return {
+        "score_plots": [
+            (score, data_uri(score_plot(score, summary.sigma[score], selection.planted_sigma[score]), SVG))
+            for score in scores
+        ],
+        "score_meanings": named,
+        "inconsistent_groups": groups,
+        "inconsistent_rows": rows,
+        "inconsistent_level": inputs.findings["inconsistent_level"],
+        "real_group": REAL,
+    }
+
+
+def _comparison(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
+    """Likelihoods, and the samples against the sky."""
+    plots = []
     for column in likelihood_columns(inputs.models):
         name = "log-likelihood" if column.score == "loglike" else "bits per dimension"
         reference = inputs.models[column.model].reference[column.score]
         samples = sample_values(inputs.comparison, column.name)
         label = f"{name} under {column.model} [{UNITS[column.score]}]"
         plot = likelihood_plot(label, reference, selection.likelihoods[column.name], samples)
-        likelihood_plots.append((label, data_uri(plot, SVG)))
-    curves = [
-        (name, data_uri(curve_plot(model.card.curves), SVG))
-        for name, model in inputs.models.items()
-        if model.card.curves
-    ]
+        plots.append((label, data_uri(plot, SVG)))
+    said = sentences(inputs.comparison, inputs.models, inputs.primary)
     return {
-        "score_plots": score_plots,
-        "score_meanings": _meanings(inputs),
-        "likelihood_plots": likelihood_plots,
+        "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.models),
-        "sentences": sentences(inputs.comparison, inputs.models, inputs.primary),
-        "curves": curves,
+        "sentences": said,
+        "headlines": headlines(said),
     }
 
 
-def _meanings(inputs: ReportInputs) -> list[tuple[str, str]]:
-    """What each calibrated score measures, from its model's card."""
-    named = {c.name: inputs.models[c.model].card.scores.get(c.score, "") for c in columns_of(inputs.models)}
-    return [(score, named[score]) for score in inputs.calibrated]
+def _curves(inputs: ReportInputs, left: Mapping[str, float]) -> dict[str, Any]:
+    """Learning curves of all models, and what to look at; ``left``: the share that reconstructions do not explain."""
+    with_curves = [(name, model.card.curves) for name, model in inputs.models.items() if model.card.curves]
+    # The widest figures first, so that narrow ones can share a row.
+    with_curves.sort(key=lambda pair: -panels_of(pair[1]))
+    curves = [(name, [data_uri(plot, SVG) for plot in curve_plots(points)]) for name, points in with_curves]
+    signs = [(name, sign) for name, model in inputs.models.items() for sign in training_signs(model, left.get(name))]
+    return {"curves": curves, "training_signs": signs}

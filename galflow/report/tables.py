@@ -9,12 +9,21 @@ from typing import Any
 
 from galflow.receipts import Outcome, Receipt
 from galflow.report.flag_words import FLAG_WORDS
+from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, MODELS, SCORES, StageRecord
 from galflow.scores.summary import PartSummary
 from galflow.training.trained_model import TrainedModel
 
+FAILED = "failed"
 REASONS_SHOWN = 25
 TILES_NAMED = 4
 """A reason names so many of the tiles it concerns; the rest are counted."""
+_STAGE_WORDS = {
+    CUTOUTS: ("ingest", "cutout sets, one a tile"),
+    MODELS: ("train", "models"),
+    SCORES: ("score", "score parts, one a tile"),
+    COMPARISON: ("compare", "comparison of all samples"),
+    CATALOG: ("publish", "catalogue"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,9 +31,14 @@ class StageRow:
     """One stage of the run."""
 
     stage: str
+    what: str
+    """Which products."""
     products: int
+    """That should be there: those that are, and those that failed."""
     outcomes: dict[str, int]
-    """Outcome -> products."""
+    """Outcome -> products; "failed" among them."""
+    found: int
+    """Products that an earlier start or another run had made."""
     rows: int
     seconds: str
     """Summed over products, however many ran at a time."""
@@ -32,12 +46,13 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why products are partial or empty."""
+    """Why products are failed, partial or empty."""
 
     stage: str
+    outcome: str
     text: str
     count: int
-    tiles: str
+    names: str
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,8 @@ class ModelRow:
     source: str
     options: str
     objects: str
-    seconds: str
-    scores: list[tuple[str, str]]
+    training: str
+    """How long it took, or from where the model was taken."""
     fingerprint: str
     abilities: list[str]
 
@@ -67,42 +82,76 @@ def count_text(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u2009")
 
 
-def stage_rows(
-    cutouts: Sequence[Receipt], scores: Sequence[Receipt], models: Mapping[str, TrainedModel]
-) -> list[StageRow]:
-    """Ingest, training and scoring."""
-    trained = sum(m.card.metrics.get("training_seconds", 0.0) for m in models.values())
-    objects = max((int(m.card.training.get("counts", {}).get("train", 0)) for m in models.values()), default=0)
-    return [
-        _stage("ingest: cutout sets, one a tile", cutouts),
-        StageRow("train: models", len(models), {str(Outcome.DONE): len(models)}, objects, duration(trained)),
-        _stage("score: parts, one a tile", scores),
-    ]
+def stage_words(stage: str) -> tuple[str, str]:
+    """Verb and products of a stage by its name in the manifest, as ("score sersic", "score parts, one a tile")."""
+    name, of, sample = stage.partition(" of ")
+    verb, what = _STAGE_WORDS.get(name, (name, "products"))
+    return (f"{verb} {sample}", what) if of else (verb, what)
 
 
-def _stage(name: str, receipts: Sequence[Receipt]) -> StageRow:
+def stage_rows(stages: Mapping[str, StageRecord]) -> list[StageRow]:
+    """A row for each stage that had anything to do."""
+    return [_stage(name, record) for name, record in stages.items() if record.receipts or record.failures]
+
+
+def _stage(name: str, record: StageRecord) -> StageRow:
+    receipts = record.receipts
     outcomes = Counter(str(r.outcome) for r in receipts)
-    counts = {str(o): outcomes[str(o)] for o in Outcome}
+    counts = {str(o): outcomes[str(o)] for o in Outcome} | {FAILED: len(record.failures)}
+    # Models share their training objects; parts and cutout sets have their own.
+    rows = max((r.rows for r in receipts), default=0) if name == MODELS else sum(r.rows for r in receipts)
     return StageRow(
-        name, len(receipts), counts, sum(r.rows for r in receipts), duration(sum(r.seconds for r in receipts))
+        *stage_words(name),
+        len(receipts) + len(record.failures),
+        counts,
+        len(receipts) - record.made,
+        rows,
+        duration(sum(r.seconds for r in receipts)),
     )
 
 
-def reasons(stages: Mapping[str, Sequence[Receipt]]) -> tuple[list[Reason], int]:
-    """The commonest reasons, equal texts of a stage together, and how many different ones are left out."""
-    tiles: dict[tuple[str, str], list[str]] = {}
-    for stage, receipts in stages.items():
-        for receipt in receipts:
+def reasons(stages: Mapping[str, StageRecord]) -> tuple[list[Reason], int]:
+    """Why products failed, are partial or empty: failures first, then the commonest; equal texts of a stage together.
+
+    And how many different reasons are left out.
+    """
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for stage, record in stages.items():
+        verb, _ = stage_words(stage)
+        for name, text in record.failures:
+            names.setdefault((verb, FAILED, text), []).append(name)
+        for receipt in record.receipts:
             for text in receipt.reasons:
-                tiles.setdefault((stage, text), []).append(str(receipt.details.get("tile", receipt.product)))
-    ordered = sorted(tiles.items(), key=lambda item: (-len(item[1]), item[0]))
-    found = [Reason(stage, text, len(names), _named(names)) for (stage, text), names in ordered[:REASONS_SHOWN]]
+                names.setdefault((verb, str(receipt.outcome), text), []).append(_name(receipt))
+    ordered = sorted(names.items(), key=lambda item: (item[0][1] != FAILED, -len(item[1]), item[0]))
+    found = [Reason(*key, len(who), _named(who)) for key, who in ordered[:REASONS_SHOWN]]
     return found, max(0, len(ordered) - REASONS_SHOWN)
 
 
-def _named(tiles: Sequence[str]) -> str:
-    names = ", ".join(sorted(tiles)[:TILES_NAMED])
-    return names if len(tiles) <= TILES_NAMED else f"{names} and {len(tiles) - TILES_NAMED} more"
+def troubles(stages: Mapping[str, StageRecord]) -> str:
+    """ "1 product failed, 2 are partial", over all stages; "" if all is well."""
+    rows = stage_rows(stages)
+    counts = {name: sum(row.outcomes[name] for row in rows) for name in (FAILED, *map(str, Outcome))}
+    words = []
+    if failed := counts[FAILED]:
+        words.append(f"{failed} product{'s' * (failed != 1)} failed")
+    for outcome in (Outcome.PARTIAL, Outcome.EMPTY):
+        if number := counts[outcome]:
+            noun = "" if words else f" product{'s' * (number != 1)}"
+            words.append(f"{number}{noun} {'is' if number == 1 else 'are'} {outcome}")
+    return ", ".join(words)
+
+
+def _name(receipt: Receipt) -> str:
+    """The tile of a product, or the model."""
+    parts = receipt.product.split("/")
+    fallback = parts[1] if parts[0] == "models" and len(parts) > 2 else receipt.product
+    return str(receipt.details.get("tile", fallback))
+
+
+def _named(names: Sequence[str]) -> str:
+    text = ", ".join(sorted(names)[:TILES_NAMED])
+    return text if len(names) <= TILES_NAMED else f"{text} and {len(names) - TILES_NAMED} more"
 
 
 def outcome_rows(summary: PartSummary) -> list[tuple[str, int]]:
@@ -117,13 +166,14 @@ def flag_rows(summary: PartSummary) -> list[tuple[str, str, int]]:
     return [row for row in rows if row[2]]
 
 
-def model_rows(models: Mapping[str, TrainedModel]) -> list[ModelRow]:
-    """What each model is, and on how many objects it was trained and calibrated."""
+def model_rows(models: Mapping[str, TrainedModel], reused: Mapping[str, str]) -> list[ModelRow]:
+    """What each model is, and on how many objects it was trained and calibrated; ``reused``: name -> where from."""
     rows = []
     for name, trained in models.items():
         card = trained.card
         counts: Mapping[str, Any] = card.training.get("counts", {})
         options = {k: v for k, v in card.arguments.items() if k not in ("channels", "size")}
+        seconds = duration(card.metrics.get("training_seconds", 0.0))
         rows.append(
             ModelRow(
                 name,
@@ -131,10 +181,9 @@ def model_rows(models: Mapping[str, TrainedModel]) -> list[ModelRow]:
                 card.source,
                 ", ".join(f"{k} = {v}" for k, v in options.items()) or "defaults",
                 ", ".join(f"{count_text(n)} {split}" for split, n in counts.items()),
-                duration(card.metrics.get("training_seconds", 0.0)),
-                list(card.scores.items()),
+                f"reused, not trained here: {reused[name]}" if name in reused else seconds,
                 card.fingerprint,
-                [name.replace("_", " ") for name, holds in card.abilities.items() if holds],
+                [ability.replace("_", " ") for ability, holds in card.abilities.items() if holds],
             )
         )
     return rows

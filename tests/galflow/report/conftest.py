@@ -17,8 +17,8 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.receipts import Receipt
 from galflow.report.findings import findings
-from galflow.report.inputs import ReportInputs
-from galflow.scores.score import columns_of, score_set
+from galflow.report.inputs import ReportInputs, StageRecord
+from galflow.scores.score import score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec, SurveySpec, parse_spec
 from galflow.store import Store
@@ -30,7 +30,7 @@ PRIMARY = "vae_neg_elbo"
 RUN = "report-test-0123456789"
 
 
-def specification(**changes: Any) -> dict[str, Any]:
+def specification() -> dict[str, Any]:
     survey = {
         "tiles": 2, "tile_size": 224, "overlap_pixels": 16, "objects_per_tile": 48, "anomaly_fraction": 0.0,
         "magnitude_range": [18.5, 21.5], "catalog": "tile_truth",
@@ -51,7 +51,7 @@ def specification(**changes: Any) -> dict[str, Any]:
         },
         "output": {"top": 6},
     }  # fmt: skip
-    return document | changes
+    return document
 
 
 def ingest(store: Store, spec: RunSpec, survey: SurveySpec, *, is_sample: bool) -> list[Receipt]:
@@ -60,18 +60,19 @@ def ingest(store: Store, spec: RunSpec, survey: SurveySpec, *, is_sample: bool) 
     return [cut_tile(store, opened, tile, cutouts, tile.identity[:16]) for tile in opened.tiles()]
 
 
-def train(store: Store, spec: RunSpec, cutouts: list[Receipt]) -> dict[str, TrainedModel]:
+def train(store: Store, spec: RunSpec, cutouts: list[Receipt]) -> tuple[dict[str, TrainedModel], list[Receipt]]:
     sets = [CutoutSet(store, r.product) for r in cutouts]
     stretch = stretch_for(sets, spec.stretch)
-    models = {}
+    models, receipts = {}, []
     for model in spec.models:
         product, training = f"models/{model.name}/{'0' * 16}", spec.training_of(model)
-        train_model(
+        receipt = train_model(
             store, product, "0" * 16, model, training, spec.cutouts, sets, stretch,
             seed=spec.seed, inputs={r.product: r.fingerprint for r in cutouts},
         )  # fmt: skip
+        receipts.append(receipt)
         models[model.name] = TrainedModel.load(store, product)
-    return models
+    return models, receipts
 
 
 def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel]) -> list[Receipt]:
@@ -95,30 +96,45 @@ def publish(store: Store, spec: RunSpec, scores: list[Receipt], summary: PartSum
     return product
 
 
-def compare(store: Store, spec: RunSpec, models: dict[str, TrainedModel]) -> dict[str, Any]:
-    tables = {}
+def compare(
+    store: Store, spec: RunSpec, models: dict[str, TrainedModel]
+) -> tuple[dict[str, Any], dict[str, StageRecord]]:
+    """The comparison, and the records of the samples' stages."""
+    tables, stages = {}, {}
     for sample in spec.comparison.samples:
-        (part,) = score(store, ingest(store, spec, sample.survey, is_sample=True), models)
+        cut = ingest(store, spec, sample.survey, is_sample=True)
+        (part,) = scored = score(store, cut, models)
+        stages |= {
+            f"cutouts of {sample.name}": StageRecord(tuple(cut), (), len(cut)),
+            f"scores of {sample.name}": StageRecord(tuple(scored), (), len(scored)),
+        }
         tables[sample.name] = pq.read_table(io.BytesIO(store.get(part.product)))
     key = "comparisons/report-test/0.json"
-    compare_samples(store, key, "0", tables, models, bootstraps=spec.comparison.bootstraps, seed=spec.seed, inputs={})
-    return json.loads(store.get(key))
+    receipt = compare_samples(
+        store, key, "0", tables, models, bootstraps=spec.comparison.bootstraps, seed=spec.seed, inputs={}
+    )
+    return json.loads(store.get(key)), stages | {"comparison": StageRecord((receipt,), (), 1)}
 
 
-def make_run(folder: Path, **changes: Any) -> ReportInputs:
+def make_run(folder: Path) -> ReportInputs:
     """A whole run without the tasks around it."""
-    store, spec = Store.open(folder), parse_spec(specification(**changes))
+    store, spec = Store.open(folder), parse_spec(specification())
     cutouts = ingest(store, spec, spec.survey, is_sample=False)
-    models = train(store, spec, cutouts)
+    models, trained = train(store, spec, cutouts)
     scores = score(store, cutouts, models)
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores if r.rows)
     catalog = publish(store, spec, scores, summary)
-    comparison = compare(store, spec, models) if spec.comparison.samples else None
-    calibrated = [c.name for c in columns_of(models) if c.calibrated]
-    found = findings(store, catalog, summary, calibrated, comparison, spec.cutouts.plant is not None)
+    comparison, stages = compare(store, spec, models)
+    found = findings(store, catalog, summary, models, comparison, planted=True)
+    stages = {
+        "cutouts": StageRecord(tuple(cutouts), (), len(cutouts)),
+        "models": StageRecord(tuple(trained), (), len(trained)),
+        "scores": StageRecord(tuple(scores), (), len(scores)),
+        **stages,
+    }
     return ReportInputs(
         run=RUN, spec=spec, code_versions={"galflow": "0.1.0", "torch": torch.__version__}, store=store,
-        cutouts=cutouts, scores=scores, models=models, summary=summary, catalog=catalog, comparison=comparison,
+        stages=stages, models=models, summary=summary, catalog=catalog, comparison=comparison,
         findings=found, primary=PRIMARY,
     )  # fmt: skip
 
@@ -132,7 +148,9 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
         inputs = make_run(tmp_path_factory.mktemp("report"))
     finally:
         torch.set_num_threads(threads)
-    partial = inputs.cutouts[0].model_copy(
-        update={"outcome": "partial", "reasons": ("band z: the tile has no such file",)}
+    first, *others = inputs.cutouts
+    partial = first.model_copy(update={"outcome": "partial", "reasons": ("band z: the tile has no such file",)})
+    cutouts = StageRecord(
+        (partial, *others), (("t00009", "DataError: the tile cannot be read; restore it"),), len(others)
     )
-    return replace(inputs, cutouts=[partial, *inputs.cutouts[1:]])
+    return replace(inputs, stages={**inputs.stages, "cutouts": cutouts})

@@ -61,6 +61,29 @@ def test_the_report_opens_in_a_browser(finished_run: ReportInputs, tmp_path: Pat
     assert not any('"url":"http' in message for message in requested)
 
 
+def test_contact_sheets_come_first_and_lead_to_the_cards(
+    finished_run: ReportInputs, tmp_path: Path, browser: webdriver.Chrome
+):
+    path = tmp_path / "index.html"
+    path.write_bytes(build_report(finished_run))
+    browser.get(path.as_uri())
+    # Eight pictures a row at 1280 px, and two cards or more.
+    rows = browser.execute_script(
+        "const tops = s => [...document.querySelectorAll(s)].map(e => Math.round(e.getBoundingClientRect().top));"
+        "return [tops('#planted .sheet a'), tops('#top .card'), tops('#top .sheet a')]"
+    )
+    planted, cards, sheet = rows
+    assert planted.count(planted[0]) == 8
+    assert cards.count(cards[0]) >= 2
+    assert max(sheet) < min(cards)
+    # The cards of normal objects are folded away until one of them is asked for.
+    card = browser.find_element(By.ID, "normal-2")
+    assert not card.is_displayed()
+    link = browser.find_element(By.CSS_SELECTOR, 'a[href="#normal-2"]')
+    browser.execute_script("arguments[0].click()", link)  # the page scrolls smoothly, which a mouse click would miss
+    assert card.is_displayed()
+
+
 def test_it_fits_a_narrow_screen(finished_run: ReportInputs, tmp_path: Path, browser: webdriver.Chrome):
     path = tmp_path / "index.html"
     path.write_bytes(build_report(finished_run))

@@ -14,7 +14,7 @@ from galflow.cutouts.flags import Flag
 from galflow.cutouts.stream import make_batch
 from galflow.errors import DataError
 from galflow.report import cards
-from galflow.report.cards import make_cards, make_display, objects_pictured, read_cutouts
+from galflow.report.cards import make_cards, make_display, objects_pictured, read_cutouts, unexplained
 from galflow.report.inputs import ReportInputs
 from galflow.report.objects import Shown
 from galflow.report.residuals import residual_png, strongest_residual
@@ -70,6 +70,9 @@ def test_a_card_shows_the_reconstruction_in_flux_and_what_is_left(finished_run: 
     expected = np.asarray(Image.open(io.BytesIO(residual_png(residual))).convert("RGB"))[::-1].astype(int)
     assert np.abs(image(part.residual).astype(int) - expected).max() <= 3
     scaled = (found[0].flux - flux) / np.asarray(sigma)[:, None, None]
+    share = np.nansum(scaled**2) / np.nansum((found[0].flux / np.asarray(sigma)[:, None, None]) ** 2)
+    assert part.unexplained == pytest.approx(share)
+    assert unexplained([first, first]) == {"vae": part.unexplained}
     assert part.residual_rms == f"{np.sqrt(np.nanmean(scaled**2)):.2g}"
 
 
@@ -84,9 +87,17 @@ def test_a_card_says_what_is_known_in_words(finished_run: ReportInputs, products
     assert (real.sigma, real.p, real.q, real.kind) == ("+12.3 σ", "0.012", "0.25", "real")
     assert real.position == "RA 150.00000°, Dec -2.50000°"
     assert real.flags == ["at the edge of its tile", "satellite trail"]
-    assert real.others == [("vae_kl", "+0.0 σ")]
+    assert real.sigmas == [("vae_neg_elbo", "+12.3"), ("vae_kl", "+0.0")]
     assert (copy.kind, copy.q, copy.flags) == ("planted: tidal tail", "none", [])
     assert copy.position == f"x {found[1].x_pixel:.1f}, y {found[1].y_pixel:.1f} px (no sky position)"
+
+
+def test_scores_are_sorted_by_size_and_missing_ones_last(finished_run: ReportInputs, products: dict[str, str]):
+    row = replace(shown("t00000", 4), sigma={"a": None, "b": -3.0, "c": 1.0, "vae_neg_elbo": 0.5})
+    found = read_cutouts(finished_run.store, products, [row])
+    models = {"pixelcnn": finished_run.models["pixelcnn"]}
+    (card,) = make_cards([row], found, models, make_display(models, []), "vae_neg_elbo", ["#1"])
+    assert card.sigmas == [("c", "+1.0"), ("vae_neg_elbo", "+0.5"), ("b", "-3.0"), ("a", "not scored")]
 
 
 def test_the_display_is_white_at_the_normal_objects_peaks_within_limits(finished_run: ReportInputs):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from galflow.compare.two_sample import Interval, compare_scalars
 from galflow.report.inputs import ReportInputs
 from galflow.report.likelihoods import (
     compared_rows,
+    headlines,
+    inconsistent_rows,
     likelihood_columns,
     likelihood_edges,
     sample_values,
@@ -44,17 +47,24 @@ def test_words_follow_the_interval_and_not_the_value_alone(finished_run: ReportI
         same=rng.permutation(reference)[:90],
     )  # fmt: skip
     worse, better, same = sentences(comparison, finished_run.models, finished_run.primary)
-    assert worse.startswith("worse: its galaxies are less probable than the sky's under pixelcnn: AUROC 0.7")
-    assert better.startswith("better: its galaxies are more probable than the sky's under pixelcnn: AUROC 0.3")
-    assert "cannot be told apart" in same
-    assert same.endswith("holds 0.5.")
+    assert worse.text.startswith(
+        "worse galaxies are LESS probable than the sky's under pixelcnn (P(bits per dim of worse > sky) = 0.7"
+    )
+    assert better.text.startswith(
+        "better galaxies are MORE probable than the sky's under pixelcnn (P(bits per dim of better > sky) = 0.3"
+    )
+    assert same.text.startswith("same galaxies cannot be told from the sky's by the bits per dim of pixelcnn (P(")
+    assert all(sentence.text.endswith("; 0.5 = alike).") for sentence in (worse, better, same))
+    assert headlines([worse, replace(worse, model="flow", text="again"), same]) == [worse.text, same.text]
 
 
 def test_without_a_likelihood_the_primary_score_speaks(finished_run: ReportInputs, reference: np.ndarray):
     only_vae = {"vae": finished_run.models["vae"]}
     comparison = compared("vae_neg_elbo", reference, odd=reference[:60] + 1.0)
     (sentence,) = sentences(comparison, only_vae, "vae_neg_elbo")
-    assert sentence.startswith("odd: its galaxies are more anomalous than the sky's under vae: AUROC 1.00")
+    assert sentence.text.startswith(
+        "odd galaxies are MORE anomalous than the sky's under vae (P(vae_neg_elbo of odd > sky) = 1.00"
+    )
     assert likelihood_columns(only_vae) == []
 
 
@@ -86,6 +96,15 @@ def test_edges_hold_reference_and_samples(finished_run: ReportInputs):
 def test_nothing_compared_gives_nothing(finished_run: ReportInputs):
     assert compared_rows(None, finished_run.models) == []
     assert sentences(None, finished_run.models, finished_run.primary) == []
+
+
+def test_inconsistent_shares_are_percentages_with_intervals():
+    share = {"value": 0.46, "low": 0.413, "high": 0.508, "n": 400}
+    found = {"inconsistent": {"real objects": {"a": share}, "mergers": {"b": share}}}
+    groups, (first, second) = inconsistent_rows(found, ["a", "b"])
+    assert groups == ["real objects", "mergers"]
+    assert (first.score, first.cells) == ("a", ["46% [41, 51]", "\u2013"])
+    assert (second.score, second.cells) == ("b", ["\u2013", "46% [41, 51]"])
 
 
 @pytest.mark.parametrize(

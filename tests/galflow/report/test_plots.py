@@ -5,10 +5,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from galflow.report.plots import curve_plot, likelihood_plot, score_plot
+from galflow.report.plots import likelihood_plot, score_plot
 from galflow.scores.distributions import Histogram
 from galflow.scores.summary import SIGMA_EDGES
-from galflow.training.learning_curve import CurvePoint
 
 
 def texts(svg: bytes) -> str:
@@ -59,21 +58,3 @@ def test_a_likelihood_plot_names_every_sample():
         "all real objects of the run (500)",
     ):  # fmt: skip
         assert f"<!-- {expected} -->" in texts(svg)
-
-
-def test_learning_curves_show_every_player_phase_and_diagnostic():
-    def point(phase: int, epoch: int, player: str, validation: float | None) -> CurvePoint:
-        gap = {"critic_gap": 0.5 * epoch if epoch > 1 else None}
-        return CurvePoint(
-            phase=phase, epoch=epoch, player=player, train_loss=1 / epoch, validation_loss=validation, seconds=1.0,
-            diagnostics=gap if phase == 0 else {},
-        )  # fmt: skip
-
-    curves = [point(0, e, p, 1.0) for e in (1, 2, 3) for p in ("critic", "generator")] + [point(1, 1, "encoder", None)]
-    text = texts(curve_plot(curves))
-    for expected in (
-        "critic, training", "critic, validation", "generator, validation", "encoder, training", "losses, phase 1",
-        "losses, phase 2", "critic gap", "epoch",
-    ):  # fmt: skip
-        assert f"<!-- {expected} -->" in text
-    assert "encoder, validation" not in text

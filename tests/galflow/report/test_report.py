@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from galflow.errors import SpecError
 from galflow.report import cards
-from galflow.report.report import ReportInputs, build_report
+from galflow.report.report import ReportInputs, StageRecord, build_report
 
 HOSTILE = '<script>alert("x")</script> & <img src=http://evil.example/x>'
 
@@ -55,8 +56,55 @@ def test_it_says_what_ran(finished_run: ReportInputs, page: Page):
         assert expected in page.text
     for outcome, count in finished_run.summary.outcomes.by_name.items():
         assert f"{outcome} {count}" in page.text
-    specification = next(text for text in page.texts if "reference_fraction" in text)
+    # Products wanted, done, partial, empty, failed, found done.
+    assert re.search(r"ingest cutout sets, one a tile 3 1 1 0 1 1 \d+", page.text)
+    assert re.search(r"train models 2 2 0 0 0 0 \d+", page.text)
+    assert re.search(r"ingest bright cutout sets, one a tile 1 1 0 0 0 0 \d+", page.text)
+    assert re.search(r"score bright score parts, one a tile 1 1 0 0 0 0 \d+", page.text)
+    assert re.search(r"compare comparison of all samples 1 1 0 0 0 0 \d+", page.text)
+    specification = next(text for text in page.texts if "reference_fraction:" in text)
     assert "per_tile: 22" in specification
+
+
+def test_what_failed_is_said_at_the_top_and_why_below(page: Page):
+    assert "1 product failed, 1 is partial: what ran says why." in page.text
+    assert "ingest failed 1 DataError: the tile cannot be read; restore it t00009" in page.text
+    assert "ingest partial 1 band z: the tile has no such file t00000" in page.text
+
+
+def test_a_failed_model_is_named_and_a_reused_one_is_said_to_be(finished_run: ReportInputs):
+    models = finished_run.stages["models"]
+    vae, pixelcnn = finished_run.spec.models
+    reused = vae.model_copy(update={"trained": "s3://else/models/vae/1"})
+    spec = finished_run.spec.model_copy(update={"models": (reused, pixelcnn)})
+    stages = {**finished_run.stages, "models": replace(models, failures=(("flow", "ModelError: not finite"),), made=1)}
+    page = Page(build_report(replace(finished_run, spec=spec, stages=stages)))
+    assert "2 products failed, 1 is partial: what ran says why. No result of flow is in this report." in page.text
+    assert re.search(r"train models 3 2 0 0 1 1 \d+", page.text)  # the last: found done
+    assert "Model vae is reused, not trained in this run: s3://else/models/vae/1" in page.text
+    assert "reused, not trained here: s3://else/models/vae/1" in page.text
+
+
+def test_a_comparison_that_failed_is_not_passed_off_as_none(finished_run: ReportInputs):
+    failed = StageRecord((), (("bright", "SpecError: other bands"),))
+    inputs = replace(finished_run, comparison=None, stages={**finished_run.stages, "comparison": failed})
+    page = Page(build_report(inputs))
+    assert "The samples bright were to be compared, but no comparison was made" in page.text
+    assert "compare failed 1 SpecError: other bands bright" in page.text
+
+
+def test_stages_must_be_given(finished_run: ReportInputs):
+    with pytest.raises(SpecError, match="without models, scores; give every stage"):
+        replace(finished_run, stages={"cutouts": finished_run.stages["cutouts"]})
+
+
+def test_it_says_that_nothing_could_be_discovered(finished_run: ReportInputs, page: Page):
+    found = finished_run.findings
+    assert not found["resolvable"]
+    assert re.sub(r"\s+", " ", found["resolution"]) in page.text
+    assert "at a false discovery rate of 10%: not resolvable, see below" in page.text
+    fine = replace(finished_run, findings=found | {"resolvable": True, "resolution": ""})
+    assert "not resolvable" not in Page(build_report(fine)).text
 
 
 def test_the_top_objects_are_the_summarys(finished_run: ReportInputs, page: Page):
@@ -67,6 +115,8 @@ def test_the_top_objects_are_the_summarys(finished_run: ReportInputs, page: Page
     assert ids[: len(top)] == top
     assert len(ids) == 2 * finished_run.spec.output.top
     assert len(set(ids)) == len(ids)
+    sheet = [re.match(r"Contact sheet: object (-?\d+)$", alt) for alt in alts]
+    assert [match[1] for match in sheet if match][: len(top)] == top
     for model in ("vae", "pixelcnn"):
         assert f"Object {top[0]}, reconstruction by {model}" in alts
         assert f"Object {top[0]} minus its reconstruction by {model}, in sky sigmas" in alts
@@ -82,16 +132,39 @@ def test_pictures_state_bands_units_scale_and_side(page: Page):
 def test_planted_anomalies_are_counted_by_kind_and_shown(finished_run: ReportInputs, page: Page):
     recall = finished_run.findings["recall_in_top_5_percent"]["vae_neg_elbo"]
     assert f"{100 * recall['value']:.0f}% [{100 * recall['low']:.0f}, {100 * recall['high']:.0f}]" in page.text
-    assert re.search(r"saturated star 4 \d of 4 \(\d+%\)", page.text)
-    assert "ring, highest score:" in page.text
+    assert re.search(r"saturated star 4( \d+ \d of 4){4}", page.text)  # rank and recall for each of four scores
+    assert "ring, highest:" in page.text
     assert any(re.match(r"Object -\d+, planted: ring", i["alt"]) for i in page.of("img"))
 
 
 def test_the_sample_is_compared_in_words_and_numbers(page: Page):
     assert re.search(
-        r"bright: its galaxies are (more|less) probable than the sky's under pixelcnn: AUROC [01]\.\d\d \[", page.text
+        r"bright galaxies are (MORE|LESS) probable than the sky's under pixelcnn "
+        r"\(P\(bits per dim of bright > sky\) = [01]\.\d\d \[[^]]+\]; 0\.5 = alike\)",
+        page.text,
     )
     assert re.search(r"bright loglike_pixelcnn nats \d+ / \d+ -?\d+", page.text)
+
+
+def test_inconsistent_images_are_counted_for_every_group(finished_run: ReportInputs, page: Page):
+    groups = finished_run.findings["inconsistent"]
+    assert list(groups) == ["real objects", "planted copies", "bright"]
+    cells = [
+        f"{100 * s['value']:.0f}% [{100 * s['low']:.0f}, {100 * s['high']:.0f}]"
+        for s in (group["pixelcnn_bits_per_dim"] for group in groups.values())
+    ]
+    assert f"pixelcnn_bits_per_dim {' '.join(cells)} -log2" in page.text
+
+
+def test_what_looks_wrong_in_training_is_said(finished_run: ReportInputs):
+    vae = finished_run.models["vae"]
+    point = vae.card.curves[0]
+    curves = tuple(point.model_copy(update={"epoch": e, "train_loss": float(e)}) for e in range(1, 7))
+    card = vae.card.model_copy(update={"curves": curves, "metrics": {"vae_train_loss": 6.0}})
+    models = finished_run.models | {"vae": replace(vae, card=card)}
+    page = Page(build_report(replace(finished_run, models=models)))
+    assert "Training to look at: vae; see learning curves" in page.text
+    assert "vae : the training loss of vae did not fall: 1 in the first epoch, 6 as kept." in page.text
 
 
 def test_nothing_is_loaded_from_anywhere(page: Page, html: bytes):
@@ -121,20 +194,17 @@ def test_the_same_run_gives_the_same_bytes_and_few_of_them(finished_run: ReportI
 
 def test_hostile_text_stays_text(finished_run: ReportInputs):
     bad = finished_run.cutouts[0].model_copy(update={"reasons": (HOSTILE,), "outcome": "partial"})
-    inputs = replace(
-        finished_run, cutouts=[bad, *finished_run.cutouts[1:]], code_versions={HOSTILE: HOSTILE},
-        findings=finished_run.findings | {"failures": [f"ingest t9: {HOSTILE}"]},
-    )  # fmt: skip
+    cutouts = StageRecord((bad, *finished_run.cutouts[1:]), ((HOSTILE, HOSTILE),))
+    inputs = replace(finished_run, stages={**finished_run.stages, "cutouts": cutouts}, code_versions={HOSTILE: HOSTILE})
     made = build_report(inputs)
     page = Page(made)
     assert not page.of("script")
     assert all(i["src"].startswith("data:") for i in page.of("img"))
-    assert made.count(b"&lt;script&gt;alert(") == 4
-    assert "1 part(s) of the run failed" in page.text
+    assert made.count(b"&lt;script&gt;alert(") == 5
 
 
 def test_objects_without_room_for_pictures_are_listed(finished_run: ReportInputs, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cards, "PICTURE_BYTES", 40_000)
+    monkeypatch.setattr(cards, "PICTURE_BYTES", 55_000)
     page = Page(build_report(finished_run))
     hidden = re.search(r"(\d) more of the most anomalous objects, without pictures", page.text)
     assert hidden
@@ -149,6 +219,7 @@ def test_a_run_without_planting_reconstruction_or_comparison(finished_run: Repor
         update={
             "cutouts": finished_run.spec.cutouts.model_copy(update={"plant": None}),
             "models": finished_run.spec.models[:1],
+            "comparison": finished_run.spec.comparison.model_copy(update={"samples": ()}),
         }
     )
     found = {k: v for k, v in finished_run.findings.items() if k not in ("recall_in_top_5_percent", "samples")}

@@ -1,0 +1,116 @@
+"""Which kinds of planted anomaly each score finds: recall in the top 5%, and how far up the ranking copies come.
+
+Recall alone cannot tell a score that misses by little from one that ranks a kind below ordinary objects; the mean rank
+percentile can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from galflow.cutouts.plant import PLANTED_COLUMN
+from galflow.report.columns import floats
+from galflow.scores.calibration import Fraction, recall_in_top
+
+TOP_FRACTION = 0.05
+"""A planted anomaly counts as found if it is among this fraction of all scored objects."""
+_WARM, _COOL = (209, 114, 15), (47, 102, 144)
+"""Ends of the heat table: below all real objects, above all of them. White is in the middle: no better than chance."""
+
+
+@dataclass(frozen=True)
+class KindRecall:
+    """How well each score finds one kind of planted anomaly."""
+
+    kind: str
+    planted: int
+    by_score: Mapping[str, Fraction | None]
+    """Score column -> fraction in the top 5%; None where no such object has that score."""
+    percentile: Mapping[str, float | None]
+    """Score column -> mean over copies of the percentage of real objects that score lower, ties half; chance is 50."""
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One kind under one score."""
+
+    percentile: str
+    found: str
+    colour: str
+    """Background, as #rrggbb."""
+    light_text: bool
+    best: bool
+    """Whether no other score ranks the kind higher."""
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """One kind under all scores; None where it has no such score."""
+
+    kind: str
+    planted: int
+    cells: list[HeatCell | None]
+
+
+def recall_by_kind(raw: pa.Table, scores: Sequence[str]) -> list[KindRecall]:
+    """A row for each planted kind in ``raw``: the scores' raw columns of all objects, and ``planted_kind``."""
+    kinds = raw.column(PLANTED_COLUMN).to_pandas().fillna("").to_numpy(dtype=str)
+    values = {score: floats(raw, score) for score in scores}
+    found = []
+    for kind in sorted({str(k) for k in np.unique(kinds)} - {""}):
+        own = kinds == kind
+        found.append(
+            KindRecall(
+                kind,
+                int(own.sum()),
+                {score: _recall(values[score], own) for score in scores},
+                {score: _percentile(values[score], own, kinds == "") for score in scores},
+            )
+        )
+    return found
+
+
+def _recall(values: npt.NDArray[np.float64], own: npt.NDArray[np.bool_]) -> Fraction | None:
+    scored = np.isfinite(values)
+    wanted = own & scored
+    if not wanted.any() or int(scored.sum() * TOP_FRACTION) < 1:
+        return None
+    return recall_in_top(values[scored], wanted[scored], TOP_FRACTION)
+
+
+def _percentile(
+    values: npt.NDArray[np.float64], own: npt.NDArray[np.bool_], real: npt.NDArray[np.bool_]
+) -> float | None:
+    scored = np.isfinite(values)
+    copies, ordered = values[own & scored], np.sort(values[real & scored])
+    if not len(copies) or not len(ordered):
+        return None
+    below, to = (np.searchsorted(ordered, copies, side=side) for side in ("left", "right"))
+    return float(100 * np.mean((below + to) / 2) / len(ordered))
+
+
+def heat_rows(recall: Sequence[KindRecall], scores: Sequence[str]) -> list[HeatRow]:
+    """The table kind x score."""
+    rows = []
+    for kind in recall:
+        known = [p for score in scores if (p := kind.percentile[score]) is not None]
+        best = max(known, default=100.0)
+        cells = [_cell(kind.percentile[s], kind.by_score[s], best) for s in scores]
+        rows.append(HeatRow(kind.kind.replace("_", " "), kind.planted, cells))
+    return rows
+
+
+def _cell(percentile: float | None, share: Fraction | None, best: float) -> HeatCell | None:
+    if percentile is None:
+        return None
+    strength = abs(percentile - 50) / 50
+    end = _COOL if percentile >= 50 else _WARM
+    colour = [round(255 + strength * (channel - 255)) for channel in end]
+    found = "" if share is None else f"{round(share.value * share.n)} of {share.n}"
+    text = f"{percentile:.0f}"
+    return HeatCell(text, found, "#{:02x}{:02x}{:02x}".format(*colour), strength > 0.78, text == f"{best:.0f}")

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from galflow.compare.samples import compare_samples
+from galflow.cutouts.cut import cut_tile
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.stream import stretch_for
+from galflow.receipts import Receipt, read_manifest, verify_store
+from galflow.scores.score import score_set
+from galflow.spec import RunSpec, SurveySpec, parse_spec
+from galflow.store import Store
+from galflow.surveys.resolve import open_survey
+from galflow.training.train_model import train_model
+from galflow.training.trained_model import TrainedModel, load_uri
+from tasks.fan_out import Failure, StageResult
+from tasks.publish import publish
+
+SURVEY = {
+    "tiles": 2, "tile_size": 160, "overlap_pixels": 16, "objects_per_tile": 64, "anomaly_fraction": 0.0,
+    "magnitude_range": [18.5, 21.5], "catalog": "tile_truth",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a run hands to its last task."""
+
+    spec: RunSpec
+    store: Store
+    cutouts: StageResult
+    trained: StageResult
+    scores: StageResult
+    samples: dict[str, StageResult]
+    sample_scores: dict[str, StageResult]
+    comparison: StageResult
+
+    def publish(self) -> Any:
+        return publish.fn(
+            self.spec, self.cutouts, self.trained, self.scores, self.samples, self.sample_scores, self.comparison
+        )
+
+
+def specification(root: Path, trained: str | None = None, samples: bool = True) -> RunSpec:
+    mock = {"kind": "synthetic", "name": "mock", "options": {**SURVEY, "tiles": 1, "seed": 9}}
+    return parse_spec(
+        {
+            "name": "publishing",
+            "survey": {"kind": "synthetic", "options": SURVEY},
+            "cutouts": {"size": 16, "plant": {"per_tile": 6}},
+            "models": [
+                {"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 4}},
+                {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}, "trained": trained},
+            ],
+            "training": {"epochs": 1, "batch_size": 16, "reference_fraction": 0.4},
+            "comparison": {"samples": [{"name": "mock", "survey": mock}] if samples else [], "bootstraps": 50},
+            "store": {"root": str(root / "store")},
+            "output": {"top": 3},
+        }
+    )
+
+
+def cut(store: Store, spec: RunSpec, survey: SurveySpec, plant: bool) -> list[Receipt]:
+    opened = open_survey(survey)
+    cutouts = spec.cutouts if plant else spec.cutouts.model_copy(update={"plant": None})
+    return [cut_tile(store, opened, tile, cutouts, tile.identity[:16]) for tile in opened.tiles()]
+
+
+def train(store: Store, spec: RunSpec, name: str, cutouts: list[Receipt]) -> Receipt:
+    sets = [CutoutSet(store, r.product) for r in cutouts]
+    model = next(m for m in spec.models if m.name == name)
+    return train_model(
+        store, f"models/{name}/{name * 2}", name * 2, model, spec.training_of(model), spec.cutouts, sets,
+        stretch_for(sets, spec.stretch), seed=0, inputs={},
+    )  # fmt: skip
+
+
+def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel]) -> list[Receipt]:
+    return [
+        score_set(
+            store, CutoutSet(store, r.product), models, cutouts_fingerprint=r.fingerprint,
+            product_fingerprint=f"s{r.fingerprint}", primary="kmeans_distance",
+        )
+        for r in cutouts
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """A run with one tile that failed, one model trained elsewhere, and one sample compared."""
+    root = tmp_path_factory.mktemp("publish")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spec = specification(root)
+    store, elsewhere = Store.open(spec.store.root), Store.open(root / "elsewhere")
+    cutouts = cut(store, spec, spec.survey, plant=True)[:1]
+    trained_elsewhere = train(elsewhere, spec, "vae", cut(elsewhere, spec, spec.survey, plant=True))
+    uri = elsewhere.uri(trained_elsewhere.product)
+    spec = specification(root, trained=uri)
+    kmeans = train(store, spec, "kmeans", cutouts)
+    models = {"kmeans": TrainedModel.load(store, kmeans.product), "vae": load_uri(uri)}
+    scores = score(store, cutouts, models)
+    (sample,) = spec.comparison.samples
+    mock = cut(store, spec, sample.survey, plant=False)
+    mock_scores = score(store, mock, models)
+    table = pq.read_table(io.BytesIO(store.get(mock_scores[0].product)))
+    comparison = compare_samples(
+        store, "comparisons/publishing/c.json", "c", {"mock": table}, models, bootstraps=50, seed=0, inputs={}
+    )
+    torch.set_num_threads(threads)
+    failure = Failure("ingest", "t00001", "DataError: no such file; restore it")
+    reused = Receipt(product=uri, fingerprint=models["vae"].card.fingerprint)
+    return Stages(
+        spec, store, StageResult(tuple(cutouts), (failure,), 1), StageResult((kmeans, reused), (), 1),
+        StageResult(tuple(scores), (), 1), {"mock": StageResult(tuple(mock), (), 0)},
+        {"mock": StageResult(tuple(mock_scores), (), 1)}, StageResult((comparison,), (), 1),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def manifest(stages: Stages) -> Any:
+    return stages.publish()
+
+
+@pytest.fixture(scope="module")
+def page(stages: Stages, manifest: Any) -> str:
+    html = stages.store.get(f"reports/{manifest.run}/index.html").decode()
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any):
+    assert read_manifest(stages.store, manifest.run) == manifest
+    assert set(manifest.products) == {
+        "cutouts", "cutouts of mock", "models", "scores", "scores of mock", "comparison", "catalog", "report"
+    }  # fmt: skip
+    assert manifest.products["models"] == ["models/kmeans/kmeanskmeans.receipt.json"]  # of this store alone
+    assert manifest.models["vae"] == stages.spec.models[1].trained
+    assert manifest.report == stages.store.uri(f"reports/{manifest.run}/index.html")
+    products, faults = verify_store(stages.store)
+    assert faults == []
+    assert products >= 8
+
+
+def test_the_report_shows_every_stage_with_what_failed_and_what_was_reused(stages: Stages, page: str):
+    # Products wanted, done, partial, empty, failed, found done.
+    assert re.search(r"ingest cutout sets, one a tile 2 1 0 0 1 0 ", page)
+    assert re.search(r"ingest mock cutout sets, one a tile 1 1 0 0 0 1 ", page)
+    assert re.search(r"train models 2 2 0 0 0 1 ", page)
+    assert re.search(r"score mock score parts, one a tile 1 1 0 0 0 0 ", page)
+    assert re.search(r"compare comparison of all samples 1 1 0 0 0 0 ", page)
+    assert re.search(r"publish catalogue 1 1 0 0 0 0 ", page)
+    assert "ingest failed 1 DataError: no such file; restore it t00001" in page
+    assert f"Model vae is reused, not trained in this run: {stages.spec.models[1].trained}" in page
+
+
+def test_the_findings_go_into_the_manifest(stages: Stages, manifest: Any):
+    found = manifest.summary
+    assert found["failures"] == ["ingest t00001: DataError: no such file; restore it"]
+    n_reference = len(TrainedModel.load(stages.store, "models/kmeans/kmeanskmeans").reference["distance"])
+    assert found["smallest_p"] == 1 / (n_reference + 1)
+    assert found["resolvable"] == (found["resolution"] == "")
+    assert set(found["inconsistent"]) == {"real objects", "planted copies", "mock"}
+    assert set(found["samples"]) == {"mock"}
+    assert json.loads(json.dumps(found)) == found  # plain values
+
+
+def test_the_reports_receipt_names_the_catalogue_it_is_of(stages: Stages, manifest: Any):
+    receipt = Receipt.model_validate_json(stages.store.get(f"reports/{manifest.run}.receipt.json"))
+    catalog = Receipt.model_validate_json(stages.store.get(manifest.products["catalog"][0]))
+    assert receipt.inputs == {catalog.product: catalog.fingerprint}
+
+
+def test_publishing_again_changes_nothing_that_is_published(stages: Stages, manifest: Any):
+    again = stages.publish()
+    assert again.run == manifest.run
+    stored = read_manifest(stages.store, manifest.run)
+    assert stored is not None
+    assert stored.finished == manifest.finished
+
+
+def test_a_catalogue_without_a_tile_that_failed_to_be_scored_is_partial(stages: Stages):
+    failed = Failure("score", "t00001", "it killed its worker three times")
+    spec = stages.spec.model_copy(update={"name": "partial"})
+    manifest = replace(stages, spec=spec, scores=replace(stages.scores, failures=(failed,))).publish()
+    receipt = Receipt.model_validate_json(stages.store.get(manifest.products["catalog"][0]))
+    assert receipt.outcome == "partial"
+    assert receipt.reasons == ("tile t00001 is not in it: it killed its worker three times",)
+
+
+def test_a_run_without_a_report_or_samples_has_neither(stages: Stages, tmp_path: Path):
+    bare = specification(tmp_path, samples=False).model_dump(mode="json")
+    bare |= {"name": "bare", "output": {"report": False}, "store": {"root": stages.spec.store.root}}
+    bare["models"] = stages.spec.model_dump(mode="json")["models"]
+    manifest = replace(stages, spec=parse_spec(bare), samples={}, sample_scores={}, comparison=StageResult()).publish()
+    assert manifest.report is None
+    assert "report" not in manifest.products
+    assert "samples" not in manifest.summary
