@@ -1,17 +1,18 @@
 """Ingest of one tile: galflow.cutouts.cut.cut_tile, beside the least that any such ingest must do, and a Cutout2D loop.
 
-The floor knows the pixel positions already, and does three things: it reads each band's pixels with astropy as native
-float32, gathers all objects' flux with one fancy index into a sliding window view (then sets what lies beyond the
-image), and writes flux, inverse variance and mask as galflow lays them out, with the same chunks, shards and codec.
-Inverse variance and mask are filled with constants; where the survey brings images of them, they are read and gathered
-like the flux. It opens no catalogue and no WCS, measures no sky, subtracts and scales nothing, sets no flags, stores no
-columns, takes no checksums, notices no damage and writes no receipt. All of that is galflow's overhead.
+The floor knows the pixel positions already, and does three things. It reads each band's pixels with astropy as native
+float32. For each array that is stored (flux, inverse variance, mask) and each band it gathers all objects with one fancy
+index into a sliding window view, then sets what lies beyond the image; where the survey brings no images of inverse
+variance and mask, it gathers from planes of constants. And it writes the three arrays as galflow lays them out, with
+the same chunks, shards and codec. It opens no catalogue and no WCS, measures no sky, subtracts and scales nothing, sets
+no flags, stores no columns, takes no checksums, notices no damage and writes no receipt: all of that is galflow's
+overhead. Two lower floors stand beside it: "constants filled" gathers the flux alone and fills the other two arrays,
+"flux alone" neither makes nor writes them.
 """
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.lib.stride_tricks import sliding_window_view
 from zarr.codecs import BloscCodec
 
-from benchmarks.tile import SKY_SIGMA, BenchTile, kids_tile, make_tile
+from benchmarks.scratch import scratch
+from benchmarks.tile import SKY_SIGMA, BenchTile, Kind, kids_tile, make_tile
 from benchmarks.timing import Table, interleaved, table
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
 from galflow.cutouts.cutout_set import objects_per_chunk
@@ -33,25 +35,27 @@ from galflow.spec import CutoutSpec
 from galflow.store import Store
 
 SPEC = CutoutSpec(size=64)
+KINDS: tuple[Kind, ...] = ("plain", "patch", "weights", "rice", "gzip")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "kids_viking_tile"
 Arrays = dict[str, np.ndarray]
+DTYPES: dict[str, type[np.generic]] = {"flux": np.float32, "ivar": np.float32, "mask": np.uint16}
+CONSTANTS = {"ivar": SKY_SIGMA**-2, "mask": 0}
 
 
 def run() -> list[Table]:
-    """One table a kind of tile."""
+    """One table a kind of tile; the slow Cutout2D loop once on a made tile and once on the real one."""
     tables = []
-    with tempfile.TemporaryDirectory(prefix="galflow-bench-") as name:
-        work = Path(name)
-        tiles = [make_tile(work / kind, kind) for kind in ("plain", "weights", "rice", "gzip")]
+    with scratch() as work:
+        for kind in KINDS:
+            tables.append(measure(make_tile(work / kind, kind), work / "out", with_loop=kind == "plain"))
+            shutil.rmtree(work / kind)
         if REAL_DATA.is_dir():
-            tiles.append(kids_tile(REAL_DATA, work / "kids"))
-        for tile in tiles:
-            tables.append(measure(tile, work / "out"))
+            tables.append(measure(kids_tile(REAL_DATA, work / "kids"), work / "out", with_loop=True))
     return tables
 
 
-def measure(tile: BenchTile, out: Path) -> Table:
-    """The four ways for one tile, in turns."""
+def measure(tile: BenchTile, out: Path, *, with_loop: bool) -> Table:
+    """The ways to ingest one tile, in turns."""
     [described] = tile.survey.tiles()
     fingerprint = cutouts_fingerprint(tile.survey, described, SPEC)
 
@@ -62,12 +66,17 @@ def measure(tile: BenchTile, out: Path) -> Table:
 
     cases: dict[str, Callable[[], object]] = {
         "galflow": galflow_way,
-        "floor": lambda: write(out, floor_arrays(tile)),
-        "floor, flux alone": lambda: write(out, {"flux": floor_arrays(tile, flux_alone=True)["flux"]}),
-        "Cutout2D loop": lambda: write(out, cutout2d_arrays(tile)),
+        "floor": lambda: write(out, floor_arrays(tile, ("flux", "ivar", "mask"))),
+        "floor, flux alone": lambda: write(out, {"flux": floor_arrays(tile, ("flux",))["flux"]}),
     }
+    if not tile.weights:
+        cases["floor, constants filled"] = lambda: write(out, floor_arrays(tile, ("flux",)) | constants(tile))
+    if with_loop:
+        cases["Cutout2D loop"] = lambda: write(out, cutout2d_arrays(tile))
     timings = interleaved(cases, between=lambda: shutil.rmtree(out, ignore_errors=True))
-    return table(f"ingest, {tile.title}: {len(tile.x)} objects, {len(tile.files)} bands, {SPEC.size} px", "floor", timings)
+    return table(
+        f"ingest, {tile.title}: {len(tile.x)} objects, {len(tile.files)} bands, {SPEC.size} px", "floor", timings
+    )
 
 
 def read_plane(path: Path, extension: int, dtype: type[np.generic]) -> np.ndarray:
@@ -77,19 +86,29 @@ def read_plane(path: Path, extension: int, dtype: type[np.generic]) -> np.ndarra
         return np.asarray(fits.getdata(path, extension, memmap=False)).astype(dtype, copy=False)
 
 
-def floor_arrays(tile: BenchTile, *, flux_alone: bool = False) -> Arrays:
-    """flux, ivar and mask, (N, band, y, x): one fancy index a band and array that there is to read."""
+def floor_arrays(tile: BenchTile, names: tuple[str, ...]) -> Arrays:
+    """The named arrays, (N, band, y, x): one fancy index a band and array."""
     x0, y0 = (np.floor(v + 0.5).astype(np.int64) - SPEC.size // 2 for v in (tile.x, tile.y))
     shape = (len(x0), len(tile.files), SPEC.size, SPEC.size)
-    flux = np.empty(shape, np.float32)
-    ivar = np.full(() if flux_alone else shape, SKY_SIGMA**-2, np.float32)
-    mask = np.zeros(() if flux_alone else shape, np.uint16)
+    out = {name: np.empty(shape, DTYPES[name]) for name in names}
     for i, (band, path) in enumerate(tile.files.items()):
-        gather_into(flux[:, i], read_plane(path, tile.extension, np.float32), x0, y0, np.nan)
-        if tile.weights and not flux_alone:
-            gather_into(ivar[:, i], read_plane(tile.weights[band], tile.extension, np.float32), x0, y0, 0)
-            gather_into(mask[:, i], read_plane(tile.masks[band], tile.extension, np.uint16), x0, y0, 0)
-    return {"flux": flux, "ivar": ivar, "mask": mask}
+        flux = read_plane(path, tile.extension, np.float32)
+        for name, array in out.items():
+            if name == "flux":
+                plane = flux
+            elif tile.weights:
+                companion = {"ivar": tile.weights, "mask": tile.masks}[name][band]
+                plane = read_plane(companion, tile.extension, DTYPES[name])
+            else:
+                plane = np.full(flux.shape, CONSTANTS[name], DTYPES[name])
+            gather_into(array[:, i], plane, x0, y0, np.nan if name == "flux" else 0)
+    return out
+
+
+def constants(tile: BenchTile) -> Arrays:
+    """ivar and mask as they are where nothing is missing."""
+    shape = (len(tile.x), len(tile.files), SPEC.size, SPEC.size)
+    return {name: np.full(shape, value, DTYPES[name]) for name, value in CONSTANTS.items()}
 
 
 def gather_into(out: np.ndarray, plane: np.ndarray, x0: np.ndarray, y0: np.ndarray, fill: float) -> None:
@@ -115,7 +134,7 @@ def cutout2d_arrays(tile: BenchTile) -> Arrays:
         plane = read_plane(path, tile.extension, np.float32)
         for j, position in enumerate(sky):
             flux[j, i] = Cutout2D(plane, position, SPEC.size, wcs=tile.wcs, mode="partial", fill_value=np.nan).data
-    return {"flux": flux, "ivar": np.full(shape, SKY_SIGMA**-2, np.float32), "mask": np.zeros(shape, np.uint16)}
+    return {"flux": flux} | constants(tile)
 
 
 def write(out: Path, arrays: Arrays) -> None:
@@ -132,5 +151,6 @@ def write(out: Path, arrays: Arrays) -> None:
             shards=(per_chunk * in_shard, *pixels.shape[1:]),
             compressors=BloscCodec(cname=SPEC.codec, clevel=5, shuffle="shuffle"),
             fill_value=0,
+            config={"write_empty_chunks": True},
         )
         array[:] = pixels

@@ -1,6 +1,6 @@
 """The tiles that the ingest benchmark cuts: made from a fixed seed, written as FITS, with a catalogue beside them.
 
-Smooth blobs on noise in three bands with one WCS; it looks like a survey to a reader and a codec, not to a scientist.
+Smooth blobs on noise in three bands with one WCS: to a reader and a codec it looks like a sky-subtracted coadd.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions, MaskO
 from galflow.surveys.fits_tiles import FitsTiles
 
 BANDS = ("g", "r", "i")
-SIDE = 2600
-OBJECTS = 1500
+SIDE, OBJECTS = 2600, 1500
+PATCH_SIDE, PATCH_OBJECTS = 4200, 4000
+"""A patch of HSC's size, with as many galaxies as it has above magnitude 23 or so."""
 SKY_SIGMA = 10.0
 """Counts."""
 PIXEL_SCALE_ARCSEC = 0.2
 ZERO_POINT = 27.0
 CATALOG = "catalog.parquet"
 
-Kind = Literal["plain", "gzip", "rice", "weights"]
+Kind = Literal["plain", "patch", "weights", "rice", "gzip"]
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,30 @@ def tan_wcs(side: int) -> WCS:
 
 
 def make_tile(folder: Path, kind: Kind) -> BenchTile:
-    """Write three bands of ``SIDE`` x ``SIDE`` float32 and a catalogue of ``OBJECTS``, the same for every kind.
+    """Write three bands of ``SIDE`` x ``SIDE`` float32 and a catalogue of ``OBJECTS``, the same sky for every kind.
 
-    "plain": uncompressed. "gzip": each file gzipped. "rice": tile-compressed, with q=16 dither as survey archives do.
-    "weights": uncompressed, each with an inverse-variance and a mask image.
+    "plain": uncompressed. "patch": the same, ``PATCH_SIDE`` on a side with ``PATCH_OBJECTS``. "weights": uncompressed,
+    each with an inverse-variance and a mask image. "rice": tile-compressed, with q=16 dither as survey archives do.
+    "gzip": each file gzipped.
     """
+    side, objects = (PATCH_SIDE, PATCH_OBJECTS) if kind == "patch" else (SIDE, OBJECTS)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
-    wcs = tan_wcs(SIDE)
-    x, y = rng.uniform(-0.5, SIDE - 0.5, (2, OBJECTS))
-    shape = _blobs(x, y, rng)
+    wcs = tan_wcs(side)
+    x, y = rng.uniform(-0.5, side - 0.5, (2, objects))
+    shape = _blobs(side, x, y, rng)
     suffix = ".fits.gz" if kind == "gzip" else ".fits"
     files = {band: folder / f"{band}{suffix}" for band in BANDS}
     weights: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     for i, band in enumerate(BANDS):
-        flux = shape * (1 + 0.5 * i) + rng.normal(100.0, SKY_SIGMA, (SIDE, SIDE))
+        flux = shape * (1 + 0.5 * i) + rng.normal(0.0, SKY_SIGMA, (side, side))
         _write(files[band], flux.astype(np.float32), wcs, kind)
         if kind == "weights":
             weights[band], masks[band] = folder / f"{band}.ivar.fits", folder / f"{band}.mask.fits"
-            ivar = SKY_SIGMA**-2 * (1 + 0.1 * rng.random((SIDE, SIDE)))
+            ivar = SKY_SIGMA**-2 * (1 + 0.1 * rng.random((side, side)))
             _write(weights[band], ivar.astype(np.float32), wcs, kind)
-            bad = ndimage.binary_dilation(rng.random((SIDE, SIDE)) < 1e-5, iterations=2)
+            bad = ndimage.binary_dilation(rng.random((side, side)) < 1e-5, iterations=2)
             _write(masks[band], bad.astype(np.int16), wcs, kind)
     _write_catalog(folder / CATALOG, x, y, wcs, rng)
     options = FitsTilesOptions(
@@ -96,6 +99,7 @@ def make_tile(folder: Path, kind: Kind) -> BenchTile:
     )
     title = {
         "plain": "plain FITS",
+        "patch": "plain FITS of an HSC patch's size",
         "gzip": "gzipped FITS",
         "rice": "Rice-compressed FITS",
         "weights": "plain FITS with inverse-variance and mask images",
@@ -124,14 +128,14 @@ def kids_tile(data: Path, folder: Path) -> BenchTile:
     return BenchTile("real KiDS tile", FitsTiles("kids", "1", options), files, 1, wcs, x, y, {}, {})
 
 
-def _blobs(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light at the positions, (SIDE, SIDE), counts: a third each with a sigma of 1, 2 and 4 pixels."""
-    light = np.zeros((SIDE, SIDE))
+def _blobs(side: int, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light at the positions, (side, side), counts: a third each with a sigma of 1, 2 and 4 pixels."""
+    light = np.zeros((side, side))
     for i, sigma in enumerate((1.0, 2.0, 4.0)):
-        points = np.zeros((SIDE, SIDE))
+        points = np.zeros((side, side))
         chosen = slice(i, None, 3)
         flux = 1e3 * rng.pareto(1.5, len(x[chosen])) + 1e3
-        np.add.at(points, (np.rint(y[chosen]).astype(int) % SIDE, np.rint(x[chosen]).astype(int) % SIDE), flux)
+        np.add.at(points, (np.rint(y[chosen]).astype(int) % side, np.rint(x[chosen]).astype(int) % side), flux)
         light += ndimage.gaussian_filter(points, sigma)
     return light
 

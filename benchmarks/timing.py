@@ -1,4 +1,4 @@
-"""Median of five, taken in turns (A B C, A B C, ...), so that whatever drifts on the machine drifts for all alike.
+"""Median of five, taken in turns (A B C, B C A, ...), so that whatever drifts on the machine drifts for all alike.
 
 Wall-clock time decides; processor time stands beside it and tells a busy machine from slow code.
 """
@@ -82,19 +82,20 @@ class Table:
 def interleaved(
     cases: Mapping[str, Callable[[], object]], *, between: Callable[[], None] = lambda: None, repeats: int = REPEATS
 ) -> dict[str, Timing]:
-    """Each case once to warm up, then ``repeats`` rounds of all cases in turn.
+    """Each case once to warm up, then ``repeats`` rounds of all cases, each round beginning with the next one.
 
     ``between`` runs, untimed, before every case (it removes what the last one wrote). Garbage is collected before each
     case, not within it.
     """
     wall: dict[str, list[float]] = {name: [] for name in cases}
     cpu: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
     for turn in range(repeats + 1):
-        for name, case in cases.items():
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             between()
             gc.collect()
             started, started_cpu = time.perf_counter(), time.process_time()
-            case()
+            cases[name]()
             seconds, seconds_cpu = time.perf_counter() - started, time.process_time() - started_cpu
             if turn > 0:
                 wall[name].append(seconds)

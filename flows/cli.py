@@ -1,20 +1,20 @@
 """The ``galflow`` command. Heavy libraries are imported inside the command that needs them.
 
-Exit codes: 0 done, 1 the run (or the verification) failed, 2 what was asked for cannot be meant.
+Exit codes: 0 done, 1 the run (or the verification) failed, 2 what was asked for cannot be meant, 130 Ctrl-C. What a
+command finds goes to standard output, progress and errors to standard error; how it is worded is in flows.terminal.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from flows import environment
+from flows.terminal import show_models, show_plan, show_run, show_runs, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
 
 if TYPE_CHECKING:
@@ -26,17 +26,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Generative models of galaxy surveys: cut out, train, score, compare, publish.",
 )
-out = Console(soft_wrap=True, highlight=False)
+
+Stage = Literal["ingest", "train", "score", "compare", "publish", "survey-run"]
+"""The names of flows.survey_run.FLOWS, known here without importing Prefect."""
 
 RootOption = Annotated[
     str | None,
-    typer.Option("--root", help="Where products go: a folder, file:// or s3://bucket/prefix.", envvar="GALFLOW_ROOT"),
+    typer.Option(
+        "--root",
+        help="Where products go: a folder, file:// or s3://bucket/prefix. By default store.root of the specification.",
+        envvar="GALFLOW_ROOT",
+        show_default=False,
+    ),
 ]
 ReadRootOption = Annotated[
     str, typer.Option("--root", help="The store: a folder, file:// or s3://bucket/prefix.", envvar="GALFLOW_ROOT")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-SpecArgument = Annotated[Path, typer.Argument(help="The specification, a YAML file.", show_default=False)]
+SpecArgument = Annotated[
+    Path, typer.Argument(metavar="SPEC.yaml", help="The specification, a YAML file.", show_default=False)
+]
 DEFAULT_ROOT = "galflow-out"
 
 
@@ -53,7 +62,11 @@ def run(
     specification: SpecArgument,
     root: RootOption = None,
     until: Annotated[
-        str, typer.Option(help="Stop after a stage: ingest, train, score, compare; by default the whole run.")
+        Stage,
+        typer.Option(
+            metavar="STAGE",
+            help="Stop after ingest, train, score or compare; publish and survey-run do all of it.",
+        ),
     ] = "survey-run",
 ) -> None:
     """Do what a specification asks for and is not done yet."""
@@ -62,33 +75,38 @@ def run(
     _run(load_spec(specification, root), until)
 
 
-def _run(spec: RunSpec, flow_name: str) -> None:
-    from flows import environment
+def _run(spec: RunSpec, until: Stage) -> None:
     from galflow.plan import check_run, plan_run
     from galflow.receipts import read_manifest
     from galflow.store import Store
 
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    out, progress = terminal(), terminal(errors=True)
     check_run(spec)
-    store.require_writable()
+    store = Store.open(spec.store.root, spec.store.endpoint_url)
     plan = plan_run(spec, store)
     manifest = read_manifest(store, plan.run) if plan.done else None
     if manifest is not None:
         out.print(f"Nothing to do: run {plan.run} is published, and all its products are up to date.")
-        _print_summary(manifest.model_dump())
+        show_run(out, manifest)
         return
+    store.require_writable()
+    progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
     environment.prepare()
     from flows.survey_run import FLOWS
 
-    if flow_name not in FLOWS:
-        raise SpecError(f"--until {flow_name}: no such stage; expected one of {', '.join(FLOWS)}")
-    outcome = FLOWS[flow_name](spec)
-    for failure in outcome.failures:
-        out.print(f"[red]failed[/red]: {failure.stage} {failure.name}: {failure.reason}")
+    try:
+        outcome = FLOWS[until](spec)
+    except KeyboardInterrupt:
+        progress.print("Interrupted. The same command again does what is still missing.")
+        raise typer.Exit(130) from None
     if outcome.manifest is not None:
-        _print_summary(outcome.manifest.model_dump())
+        show_run(out, outcome.manifest)
+    elif not outcome.failures:
+        out.print(f"{until} is done. The same command without --until does the rest.")
     if outcome.failures:
-        out.print("The same command again does what is still missing.")
+        for failure in outcome.failures:
+            progress.print(f"failed: {failure.stage} {failure.name}: {failure.reason}", style="red")
+        progress.print(f"{len(outcome.failures)} failed. The same command again does what is still missing.")
         raise typer.Exit(1)
 
 
@@ -101,19 +119,12 @@ def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOpti
 
     spec = load_spec(specification, root)
     check_run(spec)
-    planned = plan_run(spec, Store.open(spec.store.root, spec.store.endpoint_url))
+    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    planned = plan_run(spec, store)
     if as_json:
         _print_json(planned.to_json())
-        return
-    table = Table("stage", "units", "done", "to do", "why", box=None, pad_edge=False)
-    for stage in dict.fromkeys(u.stage for u in planned.units):
-        units = [u for u in planned.units if u.stage == stage]
-        todo = [u for u in units if not u.done]
-        reasons = [u.why for u in todo]
-        why = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
-        table.add_row(stage, str(len(units)), str(len(units) - len(todo)), str(len(todo)), why)
-    out.print(table)
-    out.print(f"run {planned.run}: " + ("published, nothing to do" if planned.done else "to be published"))
+    else:
+        show_plan(terminal(), planned, store.root)
 
 
 @app.command()
@@ -126,14 +137,10 @@ def runs(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> No
     manifests = [m for name in list_runs(store) if (m := read_manifest(store, name)) is not None]
     if as_json:
         _print_json([m.model_dump(mode="json") for m in manifests])
-        return
-    if not manifests:
-        out.print(f"No run has been published at {store.root}.")
-        return
-    table = Table("run", "finished (UTC)", "objects", "scored", "models", box=None, pad_edge=False)
-    for m in sorted(manifests, key=lambda m: m.finished):
-        table.add_row(m.run, m.finished, str(m.summary["objects"]), str(m.summary["scored"]), ", ".join(m.models))
-    out.print(table)
+    elif manifests:
+        show_runs(terminal(), manifests)
+    else:
+        terminal().print(f"No run has been published at {store.root}. Another store: --root.", soft_wrap=True)
 
 
 @app.command()
@@ -142,19 +149,20 @@ def show(
     root: ReadRootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run found, and where its catalogue and report are."""
+    """Show what a run found, and where its models, its catalogue and its report are."""
     from galflow.receipts import list_runs, read_manifest
     from galflow.store import Store
 
     store = Store.open(root)
-    manifest = read_manifest(store, run_id)
+    known = list_runs(store)
+    manifest = read_manifest(store, run_id) if run_id in known else None
     if manifest is None:
-        known = ", ".join(list_runs(store)) or "none"
-        raise SpecError(f"no run {run_id!r} has been published at {store.root}; published: {known}")
+        published = ", ".join(known) or "none"
+        raise SpecError(f"no run {run_id!r} has been published at {store.root}; published: {published}")
     if as_json:
         _print_json(manifest.model_dump(mode="json"))
     else:
-        _print_summary(manifest.model_dump())
+        show_run(terminal(), manifest, models=True)
 
 
 @app.command()
@@ -163,15 +171,17 @@ def verify(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> 
     from galflow.receipts import verify_store
     from galflow.store import Store
 
-    store = Store.open(root)
+    out, store = terminal(), Store.open(root)
     products, faults = verify_store(store)
     if as_json:
         _print_json({"products": products, "faults": faults})
     else:
         for fault in faults:
-            out.print(f"[red]fault[/red]: {fault}")
+            out.print(f"fault: {fault}", style="red", soft_wrap=True)
         verdict = f"{len(faults)} fault(s)" if faults else "all as their receipts say"
-        out.print(f"{products} products at {store.root}: {verdict}")
+        if not products and not faults:
+            verdict = "nothing to verify; is --root right?"
+        out.print(f"{products:,} product{'' if products == 1 else 's'} at {store.root}: {verdict}", soft_wrap=True)
     if faults:
         raise typer.Exit(1)
 
@@ -182,22 +192,18 @@ def models(as_json: JsonOption = False) -> None:
     from galflow.models.base import abilities, all_models
 
     found = all_models()
+    able = {name: abilities(model) for name, model in found.items()}
     if as_json:
-        _print_json(
-            {n: {"source": m.source, "scores": dict(m.scores), "abilities": abilities(m)} for n, m in found.items()}
-        )
-        return
-    names = ["trains_on_data", "one_pass_sampling", "exact_log_likelihood", "free_form_jacobian"]
-    table = Table("model", "source", "scores", *[n.replace("_", " ") for n in names], box=None, pad_edge=False)
-    for name, model in found.items():
-        able = abilities(model)
-        table.add_row(name, model.source, ", ".join(model.scores), *["yes" if able[n] else "no" for n in names])
-    out.print(table)
+        _print_json({n: {"source": m.source, "scores": dict(m.scores), "abilities": able[n]} for n, m in found.items()})
+    else:
+        show_models(terminal(), found, able)
 
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(metavar="MODEL_URI", help="A trained model's folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_URI", help="A trained model's folder, as `galflow show RUN` lists it.")
+    ],
     n: Annotated[int, typer.Option("-n", help="How many.", min=1)] = 16,
     output: Annotated[Path, typer.Option("-o", help="A .png, .fits or .zarr file.")] = Path("samples.png"),
     seed: Annotated[int, typer.Option(help="Seed of the draws.", min=0)] = 0,
@@ -205,8 +211,9 @@ def sample(
     """Draw galaxies from a trained model."""
     from galflow.report.samples import write_samples
 
-    write_samples(model, n, output, seed)
-    out.print(f"{n} samples of {model} in {output}")
+    terminal(errors=True).print("Drawing ... a model that draws pixel by pixel takes a minute or more.")
+    drawn = write_samples(model, n, output, seed)
+    terminal().print(f"{drawn}: {output}", soft_wrap=True)
 
 
 @app.command()
@@ -222,9 +229,7 @@ def serve(
     root: RootOption = None,
     port: Annotated[int, typer.Option(help="Port of the UI on this machine.", min=1024, max=65535)] = 4200,
 ) -> None:
-    """Start the Prefect server with its UI, and a worker that runs what is asked for there, on this machine."""
-    from flows import environment
-
+    """Start the Prefect server with its UI on this machine, and run what is asked for there, until Ctrl-C."""
     environment.prepare()
     from flows.serving import serve_here
 
@@ -235,52 +240,14 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
-def _print_summary(manifest: dict[str, Any]) -> None:
-    """What a run found, in a screenful."""
-    found = manifest["summary"]
-    out.print(f"\n[bold]Run {manifest['run']}[/bold]")
-    planted = f", and {found['planted']} planted copies" if found["planted"] else ""
-    out.print(f"{found['objects']:,} objects{planted}; {found['scored']:,} rows scored")
-    level = found["false_discovery_rate"]
-    out.print(f"{found['discoveries']:,} objects are anomalous at a false discovery rate of {level:g}")
-    recall = found.get("recall_in_top_5_percent", {})
-    if recall:
-        table = Table("score", "planted anomalies in its top 5%", "95% interval", box=None, pad_edge=False)
-        for column, r in recall.items():
-            table.add_row(column, f"{round(r['value'] * r['n'])} of {r['n']}", f"{r['low']:.0%} to {r['high']:.0%}")
-        out.print(table)
-    for name, columns in found.get("samples", {}).items():
-        _print_sample(name, columns)
-    out.print(f"catalogue  {manifest['catalog']}")
-    if manifest["report"]:
-        out.print(f"report     {manifest['report']}")
-
-
-def _print_sample(name: str, columns: dict[str, Any]) -> None:
-    table = Table(
-        f"{name} against the sky", "median sky", f"median {name}", f"P({name} > sky)", "95% interval", "KS",
-        box=None, pad_edge=False,
-    )  # fmt: skip
-    for column, s in columns.items():
-        auroc = s["auroc"]
-        table.add_row(
-            column, f"{s['median_a']:.4g}", f"{s['median_b']:.4g}", f"{auroc['value']:.3f}",
-            f"{auroc['low']:.3f} to {auroc['high']:.3f}", f"{s['ks']['value']:.3f}",
-        )  # fmt: skip
-    out.print(table)
-
-
 def main() -> None:
-    """Entry point: galflow's own errors become one line and an exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    """Entry point: galflow's own errors become one line and an exit code; any other is a bug and keeps its trace."""
+    environment.log_to_terminal()
     try:
         app(standalone_mode=True)
-    except SpecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
     except GalflowError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SpecError) else 1)
 
 
 if __name__ == "__main__":

@@ -1,50 +1,168 @@
-"""Prefect server, UI, worker and deployments on this machine, until interrupted. Production is in deploy/."""
+"""Prefect server, UI and runner on this machine, until Ctrl-C or SIGTERM. Production is in deploy/.
+
+The server and the runner are processes of their own, each in a session of its own, so that a Ctrl-C in the terminal
+reaches this process alone, which then stops the runner first and the server last. The server listens on 127.0.0.1 only.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from galflow.errors import GalflowError
+from galflow.spec import StoreSpec
+from galflow.store import Store
 
+HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 120
+_STOP_SECONDS = 30
+_POLL_SECONDS = 0.3
+_ASK_SECONDS = 2
+"""How often the runner asks the server for work: whoever clicks Run should not wait."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Process = subprocess.Popen[bytes]
 
 
 def serve_here(port: int, root: str | None) -> None:
-    """Serve the UI at 127.0.0.1:``port`` and run what is started there; ``root`` is where products go by default."""
-    api = f"http://127.0.0.1:{port}/api"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    )
-    try:
-        _wait_until_up(server, api)
-        os.environ["PREFECT_API_URL"] = api
-        if root is not None:
-            os.environ["GALFLOW_ROOT"] = root
-        # Prefect reads PREFECT_API_URL when it is imported.
-        from flows.deployments import serve_deployments
+    """Serve the UI at 127.0.0.1:``port`` and run what is started there; ``root`` is where its form says products go.
 
-        sys.stdout.write(f"UI at http://127.0.0.1:{port} - start a run from its Deployments page; stop with Ctrl-C\n")
-        sys.stdout.flush()
-        serve_deployments()
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def _wait_until_up(server: subprocess.Popen[bytes], api: str) -> None:
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            raise GalflowError(f"the Prefect server ended at once (exit {server.returncode}); is its port free?")
+    Returns after Ctrl-C or SIGTERM, when both processes are gone; GalflowError if the port is taken or one of them ends
+    by itself.
+    """
+    require_free(port)
+    # Spelt out, because a run need not start in this folder.
+    products = Store.open(root if root is not None else StoreSpec().root).root
+    api = f"http://{HOST}:{port}/api"
+    processes: dict[str, Process] = {}
+    with _stopped_by_signals():
         try:
-            with urllib.request.urlopen(f"{api}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise GalflowError(f"the Prefect server did not answer at {api} within {_PATIENCE_SECONDS} s")
+            processes["server"] = _start("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
+            _wait("the Prefect server to answer", lambda: _is_healthy(api), processes)
+            asking = {"PREFECT_API_URL": api, "PREFECT_RUNNER_POLL_FREQUENCY": str(_ASK_SECONDS)}
+            processes["runner"] = _start("-m", "flows.deployments", products, environment=asking)
+            _wait("the runner to offer its deployments", lambda: _are_offered(api), processes)
+            sys.stdout.write(
+                f"UI at http://{HOST}:{port} - start a run from its Deployments page; stop with Ctrl-C\n"
+                f"products go to {products}, unless store.root in the form says otherwise\n"
+            )
+            sys.stdout.flush()
+            while True:
+                _require_running(processes)
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            sys.stderr.write("stopping ...\n")
+        finally:
+            _stop(processes, api)
+
+
+def require_free(port: int) -> None:
+    """GalflowError if something listens at ``port`` of this machine already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise GalflowError(
+                f"port {port} of {HOST} cannot be had ({error.strerror}); stop what listens there, or choose another "
+                "with --port"
+            ) from error
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """These signals raise KeyboardInterrupt here, also where a shell's ``&`` had SIGINT ignored."""
+    before = {s: signal.signal(s, signal.default_int_handler) for s in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(*arguments: str, environment: dict[str, str] | None = None) -> Process:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=os.environ | (environment or {}),
+        stdin=subprocess.DEVNULL,  # Prefect would ask questions
+        stdout=subprocess.DEVNULL,  # its greeting names commands that galflow's user does not need
+        start_new_session=True,
+    )
+
+
+def _wait(what: str, happened: Callable[[], bool], processes: dict[str, Process]) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not happened():
+        _require_running(processes)
+        if time.monotonic() > until:
+            raise GalflowError(f"waited {_PATIENCE_SECONDS} s in vain for {what}; is the machine overloaded?")
+        time.sleep(_POLL_SECONDS)
+
+
+def _require_running(processes: dict[str, Process]) -> None:
+    for name, process in processes.items():
+        if process.poll() is not None:
+            raise GalflowError(
+                f"the Prefect {name} ended by itself (exit {process.returncode}); what it said is above. "
+                f"Its database is in PREFECT_HOME = {os.environ.get('PREFECT_HOME', '~/.prefect')}"
+            )
+
+
+def _is_healthy(api: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{api}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _post(address: str, question: dict[str, Any]) -> Any:
+    """What Prefect's REST API answers."""
+    request = urllib.request.Request(address, json.dumps(question).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _are_offered(api: str) -> bool:
+    """Whether the runner has asked the server for work."""
+    return any(deployment["status"] == "READY" for deployment in _post(f"{api}/deployments/filter", {}))
+
+
+def _call_off(api: str) -> None:
+    """Call the runs that ended with the runner crashed: nobody else would, and they would stay Running for good."""
+    begun = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}, "deployment_id": {"is_null_": False}}
+    crashed = {"type": "CRASHED", "message": "galflow serve was stopped; the same run again does what is missing"}
+    for run in _post(f"{api}/flow_runs/filter", {"flow_runs": begun}):
+        _post(f"{api}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+
+
+def _stop(processes: dict[str, Process], api: str) -> None:
+    """End the runner and its runs, then the server, and whatever they leave behind in their sessions."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if "runner" in processes:
+        _end(processes["runner"])
+        if processes["server"].poll() is None:
+            with contextlib.suppress(OSError):  # a server that no longer answers keeps no books
+                _call_off(api)
+    if "server" in processes:
+        _end(processes["server"])
+
+
+def _end(process: Process) -> None:
+    process.send_signal(signal.SIGINT)  # on SIGTERM Prefect's runner would end in traces
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

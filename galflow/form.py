@@ -1,56 +1,74 @@
-"""The JSON schema of a specification, with the options of every survey kind and model filled in: the UI's form."""
+"""The JSON schema of a specification, with the options of every survey kind and model filled in: the UI's form.
+
+It refuses what can be seen in the document alone: unknown fields, wrong types, options that a kind or model does not
+have. What depends on two fields, or on the data, is refused by galflow.plan.check_run. A plug-in's options stay open.
+"""
 
 from __future__ import annotations
 
 import inspect
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.json_schema import models_json_schema
 
 from galflow.models.base import GenerativeModel, all_models
-from galflow.spec import RunSpec
+from galflow.spec import ModelSpec, RunSpec, SurveySpec
 from galflow.surveys.resolve import survey_kinds
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-def run_schema() -> dict[str, Any]:
-    """JSON schema (2020-12). Options depend on the kind by ``if``/``then``; a plug-in's options are left open."""
-    schema = RunSpec.model_json_schema()
-    definitions = schema["$defs"]
-    kinds = {name: survey.Options for name, survey in survey_kinds().items()}
-    models = {name: _constructor(model) for name, model in all_models().items()}
-    definitions["SurveySpec"] |= _depending("kind", kinds, definitions)
-    definitions["ModelSpec"] |= _depending("model", models, definitions)
-    definitions["SurveySpec"]["properties"]["kind"]["examples"] = list(kinds)
-    definitions["ModelSpec"]["properties"]["model"]["examples"] = list(models)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+Schema = dict[str, Any]
+Options = Mapping[str, type[BaseModel]]
+
+
+def run_schema() -> Schema:
+    """JSON schema (2020-12) of a RunSpec. Options depend on the kind, or on the model, by ``if`` and ``then``."""
+    kinds: Options = {name: survey.Options for name, survey in survey_kinds().items()}
+    models: Options = {name: _constructor(model) for name, model in all_models().items()}
+    wanted: list[type[BaseModel]] = [RunSpec, SurveySpec, ModelSpec, *kinds.values(), *models.values()]
+    references, whole = models_json_schema(
+        [(model, "validation") for model in dict.fromkeys(wanted)], ref_template="#/$defs/{model}"
+    )  # fmt: skip
+    definitions: Schema = whole["$defs"]
+
+    def definition(model: type[BaseModel]) -> Schema:
+        return definitions[references[model, "validation"]["$ref"].rpartition("/")[2]]
+
+    survey, model = definition(SurveySpec), definition(ModelSpec)
+    survey["allOf"] = [_clause("kind", name, references[c, "validation"], definition(c)) for name, c in kinds.items()]
+    model["allOf"] = [_clause("model", name, references[c, "validation"], definition(c)) for name, c in models.items()]
+    # A plug-in is a dotted path, and so is every model.
+    survey["properties"]["kind"]["anyOf"] = [{"enum": list(kinds)}, {"pattern": r"\."}]
+    model["properties"]["model"] |= {"examples": list(models), "pattern": r"\."}
+    run = definition(RunSpec)
+    return {"$schema": DIALECT, **run, "$defs": {name: d for name, d in definitions.items() if d is not run}}
 
 
 def _constructor(model: type[GenerativeModel]) -> type[BaseModel]:
-    """A pydantic model of a model's constructor, without what the run itself gives."""
-    hints = typing.get_type_hints(model.__init__)
+    """A pydantic model of a model's constructor, without what the run itself gives.
+
+    An argument annotated as ``Annotated[int, "what it is"]`` has that text for its help.
+    """
+    hints = typing.get_type_hints(model.__init__, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(model.__init__).parameters.items():
-        if name not in ("self", "channels", "size"):
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
-    return create_model(f"{model.__name__}Arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        if name in ("self", "channels", "size"):
+            continue
+        hint = hints.get(name, Any)
+        words = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, str)]
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[name] = (Annotated[hint, Field(description=" ".join(words))] if words else hint, default)
+    return create_model(
+        f"{model.__name__}Arguments", __config__=ConfigDict(extra="forbid"), __doc__=inspect.getdoc(model), **fields
+    )
 
 
-def _depending(
-    field: str, options: Mapping[str, type[BaseModel]], definitions: dict[str, Any]
-) -> dict[str, list[dict[str, Any]]]:
-    """``allOf`` clauses: if ``field`` is this name, then ``options`` follows that schema."""
-    clauses = []
-    for name, model in options.items():
-        part = model.model_json_schema(ref_template="#/$defs/{model}")
-        definitions |= part.pop("$defs", {})
-        definitions[model.__name__] = part
-        clauses.append(
-            {
-                "if": {"properties": {field: {"const": name}}},
-                "then": {"properties": {"options": {"$ref": f"#/$defs/{model.__name__}"}}},
-            }
-        )
-    return {"allOf": clauses}
+def _clause(field: str, name: str, reference: Schema, options: Schema) -> Schema:
+    """If ``field`` is ``name``, then ``options`` follows that schema; it must be there if any of it must."""
+    then: Schema = {"properties": {"options": reference}}
+    if options.get("required"):
+        then["required"] = ["options"]
+    return {"if": {"properties": {field: {"const": name}}, "required": [field]}, "then": then}

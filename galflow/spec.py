@@ -292,7 +292,7 @@ def describe(error: ValidationError, what: str) -> str:
             problem["type"], problem["msg"].removeprefix("Value error, ")
         )
         context = problem.get("ctx", {})
-        if "pattern" in context:
+        if str(context.get("pattern", "")).startswith("^["):
             text += " - letters, digits and . _ - only, in lower case where a name is asked for"
         lines.append(f"  {where}: {text}{given}")
     return f"{what} is not valid:\n" + "\n".join(lines)

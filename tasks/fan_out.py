@@ -1,13 +1,15 @@
 """Hands units of work to a Dask cluster, a bounded number at a time, and collects their receipts.
 
-Keys and URIs travel, never arrays. A unit that fails, or that kills its worker three times, is recorded as a failure;
-the others go on.
+Keys and URIs travel, never arrays. A unit that fails, or that kills its workers, is recorded as a failure; the others
+go on. Workers may come and go meanwhile. This file waits for nobody for ever.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -21,6 +23,11 @@ from galflow.spec import ClusterSpec
 from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.progress import StageProgress
 
+_LOOK_SECONDS = 0.02
+_COUNT_SECONDS = 1.0
+_GATHER_SECONDS = 60.0
+_PATIENCE_SECONDS = 600.0
+"""So long a cluster may be without any worker (batch systems queue them) before its stage is given up."""
 logger = logging.getLogger(__name__)
 
 
@@ -59,8 +66,7 @@ def run_stage(stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: 
     if todo:
         with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
             client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
-            in_flight = cluster.in_flight_per_worker * max(1, len(client.scheduler_info()["workers"]))
-            for work, outcome in _collect(client, todo, in_flight):
+            for work, outcome in _collect(client, todo, cluster.in_flight_per_worker):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -70,36 +76,93 @@ def run_stage(stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: 
     return StageResult(ordered, tuple(failures), len(todo) - len(failures))
 
 
-def _collect(client: Client, todo: Sequence[Work], in_flight: int) -> Iterator[tuple[Work, Receipt | Failure]]:
+def _collect(client: Client, todo: Sequence[Work], per_worker: int) -> Iterator[tuple[Work, Receipt | Failure]]:
+    """Every unit with its receipt or its failure, as they end.
+
+    When a worker dies, each unit that it held is blamed, also those that only waited there. Those are tried again, one
+    for each worker, and who is blamed once more, alone: what then kills a third worker did it.
+    """
+    crew = _Crew(client)
+    blamed = list(todo)
+    for attempt, (at_once, on_each) in enumerate(((None, per_worker), (None, 1), (1, 1)), start=1):
+        trying, blamed = blamed, []
+        for work, outcome in _finished(client, trying, crew, at_once, on_each, attempt):
+            if outcome is None:
+                blamed.append(work)
+            else:
+                yield work, outcome
+    reason = (
+        "it killed its worker three times, at last with nothing beside it (out of memory, or a crash in native code)"
+    )
+    for work in blamed:
+        yield work, Failure(work.unit.stage, work.unit.name, reason)
+
+
+def _finished(
+    client: Client, todo: Sequence[Work], crew: _Crew, at_once: int | None, on_each: int, attempt: int
+) -> Iterator[tuple[Work, Receipt | Failure | None]]:
+    """Units as they end, None for one whose worker died; at most ``at_once``, and ``on_each`` for each worker."""
     waiting = iter(todo)
     running: dict[str, Work] = {}
+    finished = as_completed(loop=client.loop)
+    while True:
+        limit = at_once or on_each * max(1, crew.workers())
+        for work in islice(waiting, max(0, limit - len(running))):
+            key = f"{work.unit.stage}-{work.unit.fingerprint}-{attempt}"
+            running[key] = work
+            finished.add(client.submit(work.verb, **work.arguments, key=key, pure=False))
+        if not running:
+            return
+        ended = finished.next_batch(block=False)
+        for future in ended:
+            work = running.pop(str(future.key))
+            yield work, _outcome(work, future)
+            future.release()
+        if not ended:
+            crew.workers()
+            time.sleep(_LOOK_SECONDS)
 
-    def submit(work: Work) -> Future:
-        future = client.submit(
-            work.verb, **work.arguments, key=f"{work.unit.stage}-{work.unit.fingerprint}", pure=False
-        )
-        running[str(future.key)] = work
-        return future
 
-    finished = as_completed([submit(work) for work in islice(waiting, in_flight)], loop=client.loop)
-    for future in finished:
-        work = running.pop(str(future.key))
-        yield work, _outcome(work, future)
-        future.release()
-        for following in islice(waiting, 1):
-            finished.add(submit(following))
+class _Crew:
+    """How many workers the cluster has at present."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._workers = 0
+        self._counted = -_COUNT_SECONDS
+        self._last_seen = time.monotonic()
+
+    def workers(self) -> int:
+        """Counted about once a second; GalflowError when there has been none for too long."""
+        now = time.monotonic()
+        if now - self._counted >= _COUNT_SECONDS:
+            self._counted = now
+            self._workers = int(self._client.scheduler_info(n_workers=1)["n_workers"])
+            if self._workers:
+                self._last_seen = now
+            elif now - self._last_seen > _PATIENCE_SECONDS:
+                raise GalflowError(
+                    f"the Dask cluster at {self._client.scheduler.address} has had no worker for "
+                    f"{_PATIENCE_SECONDS / 60:.0f} minutes; look at its workers' logs, then give the same command "
+                    "again: it does what is missing"
+                )
+        return self._workers
 
 
-def _outcome(work: Work, future: Future) -> Receipt | Failure:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, KilledWorker):
-        reason = "it killed its worker three times (out of memory, or a crash in native code)"
-    elif isinstance(error, GalflowError):
-        reason = str(error)
-    else:
+def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
+    """A unit's receipt or failure; None if Dask blames it for the death of its worker."""
+    try:
+        return future.result(timeout=_GATHER_SECONDS)
+    except (KilledWorker, TimeoutError):
+        # Timed out: the worker died before it had handed the receipt over, and no other one has made it again.
+        return None
+    except CancelledError as error:
+        raise GalflowError(
+            f"the Dask scheduler was lost ({error}); start it, then give the same command again: it does the rest"
+        ) from error
+    except GalflowError as error:
+        return Failure(work.unit.stage, work.unit.name, str(error))
+    except Exception as error:
         # Not one of galflow's own errors: a bug, whose trace is wanted.
-        logger.error("%s %s failed", work.unit.stage, work.unit.name, exc_info=error)
-        reason = f"{type(error).__name__}: {error}"
-    return Failure(work.unit.stage, work.unit.name, reason)
+        logger.exception("%s %s failed", work.unit.stage, work.unit.name)
+        return Failure(work.unit.stage, work.unit.name, f"{type(error).__name__}: {error}")

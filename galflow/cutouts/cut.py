@@ -11,23 +11,22 @@ import json
 import math
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from galflow.cutouts.assign import OUTSIDE_TILE, repeated
 from galflow.cutouts.cutout_set import CutoutData, encode_column, quantise, write_cutout_set
-from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, leaves_image
+from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, is_flawless, leaves_image
 from galflow.cutouts.flags import Flag, pixel_flags
 from galflow.cutouts.plant import add_planted
+from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
 from galflow.receipts import Outcome, Receipt, write_receipt
 from galflow.spec import CutoutSpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
-from galflow.surveys.sky import with_ivar
+from galflow.surveys.sky import all_finite
 
 CUTOUTS_VERSION = "1"
 """Raised when the same tile and specification would give other cutouts."""
@@ -85,14 +84,6 @@ def cutouts_product(survey_name: str, release: str, tile: str, product_fingerpri
     return f"cutouts/{survey_name}/{release}/{tile}/{product_fingerprint}.zarr"
 
 
-@dataclass(frozen=True, eq=False)
-class _TileImages:
-    images: dict[str, Image]
-    """Readable bands, inverse variance given."""
-    sigma: dict[str, float]
-    reasons: list[str]
-
-
 def cut_tile(
     store: Store,
     survey: Survey,
@@ -107,12 +98,12 @@ def cut_tile(
     """
     started = time.perf_counter()
     bands = chosen_bands(survey, spec)
-    found = _read_bands(survey, tile, bands)
-    reasons = list(found.reasons)
-    if rows is None:
-        rows, problem = _own_rows(survey, tile, found.images)
-        reasons += problem
-    data = _cut(survey, tile, spec, bands, found, rows, reasons)
+    with TileImages(survey, tile, bands) as images:
+        problem: list[str] = []
+        if rows is None:
+            rows, problem = _own_rows(survey, tile, images)
+        data, reasons = _cut(survey, tile, spec, bands, images, rows)
+        reasons = images.reasons + problem + reasons
     if spec.plant is not None:
         try:
             data, fewer = add_planted(data, spec.plant, tile.name)
@@ -141,23 +132,7 @@ def cut_tile(
     return receipt
 
 
-def _read_bands(survey: Survey, tile: Tile, bands: Sequence[str]) -> _TileImages:
-    images: dict[str, Image] = {}
-    sigma: dict[str, float] = {}
-    reasons: list[str] = []
-    for band in bands:
-        if band not in tile.bands:
-            if tile.name != OUTSIDE_TILE:
-                reasons.append(f"band {band}: the tile has no such file")
-            continue
-        try:
-            images[band], sigma[band] = with_ivar(survey.read(tile, band))
-        except DataError as error:
-            reasons.append(f"band {band}: {error}")
-    return _TileImages(images, sigma, reasons)
-
-
-def _own_rows(survey: Survey, tile: Tile, images: dict[str, Image]) -> tuple[pa.Table, list[str]]:
+def _own_rows(survey: Survey, tile: Tile, images: TileImages) -> tuple[pa.Table, list[str]]:
     """The tile's own catalogue; an empty one with the reason if there is none to be had."""
     reasons: list[str] = []
     try:
@@ -173,35 +148,35 @@ def _cut(
     tile: Tile,
     spec: CutoutSpec,
     bands: tuple[str, ...],
-    found: _TileImages,
+    images: TileImages,
     rows: pa.Table,
-    reasons: list[str],
-) -> CutoutData:
+) -> tuple[CutoutData, list[str]]:
+    """The cutouts of all rows, and what is wrong with them."""
+    reasons: list[str] = []
     n, size = len(rows), spec.size
     shape = (n, len(bands), size, size)
     flux, ivar, mask = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16)
-    non_finite = np.zeros(n, bool)
+    non_finite, whole = np.zeros(n, bool), np.ones(n, bool)
     x, y = (_positions(rows, name) for name in ("x", "y"))
     placed = np.isfinite(x) & np.isfinite(y)
-    reference = next((found.images[b] for b in bands if b in found.images), None)
+    reference = next((images[b] for b in bands if b in images), None)
     for i, band in enumerate(bands):
         cut = BandCutouts(flux[:, i], ivar[:, i], mask[:, i])
-        image = found.images.get(band)
-        if image is None or reference is None:
-            cut.clear()
-            continue
+        image = images.get(band)
         try:
-            _cut_placed(cut, x, y, placed, size, reference, image)
+            whole &= _cut_placed(cut, x, y, placed, size, reference, image)
         except DataError as error:
             cut.clear()
+            whole[:] = False
             reasons.append(f"band {band}: {error}")
             continue
-        with np.errstate(invalid="ignore", over="ignore"):
-            clean = math.isfinite(float(image.flux.sum()))
-        if not clean:
+        if image is not None and not is_flawless(image) and not all_finite(image.flux):
             non_finite |= _non_finite(cut)
-    flags = pixel_flags(flux, ivar, mask, spec.minimum_observed)
-    flags[~placed] |= Flag.OUTSIDE if tile.name == OUTSIDE_TILE else Flag.NO_POSITION
+    flags = pixel_flags(flux, ivar, mask, spec.minimum_observed, whole)
+    outside = np.isfinite(_positions(rows, "ra_deg")) & np.isfinite(_positions(rows, "dec_deg"))
+    outside &= tile.name == OUTSIDE_TILE
+    flags[~placed & outside] |= Flag.OUTSIDE
+    flags[~placed & ~outside] |= Flag.NO_POSITION
     if reference is not None and n:
         safe_x, safe_y = np.where(placed, x, 0.0), np.where(placed, y, 0.0)
         beyond = leaves_image(corners(safe_x, size), corners(safe_y, size), size, reference.flux.shape)
@@ -212,18 +187,36 @@ def _cut(
         reasons.append(f"{int(((flags & Flag.DUPLICATE_ID) != 0).sum())} rows repeat an earlier row's object id")
     stored, left_out = _ordered(rows, flags)
     reasons += left_out
-    return CutoutData(flux, ivar, mask, stored, _attributes(survey, tile, bands, found), _psf_images(bands, found))
+    attributes = _attributes(survey, tile, bands, images)
+    return CutoutData(flux, ivar, mask, stored, attributes, _psf_images(bands, images)), reasons
 
 
 def _cut_placed(
-    cut: BandCutouts, x: np.ndarray, y: np.ndarray, placed: np.ndarray, size: int, reference: Image, image: Image
-) -> None:
-    """Fill ``cut`` with one band of the objects that have a position; the others' pixels are missing."""
+    cut: BandCutouts,
+    x: np.ndarray,
+    y: np.ndarray,
+    placed: np.ndarray,
+    size: int,
+    reference: Image | None,
+    image: Image | None,
+) -> np.ndarray:
+    """Fill ``cut`` with one band of the objects that have a position; the others' pixels are missing.
+
+    Which cutouts are known to miss nothing, without a look at their pixels: (N,) bool.
+    """
+    whole = np.zeros(len(placed), bool)
+    if image is None or reference is None:
+        cut.clear()
+        return whole
+    grid = grid_in_band(x[placed], y[placed], size, reference, image)
     if placed.all():
-        cut_band(image, grid_in_band(x, y, size, reference, image), size, cut)
-        return
-    cut.clear()
-    cut.put(placed, cut_band(image, grid_in_band(x[placed], y[placed], size, reference, image), size))
+        cut_band(image, grid, size, cut)
+    else:
+        cut.clear()
+        cut.put(placed, cut_band(image, grid, size))
+    if is_flawless(image) and grid.matrix is None:
+        whole[placed] = ~leaves_image(corners(grid.x, size), corners(grid.y, size), size, image.flux.shape)
+    return whole
 
 
 def _non_finite(cut: BandCutouts) -> np.ndarray:
@@ -261,8 +254,8 @@ def _ordered(rows: pa.Table, flags: np.ndarray) -> tuple[pa.Table, list[str]]:
     return pa.table(columns), reasons
 
 
-def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], found: _TileImages) -> dict[str, object]:
-    psfs = [found.images[b].psf if b in found.images else None for b in bands]
+def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: TileImages) -> dict[str, object]:
+    psfs = [images[b].psf if b in images else None for b in bands]
     return {
         "survey": survey.name,
         "release": survey.release,
@@ -270,21 +263,21 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], found: _Tile
         "bands": list(bands),
         "unit": survey.unit,
         "pixel_scale_arcsec": survey.pixel_scale_arcsec,
-        "sky_sigma": [s if math.isfinite(s := found.sigma.get(b, math.nan)) else None for b in bands],
+        "sky_sigma": [s if math.isfinite(s := images.sigma(b)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
     }
 
 
-def _psf_images(bands: tuple[str, ...], found: _TileImages) -> np.ndarray | None:
+def _psf_images(bands: tuple[str, ...], images: TileImages) -> np.ndarray | None:
     """PSF images of all bands, zero-padded to one odd side; None unless every band has one."""
-    images = []
+    psfs = []
     for band in bands:
-        psf = found.images[band].psf if band in found.images else None
+        psf = images[band].psf if band in images else None
         if psf is None or psf.image is None:
             return None
-        images.append(psf.image)
-    side = max(max(i.shape) for i in images)
-    padded = [np.pad(i, [((side - s) // 2, side - s - (side - s) // 2) for s in i.shape]) for i in images]
+        psfs.append(psf.image)
+    side = max(max(i.shape) for i in psfs)
+    padded = [np.pad(i, [((side - s) // 2, side - s - (side - s) // 2) for s in i.shape]) for i in psfs]
     return np.stack(padded).astype(np.float32)
 
 

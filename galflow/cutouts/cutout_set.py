@@ -19,6 +19,7 @@ import zarr
 from zarr.codecs import BloscCodec
 from zarr.errors import GroupNotFoundError
 
+from galflow.cutouts.zarr_writing import StagedArrays, direct_writes
 from galflow.errors import DataError, IntegrityError
 from galflow.spec import CutoutSpec
 from galflow.store import FileSum, Store, SummingStore
@@ -26,7 +27,6 @@ from galflow.surveys.base import Plane
 
 LAYOUT_VERSION = "1"
 PIXELS = ("flux", "ivar", "mask")
-_COLUMNS_AT_ONCE = 8
 _EVERY_CHUNK: Any = {"write_empty_chunks": True}
 """Write chunks of zeros too: looking for them costs as much as compressing, and a chunk that is not there is lost."""
 
@@ -83,15 +83,22 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
     attributes = {**data.attributes, "galflow_layout": LAYOUT_VERSION, "coordinates": " ".join(data.rows.column_names)}
     group = zarr.create_group(zarr_store, overwrite=True, attributes=attributes)
     n, n_bands = data.flux.shape[:2]
-    for name in PIXELS:
-        _write_pixels(group, name, getattr(data, name), spec, objects_per_chunk(spec, n_bands, n), data.attributes)
-    # Columns are many and small: side by side, an object store's latency is paid once and not once a column.
-    with ThreadPoolExecutor(_COLUMNS_AT_ONCE) as pool:
-        written = [pool.submit(_write_column, group, n, data.rows.column(n)) for n in data.rows.column_names]
-    for column in written:
-        column.result()
-    if data.psf is not None:
-        group.create_array("psf", data=data.psf, dimension_names=("band", "psf_y", "psf_x"), config=_EVERY_CHUNK)
+    per_chunk = objects_per_chunk(spec, n_bands, n)
+    # Side by side: one array is compressed while another is on its way.
+    with direct_writes(), ThreadPoolExecutor(len(PIXELS)) as pool:
+        written = [
+            pool.submit(_write_pixels, group, name, getattr(data, name), spec, per_chunk, data.attributes)
+            for name in PIXELS
+        ]
+        staged = StagedArrays()
+        for name in data.rows.column_names:
+            values, attributes = encode_column(name, data.rows.column(name))
+            staged.add(name, values, ("object",), attributes)
+        if data.psf is not None:
+            staged.add("psf", data.psf, ("band", "psf_y", "psf_x"))
+        staged.put_into(zarr_store)
+    for array in written:
+        array.result()
     return dict(zarr_store.sums)
 
 
@@ -150,21 +157,6 @@ def encode_column(name: str, column: pa.ChunkedArray | pa.Array) -> tuple[np.nda
             f"column {name!r} of type {array.type} cannot be stored; give numbers, booleans, texts or dates"
         )
     return values, {}
-
-
-def _write_column(group: zarr.Group, name: str, column: pa.ChunkedArray | pa.Array) -> None:
-    values, attributes = encode_column(name, column)
-    stored = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(max(1, len(values)),),
-        dimension_names=("object",),
-        attributes=attributes,
-        config=_EVERY_CHUNK,
-    )
-    if len(values):
-        stored[:] = values
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,18 @@ def leaves_image(x0: np.ndarray, y0: np.ndarray, size: int, shape: tuple[int, in
     return (x0 < 0) | (y0 < 0) | (x0 + size > shape[1]) | (y0 + size > shape[0])
 
 
+def is_flawless(image: Image) -> bool:
+    """Whether the image is known, without a look at its pixels, to have none that is missing or masked.
+
+    So it is where ``galflow.surveys.sky.with_ivar`` gave both planes as one value (strides 0).
+    """
+    ivar, mask = image.ivar, image.mask
+    if ivar is None or mask is None or not image.flux.size:
+        return False
+    one_value = ivar.strides == (0, 0) and mask.strides == (0, 0)
+    return one_value and bool(ivar[0, 0] > 0) and bool(mask[0, 0] == 0)
+
+
 def grid_in_band(x: np.ndarray, y: np.ndarray, size: int, reference: Image, band: Image) -> Grid:
     """The cutouts' grid in ``band``, for positions (N,) on the reference band; aligned by WCS where both have one."""
     if reference is band or reference.wcs is None or band.wcs is None:

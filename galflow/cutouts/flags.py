@@ -54,17 +54,26 @@ def outcome_text(flags: np.ndarray) -> np.ndarray:
     return text
 
 
-def pixel_flags(flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray, minimum_observed: float) -> np.ndarray:
-    """Flags that the pixels themselves show. Arrays are (N, band, y, x); the result is (N,) int64."""
+def pixel_flags(
+    flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray, minimum_observed: float, whole: np.ndarray | None = None
+) -> np.ndarray:
+    """Flags that the pixels themselves show. Arrays are (N, band, y, x); the result is (N,) int64.
+
+    ``whole``, (N,) bool: cutouts known to have no missing and no masked pixel, which are not searched for them.
+    """
     n = len(flux)
     flags = np.zeros(n, np.int64)
     if not n:
         return flags
-    planes = np.bitwise_or.reduce(mask.reshape(n, -1), axis=1)
+    pixels = flux[0].size
+    searched = np.arange(n) if whole is None else np.flatnonzero(~whole)
+    rows: slice | np.ndarray = slice(None) if len(searched) == n else searched
+    planes = np.zeros(n, mask.dtype)
+    planes[rows] = np.bitwise_or.reduce(mask[rows].reshape(len(searched), pixels), axis=1)
     # Most objects are complete: only the others are looked at pixel by pixel, in copies.
-    partial = np.flatnonzero(~(ivar.reshape(n, -1).min(axis=1) > 0))
+    partial = searched[~(ivar[rows].reshape(len(searched), pixels).min(axis=1, initial=np.inf) > 0)]
     observed = ivar[partial] > 0
-    seen = np.count_nonzero(observed, axis=(1, 2, 3)) / max(1, ivar[0].size)
+    seen = np.count_nonzero(observed, axis=(1, 2, 3)) / max(1, pixels)
     flags[partial] |= Flag.MISSING_PIXELS
     flags[partial[seen < minimum_observed]] |= Flag.NO_DATA
     bands_seen: np.ndarray = np.any(observed, axis=(2, 3))

@@ -89,12 +89,12 @@ def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, wit
 
     The inverse variance of a stretched pixel is that of the flux divided by the squared slope of the stretch.
     """
-    x, weight = torch.from_numpy(flux), torch.from_numpy(ivar)
-    observed = weight > 0
-    known = torch.where(observed, x, torch.zeros_like(x))
-    pixels = torch.where(observed, stretch.forward(known, torch), torch.zeros_like(x))
-    stretched_ivar = weight / stretch.derivative(known, torch) ** 2 if with_ivar else None
-    return Batch(pixels, observed, stretched_ivar)
+    observed = ivar > 0
+    known = flux if observed.all() else np.where(observed, flux, np.float32(0))
+    # In numpy, whose arcsinh is vectorised where torch's is not; 0 stays 0.
+    pixels = torch.from_numpy(stretch.forward(known))
+    stretched_ivar = torch.from_numpy(ivar / stretch.derivative(known) ** 2) if with_ivar else None
+    return Batch(pixels, torch.from_numpy(observed), stretched_ivar)
 
 
 def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> AsinhStretch:

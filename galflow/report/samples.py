@@ -22,7 +22,7 @@ from galflow.training.trained_model import TrainedModel, load_uri
 SMALLEST_PICTURE = 96
 """Cutouts in the picture are enlarged, whole pixels to whole pixels, to at least so many pixels on a side."""
 _AT_A_TIME = 256
-"""Draws on the device at a time."""
+"""Draws at a time."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def write_samples(uri: str, n: int, output: Path, seed: int) -> str:
             f"cannot write {output}: {error.strerror or error}; check the folder's permissions and room"
         ) from error
     bands, side = ", ".join(model.card.bands), flux.shape[-1]
-    return f"{n} galaxies drawn from {model.card.name} ({model.card.model}), {side} x {side} pixels in {bands},"
+    return f"{n} galaxies drawn from {model.card.name} ({model.card.model}), {side} x {side} pixels in {bands}"
 
 
 def _write_fits(output: Path, flux: FloatArray, model: TrainedModel, seed: int) -> None:
@@ -87,9 +87,7 @@ def _write_zarr(output: Path, flux: FloatArray, model: TrainedModel, seed: int) 
     card = model.card
     about = {"bands": list(card.bands), "model": card.model, "fingerprint": card.fingerprint, "seed": seed}
     group = zarr.create_group(output, overwrite=True, attributes=about)
-    group.create_array(
-        "flux", data=flux, dimension_names=("object", "band", "y", "x"), attributes={"units": card.unit}
-    )
+    group.create_array("flux", data=flux, dimension_names=("object", "band", "y", "x"), attributes={"units": card.unit})
 
 
 def _write_png(output: Path, flux: FloatArray, model: TrainedModel, seed: int) -> None:

@@ -179,12 +179,13 @@ def with_ivar(image: Image) -> tuple[Image, float]:
     A plane that has one value everywhere may be a read-only view of that one value (strides 0), which costs no memory.
     """
     flux = image.flux
-    complete = _all_finite(flux)
-    blank = complete and image.mask is None
-    if blank:
+    complete = all_finite(flux)
+    if image.mask is None and complete:
         mask = np.broadcast_to(np.uint16(0), flux.shape)
+    elif image.mask is None:
+        mask = np.zeros(flux.shape, np.uint16)
     else:
-        mask = np.zeros(flux.shape, np.uint16) if image.mask is None else image.mask.astype(np.uint16)
+        mask = image.mask.astype(np.uint16, copy=not complete)
     if not complete:
         finite = np.isfinite(flux)
         mask[~finite] |= np.uint16(Plane.NO_DATA)
@@ -193,20 +194,33 @@ def with_ivar(image: Image) -> tuple[Image, float]:
         sigma = measure_sky(flux, image.mask).sigma
     except DataError:
         sigma = math.nan
-    if image.ivar is None:
-        weight = sigma**-2 if math.isfinite(sigma) else 0.0
-        ivar = np.broadcast_to(np.float32(weight), flux.shape)
-    else:
-        good = np.isfinite(image.ivar) & (image.ivar > 0)
-        ivar = np.where(good, image.ivar, 0).astype(np.float32, copy=False)
-    if not blank:
-        lost = (mask & np.uint16(UNUSABLE)) != 0
-        if lost.any():
-            ivar = np.where(lost, np.float32(0), ivar)
+    given = image.ivar
+    if given is None:
+        given = np.broadcast_to(np.float32(sigma**-2 if math.isfinite(sigma) else 0.0), flux.shape)
+    ivar = given.astype(np.float32, copy=False)
+    known = _known(ivar, mask)
+    if known is not None:
+        ivar = np.where(known, ivar, np.float32(0))
     return replace(image, flux=flux, ivar=ivar, mask=mask), sigma
 
 
-def _all_finite(flux: np.ndarray) -> bool:
+def _known(ivar: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """Where ``ivar`` is a positive finite number and ``mask`` not UNUSABLE, (y, x) bool; None: everywhere.
+
+    A plane of one value (strides 0) is looked at once.
+    """
+    known: np.ndarray | None = None
+    if ivar.strides != (0, 0):
+        known = ivar > 0
+        if not all_finite(ivar):
+            known &= np.isfinite(ivar)
+    if mask.strides != (0, 0):
+        usable = (mask & np.uint16(UNUSABLE)) == 0
+        known = usable if known is None else known & usable
+    return None if known is None or known.all() else known
+
+
+def all_finite(flux: np.ndarray) -> bool:
     """Whether every pixel is finite. A finite sum proves it at half the cost; one that overflows proves nothing."""
     with np.errstate(invalid="ignore", over="ignore"):
         return math.isfinite(float(flux.sum())) or bool(np.isfinite(flux).all())

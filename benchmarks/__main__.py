@@ -1,0 +1,65 @@
+"""``python -m benchmarks [ingest] [scoring]``: run all benchmarks, or those named, and print their tables.
+
+The tables also go to ``benchmarks/results/<name>.json`` with the machine they were taken on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import ingest, scoring
+from benchmarks.timing import REPEATS, Table
+
+RESULTS = Path(__file__).with_name("results")
+BENCHMARKS: dict[str, Callable[[], list[Table]]] = {"ingest": ingest.run, "scoring": scoring.run}
+PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
+
+
+def machine() -> dict[str, object]:
+    """What the numbers depend on beside the code."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which benchmarks; all by default")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    described = machine()
+    print(", ".join(f"{key} {value}" for key, value in described.items()))
+    print(f"medians of {REPEATS}, taken in turns; a busy machine shows as wall time above cpu time\n")
+    for name in names:
+        tables = BENCHMARKS[name]()
+        print("\n\n".join(table.text() for table in tables), flush=True)
+        print()
+        content = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": described,
+            "tables": [table.to_json() for table in tables],
+        }
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

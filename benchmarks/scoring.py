@@ -1,0 +1,172 @@
+"""Scoring of one cutout set: galflow.scores.score.score_set, beside the bare forward passes of the same models.
+
+The floor is given what it needs in memory: whole batches of the same size, stretched, of completely observed pixels. It
+calls each model once a batch (``log_prob`` of a Density, ``score`` of the others) and throws the result away. Opening
+and decoding Zarr, the stretch, the flags, calibration, the Parquet part, its checksum and the receipt are galflow's
+overhead. The models are untrained: what a forward pass costs does not depend on its weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmarks.scratch import scratch
+from benchmarks.timing import Table, interleaved, table
+from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.stream import make_batch
+from galflow.models.base import Batch, Density, abilities, build_model
+from galflow.photometry import AsinhStretch
+from galflow.receipts import Outcome
+from galflow.scores.score import score_set
+from galflow.spec import CutoutSpec, ScoringSpec
+from galflow.store import Store
+from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+
+OBJECTS = 2000
+BANDS = ("g", "r", "i")
+SPEC = CutoutSpec(size=32)
+SKY_SIGMA = 10.0
+STRETCH = AsinhStretch(3.0, 1000.0, (SKY_SIGMA,) * len(BANDS))
+BATCH_OBJECTS = ScoringSpec().batch_objects
+REFERENCE_OBJECTS = 200
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vae": ("vae.VAE", {}),
+    "ae": ("autoencoder.Autoencoder", {}),
+    "kmeans": ("kmeans.KMeans", {}),
+    "wgan": ("wgan.WGAN", {"width": 16}),
+    "pixelcnn": ("pixelcnn.PixelCNN", {"width": 16}),
+}
+"""Name -> class and options."""
+SLOWEST = "pixelcnn"
+"""It takes most of the time of all models together, and hides what the others' scoring costs."""
+PRODUCT = "cutouts/bench/1/tile/c0.zarr"
+
+
+def run() -> list[Table]:
+    """All models with one torch thread and with two; and with one, what is left without the slowest, and each alone."""
+    before = torch.get_num_threads()
+    fast = tuple(name for name in MODELS if name != SLOWEST)
+    try:
+        with scratch() as work:
+            one = measure(work, 1, (tuple(MODELS), fast, *((name,) for name in fast)))
+            return one + measure(work, 2, (tuple(MODELS), fast))
+    finally:
+        torch.set_num_threads(before)
+
+
+def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]]) -> list[Table]:
+    """A table a group of models, scored together with so many torch threads."""
+    torch.set_num_threads(threads)
+    data = make_cutouts()
+    store = Store.open(work / "in")
+    shutil.rmtree(work / "in", ignore_errors=True)
+    write_cutout_set(store, PRODUCT, data, SPEC)
+    batches = [
+        make_batch(data.flux[rows], data.ivar[rows], STRETCH)
+        for rows in (slice(i, i + BATCH_OBJECTS) for i in range(0, OBJECTS, BATCH_OBJECTS))
+    ]
+    models = {name: trained(name, batches[0]) for name in MODELS}
+    out = work / "out"
+    tables = []
+    for names in groups:
+        some = {name: models[name] for name in names}
+        cases: dict[str, Callable[[], object]] = {
+            "galflow": partial(galflow_way, store, Store.open(out), some),
+            "bare passes": partial(bare_passes, some, batches),
+        }
+        timings = interleaved(cases, between=lambda: shutil.rmtree(out, ignore_errors=True))
+        size = f"{OBJECTS} objects, {len(BANDS)} bands, {SPEC.size} px, {threads} torch thread(s)"
+        tables.append(table(f"scoring, {' + '.join(names)}: {size}", "bare passes", timings))
+    return tables
+
+
+def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) -> None:
+    """From the stored cutouts to the stored part and its receipt."""
+    first, model = next(iter(models.items()))
+    receipt = score_set(
+        out,
+        CutoutSet(store, PRODUCT),
+        models,
+        cutouts_fingerprint="c0",
+        product_fingerprint="s0",
+        primary=f"{first}_{model.card.main_score}",
+        batch_objects=BATCH_OBJECTS,
+    )
+    if receipt.outcome is not Outcome.DONE or receipt.rows != OBJECTS:
+        raise RuntimeError(f"the benchmark's scoring gave {receipt.outcome}, {receipt.rows} rows: {receipt.reasons}")
+
+
+def bare_passes(models: Mapping[str, TrainedModel], batches: list[Batch]) -> None:
+    """The forward passes alone."""
+    with torch.no_grad():
+        for batch in batches:
+            for model in models.values():
+                module = model.module
+                if isinstance(module, Density):
+                    module.log_prob(batch)
+                else:
+                    module.score(batch)
+
+
+def make_cutouts() -> CutoutData:
+    """Noise with a round blob in each centre; nothing missing."""
+    rng = np.random.default_rng(3)
+    shape = (OBJECTS, len(BANDS), SPEC.size, SPEC.size)
+    offset = np.arange(SPEC.size) - SPEC.size // 2
+    blob = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / 18.0)
+    height = 30 * SKY_SIGMA * (1 + rng.pareto(2.0, (OBJECTS, 1, 1, 1)))
+    flux = (rng.normal(0, SKY_SIGMA, shape) + height * blob).astype(np.float32)
+    columns = {name: rng.uniform(0, 1, OBJECTS) for name in ("ra_deg", "dec_deg", "x_pixel", "y_pixel")}
+    rows = pa.table({"object_id": np.arange(OBJECTS), **columns, "flags": np.zeros(OBJECTS, np.int64)})
+    attributes = {
+        "survey": "bench",
+        "release": "1",
+        "tile": "tile",
+        "bands": list(BANDS),
+        "unit": "nJy",
+        "pixel_scale_arcsec": 0.2,
+        "sky_sigma": [SKY_SIGMA] * len(BANDS),
+        "psf_fwhm_arcsec": [None] * len(BANDS),
+    }
+    ivar, mask = np.full(shape, SKY_SIGMA**-2, np.float32), np.zeros(shape, np.uint16)
+    return CutoutData(flux, ivar, mask, rows, attributes)
+
+
+def trained(name: str, batch: Batch) -> TrainedModel:
+    """The model as it is before training, with reference distributions of the size that calibrates a run."""
+    path, options = MODELS[name]
+    torch.manual_seed(4)
+    module = build_model(path, channels=len(BANDS), size=SPEC.size, **options)
+    module.initialise(batch)
+    card = ModelCard(
+        name=name,
+        model=path,
+        model_version=type(module).version,
+        source=type(module).source,
+        arguments={"channels": len(BANDS), "size": SPEC.size, **options},
+        cutouts=SPEC.model_dump(mode="json"),
+        bands=BANDS,
+        unit="nJy",
+        stretch=StretchCard.of(STRETCH),
+        bin_width=module.bin_width if isinstance(module, Density) else None,
+        training={},
+        curves=(),
+        metrics={},
+        scores=dict(module.scores),
+        main_score=next(iter(module.scores)),
+        abilities=abilities(type(module)),
+        fingerprint=name,
+        code_version="benchmark",
+    )
+    bare = TrainedModel(card, module, {})
+    values = bare.evaluate(batch)
+    reference = {score: np.sort(np.resize(found, REFERENCE_OBJECTS)) for score, found in values.items()}
+    return TrainedModel(card, module, reference)

@@ -1,0 +1,78 @@
+"""The bands of one tile, read side by side while the first of them are already being cut.
+
+A band that cannot be read is missing, with the reason; only the store's own faults are raised. This file cuts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from galflow.cutouts.assign import OUTSIDE_TILE
+from galflow.errors import DataError
+from galflow.surveys.base import Image, Survey, Tile
+from galflow.surveys.sky import with_ivar
+
+_BANDS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """One band, or the reason why there is none."""
+
+    image: Image | None
+    sigma: float
+    reason: str | None = None
+
+
+class TileImages(Mapping[str, Image]):
+    """The readable bands of a tile, inverse variance given. Asking for one waits for that one alone.
+
+    To be used as a context: leaving it ends the reading.
+    """
+
+    def __init__(self, survey: Survey, tile: Tile, bands: Sequence[str]) -> None:
+        self._pool = ThreadPoolExecutor(_BANDS_AT_ONCE, thread_name_prefix="galflow-read")
+        self._reading = {band: self._pool.submit(_read, survey, tile, band) for band in bands}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def __getitem__(self, band: str) -> Image:
+        image = self._reading[band].result().image
+        if image is None:
+            raise KeyError(band)
+        return image
+
+    def __iter__(self) -> Iterator[str]:
+        return (band for band, found in self._reading.items() if found.result().image is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def sigma(self, band: str) -> float:
+        """The band's sky sigma in the survey's unit, NaN where it is unknown."""
+        return self._reading[band].result().sigma
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why bands are missing, one line each."""
+        return [reason for found in self._reading.values() if (reason := found.result().reason) is not None]
+
+
+def _read(survey: Survey, tile: Tile, band: str) -> _Found:
+    if band not in tile.bands:
+        return _Found(None, math.nan, None if tile.name == OUTSIDE_TILE else f"band {band}: the tile has no such file")
+    try:
+        return _Found(*with_ivar(survey.read(tile, band)))
+    except DataError as error:
+        return _Found(None, math.nan, f"band {band}: {error}")

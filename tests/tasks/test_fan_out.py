@@ -1,0 +1,156 @@
+"""Units of work on a real cluster of two workers: receipts in order, failures recorded, killers found out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from galflow.errors import DataError
+from galflow.plan import Unit
+from galflow.receipts import Receipt
+from galflow.spec import ClusterSpec, RunSpec, parse_spec
+from tasks.cluster import running_cluster
+from tasks.fan_out import Failure, StageResult, Work, run_stage
+
+Verb = Callable[..., Receipt]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterSpec]:
+    """Two workers, reached by address."""
+    with running_cluster(_spec()) as reached:
+        yield reached.cluster
+
+
+def _spec() -> RunSpec:
+    return parse_spec(
+        {
+            "name": "fan-out",
+            "survey": {"kind": "synthetic"},
+            "models": [{"name": "kmeans", "model": "kmeans.KMeans"}],
+            "cluster": {"workers": 2, "in_flight_per_worker": 3},
+        }
+    )
+
+
+# The verbs are made inside functions: so they travel to the workers by value, and no worker has to find this file.
+
+
+def making(seconds: float = 0.0) -> Verb:
+    """A verb that makes its unit in so many seconds, and notes that it was called."""
+
+    def make(name: str, calls: str) -> Receipt:
+        with open(f"{calls}/{name}", "a") as file:
+            file.write("x")
+        time.sleep(seconds)
+        return Receipt(product=name, fingerprint=f"f-{name}", rows=len(name))
+
+    return make
+
+
+def dying(then: Verb | None = None, deaths: int = 99) -> Verb:
+    """A verb that kills its worker so many times, and then does something else."""
+
+    def die(name: str, calls: str) -> Receipt:
+        with open(f"{calls}/{name}", "a") as file:
+            file.write("x")
+        if then is None or os.path.getsize(f"{calls}/{name}") <= deaths:
+            # Not at once: Dask gives a worker up for good that dies before its nanny knows that it has started.
+            time.sleep(0.5)
+            os._exit(1)
+        return then(name, calls)
+
+    return die
+
+
+def raising(error: Exception) -> Verb:
+    """A verb that fails."""
+
+    def fail(name: str, calls: str) -> Receipt:
+        raise error
+
+    return fail
+
+
+def calls_of(folder: Path, name: str) -> int:
+    return len((folder / name).read_text())
+
+
+def run(folder: Path, cluster: ClusterSpec, verbs: dict[str, Verb], done: tuple[str, ...] = ()) -> StageResult:
+    """A stage of units with these verbs, some of them done already."""
+    units = [
+        Unit("cut", name, f"f-{name}", name, Receipt(product=name, fingerprint=f"f-{name}") if name in done else None)
+        for name in sorted([*verbs, *done])
+    ]
+    todo = [Work(u, verbs[u.name], {"name": u.name, "calls": str(folder)}) for u in units if u.name not in done]
+    return run_stage("cut", units, todo, cluster)
+
+
+def test_receipts_come_in_the_order_of_the_units(cluster: ClusterSpec, tmp_path: Path) -> None:
+    names = [f"t{i:02d}" for i in range(20)]
+    result = run(tmp_path, cluster, dict.fromkeys(names[::2], making()), tuple(names[1::2]))
+    assert [r.product for r in result.receipts] == names
+    assert (result.failures, result.made) == ((), 10)
+    assert [calls_of(tmp_path, name) for name in names[::2]] == [1] * 10
+
+
+def test_nothing_to_do_asks_no_cluster() -> None:
+    nowhere = ClusterSpec(kind="address", address="tcp://127.0.0.1:9")
+    unit = Unit("cut", "a", "f-a", "a", Receipt(product="a", fingerprint="f-a"))
+    result = run_stage("cut", [unit], [], nowhere)
+    assert ([r.product for r in result.receipts], result.made) == (["a"], 0)
+
+
+def test_errors_are_recorded_and_the_others_go_on(
+    cluster: ClusterSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    verbs = {"a": making(), "b": raising(DataError("tile b is empty; fetch it again")), "c": making()}
+    verbs |= {"d": raising(ZeroDivisionError("by zero")), "e": making()}
+    with caplog.at_level(logging.ERROR, "tasks.fan_out"):
+        result = run(tmp_path, cluster, verbs)
+    assert [r.product for r in result.receipts] == ["a", "c", "e"]
+    assert set(result.failures) == {
+        Failure("cut", "b", "tile b is empty; fetch it again"),
+        Failure("cut", "d", "ZeroDivisionError: by zero"),
+    }
+    # A bug's trace is wanted; galflow's own errors say all there is to say.
+    assert [(r.getMessage(), r.exc_info is not None) for r in caplog.records] == [("cut d failed", True)]
+
+
+def test_unit_that_kills_its_worker_is_recorded_and_blames_nobody_else(cluster: ClusterSpec, tmp_path: Path) -> None:
+    names = [f"t{i}" for i in range(8)]
+    verbs = dict.fromkeys(names, making()) | {"t1": dying(), "t3": dying(making(), deaths=1)}
+    result = run(tmp_path, cluster, verbs)
+    assert [r.product for r in result.receipts] == [n for n in names if n != "t1"]
+    (failure,) = result.failures
+    assert (failure.stage, failure.name) == ("cut", "t1")
+    assert "killed its worker three times" in failure.reason
+    assert calls_of(tmp_path, "t3") >= 2
+    with Client(cluster.address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+
+
+def test_stage_keeps_a_bounded_number_in_flight(cluster: ClusterSpec, tmp_path: Path) -> None:
+    """Told by the scheduler, as it takes the units in."""
+    names = [f"t{i:02d}" for i in range(30)]
+
+    def counting(name: str, calls: str) -> Receipt:
+        from distributed import get_client
+
+        known = get_client().run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+        return Receipt(product=name, fingerprint=f"f-{name}", rows=known)
+
+    result = run(tmp_path, replace_in_flight(cluster, 2), dict.fromkeys(names, counting))
+    assert len(result.receipts) == 30
+    # Two workers, two ahead for each, and one that has just ended.
+    assert 1 <= max(r.rows for r in result.receipts) <= 2 * 2 + 1
+
+
+def replace_in_flight(cluster: ClusterSpec, number: int) -> ClusterSpec:
+    return cluster.model_copy(update={"in_flight_per_worker": number})
