@@ -1,7 +1,7 @@
 """Ingest of one tile: galflow.cutouts.cut.cut_tile, beside the least that any such ingest must do, and a Cutout2D loop.
 
 The floor knows the pixel positions already, and does three things. It reads each band's pixels with astropy as native
-float32. For each array that is stored (flux, inverse variance, mask) and each band it gathers all objects with one fancy
+float32. For each array that is stored (flux, inverse variance, mask) and band it gathers all objects with one fancy
 index into a sliding window view, then sets what lies beyond the image; where the survey brings no images of inverse
 variance and mask, it gathers from planes of constants. And it writes the three arrays as galflow lays them out, with
 the same chunks, shards and codec. It opens no catalogue and no WCS, measures no sky, subtracts and scales nothing, sets

@@ -19,7 +19,12 @@ _GRACE_SECONDS = 3.0
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Uvicorn's event loop; from now on the process ends soon after its parent."""
+    """Uvicorn's event loop; from now on the process ends soon after its parent, and not at the terminal's Ctrl-C.
+
+    The run still needs it then, to say that it was interrupted: without a server it would wait for a minute and more.
+    """
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent-watch", daemon=True).start()
     return asyncio.new_event_loop()
 

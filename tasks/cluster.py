@@ -15,11 +15,15 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from galflow.errors import SpecError
 from galflow.spec import ClusterSpec, RunSpec
 
+logger = logging.getLogger(__name__)
 PROGRESS_TOPIC = "galflow-progress"
 """On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
 _SETTINGS = {
     # When a worker dies, tasks.fan_out finds out which of its units did it.
     "distributed.scheduler.allowed-failures": 0,
+    # Each worker's nanny restarts it. Dask's cluster looks once, 15 s after a death, and gives a worker up for good
+    # that happens to be restarting for a second time just then: after two such nobody is left to work.
+    "distributed.deploy.lost-worker-timeout": "1000 days",
     "distributed.worker.daemon": True,
     "distributed.admin.log-length": 100,
     # Dask has each worker give freed memory back at once, which made training 2.4 times slower (half of the time in the
@@ -54,9 +58,21 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
         return
     for name in ("distributed", "distributed.scheduler", "distributed.nanny", "distributed.core"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with dask.config.set(_SETTINGS), _environment_kept(), _start(spec.cluster) as cluster:
-        reached = spec.cluster.model_copy(update={"kind": "address", "address": cluster.scheduler_address})
-        yield spec.model_copy(update={"cluster": reached})
+    with dask.config.set(_SETTINGS), _environment_kept():
+        cluster = _start(spec.cluster)
+        try:
+            reached = spec.cluster.model_copy(update={"kind": "address", "address": cluster.scheduler_address})
+            yield spec.model_copy(update={"cluster": reached})
+        finally:
+            _close(cluster)
+
+
+def _close(cluster: Any) -> None:
+    """End the workers. One that is slow to go (a busy machine) is killed, and spoils no run that has finished."""
+    try:
+        cluster.close()
+    except TimeoutError:
+        logger.warning("a worker did not end when it was asked to, and was killed")
 
 
 @contextmanager

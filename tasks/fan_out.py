@@ -66,7 +66,7 @@ def run_stage(stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: 
     if todo:
         with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
             client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
-            for work, outcome in _collect(client, todo, cluster.in_flight_per_worker):
+            for work, outcome in _collect(client, todo, cluster):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -76,24 +76,23 @@ def run_stage(stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: 
     return StageResult(ordered, tuple(failures), len(todo) - len(failures))
 
 
-def _collect(client: Client, todo: Sequence[Work], per_worker: int) -> Iterator[tuple[Work, Receipt | Failure]]:
+def _collect(client: Client, todo: Sequence[Work], cluster: ClusterSpec) -> Iterator[tuple[Work, Receipt | Failure]]:
     """Every unit with its receipt or its failure, as they end.
 
     When a worker dies, each unit that it held is blamed, also those that only waited there. Those are tried again, one
     for each worker, and who is blamed once more, alone: what then kills a third worker did it.
     """
-    crew = _Crew(client)
+    crew = _Crew(client, str(cluster.address))
     blamed = list(todo)
-    for attempt, (at_once, on_each) in enumerate(((None, per_worker), (None, 1), (1, 1)), start=1):
+    limits = ((None, cluster.in_flight_per_worker), (None, 1), (1, 1))
+    for attempt, (at_once, on_each) in enumerate(limits, start=1):
         trying, blamed = blamed, []
         for work, outcome in _finished(client, trying, crew, at_once, on_each, attempt):
             if outcome is None:
                 blamed.append(work)
             else:
                 yield work, outcome
-    reason = (
-        "it killed its worker three times, at last with nothing beside it (out of memory, or a crash in native code)"
-    )
+    reason = "its worker died three times, at last with nothing else on it (out of memory, or a crash in native code)"
     for work in blamed:
         yield work, Failure(work.unit.stage, work.unit.name, reason)
 
@@ -126,8 +125,9 @@ def _finished(
 class _Crew:
     """How many workers the cluster has at present."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, address: str) -> None:
         self._client = client
+        self._address = address
         self._workers = 0
         self._counted = -_COUNT_SECONDS
         self._last_seen = time.monotonic()
@@ -142,7 +142,7 @@ class _Crew:
                 self._last_seen = now
             elif now - self._last_seen > _PATIENCE_SECONDS:
                 raise GalflowError(
-                    f"the Dask cluster at {self._client.scheduler.address} has had no worker for "
+                    f"the Dask cluster at {self._address} has had no worker for "
                     f"{_PATIENCE_SECONDS / 60:.0f} minutes; look at its workers' logs, then give the same command "
                     "again: it does what is missing"
                 )
@@ -153,8 +153,7 @@ def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
     """A unit's receipt or failure; None if Dask blames it for the death of its worker."""
     try:
         return future.result(timeout=_GATHER_SECONDS)
-    except (KilledWorker, TimeoutError):
-        # Timed out: the worker died before it had handed the receipt over, and no other one has made it again.
+    except KilledWorker:
         return None
     except CancelledError as error:
         raise GalflowError(
@@ -163,6 +162,8 @@ def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
     except GalflowError as error:
         return Failure(work.unit.stage, work.unit.name, str(error))
     except Exception as error:
+        if isinstance(error, TimeoutError) and future.status != "error":
+            return None  # The worker died before it had handed the receipt over, and nobody has made it again.
         # Not one of galflow's own errors: a bug, whose trace is wanted.
         logger.exception("%s %s failed", work.unit.stage, work.unit.name)
         return Failure(work.unit.stage, work.unit.name, f"{type(error).__name__}: {error}")
