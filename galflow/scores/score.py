@@ -7,7 +7,7 @@ is null, and the row's outcome says why; no row is ever missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from galflow.cutouts.flags import NOT_SCORED, outcome_text
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.stream import make_batch, prefetch
 from galflow.models.base import Batch
+from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
 from galflow.scores.calibration import Reference, conformal_p, robust_sigma
 from galflow.scores.summary import PartSummary
@@ -73,19 +74,20 @@ def score_cutouts(
     columns = columns_of(models)
     raw = {column: np.full(len(cutouts), np.nan) for column in columns}
     wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
-    for rows, batch in prefetch(_batches(cutouts, models, wanted, batch_objects)):
-        on_device = batch.to(device)
+    # One for all, but for models that were trained elsewhere: each sees pixels in the stretch it was trained in.
+    stretches = {name: model.stretch for name, model in models.items()}
+    for rows, batches in prefetch(_batches(cutouts, set(stretches.values()), wanted, batch_objects)):
+        on_device = {stretch: batch.to(device) for stretch, batch in batches.items()}
         for name, model in models.items():
-            for score, values in model.evaluate(on_device).items():
+            for score, values in model.evaluate(on_device[stretches[name]]).items():
                 raw[ScoreColumn(name, score)][rows] = values
     return raw
 
 
 def _batches(
-    cutouts: CutoutSet, models: Mapping[str, TrainedModel], wanted: np.ndarray, batch_objects: int
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Row numbers and batch, chunk after chunk, without the objects that are not to be scored."""
-    stretch = next(iter(models.values())).stretch
+    cutouts: CutoutSet, stretches: Collection[AsinhStretch], wanted: np.ndarray, batch_objects: int
+) -> Iterator[tuple[np.ndarray, dict[AsinhStretch, Batch]]]:
+    """Row numbers and a batch for each stretch, chunk after chunk, without the objects that are not to be scored."""
     for chunk in cutouts.chunks():
         rows = np.flatnonzero(wanted[chunk]) + chunk.start
         if not len(rows):
@@ -93,10 +95,10 @@ def _batches(
         flux, ivar = cutouts.read("flux", chunk), cutouts.read("ivar", chunk)
         if len(rows) < len(flux):
             flux, ivar = flux[rows - chunk.start], ivar[rows - chunk.start]
-        whole = make_batch(flux, ivar, stretch)
+        whole = {stretch: make_batch(flux, ivar, stretch) for stretch in stretches}
         for start in range(0, len(rows), batch_objects):
             part = slice(start, start + batch_objects)
-            yield rows[part], whole[part]
+            yield rows[part], {stretch: batch[part] for stretch, batch in whole.items()}
 
 
 def score_set(

@@ -11,9 +11,10 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
-from galflow.cutouts.extract import BEYOND, Grid, corners, cut_band, gather, grid_in_band
+from galflow.cutouts.extract import BEYOND, Grid, corners, cut_band, gather, grid_in_band, is_flawless
 from galflow.errors import DataError
 from galflow.surveys.base import Image, Plane
+from galflow.surveys.sky import with_ivar
 
 MakeWcs = Callable[..., WCS]
 MakeImage = Callable[..., Image]
@@ -300,3 +301,19 @@ def test_a_grid_without_objects_is_no_error(tan_wcs: MakeWcs, image: MakeImage) 
         grid = grid_in_band(none, none, 8, image(flux, wcs=tan_wcs()), band)
         assert cut_band(band, grid, 8).flux.shape == (0, 8, 8)
     assert cut_band(band, Grid(none, none, np.zeros((0, 2, 2))), 8).mask.shape == (0, 8, 8)
+
+
+def test_only_an_image_without_any_missing_or_masked_pixel_is_flawless() -> None:
+    flux = np.random.default_rng(0).normal(0, 2, (40, 50)).astype(np.float32)
+    hole = flux.copy()
+    hole[3, 4] = np.nan
+    assert is_flawless(with_ivar(Image(flux, "nJy", 0.2))[0])
+    for image in (
+        Image(hole, "nJy", 0.2),
+        Image(np.full_like(flux, np.nan), "nJy", 0.2),
+        Image(np.zeros_like(flux), "nJy", 0.2),  # no sky to measure: nothing is known of it
+        Image(flux, "nJy", 0.2, mask=np.full(flux.shape, Plane.SATURATED, np.uint16)),
+        Image(flux, "nJy", 0.2, ivar=np.ones_like(flux)),
+    ):
+        assert not is_flawless(with_ivar(image)[0])
+    assert not is_flawless(Image(flux, "nJy", 0.2))

@@ -97,3 +97,16 @@ def test_every_flag_is_a_bit_of_its_own_and_the_outcome_names_those_that_forbid(
     ]  # fmt: skip
     assert not NOT_SCORED & Flag.PLANTED
     assert NOT_NORMAL & Flag.PLANTED
+
+
+def test_cutouts_known_to_be_whole_are_not_searched_for_missing_pixels() -> None:
+    flux, ivar, mask = _clean(4)
+    ivar[1, 0, 0, 0] = ivar[2, 1] = 0
+    mask[2, 1] = mask[3, 0, 4, 4] = Plane.SATURATED
+    flux[0, 0, 0, 0] = 50.0
+    every = pixel_flags(flux, ivar, mask, 0.5)
+    assert every.all()
+    whole = np.array([True, False, False, False])
+    np.testing.assert_array_equal(pixel_flags(flux, ivar, mask, 0.5, whole), every)
+    trusted = pixel_flags(flux, ivar, mask, 0.5, np.ones(4, bool))
+    assert trusted.tolist() == [Flag.BRIGHT_NEIGHBOUR, 0, 0, 0]

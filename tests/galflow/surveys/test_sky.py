@@ -125,3 +125,31 @@ def test_an_empty_tile_is_all_no_data():
     assert math.isnan(sigma)
     assert (image.mask == Plane.NO_DATA).all()
     assert (image.ivar == 0).all()
+
+
+def test_planes_of_one_value_cost_no_memory():
+    flux, _ = starry((200, 200))
+    image, sigma = with_ivar(Image(flux, "nJy", 0.2))
+    assert image.flux is flux
+    assert image.ivar.strides == image.mask.strides == (0, 0)
+    assert image.ivar[7, 8] == np.float32(sigma**-2)
+    assert image.mask[7, 8] == 0
+
+
+def test_a_finite_image_whose_sum_overflows_is_complete():
+    flux, _ = starry((200, 200))
+    flux[:2, :100] = 3e38
+    image, _ = with_ivar(Image(flux, "nJy", 0.2))
+    assert image.mask.strides == (0, 0)
+    np.testing.assert_array_equal(image.flux, flux)
+
+
+def test_unusable_pixels_lose_the_ivar_that_the_survey_gave():
+    flux, _ = starry((100, 100))
+    ivar = np.full(flux.shape, 0.25, dtype=np.float64)
+    mask = np.zeros(flux.shape, dtype=np.int16)
+    mask[2, :2] = Plane.BAD, Plane.SATURATED
+    image, _ = with_ivar(Image(flux, "nJy", 0.2, ivar=ivar, mask=mask))
+    assert image.ivar[2, :3].tolist() == [0, 0.25, 0.25]
+    assert (image.ivar.dtype, image.mask.dtype) == (np.float32, np.uint16)
+    assert ivar[2, 0] == 0.25, "the survey's own plane stays as it is"
