@@ -1,4 +1,4 @@
-"""``python -m benchmarks [ingest] [scoring]``: run all benchmarks, or those named, and print their tables.
+"""``python -m benchmarks [ingest] [scoring] [allocator]``: run all benchmarks, or those named, and print their tables.
 
 The tables also go to ``benchmarks/results/<name>.json`` with the machine they were taken on.
 """
@@ -9,16 +9,20 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import ingest, scoring
+from benchmarks import allocator, ingest, scoring
 from benchmarks.timing import REPEATS, Table
 
 RESULTS = Path(__file__).with_name("results")
-BENCHMARKS: dict[str, Callable[[], list[Table]]] = {"ingest": ingest.run, "scoring": scoring.run}
+BENCHMARKS: dict[str, Callable[[], Iterator[Table]]] = {
+    "ingest": ingest.run,
+    "scoring": scoring.run,
+    "allocator": allocator.run,
+}
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
 
 
@@ -43,19 +47,23 @@ def _processor() -> str:
 def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which benchmarks; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
     names = parser.parse_args().names or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is no benchmark; there are {', '.join(BENCHMARKS)}")
     described = machine()
     print(", ".join(f"{key} {value}" for key, value in described.items()))
     print(f"medians of {REPEATS}, taken in turns; a busy machine shows as wall time above cpu time\n")
     for name in names:
-        tables = BENCHMARKS[name]()
-        print("\n\n".join(table.text() for table in tables), flush=True)
-        print()
+        tables = []
+        for table in BENCHMARKS[name]():
+            tables.append(table.to_json())
+            print(table.text(), end="\n\n", flush=True)
         content = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": described,
-            "tables": [table.to_json() for table in tables],
+            "tables": tables,
         }
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

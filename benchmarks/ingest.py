@@ -1,11 +1,11 @@
 """Ingest of one tile: galflow.cutouts.cut.cut_tile, beside the least that any such ingest must do, and a Cutout2D loop.
 
 The floor knows the pixel positions already, and does three things. It reads each band's pixels with astropy as native
-float32. For each array that is stored (flux, inverse variance, mask) and band it gathers all objects with one fancy
-index into a sliding window view, then sets what lies beyond the image; where the survey brings no images of inverse
-variance and mask, it gathers from planes of constants. And it writes the three arrays as galflow lays them out, with
-the same chunks, shards and codec. It opens no catalogue and no WCS, measures no sky, subtracts and scales nothing, sets
-no flags, stores no columns, takes no checksums, notices no damage and writes no receipt: all of that is galflow's
+float32. For each band and each array that is stored (flux, inverse variance, mask) it gathers all objects with one
+fancy index into a sliding window view, then sets what lies beyond the image; where the survey brings no images of
+inverse variance and mask, it gathers from planes of constants. And it writes the three arrays as galflow lays them out,
+with the same chunks, shards and codec. It opens no catalogue and no WCS, measures no sky, subtracts and scales nothing,
+sets no flags, stores no columns, takes no checksums, notices no damage and writes no receipt: all of that is galflow's
 overhead. Two lower floors stand beside it: "constants filled" gathers the flux alone and fills the other two arrays,
 "flux alone" neither makes nor writes them.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +42,14 @@ DTYPES: dict[str, type[np.generic]] = {"flux": np.float32, "ivar": np.float32, "
 CONSTANTS = {"ivar": SKY_SIGMA**-2, "mask": 0}
 
 
-def run() -> list[Table]:
-    """One table a kind of tile; the slow Cutout2D loop once on a made tile and once on the real one."""
-    tables = []
+def run() -> Iterator[Table]:
+    """One table a kind of tile; the slow Cutout2D loop on one made tile and on the real one."""
     with scratch() as work:
         for kind in KINDS:
-            tables.append(measure(make_tile(work / kind, kind), work / "out", with_loop=kind == "plain"))
+            yield measure(make_tile(work / kind, kind), work / "out", with_loop=kind == "plain")
             shutil.rmtree(work / kind)
         if REAL_DATA.is_dir():
-            tables.append(measure(kids_tile(REAL_DATA, work / "kids"), work / "out", with_loop=True))
-    return tables
+            yield measure(kids_tile(REAL_DATA, work / "kids"), work / "out", with_loop=True)
 
 
 def measure(tile: BenchTile, out: Path, *, with_loop: bool) -> Table:

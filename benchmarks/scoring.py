@@ -9,7 +9,7 @@ overhead. The models are untrained: what a forward pass costs does not depend on
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,19 +50,19 @@ SLOWEST = "pixelcnn"
 PRODUCT = "cutouts/bench/1/tile/c0.zarr"
 
 
-def run() -> list[Table]:
+def run() -> Iterator[Table]:
     """All models with one torch thread and with two; and with one, what is left without the slowest, and each alone."""
     before = torch.get_num_threads()
     fast = tuple(name for name in MODELS if name != SLOWEST)
     try:
         with scratch() as work:
-            one = measure(work, 1, (tuple(MODELS), fast, *((name,) for name in fast)))
-            return one + measure(work, 2, (tuple(MODELS), fast))
+            yield from measure(work, 1, (tuple(MODELS), fast, *((name,) for name in fast)))
+            yield from measure(work, 2, (tuple(MODELS), fast))
     finally:
         torch.set_num_threads(before)
 
 
-def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]]) -> list[Table]:
+def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]]) -> Iterator[Table]:
     """A table a group of models, scored together with so many torch threads."""
     torch.set_num_threads(threads)
     data = make_cutouts()
@@ -75,7 +75,6 @@ def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]]) -> list
     ]
     models = {name: trained(name, batches[0]) for name in MODELS}
     out = work / "out"
-    tables = []
     for names in groups:
         some = {name: models[name] for name in names}
         cases: dict[str, Callable[[], object]] = {
@@ -84,8 +83,7 @@ def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]]) -> list
         }
         timings = interleaved(cases, between=lambda: shutil.rmtree(out, ignore_errors=True))
         size = f"{OBJECTS} objects, {len(BANDS)} bands, {SPEC.size} px, {threads} torch thread(s)"
-        tables.append(table(f"scoring, {' + '.join(names)}: {size}", "bare passes", timings))
-    return tables
+        yield table(f"scoring, {' + '.join(names)}: {size}", "bare passes", timings)
 
 
 def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) -> None:

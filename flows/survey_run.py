@@ -90,14 +90,7 @@ def _publish_on(spec: RunSpec) -> RunOutcome:
     scored = _score(spec)
     learnt = scored.learnt
     comparison = _compare(spec, scored)
-    failures = _failures(
-        learnt.cutouts,
-        *learnt.samples.values(),
-        learnt.models,
-        scored.scores,
-        *scored.sample_scores.values(),
-        comparison,
-    )
+    failures = _failures(*_stages_of(scored), comparison)
     if not any(part.rows for part in scored.scores.receipts):
         return RunOutcome(
             None, (*failures, Failure("publish", spec.name, "no object was scored, so nothing to publish"))
@@ -127,7 +120,7 @@ def train(spec: RunSpec) -> RunOutcome:
     """Cut what is missing, train the models, and stop there."""
     with running_cluster(spec) as reached:
         learnt = _learn(reached)
-    return RunOutcome(None, _failures(learnt.cutouts, *learnt.samples.values(), learnt.models))
+    return RunOutcome(None, _failures(*_stages_of_learning(learnt)))
 
 
 @flow(name="score", **_FLOW)
@@ -135,7 +128,7 @@ def score(spec: RunSpec) -> RunOutcome:
     """Cut and train what is missing, score every object, and stop there."""
     with running_cluster(spec) as reached:
         scored = _score(reached)
-    return RunOutcome(None, _failures(scored.learnt.models, scored.scores, *scored.sample_scores.values()))
+    return RunOutcome(None, _failures(*_stages_of(scored)))
 
 
 @flow(name="compare", **_FLOW)
@@ -144,7 +137,15 @@ def compare_with_sky(spec: RunSpec) -> RunOutcome:
     with running_cluster(spec) as reached:
         scored = _score(reached)
         comparison = _compare(reached, scored)
-    return RunOutcome(None, _failures(scored.learnt.models, scored.scores, comparison))
+    return RunOutcome(None, _failures(*_stages_of(scored), comparison))
+
+
+def _stages_of_learning(learnt: _Learnt) -> list[StageResult]:
+    return [learnt.cutouts, *learnt.samples.values(), learnt.models]
+
+
+def _stages_of(scored: _Scored) -> list[StageResult]:
+    return [*_stages_of_learning(scored.learnt), scored.scores, *scored.sample_scores.values()]
 
 
 def _failures(*stages: StageResult) -> tuple[Failure, ...]:

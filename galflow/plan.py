@@ -19,13 +19,14 @@ from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
 from galflow.errors import DataError, SpecError
-from galflow.models.base import build_model, find_model
 from galflow.receipts import Receipt, RunManifest, find_receipts
+from galflow.scores.leading import primary_score
 from galflow.scores.score import scores_fingerprint, scores_product
 from galflow.spec import ModelSpec, RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import Footprint, Survey, Tile
 from galflow.surveys.resolve import open_survey
+from galflow.training.check import check_model
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
 
@@ -90,18 +91,6 @@ class ScoreUnit(Unit):
     cutouts: CutTile = field(kw_only=True)
 
 
-def primary_score(spec: RunSpec) -> str:
-    """The score that ranks: as declared, or the first model's main one. SpecError if no model gives it."""
-    names = [f"{m.name}_{score}" for m in spec.models for score in find_model(m.model).scores]
-    if spec.scoring.primary is None:
-        return names[0]
-    if spec.scoring.primary not in names:
-        raise SpecError(
-            f"scoring.primary: {spec.scoring.primary!r} is no score of this run; expected one of {', '.join(names)}"
-        )
-    return spec.scoring.primary
-
-
 def check_run(spec: RunSpec) -> None:
     """Open the surveys and build every model once; SpecError for whatever cannot be meant, before any work."""
     bands = chosen_bands(open_survey(spec.survey), spec.cutouts)
@@ -111,8 +100,7 @@ def check_run(spec: RunSpec) -> None:
         except SpecError as error:
             raise SpecError(f"comparison sample {sample.name}: {error}") from error
     for model in spec.models:
-        if model.trained is None:
-            build_model(model.model, channels=len(bands), size=spec.cutouts.size, **model.options)
+        check_model(model, bands, spec.cutouts.size)
     primary_score(spec)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         raise SpecError("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")

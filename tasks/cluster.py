@@ -47,6 +47,21 @@ class TorchThreads(WorkerPlugin):
         torch.set_num_threads(self.threads)
 
 
+@dataclass(frozen=True)
+class FailuresToldOnce(WorkerPlugin):
+    """Keeps a worker from printing the trace of every unit that failed: tasks.fan_out says it, once and in a line."""
+
+    name: str = "galflow-failures-told-once"
+
+    def setup(self, worker: Worker) -> None:
+        """Run when a worker starts."""
+        logging.getLogger("distributed.worker").addFilter(_not_of_a_unit)
+
+
+def _not_of_a_unit(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Compute Failed")
+
+
 @contextmanager
 def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
     """The same specification with the address of a cluster that runs until the end of the block.
@@ -80,6 +95,7 @@ def open_client(spec: ClusterSpec) -> Iterator[Client]:
     """A client of the cluster at ``spec.address``, closed at the end."""
     with Client(spec.address, set_as_default=False) as client:
         client.register_plugin(TorchThreads(spec.threads_per_worker))
+        client.register_plugin(FailuresToldOnce())
         yield client
 
 

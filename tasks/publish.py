@@ -17,11 +17,12 @@ from galflow.catalog.published import (
     write_catalog_file,
     write_other_formats,
 )
-from galflow.plan import primary_score, run_id
+from galflow.plan import run_id
 from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, write_receipt
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, MODELS, SCORES, StageRecord
 from galflow.report.report import ReportInputs, build_report
+from galflow.scores.leading import primary_score
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec
 from galflow.store import FileSum, Store

@@ -21,8 +21,8 @@ from galflow.plan import (
     plan_cutouts,
     plan_models,
     plan_scores,
-    primary_score,
 )
+from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec, SurveySpec
 from galflow.store import Store
 from tasks.fan_out import Failure, StageResult, Work, run_stage
@@ -123,6 +123,8 @@ def score_cutouts(
     """Score every cutout set of a survey that is not yet scored with these models."""
     store = store_of(spec)
     products = models_of(spec, trained)
+    if leading_model(spec) not in products:
+        return _nothing_leads(spec, survey)
     fingerprints = fingerprints_of(trained, products)
     cut_tiles = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
     units = plan_scores(spec, store, cut_tiles, fingerprints, survey)
@@ -147,6 +149,14 @@ def score_cutouts(
     return run_stage("score" if sample is None else f"score {sample}", units, todo, spec.cluster)
 
 
+def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:
+    reason = (
+        f"{primary_score(spec)} is to rank the objects, but model {leading_model(spec)} was not trained; mend what "
+        "made its training fail, or let another model's score lead with scoring.primary"
+    )
+    return StageResult((), (Failure("score", survey.survey_name, reason),))
+
+
 @task(name="compare", **STAGE)
 def compare(
     spec: RunSpec,
@@ -155,6 +165,9 @@ def compare(
     trained: StageResult,
 ) -> StageResult:
     """Compare every sample with the survey's held-out objects, model by model."""
+    lacking = [name for name, scores in sample_scores.items() if not scores.receipts]
+    if lacking:
+        return StageResult((), (Failure("compare", ", ".join(lacking), "there are no scores to compare"),))
     store = store_of(spec)
     products = models_of(spec, trained)
     fingerprints = fingerprints_of(trained, products)

@@ -6,14 +6,16 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
-from galflow.errors import DataError
+from galflow.errors import DataError, GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
 from galflow.spec import ClusterSpec, RunSpec, parse_spec
+from tasks import fan_out
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 
@@ -107,7 +109,7 @@ def test_nothing_to_do_asks_no_cluster() -> None:
 
 
 def test_errors_are_recorded_and_the_others_go_on(
-    cluster: ClusterSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: ClusterSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     verbs = {"a": making(), "b": raising(DataError("tile b is empty; fetch it again")), "c": making()}
     verbs |= {"d": raising(ZeroDivisionError("by zero")), "e": making(), "f": raising(TimeoutError("too slow"))}
@@ -120,6 +122,7 @@ def test_errors_are_recorded_and_the_others_go_on(
         Failure("cut", "f", "TimeoutError: too slow"),
     }
     # A bug's trace is wanted; galflow's own errors say all there is to say.
+    assert "Compute Failed" not in capfd.readouterr().err
     told = sorted((r.getMessage(), r.exc_info is not None) for r in caplog.records)
     assert told == [("cut d failed", True), ("cut f failed", True)]
 
@@ -169,3 +172,40 @@ def test_stage_keeps_a_bounded_number_in_flight(cluster: ClusterSpec, tmp_path: 
 
 def replace_in_flight(cluster: ClusterSpec, number: int) -> ClusterSpec:
     return cluster.model_copy(update={"in_flight_per_worker": number})
+
+
+def test_cluster_without_workers_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deserted:
+        def scheduler_info(self, n_workers: int) -> dict[str, int]:
+            return {"n_workers": 0}
+
+    times = iter([0.0, 10.0, 599.0, 601.0])
+    monkeypatch.setattr(fan_out.time, "monotonic", lambda: next(times))
+    crew = fan_out._Crew(Deserted(), "tcp://127.0.0.1:1")
+    assert (crew.workers(), crew.workers()) == (0, 0)
+    with pytest.raises(GalflowError, match=r"tcp://127.0.0.1:1 has had no worker for 10 minutes; .* it does what is"):
+        crew.workers()
+
+
+def test_lost_scheduler_ends_the_stage() -> None:
+    """A unit that was cancelled with its scheduler has neither succeeded nor failed."""
+
+    class Cancelled:
+        status = "cancelled"
+
+        def result(self, timeout: float) -> Receipt:
+            raise CancelledError("scheduler-connection-lost")
+
+    unit = Unit("cut", "a", "f-a", "a", None)
+    with pytest.raises(GalflowError, match=r"the Dask scheduler was lost .* the same command again"):
+        fan_out._outcome(Work(unit, making(), {}), Cancelled())
+
+
+def test_receipt_that_nobody_hands_over_counts_as_a_lost_worker() -> None:
+    class Lost:
+        status = "lost"
+
+        def result(self, timeout: float) -> Receipt:
+            raise TimeoutError
+
+    assert fan_out._outcome(Work(Unit("cut", "a", "f-a", "a", None), making(), {}), Lost()) is None

@@ -1,0 +1,68 @@
+"""The story of each flow, with stages that only say that they were called: their order, and every failure told."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, get_args
+
+import pytest
+
+from flows import survey_run
+from flows.cli import Stage
+from galflow.receipts import Receipt
+from galflow.spec import RunSpec, parse_spec
+from tasks.fan_out import Failure, StageResult
+
+STORY = ["check", "ingest", "ingest mock", "train", "score", "score mock", "compare", "publish"]
+ENDS = {"ingest": 3, "train": 4, "score": 6, "compare": 7, "publish": 8, "survey-run": 8}
+"""Flow -> how many of the story's stages it tells."""
+
+
+def spec() -> RunSpec:
+    mock = {"name": "mock", "survey": {"kind": "synthetic", "name": "mock"}}
+    models = [{"name": "kmeans", "model": "kmeans.KMeans"}]
+    document = {"name": "told", "survey": {"kind": "synthetic"}, "models": models, "comparison": {"samples": [mock]}}
+    return parse_spec(document)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was called; every stage leaves one receipt of ten rows, and one failure."""
+    calls: list[str] = []
+
+    def stage(name: str, sample_at: int | None = None) -> Any:
+        def call(*arguments: Any) -> Any:
+            sample = arguments[sample_at] if sample_at is not None and len(arguments) > sample_at else None
+            calls.append(f"{name} {sample}" if sample else name)
+            if name in ("check", "publish"):
+                return None
+            return StageResult((Receipt(product=name, fingerprint=name, rows=10),), (Failure(calls[-1], "x", "why"),))
+
+        return call
+
+    monkeypatch.setattr(survey_run, "running_cluster", nullcontext)
+    places = {"check": None, "ingest": 2, "train_models": None, "score_cutouts": 4, "compare": None, "publish": None}
+    for name, sample_at in places.items():
+        monkeypatch.setattr(survey_run, name, stage(name.partition("_")[0], sample_at))
+    return calls
+
+
+@pytest.mark.parametrize("flow", ENDS)
+def test_a_flow_tells_its_part_of_the_story_and_every_failure(flow: str, told: list[str]) -> None:
+    outcome = survey_run.FLOWS[flow].fn(spec())
+    expected = STORY[: ENDS[flow]]
+    assert told == expected
+    assert sorted(f.stage for f in outcome.failures) == sorted(set(expected) - {"check", "publish"})
+
+
+def test_nothing_scored_is_nothing_to_publish(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = StageResult((Receipt(product="a", fingerprint="a", rows=0),))
+    monkeypatch.setattr(survey_run, "score_cutouts", lambda *arguments: empty)
+    outcome = survey_run.FLOWS["survey-run"].fn(spec())
+    assert outcome.manifest is None
+    assert "publish" not in told
+    assert "no object was scored, so nothing to publish" in [f.reason for f in outcome.failures]
+
+
+def test_flows_are_those_that_the_command_line_offers() -> None:
+    assert set(survey_run.FLOWS) == set(get_args(Stage)) == set(ENDS)

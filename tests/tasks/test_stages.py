@@ -1,0 +1,269 @@
+"""The stages as plain functions on a cluster of two workers, without a Prefect server: what each makes, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from galflow.catalog.published import read_published
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.errors import StoreError
+from galflow.plan import plan_run
+from galflow.receipts import RunManifest
+from galflow.scores.score import ScoreColumn, score_cutouts
+from galflow.spec import ClusterSpec, RunSpec, parse_spec
+from galflow.store import Store
+from galflow.training.trained_model import load_uri
+from tasks import progress, stages
+from tasks.cluster import running_cluster
+from tasks.fan_out import StageResult
+from tasks.progress import StageProgress
+from tasks.publish import publish
+
+TILES = 3
+SURVEY = {
+    "tiles": TILES,
+    "tile_size": 192,
+    "objects_per_tile": 40,
+    "overlap_pixels": 16,
+    "magnitude_range": [18.5, 21.5],
+}
+KMEANS = {"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}
+DIVERGING = {
+    "name": "vae",
+    "model": "vae.VAE",
+    "options": {"latent": 2, "width": 8},
+    "training": {"epochs": 1, "learning_rate": 1e30},
+}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "stages",
+        "survey": {"kind": "synthetic", "options": SURVEY},
+        "cutouts": {"size": 16},
+        "models": [KMEANS],
+        "training": {"epochs": 2, "batch_size": 16, "reference_fraction": 0.3},
+        "output": {"report": False},
+    } | changes
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What each stage of a run left."""
+
+    cutouts: StageResult
+    samples: dict[str, StageResult]
+    models: StageResult
+    scores: StageResult
+    sample_scores: dict[str, StageResult]
+    comparison: StageResult
+
+    @property
+    def made(self) -> dict[str, int]:
+        """How many units each stage of the survey made."""
+        return {"ingest": self.cutouts.made, "train": self.models.made, "score": self.scores.made}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterSpec]:
+    """Two workers for all tests of this file."""
+    with running_cluster(parse_spec(document(cluster={"workers": 2}))) as reached:
+        yield reached.cluster
+
+
+def specify(cluster: ClusterSpec, root: Path, **changes: Any) -> RunSpec:
+    spec = parse_spec(document(store={"root": str(root)}, **changes))
+    return spec.model_copy(update={"cluster": cluster})
+
+
+def run(spec: RunSpec) -> Ran:
+    """All stages but the last, as the flow calls them."""
+    cutouts = stages.ingest.fn(spec, spec.survey)
+    samples = {s.name: stages.ingest.fn(spec, s.survey, s.name) for s in spec.comparison.samples}
+    trained = stages.train_models.fn(spec, cutouts)
+    scores = stages.score_cutouts.fn(spec, spec.survey, cutouts, trained)
+    sample_scores = {
+        s.name: stages.score_cutouts.fn(spec, s.survey, samples[s.name], trained, s.name)
+        for s in spec.comparison.samples
+    }
+    comparison = stages.compare.fn(spec, samples, sample_scores, trained)
+    return Ran(cutouts, samples, trained, scores, sample_scores, comparison)
+
+
+def publish_ran(spec: RunSpec, ran: Ran) -> RunManifest:
+    return publish.fn(spec, ran.cutouts, ran.models, ran.scores, ran.samples, ran.sample_scores, ran.comparison)
+
+
+@pytest.fixture(scope="module")
+def first(cluster: ClusterSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSpec, Ran]:
+    """A run on an empty store; tests may add to it."""
+    spec = specify(cluster, tmp_path_factory.mktemp("stages") / "store")
+    return spec, run(spec)
+
+
+def test_each_stage_makes_every_unit_and_no_failure(first: tuple[RunSpec, Ran]) -> None:
+    _, ran = first
+    assert ran.made == {"ingest": TILES, "train": 1, "score": TILES}
+    assert [r.details["tile"] for r in ran.scores.receipts] == ["t00000", "t00001", "t00002"]
+    assert ran.cutouts.failures + ran.models.failures + ran.scores.failures == ()
+    assert ran.comparison.receipts + ran.comparison.failures == ()
+
+
+def test_second_call_makes_nothing_and_returns_the_same_receipts(first: tuple[RunSpec, Ran]) -> None:
+    spec, ran = first
+    again = run(spec)
+    assert again.made == {"ingest": 0, "train": 0, "score": 0}
+    assert again.cutouts.receipts == ran.cutouts.receipts
+    assert again.models.receipts == ran.models.receipts
+    assert again.scores.receipts == ran.scores.receipts
+
+
+def test_stages_make_what_the_plan_says(first: tuple[RunSpec, Ran]) -> None:
+    """The plan knows every fingerprint before anything is made, the run's own included."""
+    spec, ran = first
+    plan = plan_run(spec, Store.open(spec.store.root))
+    receipts = [*ran.cutouts.receipts, *ran.models.receipts, *ran.scores.receipts]
+    assert [u.fingerprint for u in plan.units] == [r.fingerprint for r in receipts]
+    assert all(u.done for u in plan.units)
+    assert publish_ran(spec, ran).run == plan.run
+    assert plan_run(spec, Store.open(spec.store.root)).done
+
+
+def test_workers_score_as_one_process_does(first: tuple[RunSpec, Ran]) -> None:
+    spec, ran = first
+    store = Store.open(spec.store.root)
+    model = load_uri(store.uri(ran.models.receipts[0].product))
+    column = ScoreColumn("kmeans", "distance")
+    for cut, part in zip(ran.cutouts.receipts, ran.scores.receipts, strict=True):
+        plain = score_cutouts(CutoutSet(store, cut.product), {"kmeans": model}, 32)[column]
+        stored = pq.read_table(f"{spec.store.root}/{part.product}")[column.name].to_pandas().to_numpy()
+        np.testing.assert_allclose(stored, plain, rtol=1e-6)
+
+
+def test_each_model_sees_pixels_in_the_stretch_it_was_trained_in(
+    first: tuple[RunSpec, Ran], cluster: ClusterSpec, tmp_path: Path
+) -> None:
+    """A model trained elsewhere, in another stretch, beside one of this run."""
+    spec, ran = first
+    elsewhere = Store.open(spec.store.root).uri(ran.models.receipts[0].product)
+    models = [KMEANS | {"name": "own"}, KMEANS | {"name": "given", "trained": elsewhere}]
+    mixed = specify(cluster, tmp_path / "store", models=models, stretch={"white_sigma": 50})
+    there = run(mixed)
+    store = Store.open(mixed.store.root)
+    (own,) = (load_uri(store.uri(r.product)) for r in there.models.receipts if "://" not in r.product)
+    given = load_uri(elsewhere)
+    assert own.stretch != given.stretch
+    cutouts = CutoutSet(store, there.cutouts.receipts[0].product)
+    stored = pq.read_table(f"{mixed.store.root}/{there.scores.receipts[0].product}")
+    for name, model in (("own", own), ("given", given)):
+        alone = score_cutouts(cutouts, {name: model}, 64)[ScoreColumn(name, "distance")]
+        np.testing.assert_allclose(stored[f"{name}_distance"].to_pandas().to_numpy(), alone, rtol=1e-6)
+
+
+def test_updated_tile_under_given_models_redoes_that_tile_alone(
+    first: tuple[RunSpec, Ran], cluster: ClusterSpec
+) -> None:
+    """Models trained elsewhere do not depend on the survey: one tile is cut and scored, and nothing else."""
+    spec, ran = first
+    root = Path(spec.store.root)
+    given = [KMEANS | {"trained": Store.open(root).uri(ran.models.receipts[0].product)}]
+    trained = specify(cluster, root, models=given)
+    # The same weights under the same name: nothing is to be made.
+    assert run(trained).made == {"ingest": 0, "train": 0, "score": 0}
+    updated = {"kind": "synthetic", "options": SURVEY | {"revision": {"t00001": 1}}}
+    after = run(specify(cluster, root, models=given, survey=updated))
+    assert after.made == {"ingest": 1, "train": 0, "score": 1}
+    changed = [a.product != b.product for a, b in zip(ran.scores.receipts, after.scores.receipts, strict=True)]
+    assert changed == [False, True, False]
+
+
+def test_failed_model_leaves_the_others_scores(cluster: ClusterSpec, tmp_path: Path) -> None:
+    spec = specify(cluster, tmp_path / "store", models=[KMEANS, DIVERGING])
+    ran = run(spec)
+    (failure,) = ran.models.failures
+    assert (failure.stage, failure.name) == ("train", "vae")
+    assert "VAE diverged" in failure.reason
+    assert "training.learning_rate" in failure.reason
+    assert len(ran.scores.receipts) == TILES
+    manifest = publish_ran(spec, ran)
+    table = read_published(manifest.catalog)
+    assert table["kmeans_distance"].null_count < len(table)
+    assert "vae_neg_elbo" not in table.column_names
+    assert any("VAE diverged" in text for text in manifest.summary["failures"])
+    # The next start has that model to train, and then all to score with it.
+    plan = plan_run(spec, Store.open(spec.store.root))
+    assert [u.name for u in plan.models if not u.done] == ["vae"]
+    assert not plan.done
+
+
+def test_without_the_leading_model_nothing_is_ranked(cluster: ClusterSpec, tmp_path: Path) -> None:
+    sample = {
+        "name": "mock",
+        "survey": {"kind": "synthetic", "name": "mock", "options": SURVEY | {"tiles": 1, "seed": 4}},
+    }
+    comparison = {"samples": [sample], "bootstraps": 50}
+    spec = specify(cluster, tmp_path / "store", models=[DIVERGING, KMEANS], comparison=comparison)
+    ran = run(spec)
+    assert [r.product.split("/")[1] for r in ran.models.receipts] == ["kmeans"]
+    for scores in (ran.scores, *ran.sample_scores.values()):
+        (failure,) = scores.failures
+        assert scores.receipts == ()
+        assert "vae_neg_elbo" in failure.reason
+        assert "scoring.primary" in failure.reason
+    (failure,) = ran.comparison.failures
+    assert failure.name == "mock"
+    assert "no scores" in failure.reason
+
+
+def test_survey_without_objects_is_a_failure_and_no_crash(cluster: ClusterSpec, tmp_path: Path) -> None:
+    blank = {"kind": "synthetic", "options": SURVEY | {"tiles": 1, "objects_per_tile": 1, "magnitude_range": [39, 40],
+                                                       "catalog": "detect", "anomaly_fraction": 0.0}}  # fmt: skip
+    ran = run(specify(cluster, tmp_path / "store", survey=blank))
+    (receipt,) = ran.cutouts.receipts
+    assert (receipt.outcome, receipt.rows) == ("empty", 0)
+    assert [f.reason for f in ran.models.failures] == [
+        "there are no cutouts to measure the sky's sigma on; ingest gave no object at all"
+    ]
+    assert len(ran.scores.failures) == 1
+
+
+def test_stage_outside_a_run_asks_no_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("a server was asked")
+
+    for name in ("create_progress_artifact", "update_progress_artifact", "create_link_artifact"):
+        monkeypatch.setattr(progress, name, refuse)
+    with StageProgress("ingest", 2) as bar:
+        bar.advance()
+        bar.advance(failed=True)
+    progress.link_to("file:///nowhere", "words", "key")
+    assert not progress.in_prefect_run()
+
+
+def test_stage_within_a_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, float, str]] = []
+
+    def note(kind: str) -> Any:
+        return lambda *_, progress, description, **__: told.append((kind, progress, description)) or kind
+
+    monkeypatch.setattr(progress, "in_prefect_run", lambda: True)
+    monkeypatch.setattr(progress, "create_progress_artifact", note("create"))
+    monkeypatch.setattr(progress, "update_progress_artifact", note("update"))
+    with StageProgress("ingest", 4, 1) as bar:
+        bar.advance()
+        bar.advance(failed=True)
+    assert told[0] == ("create", 25.0, "ingest: 1 of 4 done")
+    assert told[-1] == ("update", 75.0, "ingest: 3 of 4 done, 1 of them failed")
+
+
+def test_check_refuses_a_store_that_cannot_be_written(cluster: ClusterSpec, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        stages.check.fn(specify(cluster, tmp_path / "file" / "store"))
