@@ -54,7 +54,7 @@ def one_step() -> tuple[float, float]:
     """Mean wall-clock and processor seconds of a training step in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = build_model("pixelcnn.PixelCNN", channels=BANDS, size=SIZE, width=WIDTH)
+    model = build_model("pixelcnn_pp.PixelCNNPP", channels=BANDS, size=SIZE, width=WIDTH)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     batch = Batch.of(0.1 * torch.randn(BATCH_OBJECTS, BANDS, SIZE, SIZE))
     player = model.players[0].name

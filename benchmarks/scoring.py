@@ -20,8 +20,8 @@ import torch
 
 from benchmarks.scratch import scratch
 from benchmarks.timing import Table, interleaved, table
+from galflow.cutouts.batches import make_batch
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
-from galflow.cutouts.stream import make_batch
 from galflow.models.base import Batch, Density, abilities, build_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome
@@ -42,7 +42,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("autoencoder.Autoencoder", {}),
     "kmeans": ("kmeans.KMeans", {}),
     "wgan": ("wgan.WGAN", {"width": 16}),
-    "pixelcnn": ("pixelcnn.PixelCNN", {"width": 16}),
+    "pixelcnn": ("pixelcnn_pp.PixelCNNPP", {"width": 16}),
 }
 """Name -> class and options."""
 SLOWEST = "pixelcnn"

@@ -100,7 +100,7 @@ def check_run(spec: RunSpec) -> None:
         except SpecError as error:
             raise SpecError(f"comparison sample {sample.name}: {error}") from error
     for model in spec.models:
-        check_model(model, bands, spec.cutouts.size)
+        check_model(model, bands, spec.cutouts.size, spec.stretch)
     primary_score(spec)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         raise SpecError("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")

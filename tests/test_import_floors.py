@@ -151,7 +151,8 @@ def test_imports_point_down(path: Path) -> None:
 def test_models_import_torch_the_standard_library_and_errors_alone() -> None:
     import sys
 
-    allowed = set(sys.stdlib_module_names) | {"torch"}
+    # Beside torch, the libraries that do a part of a model well: they too know no disk and no survey.
+    allowed = set(sys.stdlib_module_names) | {"torch", "torchode", "vector_quantize_pytorch", "zuko"}
     faults = []
     for path in _files("galflow/models"):
         for line, module, name in _imports(path):
@@ -169,7 +170,7 @@ def test_cutouts_know_of_models_only_what_a_batch_is() -> None:
         for _, module, name in _imports(path)
         if module.startswith("galflow.models")
     }
-    assert taken <= {("stream.py", "Batch")}
+    assert taken <= {("stream.py", "Batch"), ("batches.py", "Batch")}
 
 
 def _edges() -> dict[str, set[str]]:

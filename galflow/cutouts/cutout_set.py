@@ -231,6 +231,10 @@ class CutoutSet:
                     "`galflow verify` lists what is altered, and deleting its receipt has it made anew"
                 ) from error
 
+    def column_attributes(self, name: str) -> dict[str, Any]:
+        """How a catalogue column is stored: ``categories`` where texts are codes."""
+        return dict(self._array(name).attrs)
+
     def has(self, name: str) -> bool:
         """Whether there is such a column."""
         return name in self.group

@@ -1,12 +1,13 @@
-"""Batches of stored cutouts: chunk by chunk for scoring, shuffled for training. Reading overlaps computing.
+"""Batches of stored cutouts in shuffled order for training, and the splits. Reading overlaps computing.
 
-Every pixel passes through here on its way to a model: stretched, with missing ones set to 0 and marked as unobserved.
+What a batch holds is made in galflow.cutouts.batches; this file decides which objects come when.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
+import math
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, join_batches
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_NORMAL
 from galflow.errors import DataError
@@ -84,19 +86,6 @@ def _by_group(cutouts: CutoutSet, alone: np.ndarray) -> np.ndarray:
     return np.where(group.is_null().to_numpy(zero_copy_only=False), alone, hashed_unit(key))
 
 
-def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, with_ivar: bool = False) -> Batch:
-    """The batch of cutouts (N, band, y, x): stretched, 0 and unobserved where ``ivar`` is 0.
-
-    The inverse variance of a stretched pixel is that of the flux divided by the squared slope of the stretch.
-    """
-    observed = ivar > 0
-    known = flux if observed.all() else np.where(observed, flux, np.float32(0))
-    # In numpy, whose arcsinh is vectorised where torch's is not; 0 stays 0.
-    pixels = torch.from_numpy(stretch.forward(known))
-    stretched_ivar = torch.from_numpy(ivar / stretch.derivative(known) ** 2) if with_ivar else None
-    return Batch(pixels, torch.from_numpy(observed), stretched_ivar)
-
-
 def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> AsinhStretch:
     """The stretch of a run: sky sigma per band as declared, or the median over the sets that observed the band."""
     if not sets:
@@ -156,7 +145,7 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
 class _Piece:
     """A chunk of one cutout set and the wanted rows within it."""
 
-    cutouts: CutoutSet
+    reader: ObjectReader
     rows: slice
     wanted: np.ndarray
     """Row numbers relative to the chunk's first."""
@@ -177,12 +166,16 @@ class TrainingSet:
         validation: float,
         reference: float,
         memory_bytes: float = 2e9,
+        contents: Contents = PIXELS_ALONE,
     ) -> None:
         self.stretch = stretch
+        self._contents = contents
         self._memory = memory_bytes
-        self._pieces = {split: _pieces(sets, split, validation, reference) for split in Split}
+        sets = [cutouts for cutouts in sets if len(cutouts)]
+        readers = [ObjectReader.of(cutouts, contents) for cutouts in sets]
+        self._pieces = {split: _pieces(readers, split, validation, reference) for split in Split}
         self._kept: dict[Split, Batch] = {}
-        self._object_bytes = 5 * int(np.prod(sets[0].pixel_shape)) if sets else 1
+        self._object_bytes = _object_bytes(readers[0]) if readers else 1
 
     def count(self, split: Split) -> int:
         """Objects of a split."""
@@ -220,22 +213,21 @@ class TrainingSet:
             yield group
 
     def _load(self, pieces: Sequence[_Piece]) -> Batch:
-        parts = []
-        for piece in pieces:
-            flux = piece.cutouts.read("flux", piece.rows)[piece.wanted]
-            ivar = piece.cutouts.read("ivar", piece.rows)[piece.wanted]
-            parts.append(make_batch(flux, ivar, self.stretch))
-        return Batch(torch.cat([p.pixels for p in parts]), torch.cat([p.observed for p in parts]))
+        return join_batches([p.reader.read(p.rows, p.wanted).batch(self.stretch, self._contents) for p in pieces])
 
 
-def _pieces(sets: Sequence[CutoutSet], split: Split, validation: float, reference: float) -> list[_Piece]:
+def _object_bytes(reader: ObjectReader) -> int:
+    """Bytes of one object in a batch: pixels and inverse variance in float32, observed in a byte."""
+    pixels = math.prod(reader.cutouts.pixel_shape) * (9 if reader.contents.ivar else 5)
+    return pixels + 4 * ((0 if reader.psf is None else reader.psf.size) + len(reader.columns))
+
+
+def _pieces(readers: Sequence[ObjectReader], split: Split, validation: float, reference: float) -> list[_Piece]:
     pieces = []
-    for cutouts in sets:
-        if not len(cutouts):
-            continue
-        rows = split_rows(cutouts, split, validation, reference)
-        for chunk in cutouts.chunks():
+    for reader in readers:
+        rows = split_rows(reader.cutouts, split, validation, reference)
+        for chunk in reader.cutouts.chunks():
             wanted = rows[(rows >= chunk.start) & (rows < chunk.stop)] - chunk.start
             if len(wanted):
-                pieces.append(_Piece(cutouts, chunk, wanted))
+                pieces.append(_Piece(reader, chunk, wanted))
     return pieces

@@ -97,6 +97,10 @@ class GenerativeModel(nn.Module, ABC):
     one_pass_sampling: ClassVar[bool] = True
     free_form_jacobian: ClassVar[bool] = True
     """Whether the network's shape is unconstrained by the likelihood (Grathwohl+18, table 1)."""
+    needs_ivar: ClassVar[bool] = False
+    """Whether ``Batch.ivar`` must be there."""
+    needs_psf: ClassVar[bool] = False
+    """Whether ``Batch.psf`` must be there."""
 
     def __init__(self, *, channels: int, size: int) -> None:
         super().__init__()
@@ -197,8 +201,8 @@ class Encodes(GenerativeModel):
 class Conditional(GenerativeModel):
     """A model that uses ``Batch.conditions``."""
 
-    conditions: ClassVar[tuple[str, ...]]
-    """Names of the catalogue columns, in the order of ``Batch.conditions``."""
+    conditions: tuple[str, ...]
+    """Names of the catalogue columns, in the order of ``Batch.conditions``; NaN there is a value nobody knows."""
 
 
 def abilities(model: type[GenerativeModel]) -> dict[str, bool]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from galflow.cutouts.batches import Contents, ObjectReader, Objects, join_batches, lacking
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import make_batch
 from galflow.errors import DataError
 from galflow.models.base import Reconstructs
 from galflow.report.flag_words import flag_words
@@ -31,15 +31,24 @@ _BATCH_OBJECTS = 64
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """The pixels of one shown object."""
+    """One shown object: its pixels, and what models want to know beside them."""
 
-    flux: np.ndarray
-    """(band, y, x) float32, NaN where missing."""
-    ivar: np.ndarray
+    stored: Objects
+    """The one row."""
     sky_sigma: tuple[float | None, ...]
     """Of its tile, per band."""
     x_pixel: float | None
     y_pixel: float | None
+
+    @property
+    def flux(self) -> np.ndarray:
+        """(band, y, x) float32, NaN where missing."""
+        return self.stored.flux[0]
+
+    @property
+    def ivar(self) -> np.ndarray:
+        """(band, y, x); 0 where missing."""
+        return self.stored.ivar[0]
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,13 @@ def objects_pictured(bands: int, side: int, reconstructing: int) -> int:
     return max(2, int(PICTURE_BYTES / each))
 
 
-def read_cutouts(store: Store, products: Mapping[str, str], rows: Sequence[Shown]) -> list[Cutout]:
-    """The cutouts of these rows, in their order; ``products`` maps a tile's name to its cutout set."""
+def read_cutouts(
+    store: Store, products: Mapping[str, str], rows: Sequence[Shown], models: Mapping[str, TrainedModel]
+) -> list[Cutout]:
+    """The cutouts of these rows, in their order, with what their tiles have of what ``models`` want.
+
+    ``products`` maps a tile's name to its cutout set.
+    """
     found: dict[int, Cutout] = {}
     for tile in sorted({row.tile for row in rows}):
         if tile not in products:
@@ -95,12 +109,15 @@ def read_cutouts(store: Store, products: Mapping[str, str], rows: Sequence[Shown
                 "give the receipts of all tiles in the catalogue"
             )
         wanted = [i for i, row in enumerate(rows) if row.tile == tile]
-        found |= _read_tile(CutoutSet(store, products[tile]), {i: rows[i].row for i in wanted})
+        cutouts = CutoutSet(store, products[tile])
+        possible = [model.contents for model in models.values() if lacking(cutouts, model.contents) is None]
+        found |= _read_tile(ObjectReader.of(cutouts, Contents().joined(possible)), {i: rows[i].row for i in wanted})
     return [found[i] for i in range(len(rows))]
 
 
-def _read_tile(cutouts: CutoutSet, wanted: Mapping[int, int]) -> dict[int, Cutout]:
+def _read_tile(reader: ObjectReader, wanted: Mapping[int, int]) -> dict[int, Cutout]:
     """Place in the list -> cutout, for places and their row numbers in this tile."""
+    cutouts = reader.cutouts
     sigma = tuple(s or None for s in cutouts.attributes["sky_sigma"])
     pixel = {name: cutouts.read(name) if cutouts.has(name) else None for name in ("x_pixel", "y_pixel")}
     found: dict[int, Cutout] = {}
@@ -108,11 +125,10 @@ def _read_tile(cutouts: CutoutSet, wanted: Mapping[int, int]) -> dict[int, Cutou
         here = {i: row for i, row in wanted.items() if chunk.start <= row < chunk.stop}
         if not here:
             continue
-        flux, ivar = cutouts.read("flux", chunk), cutouts.read("ivar", chunk)
+        objects = reader.read(chunk)
         for i, row in here.items():
             x, y = (None if p is None or not np.isfinite(p[row]) else float(p[row]) for p in pixel.values())
-            at = row - chunk.start
-            found[i] = Cutout(flux[at].copy(), ivar[at].copy(), sigma, x, y)
+            found[i] = Cutout(objects.row(row - chunk.start), sigma, x, y)
     return found
 
 
@@ -141,7 +157,9 @@ def make_cards(
     flux = {name: _reconstructions(model, cutouts) for name, model in models.items()}
     cards = []
     for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
-        explained = [_explain(name, cutout, pixels[i], display) for name, pixels in flux.items() if pixels is not None]
+        explained = [
+            _explain(name, cutout, pixels, display) for name, found in flux.items() if (pixels := found[i]) is not None
+        ]
         picture = data_uri(picture_png(display.picture(_known(cutout))))
         cards.append(
             Card(
@@ -172,18 +190,20 @@ def _known(cutout: Cutout) -> np.ndarray:
     return np.where(cutout.ivar > 0, cutout.flux, np.nan)
 
 
-def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> np.ndarray | None:
-    """(N, band, y, x) flux; None if the model does not reconstruct, or there is nothing to."""
-    if not isinstance(model.module, Reconstructs) or not cutouts:
-        return None
-    parts = []
-    for start in range(0, len(cutouts), _BATCH_OBJECTS):
-        part = cutouts[start : start + _BATCH_OBJECTS]
-        batch = make_batch(np.stack([c.flux for c in part]), np.stack([c.ivar for c in part]), model.stretch)
+def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.ndarray | None]:
+    """(band, y, x) flux of each; None if the model does not reconstruct, or is not told what it needs of the object."""
+    found: list[np.ndarray | None] = [None] * len(cutouts)
+    if not isinstance(model.module, Reconstructs):
+        return found
+    able = [i for i, cutout in enumerate(cutouts) if model.contents.within(cutout.stored.contents)]
+    for start in range(0, len(able), _BATCH_OBJECTS):
+        part = able[start : start + _BATCH_OBJECTS]
+        batch = join_batches([cutouts[i].stored.batch(model.stretch, model.contents) for i in part])
         with torch.no_grad():
             stretched = model.module.reconstruct(batch.to(model.device)).cpu()
-        parts.append(model.stretch.inverse(stretched.double(), torch).numpy())
-    return np.concatenate(parts)
+        for i, pixels in zip(part, model.stretch.inverse(stretched.double(), torch).numpy(), strict=True):
+            found[i] = pixels
+    return found
 
 
 def _explain(name: str, cutout: Cutout, model_flux: np.ndarray, display: Display) -> Explained:

@@ -48,7 +48,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     products = {str(r.details.get("tile", "")): r.product for r in inputs.cutouts}
     # All at once, so that each chunk is read once and each model sees full batches.
     every = [row for part in rows.values() for row in part]
-    cutouts = read_cutouts(inputs.store, products, every)
+    cutouts = read_cutouts(inputs.store, products, every, inputs.models)
     first_normal = len(rows["top"])
     display = make_display(inputs.models, cutouts[first_normal : first_normal + len(rows["normal"])])
     cards = iter(

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, lacking
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, outcome_text
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.cutouts.stream import make_batch, prefetch
+from galflow.cutouts.stream import prefetch
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
@@ -67,38 +68,52 @@ def columns_of(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
     return [ScoreColumn(name, score) for name, model in models.items() for score in model.score_names]
 
 
+@dataclass(frozen=True)
+class _View:
+    """How a model sees objects; models that see them alike share a batch."""
+
+    stretch: AsinhStretch
+    contents: Contents
+
+
 def score_cutouts(
     cutouts: CutoutSet, models: Mapping[str, TrainedModel], batch_objects: int, device: str = "cpu"
 ) -> dict[ScoreColumn, np.ndarray]:
-    """Raw scores of every object, (N,) float64 each, NaN where the object is not to be scored."""
-    columns = columns_of(models)
-    raw = {column: np.full(len(cutouts), np.nan) for column in columns}
+    """Raw scores of every object, (N,) float64 each, NaN where the object is not to be scored.
+
+    The scores of a model that needs what the set has not (``galflow.cutouts.batches.lacking``) are not in the result.
+    """
+    # One stretch for all, but for models that were trained elsewhere: each sees pixels as in its training.
+    views = {
+        name: _View(model.stretch, model.contents)
+        for name, model in models.items()
+        if lacking(cutouts, model.contents) is None
+    }
+    raw = {column: np.full(len(cutouts), np.nan) for column in columns_of({name: models[name] for name in views})}
     wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
-    # One for all, but for models that were trained elsewhere: each sees pixels in the stretch it was trained in.
-    stretches = {name: model.stretch for name, model in models.items()}
-    for rows, batches in prefetch(_batches(cutouts, set(stretches.values()), wanted, batch_objects)):
-        on_device = {stretch: batch.to(device) for stretch, batch in batches.items()}
-        for name, model in models.items():
-            for score, values in model.evaluate(on_device[stretches[name]]).items():
+    for rows, batches in prefetch(_batches(cutouts, set(views.values()), wanted, batch_objects)):
+        on_device = {view: batch.to(device) for view, batch in batches.items()}
+        for name, view in views.items():
+            for score, values in models[name].evaluate(on_device[view]).items():
                 raw[ScoreColumn(name, score)][rows] = values
     return raw
 
 
 def _batches(
-    cutouts: CutoutSet, stretches: Collection[AsinhStretch], wanted: np.ndarray, batch_objects: int
-) -> Iterator[tuple[np.ndarray, dict[AsinhStretch, Batch]]]:
-    """Row numbers and a batch for each stretch, chunk after chunk, without the objects that are not to be scored."""
+    cutouts: CutoutSet, views: Collection[_View], wanted: np.ndarray, batch_objects: int
+) -> Iterator[tuple[np.ndarray, dict[_View, Batch]]]:
+    """Row numbers and a batch for each view, chunk after chunk, without the objects that are not to be scored."""
+    reader = ObjectReader.of(cutouts, PIXELS_ALONE.joined(view.contents for view in views))
     for chunk in cutouts.chunks():
-        rows = np.flatnonzero(wanted[chunk]) + chunk.start
-        if not len(rows):
+        inside = np.flatnonzero(wanted[chunk])
+        if not len(inside):
             continue
-        flux, ivar = cutouts.read("flux", chunk), cutouts.read("ivar", chunk)
-        if len(rows) < len(flux):
-            flux, ivar = flux[rows - chunk.start], ivar[rows - chunk.start]
-        whole = {stretch: make_batch(flux, ivar, stretch) for stretch in stretches}
+        objects = reader.read(chunk, inside if len(inside) < chunk.stop - chunk.start else slice(None))
+        whole = {view: objects.batch(view.stretch, view.contents) for view in views}
+        rows = inside + chunk.start
         for start in range(0, len(rows), batch_objects):
             part = slice(start, start + batch_objects)
-            yield rows[part], {stretch: batch[part] for stretch, batch in whole.items()}
+            yield rows[part], {view: batch[part] for view, batch in whole.items()}
 
 
 def score_set(
@@ -147,6 +162,7 @@ def _part_table(
     flags = cutouts.read("flags")
     outcome = outcome_text(flags)
     reasons: list[str] = []
+    unable: list[str] = []
     columns: dict[str, pa.Array] = {name: cutouts.column(name) for name in ("object_id", "ra_deg", "dec_deg")}
     for name in ("survey", "release", "tile"):
         columns[name] = pa.array([attributes[name]] * n, pa.string())
@@ -158,7 +174,12 @@ def _part_table(
         values = raw.get(column, np.full(n, np.nan))
         good = np.isfinite(values)
         failed = scored & ~good
-        if failed.any():
+        if column not in raw and n:
+            if column.model not in unable:
+                unable.append(column.model)
+                reasons.append(f"not scored by {column.model}: {lacking(cutouts, models[column.model].contents)}")
+                outcome[failed] = f"not scored by {column.model}: the tile lacks what it needs"
+        elif failed.any():
             reasons.append(f"{column.model} gave {int(failed.sum())} objects a {column.score} that is not finite")
             outcome[failed] = f"not scored by {column.model}: its {column.score} is not finite"
         columns[column.name] = _nullable(values, good)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from galflow.errors import SpecError
-from galflow.models.base import build_model
-from galflow.spec import ModelSpec
+from galflow.models.base import build_model, find_model
+from galflow.spec import ModelSpec, StretchSpec
 from galflow.training.trained_model import load_uri
 
 
-def check_model(model: ModelSpec, bands: tuple[str, ...], size: int) -> None:
+def check_model(model: ModelSpec, bands: tuple[str, ...], size: int, stretch: StretchSpec) -> None:
     """SpecError if ``model`` cannot be built for cutouts of these bands and size, or was trained for other ones."""
     if model.trained is None:
-        _check_options(model)
-        build_model(model.model, channels=len(bands), size=size, **model.options)
+        build_model(
+            model.model,
+            **constructor_arguments(model, len(bands), size, stretch.softening_sigma, stretch.white_sigma),
+        )
         return
     card = load_uri(model.trained).card
     for what, trained, wanted in (
@@ -27,9 +32,22 @@ def check_model(model: ModelSpec, bands: tuple[str, ...], size: int) -> None:
             )
 
 
-def _check_options(model: ModelSpec) -> None:
-    for option in ("channels", "size"):
-        if option in model.options:
+def constructor_arguments(
+    model: ModelSpec, channels: int, size: int, softening_sigma: float, white_sigma: float
+) -> dict[str, Any]:
+    """All arguments of the model's constructor: its options, and what follows from the cutouts and their stretch.
+
+    A model that must undo the stretch takes ``softening_sigma`` and ``white_sigma``. SpecError if an option tries to
+    choose what follows.
+    """
+    taken = inspect.signature(find_model(model.model).__init__).parameters
+    stretch = {"softening_sigma": softening_sigma, "white_sigma": white_sigma}
+    follows = {"channels": channels, "size": size} | {n: value for n, value in stretch.items() if n in taken}
+    for name, value in follows.items():
+        if name in model.options:
+            source = "stretch" if name in stretch else "cutouts"
             raise SpecError(
-                f"model {model.name}: option {option!r} follows from the cutouts and cannot be chosen; leave it out"
+                f"model {model.name}: option {name!r} is {model.options[name]!r}; it follows from the {source} (here "
+                f"{value}) and cannot be chosen: leave it out"
             )
+    return {**follows, **model.options}

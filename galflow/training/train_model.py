@@ -15,18 +15,19 @@ import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import Split, TrainingSet
-from galflow.errors import DataError, ModelError, SpecError
+from galflow.errors import DataError, ModelError
 from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
 from galflow.spec import CutoutSpec, ModelSpec, StretchSpec, TrainingSpec
 from galflow.spec import fingerprint as fingerprint_of
 from galflow.store import Store
+from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress
 from galflow.training.randomness import derived_seed, seeded
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, contents_of
 
 TRAINING_VERSION = "1"
 """Raised when the same specification and cutouts would train to other weights."""
@@ -88,18 +89,19 @@ def train_model(
     started = time.perf_counter()
     ordered = sorted(sets, key=lambda s: s.product)
     bands, unit, size = _common_layout(ordered)
+    arguments = constructor_arguments(model_spec, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
+    with seeded(derived_seed(seed, "weights"), torch.device(device)):
+        model = build_model(model_spec.model, **arguments)
     data = TrainingSet(
         ordered,
         stretch,
         validation=training.validation_fraction,
         reference=training.reference_fraction,
         memory_bytes=training.memory_gigabytes * 1e9,
+        contents=contents_of(model),
     )
     counts = {split: data.count(split) for split in Split}
     _require_reference(model_spec.name, counts)
-    arguments = _constructor_arguments(model_spec, len(bands), size)
-    with seeded(derived_seed(seed, "weights"), torch.device(device)):
-        model = build_model(model_spec.model, **arguments)
     checkpoint = Checkpoint(store, product_key, fingerprint, every_seconds=training.checkpoint_seconds)
     fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
     card = ModelCard(
@@ -174,17 +176,6 @@ def _common_layout(sets: Sequence[CutoutSet]) -> tuple[tuple[str, ...], str, int
                 f"{layout}; cut both with one specification"
             )
     return layouts[first]
-
-
-def _constructor_arguments(model_spec: ModelSpec, channels: int, size: int) -> dict[str, Any]:
-    given = {"channels": channels, "size": size}
-    for name in given:
-        if name in model_spec.options:
-            raise SpecError(
-                f"option {name!r} of model {model_spec.name!r} is {model_spec.options[name]!r}; it follows from the "
-                f"cutouts (here {given[name]}) and cannot be chosen: leave it out"
-            )
-    return {**given, **model_spec.options}
 
 
 def _require_reference(name: str, counts: dict[Split, int]) -> None:

@@ -18,8 +18,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from galflow.cutouts.batches import Contents
 from galflow.errors import IntegrityError, ModelError, SpecError
-from galflow.models.base import Batch, Density, GenerativeModel, bits_per_dim, build_model
+from galflow.models.base import Batch, Conditional, Density, GenerativeModel, bits_per_dim, build_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import to_json
 from galflow.store import FileSum, Store
@@ -109,6 +110,11 @@ class TrainedModel:
         return self.card.stretch.stretch()
 
     @property
+    def contents(self) -> Contents:
+        """What it must be given beside pixels."""
+        return contents_of(self.module)
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next((value.device for value in self.module.state_dict().values()), torch.device("cpu"))
@@ -183,6 +189,12 @@ class TrainedModel:
             ) from error
         require_finite_weights(module)
         return cls(card, module, reference)
+
+
+def contents_of(model: GenerativeModel) -> Contents:
+    """What a model must be given beside pixels."""
+    conditions = tuple(model.conditions) if isinstance(model, Conditional) else ()
+    return Contents(ivar=model.needs_ivar, psf=model.needs_psf, conditions=conditions)
 
 
 def load_uri(uri: str, endpoint_url: str | None = None) -> TrainedModel:

@@ -47,7 +47,7 @@ def _story() -> dict[str, Any]:
         "models": [
             {"name": "kmeans", "model": "kmeans.KMeans"},
             {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 8}, "training": {"epochs": 40}},
-            {"name": "pixelcnn", "model": "pixelcnn.PixelCNN", "options": {"width": 8, "layers": 1, "mixtures": 2}},
+            {"name": "pixelcnn", "model": "pixelcnn_pp.PixelCNNPP", "options": {"width": 8, "layers": 1, "mixtures": 2}},
         ],
         "training": {"epochs": 2, "batch_size": 8, "reference_fraction": 0.3, "checkpoint_seconds": 0.05},
         # One object at a time, so that scoring a tile takes long enough to be killed in.

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import galflow as library
+from galflow.cutouts.batches import make_batch
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import make_batch
 from galflow.receipts import RECEIPT_SUFFIX, Outcome
 from galflow.spec import parse_spec
 from galflow.surveys.resolve import open_survey

@@ -324,7 +324,7 @@ def test_check_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
         ({"models": [{"name": "a", "model": "kmeans.KMeans", "options": {"n": 1}}]}, "no option 'n'; its options are"),
         (
             {"models": [{"name": "a", "model": "kmeans.KMeans", "options": {"size": 9}}]},
-            "option 'size' follows from the",
+            "option 'size' is 9; it follows from the",
         ),
         ({"comparison": {"samples": [mock | {"survey": one_band}]}}, "comparison sample mock: cutouts.bands: 'g'"),
     ]

@@ -19,7 +19,7 @@ from galflow.compare.samples import (
 from galflow.compare.two_sample import TwoSample, compare_scalars
 from galflow.cutouts.flags import Flag
 from galflow.errors import SpecError
-from galflow.models.pixelcnn import PixelCNN
+from galflow.models.pixelcnn_pp import PixelCNNPP
 from galflow.receipts import Outcome, find_receipts
 from galflow.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
@@ -29,11 +29,11 @@ BANDS = ("g", "r")
 
 def trained(reference: Mapping[str, np.ndarray]) -> TrainedModel:
     """A model whose held-out scores are given; its network is never run here."""
-    module = PixelCNN(channels=2, size=8, width=4, layers=1, mixtures=2)
+    module = PixelCNNPP(channels=2, size=8, width=4, layers=1, mixtures=2)
     card = ModelCard(
-        name="pixelcnn", model="pixelcnn.PixelCNN", model_version="1", source="", arguments={}, cutouts={},
+        name="pixelcnn", model="pixelcnn_pp.PixelCNNPP", model_version="1", source="", arguments={}, cutouts={},
         bands=BANDS, unit="nJy", stretch=StretchCard(softening_sigma=3, white_sigma=300, sky_sigma=(1.0, 1.0)),
-        bin_width=None, training={}, curves=(), metrics={}, scores=dict(PixelCNN.scores), main_score="bits_per_dim",
+        bin_width=None, training={}, curves=(), metrics={}, scores=dict(PixelCNNPP.scores), main_score="bits_per_dim",
         abilities={}, fingerprint="f", code_version="0",
     )  # fmt: skip
     return TrainedModel(card, module, {name: np.sort(values) for name, values in reference.items()})

@@ -13,7 +13,7 @@ import torch
 
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import Split, TrainingSet, hashed_unit, make_batch, prefetch, split_rows, stretch_for
+from galflow.cutouts.stream import Split, TrainingSet, hashed_unit, prefetch, split_rows, stretch_for
 from galflow.errors import DataError, IntegrityError
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
@@ -134,57 +134,6 @@ def test_an_object_without_group_is_on_its_own(local_store: Store, data: MakeDat
             found = _ids_of(cutouts, split, 0.3, 0.3)
             assert {i for i in found if i < 20} == {i for i in _ids_of(plain, split, 0.3, 0.3) if i < 20}
             assert len({i for i in found if i >= 20}) in (0, 20)
-
-
-# --- one batch
-
-
-def _random_cutouts(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    flux = (rng.normal(size=(6, 2, 8, 8)) * 10 ** rng.uniform(0, 4, (6, 2, 8, 8))).astype(np.float32)
-    ivar = rng.uniform(0.1, 2, flux.shape).astype(np.float32)
-    ivar[rng.random(flux.shape) < 0.2] = 0
-    flux[(ivar == 0) & (rng.random(flux.shape) < 0.7)] = np.nan
-    return flux, ivar
-
-
-def test_a_missing_pixel_is_zero_and_unobserved_whatever_it_holds() -> None:
-    flux, ivar = _random_cutouts()
-    batch = make_batch(flux, ivar, STRETCH, with_ivar=True)
-    np.testing.assert_array_equal(batch.observed.numpy(), ivar > 0)
-    assert torch.isfinite(batch.pixels).all()
-    assert (batch.pixels[~batch.observed] == 0).all()
-    assert batch.ivar is not None
-    assert (batch.ivar[~batch.observed] == 0).all()
-    seen = ivar > 0
-    expected = STRETCH.forward(np.where(seen, flux, 0).astype(np.float64))
-    np.testing.assert_allclose(batch.pixels.numpy()[seen], expected[seen], rtol=1e-5)
-    assert make_batch(flux, ivar, STRETCH).ivar is None
-
-
-def test_the_inverse_variance_of_stretched_pixels_is_that_of_finite_differences() -> None:
-    flux, ivar = _random_cutouts(1)
-    batch = make_batch(flux, ivar, STRETCH, with_ivar=True)
-    assert batch.ivar is not None
-    seen = ivar > 0
-    x = np.where(seen, flux, 0).astype(np.float64)
-    h = 1e-4 * (1 + np.abs(x))
-    slope = (STRETCH.forward(x + h) - STRETCH.forward(x - h)) / (2 * h)
-    # sigma_y = slope * sigma_x
-    np.testing.assert_allclose(batch.ivar.numpy()[seen], (ivar / slope**2)[seen], rtol=1e-3)
-
-
-def test_stretched_noise_has_the_stated_variance() -> None:
-    rng = np.random.default_rng(2)
-    truth = np.broadcast_to(np.array([0.0, 50.0, 3000.0], np.float32)[:, None, None, None], (3, 2, 200, 200))
-    flux = (truth + rng.normal(size=truth.shape)).astype(np.float32)
-    batch = make_batch(flux, np.ones_like(flux), STRETCH, with_ivar=True)
-    assert batch.ivar is not None
-    pull = (batch.pixels - torch.from_numpy(STRETCH.forward(truth.astype(np.float32)))) * batch.ivar.sqrt()
-    found = pull.std(dim=(2, 3)).numpy()
-    np.testing.assert_allclose(found[1:], 1.0, atol=0.03)
-    # The slope is taken at the noisy pixel: in the sky, with a softening of only 3 sigma, that is 10 % off.
-    np.testing.assert_allclose(found[0], [1.10, 1.02], atol=0.02)
 
 
 # --- the stretch of a run

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from galflow.cutouts.batches import Objects, make_batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import make_batch
 from galflow.errors import DataError
 from galflow.report import cards
 from galflow.report.cards import make_cards, make_display, objects_pictured, read_cutouts, unexplained
@@ -36,7 +36,7 @@ def products(finished_run: ReportInputs) -> dict[str, str]:
 
 def test_rows_of_several_tiles_come_back_in_their_order(finished_run: ReportInputs, products: dict[str, str]):
     wanted = [shown("t00001", 3), shown("t00000", 11), shown("t00001", 0)]
-    found = read_cutouts(finished_run.store, products, wanted)
+    found = read_cutouts(finished_run.store, products, wanted, {})
     for row, cutout in zip(wanted, found, strict=True):
         stored = CutoutSet(finished_run.store, products[row.tile])
         np.testing.assert_array_equal(cutout.flux, stored.read("flux")[row.row])
@@ -46,12 +46,12 @@ def test_rows_of_several_tiles_come_back_in_their_order(finished_run: ReportInpu
 
 def test_a_tile_without_a_receipt_is_named(finished_run: ReportInputs, products: dict[str, str]):
     with pytest.raises(DataError, match="objects of tile 't9', but no receipt"):
-        read_cutouts(finished_run.store, products, [shown("t9", 0)])
+        read_cutouts(finished_run.store, products, [shown("t9", 0)], {})
 
 
 def test_a_card_shows_the_reconstruction_in_flux_and_what_is_left(finished_run: ReportInputs, products: dict[str, str]):
     rows = [shown("t00000", 4), shown("t00000", 5)]
-    found = read_cutouts(finished_run.store, products, rows)
+    found = read_cutouts(finished_run.store, products, rows, finished_run.models)
     models = {"vae": finished_run.models["vae"]}
     display = make_display(models, found)
     first, _ = make_cards(rows, found, models, display, "vae_neg_elbo", ["#1", "#2"])
@@ -81,7 +81,7 @@ def test_a_card_says_what_is_known_in_words(finished_run: ReportInputs, products
         shown("t00000", 4, flags=int(Flag.EDGE | Flag.TRAIL)),
         shown("t00000", 5, ra_deg=None, dec_deg=None, q=None, planted_kind="tidal_tail", flags=int(Flag.PLANTED)),
     ]
-    found = read_cutouts(finished_run.store, products, rows)
+    found = read_cutouts(finished_run.store, products, rows, finished_run.models)
     models = {"vae": finished_run.models["vae"]}
     real, copy = make_cards(rows, found, models, make_display(models, []), "vae_neg_elbo", ["#1", "#2"])
     assert (real.sigma, real.p, real.q, real.kind) == ("+12.3 σ", "0.012", "0.25", "real")
@@ -94,7 +94,7 @@ def test_a_card_says_what_is_known_in_words(finished_run: ReportInputs, products
 
 def test_scores_are_sorted_by_size_and_missing_ones_last(finished_run: ReportInputs, products: dict[str, str]):
     row = replace(shown("t00000", 4), sigma={"a": None, "b": -3.0, "c": 1.0, "vae_neg_elbo": 0.5})
-    found = read_cutouts(finished_run.store, products, [row])
+    found = read_cutouts(finished_run.store, products, [row], finished_run.models)
     models = {"pixelcnn": finished_run.models["pixelcnn"]}
     (card,) = make_cards([row], found, models, make_display(models, []), "vae_neg_elbo", ["#1"])
     assert card.sigmas == [("c", "+1.0"), ("vae_neg_elbo", "+0.5"), ("b", "-3.0"), ("a", "not scored")]
@@ -107,7 +107,8 @@ def test_the_display_is_white_at_the_normal_objects_peaks_within_limits(finished
     def white(peak: float) -> float:
         flux = np.zeros((3, 16, 16), np.float32)
         flux[:, 8:9, 8:9] = peak * sigma
-        cutout = cards.Cutout(flux, np.ones_like(flux), (None, None, None), None, None)
+        stored = Objects(flux[None], np.ones_like(flux[None]), None, {})
+        cutout = cards.Cutout(stored, (None, None, None), None, None)
         return make_display(models, [cutout]).white_sigma
 
     assert white(254.0) == 250.0

@@ -162,7 +162,7 @@ def test_sets_that_do_not_fit_together(
 def test_options(train: Callable[..., Receipt], store: Store) -> None:
     train(options={"width": 3})
     assert TrainedModel.load(store, KEY).card.arguments == {"channels": 2, "size": 8, "width": 3}
-    with pytest.raises(SpecError, match=r"option 'size' of model 'toy' is 16; it follows from the cutouts \(here 8\)"):
+    with pytest.raises(SpecError, match=r"model toy: option 'size' is 16; it follows from the cutouts \(here 8\)"):
         train(options={"size": 16})
 
 

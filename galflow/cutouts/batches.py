@@ -1,0 +1,181 @@
+"""Stored cutouts -> what a model sees: stretched pixels, and inverse variance, PSF and catalogue values where wanted.
+
+Every pixel passes through here on its way to a model: stretched, with missing ones set to 0 and marked as unobserved.
+This file decides no order and holds no more than it is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.errors import DataError
+from galflow.models.base import Batch
+from galflow.photometry import AsinhStretch
+
+_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+_PSF_REACH_FWHM = 2.5
+"""A Gaussian PSF made of a FWHM is cut off so many FWHM from its centre, where 1e-7 of its peak is left."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What batches hold beside stretched pixels and which of them are observed."""
+
+    ivar: bool = False
+    psf: bool = False
+    conditions: tuple[str, ...] = ()
+    """Catalogue columns."""
+
+    def within(self, other: Contents) -> bool:
+        """Whether ``other`` holds all of it."""
+        return other.joined([self]) == other
+
+    def joined(self, others: Iterable[Contents]) -> Contents:
+        """All that any of them holds."""
+        everything = [self, *others]
+        names = dict.fromkeys(name for contents in everything for name in contents.conditions)
+        return Contents(any(c.ivar for c in everything), any(c.psf for c in everything), tuple(names))
+
+
+PIXELS_ALONE = Contents()
+
+
+def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, with_ivar: bool = False) -> Batch:
+    """The batch of cutouts (N, band, y, x): stretched, 0 and unobserved where ``ivar`` is 0.
+
+    The inverse variance of a stretched pixel is that of the flux divided by the squared slope of the stretch.
+    """
+    observed = ivar > 0
+    known = flux if observed.all() else np.where(observed, flux, np.float32(0))
+    # In numpy, whose arcsinh is vectorised where torch's is not; 0 stays 0.
+    pixels = torch.from_numpy(stretch.forward(known))
+    stretched_ivar = torch.from_numpy(ivar / stretch.derivative(known) ** 2) if with_ivar else None
+    return Batch(pixels, torch.from_numpy(observed), stretched_ivar)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Some rows of a cutout set as they are stored, read once for all models."""
+
+    flux: np.ndarray
+    """(N, band, y, x) float32."""
+    ivar: np.ndarray
+    psf: np.ndarray | None
+    """(band, y, x): one for all, since a set is of one tile."""
+    columns: Mapping[str, np.ndarray]
+    """Catalogue column -> (N,) float32, NaN where nobody knows."""
+
+    @property
+    def contents(self) -> Contents:
+        """The most that batches of these objects can hold."""
+        return Contents(True, self.psf is not None, tuple(self.columns))
+
+    def row(self, number: int) -> Objects:
+        """One of them, copied, so that the others can be forgotten."""
+        columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}
+        return Objects(self.flux[[number]], self.ivar[[number]], self.psf, columns)
+
+    def batch(self, stretch: AsinhStretch, contents: Contents) -> Batch:
+        """The batch in one stretch with the contents that one model wants."""
+        plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar)
+        psf, conditions = None, None
+        if contents.psf and self.psf is not None:
+            psf = torch.from_numpy(self.psf).expand(len(plain), *self.psf.shape)
+        if contents.conditions:
+            conditions = torch.from_numpy(np.stack([self.columns[name] for name in contents.conditions], axis=1))
+        return Batch(plain.pixels, plain.observed, plain.ivar, psf, conditions)
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectReader:
+    """Reads rows of one cutout set with what models want of it; what is one for all rows is read when it is made."""
+
+    cutouts: CutoutSet
+    contents: Contents
+    psf: np.ndarray | None
+    columns: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, cutouts: CutoutSet, contents: Contents) -> Self:
+        """DataError if the set lacks something of ``contents`` (see ``lacking``)."""
+        if (reason := lacking(cutouts, contents)) is not None:
+            raise DataError(reason)
+        columns = {name: _numbers(cutouts, name) for name in contents.conditions}
+        return cls(cutouts, contents, psf_of(cutouts) if contents.psf else None, columns)
+
+    def read(self, rows: slice, wanted: np.ndarray | slice = slice(None)) -> Objects:
+        """The ``wanted`` rows, counted from ``rows.start``, of the rows read."""
+        flux, ivar = self.cutouts.read("flux", rows)[wanted], self.cutouts.read("ivar", rows)[wanted]
+        columns = {name: values[rows][wanted] for name, values in self.columns.items()}
+        return Objects(flux, ivar, self.psf, columns)
+
+
+def lacking(cutouts: CutoutSet, contents: Contents) -> str | None:
+    """Why batches of these cutouts cannot hold ``contents``; None if they can."""
+    attributes = cutouts.attributes
+    if contents.psf and not cutouts.has("psf"):
+        without = [b for b, f in zip(attributes["bands"], _fwhm_pixels(cutouts), strict=True) if not f]
+        if without:
+            return (
+                f"tile {attributes['tile']} has no PSF in {', '.join(without)}, and a model needs it; give the survey "
+                "a PSF image or its FWHM (option psf_fwhm_arcsec or psf), or leave the model out"
+            )
+    for name in contents.conditions:
+        if not cutouts.has(name):
+            return (
+                f"tile {attributes['tile']} has no catalogue column {name!r}, on which a model is conditioned; its "
+                f"columns are {attributes['coordinates'].replace(' ', ', ')}; choose among them with the model's "
+                "option conditions"
+            )
+    return None
+
+
+def _fwhm_pixels(cutouts: CutoutSet) -> list[float | None]:
+    """The PSF's FWHM in pixels, per band; None where the survey gives none."""
+    attributes = cutouts.attributes
+    scale = attributes["pixel_scale_arcsec"]
+    return [f / scale if f and scale else None for f in attributes["psf_fwhm_arcsec"]]
+
+
+def psf_of(cutouts: CutoutSet) -> np.ndarray:
+    """(band, side, side) float32 PSF images with sum 1; a Gaussian where the survey gives its FWHM alone."""
+    if cutouts.has("psf"):
+        images = cutouts.read("psf").astype(np.float64)
+    else:
+        fwhm = [f or 0.0 for f in _fwhm_pixels(cutouts)]
+        side = 2 * math.ceil(_PSF_REACH_FWHM * max(fwhm)) + 1
+        r2 = (np.arange(side) - side // 2) ** 2
+        images = np.stack([np.exp(-0.5 * (r2[:, None] + r2) / (f / _FWHM_PER_SIGMA) ** 2) for f in fwhm])
+    return (images / images.sum((1, 2), keepdims=True)).astype(np.float32)
+
+
+def join_batches(parts: Sequence[Batch]) -> Batch:
+    """One batch of several with the same contents; smaller PSF images are zero-padded to the largest."""
+
+    def together(name: str) -> Tensor | None:
+        found = [value for part in parts if (value := getattr(part, name)) is not None]
+        if name == "psf":
+            side = max((value.shape[-1] for value in found), default=0)
+            found = [F.pad(value, [(side - value.shape[-1]) // 2] * 4) for value in found]
+        return torch.cat(found) if found else None
+
+    pixels, observed = (torch.cat([getattr(p, name) for p in parts]) for name in ("pixels", "observed"))
+    return Batch(pixels, observed, together("ivar"), together("psf"), together("conditions"))
+
+
+def _numbers(cutouts: CutoutSet, name: str) -> np.ndarray:
+    values = cutouts.read(name)
+    if "categories" in cutouts.column_attributes(name) or values.dtype.kind not in "biuf":
+        raise DataError(
+            f"column {name!r} of {cutouts.product} holds texts; a model is conditioned on numbers alone"
+        )
+    return values.astype(np.float32)

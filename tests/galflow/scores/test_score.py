@@ -1,0 +1,150 @@
+"""Scoring a cutout set: each model sees what it asks for, and a tile that lacks it has nulls with the reason."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.models.base import Batch, Conditional, GenerativeModel, Player
+from galflow.photometry import AsinhStretch
+from galflow.receipts import Outcome
+from galflow.scores.score import ScoreColumn, score_cutouts, score_set
+from galflow.spec import CutoutSpec, ModelSpec, TrainingSpec
+from galflow.store import Store
+from galflow.training.train_model import train_model
+from galflow.training.trained_model import TrainedModel
+
+STRETCH = AsinhStretch(3.0, 100.0, (1.0,))
+SPEC = CutoutSpec(size=8, chunk_megabytes=8 * 64 * 4 / 2**20)
+
+
+class Plain(GenerativeModel):
+    """Scores the mean pixel."""
+
+    source: ClassVar[str] = "toy"
+    scores: ClassVar[Mapping[str, str]] = {"mean": "mean stretched pixel"}
+
+    def __init__(self, *, channels: int, size: int) -> None:
+        super().__init__(channels=channels, size=size)
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        return (Player("offset", ("offset",)),)
+
+    def loss(self, batch: Batch, player: str) -> Tensor:
+        return (batch.pixels.mean() - self.offset).square()
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        return {"mean": batch.pixels.mean((1, 2, 3))}
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.randn(n, self.channels, self.size, self.size, generator=generator)
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(channels=1, size=8)
+
+
+class Curious(Plain, Conditional):
+    """Scores what it was told: the PSF's peak, the catalogue's radius, the first pixel's flux sigma."""
+
+    scores: ClassVar[Mapping[str, str]] = {"peak": "PSF peak times radius", "sigma": "flux sigma plus pixel"}
+    needs_ivar: ClassVar[bool] = True
+    needs_psf: ClassVar[bool] = True
+
+    def __init__(self, *, channels: int, size: int, softening_sigma: float = 1.0, white_sigma: float = 10.0) -> None:
+        super().__init__(channels=channels, size=size)
+        self.conditions = ("radius",)
+        self.stretch = AsinhStretch(softening_sigma, white_sigma, (1.0,))
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        assert batch.psf is not None
+        assert batch.ivar is not None
+        assert batch.conditions is not None
+        slope = self.stretch.derivative(self.stretch.inverse(batch.pixels, torch), torch)
+        sigma = (batch.ivar * slope**2).rsqrt()[:, 0, 0, 0]
+        radius = batch.conditions[:, 0]
+        return {"peak": batch.psf.amax((1, 2, 3)) * radius, "sigma": sigma + batch.pixels[:, 0, 0, 0]}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    module = types.ModuleType("curious_models")
+    vars(module).update(Plain=Plain, Curious=Curious)
+    monkeypatch.setitem(sys.modules, "curious_models", module)
+    return Store.open(tmp_path)
+
+
+def cutouts(store: Store, tile: str, seed: int, *, psf: bool = True) -> CutoutSet:
+    rng = np.random.default_rng(seed)
+    flux = rng.normal(10, 1, (40, 1, 8, 8)).astype(np.float32)
+    rows = pa.table(
+        {
+            "object_id": rng.integers(1, 2**60, 40),
+            "ra_deg": np.zeros(40),
+            "dec_deg": np.zeros(40),
+            "flags": np.zeros(40, np.uint32),
+            "radius": np.arange(40) / 7,
+        }
+    )
+    attributes = {
+        "survey": "toy", "release": "1", "tile": tile, "bands": ["r"], "unit": "nJy", "sky_sigma": [1.0],
+        "pixel_scale_arcsec": 0.2, "psf_fwhm_arcsec": [None],
+    }  # fmt: skip
+    image = np.array([[[0.0, 0.1, 0.0], [0.1, 0.6, 0.1], [0.0, 0.1, 0.0]]], np.float32) if psf else None
+    ivar = np.full_like(flux, 0.25)
+    data = CutoutData(flux, ivar, np.zeros(flux.shape, np.uint16), rows, attributes, image)
+    write_cutout_set(store, f"{tile}.zarr", data, SPEC)
+    return CutoutSet(store, f"{tile}.zarr")
+
+
+def trained(store: Store, name: str, sets: list[CutoutSet]) -> TrainedModel:
+    receipt = train_model(
+        store, f"models/{name}", "f", ModelSpec(name=name.lower(), model=f"curious_models.{name}"),
+        TrainingSpec(epochs=1, reference_fraction=0.45), SPEC, sets, STRETCH, seed=0, inputs={},
+    )  # fmt: skip
+    return TrainedModel.load(store, receipt.product)
+
+
+def test_each_model_sees_what_it_asks_for(store: Store) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {name.lower(): trained(store, name, [tile]) for name in ("Plain", "Curious")}
+    assert models["curious"].card.arguments["softening_sigma"] == 3.0, "what follows from the stretch is filled in"
+    raw = score_cutouts(tile, models, batch_objects=5)
+    expected = {
+        ScoreColumn("plain", "mean"): STRETCH.forward(tile.read("flux")).mean((1, 2, 3)),
+        ScoreColumn("curious", "peak"): 0.6 * np.arange(40) / 7,
+        ScoreColumn("curious", "sigma"): 2.0 + STRETCH.forward(tile.read("flux"))[:, 0, 0, 0],
+    }
+    assert set(raw) == set(expected)
+    for column, values in expected.items():
+        np.testing.assert_allclose(raw[column], values, rtol=1e-5, err_msg=column.name)
+
+
+def test_a_tile_that_lacks_it_has_nulls_and_says_why(store: Store) -> None:
+    good, bare = cutouts(store, "a", 1), cutouts(store, "b", 2, psf=False)
+    models = {name.lower(): trained(store, name, [good]) for name in ("Plain", "Curious")}
+    receipt = score_set(
+        store, bare, models, cutouts_fingerprint="c", product_fingerprint="p", primary="plain_mean", batch_objects=16
+    )
+    assert receipt.outcome == Outcome.PARTIAL
+    assert receipt.reasons == (
+        "not scored by curious: tile b has no PSF in r, and a model needs it; give the survey a PSF image or its "
+        "FWHM (option psf_fwhm_arcsec or psf), or leave the model out",
+    )
+    table = pq.read_table(pa.BufferReader(store.get(receipt.product)))
+    assert table["curious_peak"].null_count == table["curious_peak_p"].null_count == 40
+    assert table["plain_mean"].null_count == 0
+    assert set(table["outcome"].to_pylist()) == {"not scored by curious: the tile lacks what it needs"}
