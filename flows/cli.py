@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows import environment
-from flows.terminal import show_models, show_plan, show_run, show_runs, terminal, todo_line
+from flows.terminal import show_garbage, show_models, show_plan, show_run, show_runs, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
 
 if TYPE_CHECKING:
@@ -184,6 +184,32 @@ def verify(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> 
         out.print(f"{products:,} product{'' if products == 1 else 's'} at {store.root}: {verdict}", soft_wrap=True)
     if faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    root: ReadRootOption = DEFAULT_ROOT,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed; without it nothing is.")] = False,
+    older_than: Annotated[
+        float, typer.Option(metavar="DAYS", help="Leave alone what changed since: a run under way needs it.", min=0)
+    ] = 7.0,
+    as_json: JsonOption = False,
+) -> None:
+    """List what no published run refers to, and with --delete remove it."""
+    from datetime import timedelta
+
+    from galflow.garbage import find_garbage, remove
+    from galflow.store import Store
+
+    store = Store.open(root)
+    found = find_garbage(store, grace=timedelta(days=older_than))
+    if delete:
+        remove(store, found)
+    if as_json:
+        products = [{"product": g.product, "bytes": g.size, "modified": g.modified.isoformat()} for g in found]
+        _print_json({"products": products, "deleted": delete})
+    else:
+        show_garbage(terminal(), found, store.root, deleted=delete, days=older_than)
 
 
 @app.command()

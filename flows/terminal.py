@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from galflow.garbage import Garbage
     from galflow.models.base import GenerativeModel
     from galflow.plan import RunPlan, Unit
     from galflow.receipts import RunManifest
@@ -249,3 +250,24 @@ def likelihood_sentence(sample: str, model: str, auroc: Mapping[str, float]) -> 
 
 def _interval(statistic: Mapping[str, float]) -> str:
     return f"{statistic['value']:.2f} [{statistic['low']:.2f}, {statistic['high']:.2f}]"
+
+
+# --- garbage
+
+
+def show_garbage(out: Console, found: Sequence[Garbage], root: str, *, deleted: bool, days: float) -> None:
+    """A row a kind of product; what to do next."""
+    if not found:
+        out.print(f"Nothing at {root} is older than {days:g} days and belongs to no published run.", soft_wrap=True)
+        return
+    table = _table("kind", "products", "MB", right=("products", "MB"))
+    for kind in sorted({g.kind for g in found}):
+        of_kind = [g for g in found if g.kind == kind]
+        table.add_row(kind, f"{len(of_kind):,}", f"{sum(g.size for g in of_kind) / 1e6:,.1f}")
+    _show(out, table)
+    total = f"{len(found):,} product{'' if len(found) == 1 else 's'}, {sum(g.size for g in found) / 1e6:,.1f} MB"
+    if deleted:
+        out.print(f"\nremoved from {root}: {total}", soft_wrap=True)
+    else:
+        out.print(f"\n{total} at {root} belong to no published run.", soft_wrap=True)
+        out.print("Nothing was removed: --delete does it, --json lists them.")

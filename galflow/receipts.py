@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from galflow.errors import IntegrityError, StoreError
-from galflow.store import FileSum, Store
+from galflow.store import Store
+from galflow.sums import FileSum
 
 RECEIPT_SUFFIX = ".receipt.json"
 PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", "catalogs", "reports")

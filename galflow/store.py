@@ -7,84 +7,42 @@ product: what lies under which key, and when it counts as done, is said in galfl
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
 import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from pydantic import BaseModel, ConfigDict
-from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.sync import sync as zarr_sync
-from zarr.storage import FsspecStore, LocalStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore
 
 from galflow.errors import SpecError, StoreError
+from galflow.sums import FileSum, SummingStore, WholeStore
 
 _TEMPORARY = ".galflow-tmp-"
 
 
-class FileSum(BaseModel):
-    """What an object must be."""
+@dataclass(frozen=True)
+class Entry:
+    """One object in a listing."""
 
-    model_config = ConfigDict(frozen=True)
-
-    sha256: str
+    key: str
     size: int
     """Bytes."""
-
-    @classmethod
-    def of(cls, data: bytes | memoryview) -> FileSum:
-        """The sum of these bytes."""
-        return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    modified: datetime
+    """UTC."""
 
 
-class SummingStore(WrapperStore[ZarrStore]):
-    """A Zarr store that notes the checksum of every object written through it, so that nothing is read back for one."""
-
-    def __init__(self, store: ZarrStore, sums: dict[str, FileSum] | None = None) -> None:
-        super().__init__(store)
-        self.sums: dict[str, FileSum] = {} if sums is None else sums
-
-    def _with_store(self, store: ZarrStore) -> SummingStore:
-        return type(self)(store, self.sums)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write and note; the sum is taken while the bytes are on their way."""
-        summing = asyncio.to_thread(FileSum.of, value.as_numpy_array().data)
-        _, self.sums[key] = await asyncio.gather(self._store.set(key, value), summing)
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write and note unless there is such an object."""
-        if not await self._store.exists(key):
-            await self.set(key, value)
-
-    async def delete(self, key: str) -> None:
-        """Remove and forget."""
-        await self._store.delete(key)
-        self.sums.pop(key, None)
-
-
-class WholeStore(WrapperStore[ZarrStore]):
-    """A Zarr store to read from, in which a chunk that is not there is lost.
-
-    Zarr would take it for zeros, so that a vanished shard became a field of black pixels without a word.
-    """
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """The bytes; FileNotFoundError for a chunk that is not there."""
-        found = await self._store.get(key, prototype, byte_range)
-        if found is None and "c" in key.split("/")[:-1]:
-            raise FileNotFoundError(f"chunk {key} is missing")
-        return found
+def _when(info: dict[str, Any]) -> datetime:
+    modified = info["LastModified"] if "LastModified" in info else info["mtime"]
+    return modified.astimezone(UTC) if isinstance(modified, datetime) else datetime.fromtimestamp(float(modified), UTC)
 
 
 @dataclass(frozen=True)
@@ -260,6 +218,21 @@ class Store:
         # Some servers show a folder that was emptied as an entry of its own.
         files = (str(path)[start:] for path, info in found.items() if info["type"] == "file")
         return sorted(key for key in files if _TEMPORARY not in key)
+
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        """Every object below ``prefix`` with its size and when it was written, sorted by key."""
+        with self.speaking("list", prefix):
+            try:
+                found = self._fs.find(self._full(prefix), detail=True)
+            except FileNotFoundError:
+                return ()
+        start = len(self._path) + 1
+        listed = (
+            Entry(str(path)[start:], int(info["size"]), _when(info))
+            for path, info in found.items()
+            if info["type"] == "file"
+        )
+        return tuple(sorted(listed, key=lambda entry: entry.key))
 
     def delete(self, prefix: str) -> None:
         """Remove an object, or all below a prefix; nothing there is no error."""

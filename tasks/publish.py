@@ -25,7 +25,8 @@ from galflow.report.report import ReportInputs, build_report
 from galflow.scores.leading import primary_score
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec
-from galflow.store import FileSum, Store
+from galflow.store import Store
+from galflow.sums import FileSum
 from tasks.fan_out import StageResult
 from tasks.progress import link_to
 from tasks.stages import STAGE, models_of, store_of

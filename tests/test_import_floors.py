@@ -23,13 +23,15 @@ FLOORS = {
 }
 """Package -> packages below it."""
 
-_GROUND = {"errors", "photometry", "store", "receipts", "spec"}
+_GROUND = {"errors", "photometry", "sums", "store", "receipts", "spec"}
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "photometry": {"errors"},
-    "store": {"photometry", "errors"},
-    "receipts": {"store", "photometry", "errors"},
+    "sums": set(),
+    "store": {"sums", "photometry", "errors"},
+    "receipts": {"sums", "store", "photometry", "errors"},
+    "garbage": {"store", "receipts"},
     "spec": {"receipts", "store", "photometry", "errors"},
     "models": {"errors"},
     "surveys": _GROUND,

@@ -16,7 +16,8 @@ from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import StoreError
 from galflow.receipts import Receipt, read_manifest
 from galflow.scores.calibration import PValueCounts
-from galflow.store import FileSum, Store
+from galflow.store import Store
+from galflow.sums import FileSum
 
 ROWS_PER_FILE = 500_000
 """A catalogue file holds whole tiles, and a new one is begun at this many rows."""

@@ -22,7 +22,8 @@ from zarr.errors import GroupNotFoundError
 from galflow.cutouts.zarr_writing import StagedArrays, direct_writes
 from galflow.errors import DataError, IntegrityError
 from galflow.spec import CutoutSpec
-from galflow.store import FileSum, Store, SummingStore
+from galflow.store import Store
+from galflow.sums import FileSum, SummingStore
 from galflow.surveys.base import Plane
 
 LAYOUT_VERSION = "1"

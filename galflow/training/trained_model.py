@@ -23,7 +23,8 @@ from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Batch, Conditional, Density, GenerativeModel, bits_per_dim, build_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import to_json
-from galflow.store import FileSum, Store
+from galflow.store import Store
+from galflow.sums import FileSum
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.randomness import seeded
 from galflow.training.validate import require_finite_weights

@@ -19,7 +19,8 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 
 from galflow.errors import SpecError, StoreError
-from galflow.store import FileSum, Store, SummingStore
+from galflow.store import Store
+from galflow.sums import FileSum, SummingStore
 
 
 def test_an_object_comes_back_as_it_was_written_with_its_checksum(store: Store) -> None:

@@ -24,7 +24,8 @@ from galflow.cutouts.cutout_set import (
 )
 from galflow.errors import DataError, IntegrityError, StoreError
 from galflow.spec import CutoutSpec
-from galflow.store import FileSum, Store
+from galflow.store import Store
+from galflow.sums import FileSum
 
 MakeData = Callable[..., CutoutData]
 SMALL: dict[str, Any] = {"size": 8, "chunk_megabytes": 2 * 8 * 8 * 4 * 4 / 2**20, "chunks_per_shard": 3}

@@ -15,7 +15,8 @@ import torch
 from galflow.errors import IntegrityError, ModelError, SpecError, StoreError
 from galflow.models.base import Batch, abilities
 from galflow.photometry import AsinhStretch
-from galflow.store import FileSum, Store
+from galflow.store import Store
+from galflow.sums import FileSum
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, load_uri
 
