@@ -15,7 +15,6 @@ from rich.padding import Padding
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from galflow.garbage import Garbage
     from galflow.models.base import GenerativeModel
     from galflow.plan import RunPlan, Unit
     from galflow.receipts import RunManifest
@@ -39,7 +38,8 @@ def uri_line(out: Console, label: str, uri: str, width: int = 9) -> None:
     out.print(f"{label:<{width}}  {uri}", soft_wrap=True)
 
 
-def _table(*columns: str, right: Iterable[str] = ()) -> Table:
+def table_of(*columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table without rules; the columns ``right`` hold numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     numbers = set(right)
     for column in columns:
@@ -47,7 +47,7 @@ def _table(*columns: str, right: Iterable[str] = ()) -> Table:
     return table
 
 
-def _show(out: Console, table: Table, indent: int = 0) -> None:
+def show_table(out: Console, table: Table, indent: int = 0) -> None:
     """The table, without the blanks that rich leaves behind the last column."""
     with out.capture() as captured:
         out.print(Padding(table, (0, 0, 0, indent), expand=False))
@@ -69,11 +69,11 @@ def stages(planned: RunPlan) -> dict[str, Sequence[Unit]]:
 
 def show_plan(out: Console, planned: RunPlan, root: str) -> None:
     """A row a stage: products that are done and to do, and why; then what the run still lacks."""
-    table = _table("stage", "done", "to do", "why", right=("done", "to do"))
+    table = table_of("stage", "done", "to do", "why", right=("done", "to do"))
     for stage, units in stages(planned).items():
         todo = [u for u in units if not u.done]
         table.add_row(stage, str(len(units) - len(todo)), str(len(todo)), _reasons(u.why for u in todo))
-    _show(out, table)
+    show_table(out, table)
     out.print(f"\nrun {planned.run} at {root}", soft_wrap=True)
     if planned.done:
         out.print(f"Nothing to do: it is published. `galflow show {planned.run}` says what it found.")
@@ -104,17 +104,17 @@ def show_models(out: Console, models: Mapping[str, type[GenerativeModel]], able:
         "exact_log_likelihood": "exact log-\nlikelihood",
         "free_form_jacobian": "free-form\nJacobian",
     }
-    table = _table("model", *columns.values())
+    table = table_of("model", *columns.values())
     for name in models:
         table.add_row(name, *("yes" if able[name][column] else "no" for column in columns))
-    _show(out, table)
+    show_table(out, table)
     out.print("\nScores; a larger one is more anomalous:")
     for name, model in models.items():
         out.print(f"\n{name} ({model.source})")
         scores = Table.grid(padding=(0, 2, 0, 0))
         for score, meaning in model.scores.items():
             scores.add_row(score, meaning)
-        _show(out, scores, indent=2)
+        show_table(out, scores, indent=2)
 
 
 # --- runs
@@ -122,13 +122,13 @@ def show_models(out: Console, models: Mapping[str, type[GenerativeModel]], able:
 
 def show_runs(out: Console, manifests: Iterable[RunManifest]) -> None:
     """A row a run, the newest last."""
-    table = _table("run", "finished (UTC)", "objects", "scored", "models", right=("objects", "scored"))
+    table = table_of("run", "finished (UTC)", "objects", "scored", "models", right=("objects", "scored"))
     for m in sorted(manifests, key=lambda m: m.finished):
         found = m.summary
         table.add_row(
             m.run, _minute(m.finished), f"{found['objects']:,}", f"{found['scored']:,}", ", ".join(m.models)
         )  # fmt: skip
-    _show(out, table)
+    show_table(out, table)
 
 
 def _minute(finished: str) -> str:
@@ -146,6 +146,8 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
         _show_recall(out, found["recall_in_top_5_percent"])
     for name, columns in found.get("samples", {}).items():
         _show_sample(out, name, columns)
+    if found.get("difference"):
+        _show_since(out, found["difference"])
     failures = found.get("failures", [])
     if failures:
         out.print(f"\nIncomplete: {len(failures)} of its parts failed and are not in it.", style="yellow")
@@ -159,6 +161,15 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
     uri_line(out, "catalogue", manifest.catalog)
     if manifest.report:
         uri_line(out, "report", manifest.report)
+
+
+def _show_since(out: Console, difference: Mapping[str, Any]) -> None:
+    objects, tiles = difference["objects"], difference["tiles"]
+    out.print(
+        f"\nSince run {difference['before']}: {objects['added']:,} objects added, {objects['removed']:,} removed, "
+        f"{objects['moved']:,} moved, {objects['rescored']:,} scored otherwise by more than "
+        f"{difference['changed_sigma']:g} sigma; {tiles['unchanged']:,} tiles unchanged. `galflow diff` says more."
+    )
 
 
 def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
@@ -182,13 +193,13 @@ def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
 
 def _show_recall(out: Console, recall: Mapping[str, Mapping[str, Any]]) -> None:
     out.print("\nPlanted anomalies found in the top 5% of each score (5% would be chance):")
-    table = _table("score", "found", "recall", "95% interval", right=("found", "recall"))
+    table = table_of("score", "found", "recall", "95% interval", right=("found", "recall"))
     for column, r in sorted(recall.items(), key=lambda item: -item[1]["value"]):
         table.add_row(
             column, f"{round(r['value'] * r['n'])} of {r['n']}", f"{r['value']:.0%}",
             f"{r['low']:.0%} to {r['high']:.0%}",
         )  # fmt: skip
-    _show(out, table, indent=2)
+    show_table(out, table, indent=2)
 
 
 # --- a sample against the sky
@@ -209,7 +220,7 @@ def _show_sample(out: Console, name: str, columns: Mapping[str, Mapping[str, Any
     shown = {f"bpd_{model}": f"{model} bits/dim" for model in models}
     twins = {c for m in models for c in (f"loglike_{m}", f"{m}_bits_per_dim")}
     shown |= {column: column for column in farthest if column not in twins and column not in shown}
-    table = _table(
+    table = table_of(
         "score", "median sky", "median sample", "P(sample > sky)", "KS", right=("median sky", "median sample")
     )
     for column, label in shown.items():
@@ -217,7 +228,7 @@ def _show_sample(out: Console, name: str, columns: Mapping[str, Mapping[str, Any
         table.add_row(
             label, f"{s['median_a']:.4g}", f"{s['median_b']:.4g}", _interval(s["auroc"]), f"{s['ks']['value']:.2f}"
         )
-    _show(out, table, indent=2)
+    show_table(out, table, indent=2)
     out.print(
         "  P: how often a random sample galaxy exceeds a real one [95%]; 0.5 = alike\n"
         "  KS: largest gap of the cumulative distributions; 0 = alike, 1 = apart\n"
@@ -250,24 +261,3 @@ def likelihood_sentence(sample: str, model: str, auroc: Mapping[str, float]) -> 
 
 def _interval(statistic: Mapping[str, float]) -> str:
     return f"{statistic['value']:.2f} [{statistic['low']:.2f}, {statistic['high']:.2f}]"
-
-
-# --- garbage
-
-
-def show_garbage(out: Console, found: Sequence[Garbage], root: str, *, deleted: bool, days: float) -> None:
-    """A row a kind of product; what to do next."""
-    if not found:
-        out.print(f"Nothing at {root} is older than {days:g} days and belongs to no published run.", soft_wrap=True)
-        return
-    table = _table("kind", "products", "MB", right=("products", "MB"))
-    for kind in sorted({g.kind for g in found}):
-        of_kind = [g for g in found if g.kind == kind]
-        table.add_row(kind, f"{len(of_kind):,}", f"{sum(g.size for g in of_kind) / 1e6:,.1f}")
-    _show(out, table)
-    total = f"{len(found):,} product{'' if len(found) == 1 else 's'}, {sum(g.size for g in found) / 1e6:,.1f} MB"
-    if deleted:
-        out.print(f"\nremoved from {root}: {total}", soft_wrap=True)
-    else:
-        out.print(f"\n{total} at {root} belong to no published run.", soft_wrap=True)
-        out.print("Nothing was removed: --delete does it, --json lists them.")

@@ -180,7 +180,7 @@ def plan_models(spec: RunSpec, store: Store, cutouts: Sequence[str]) -> list[Mod
 def _trained_elsewhere(model: ModelSpec) -> ModelUnit:
     trained = load_uri(str(model.trained))
     found = trained.card.fingerprint
-    receipt = Receipt(product=str(model.trained), fingerprint=found)
+    receipt = Receipt(product=str(model.trained), fingerprint=found, code_version=trained.card.code_version)
     return ModelUnit("train", model.name, found, str(model.trained), receipt, model=model)
 
 

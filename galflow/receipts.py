@@ -10,15 +10,18 @@ import enum
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from galflow.errors import IntegrityError, StoreError
 from galflow.store import Store
 from galflow.sums import FileSum
 
 RECEIPT_SUFFIX = ".receipt.json"
+UNKNOWN_VERSION = "unknown"
+"""The code version of receipts from before it was kept."""
 PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", "catalogs", "reports")
 
 
@@ -48,6 +51,8 @@ class Receipt(BaseModel):
     seconds: float = 0.0
     outcome: Outcome = Outcome.DONE
     reasons: tuple[str, ...] = ()
+    code_version: str = Field(default_factory=lambda: version("galflow"))
+    """Of the galflow that made it."""
     details: dict[str, Any] = {}
     """Small facts of the stage (counts, sky sigmas), for reports."""
 
@@ -97,16 +102,18 @@ def write_receipt(store: Store, receipt: Receipt) -> None:
 def parse_receipt(key: str, data: bytes) -> Receipt:
     """A receipt from its bytes; IntegrityError if it is not one, or lies beside another product than it names."""
     try:
-        receipt = Receipt.model_validate_json(data)
-    except ValidationError as error:
+        receipt = Receipt.model_validate({"code_version": UNKNOWN_VERSION} | json.loads(data))
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise IntegrityError(f"{key} is not a receipt: {_first(error)}; delete it and run again") from error
     if receipt.key != key:
         raise IntegrityError(f"{key} is the receipt of {receipt.product}; delete it and run again")
     return receipt
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: Exception) -> str:
     """The first thing that is wrong, in one line."""
+    if not isinstance(error, ValidationError):
+        return f"no JSON object ({error})"
     problem = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(str(p) for p in problem['loc'])} {problem['msg']}".strip()
 
@@ -122,6 +129,12 @@ def find_receipts(store: Store, prefix: str) -> dict[str, Receipt]:
             continue
         found[receipt.fingerprint] = receipt
     return found
+
+
+def read_receipts(store: Store, keys: list[str]) -> list[Receipt]:
+    """The receipts at ``keys``, in their order; IntegrityError if one is unsound, StoreError if one is missing."""
+    found = store.get_many(keys)
+    return [parse_receipt(key, found[key]) for key in keys]
 
 
 def read_manifest(store: Store, run: str) -> RunManifest | None:

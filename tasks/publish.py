@@ -11,12 +11,14 @@ from importlib.metadata import version
 from prefect import task
 
 import galflow
+from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.published import (
     catalog_product,
     group_parts,
     write_catalog_file,
     write_other_formats,
 )
+from galflow.errors import GalflowError
 from galflow.plan import run_id
 from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, write_receipt
 from galflow.report.findings import findings
@@ -54,10 +56,14 @@ def publish(
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
     models = {n: open_model(store, p, "cpu") for n, p in models_of(spec, trained).items()}
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores.receipts if r.rows)
-    catalog = _publish_catalog(store, spec, run, scores, summary)
+    uris = {n: store.uri(p) if "://" not in p else p for n, p in models_of(spec, trained).items()}
+    difference, why_not = _difference(store, spec, run, scores, uris)
+    catalog = _publish_catalog(store, spec, run, scores, summary, difference)
     compared = json.loads(store.get(comparison.receipts[0].product)) if comparison.receipts else None
     found = findings(store, catalog.product, summary, models, compared, spec.cutouts.plant is not None)
+    found["difference"] = None if difference is None else difference.to_json()
     found["failures"] = [f"{f.stage} {f.name}: {f.reason}" for r in stages.values() for f in r.failures]
+    found["failures"] += why_not
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
     products[CATALOG] = [catalog.key]
     report = None
@@ -87,7 +93,7 @@ def publish(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=galflow.__version__,
         specification=spec.content(),
-        models={n: store.uri(p) if "://" not in p else p for n, p in models_of(spec, trained).items()},
+        models=uris,
         products=products,
         catalog=store.uri(catalog.product),
         report=f"{store.uri(report.product)}/index.html" if report else None,
@@ -99,13 +105,30 @@ def publish(
     return manifest
 
 
-def _publish_catalog(store: Store, spec: RunSpec, run: str, scores: StageResult, summary: PartSummary) -> Receipt:
+def _difference(
+    store: Store, spec: RunSpec, run: str, scores: StageResult, models: dict[str, str]
+) -> tuple[Difference | None, list[str]]:
+    """What changed since the last run of this name, if there is one; or why that cannot be said."""
+    before = previous_run(store, spec.name, run)
+    if before is None:
+        return None, []
+    try:
+        return compare_catalogs(store, before, run, by_tile(list(scores.receipts)), models), []
+    except GalflowError as error:
+        return None, [f"publish difference: run {before.run} cannot be compared with: {error}"]
+
+
+def _publish_catalog(
+    store: Store, spec: RunSpec, run: str, scores: StageResult, summary: PartSummary, difference: Difference | None
+) -> Receipt:
     started = time.perf_counter()
     product = catalog_product(spec.output.catalog, run)
     files: dict[str, FileSum] = {}
     for index, group in enumerate(group_parts(scores.receipts)):
         files |= write_catalog_file(store, product, index, group, run, primary_score(spec), summary.p_counts)
     files |= write_other_formats(store, product, spec.output.catalog, spec.output.formats)
+    if difference is not None:
+        files |= write_difference(store, product, difference)
     receipt = Receipt(
         product=product,
         fingerprint=run.rpartition("-")[2],

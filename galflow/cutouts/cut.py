@@ -11,6 +11,7 @@ import json
 import math
 import re
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -126,7 +127,12 @@ def cut_tile(
         seconds=time.perf_counter() - started,
         outcome=Outcome.EMPTY if not len(data.rows) else Outcome.PARTIAL if reasons else Outcome.DONE,
         reasons=tuple(reasons) or (("no object in this tile",) if not len(data.rows) else ()),
-        details={"tile": tile.name, "flags": _flag_counts(data.rows), "sky_sigma": data.attributes["sky_sigma"]},
+        details={
+            "tile": tile.name,
+            "flags": _flag_counts(data.rows),
+            "sky_sigma": data.attributes["sky_sigma"],
+            "files": [asdict(file) for file in tile.files],
+        },
     )
     write_receipt(store, receipt)
     return receipt

@@ -1,0 +1,115 @@
+"""From a row of a published catalogue back to what it was made of: cutouts, tile, files, models, code.
+
+Everything is read from receipts; nothing is inferred from names or times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from galflow.errors import StoreError
+from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, read_manifest, read_receipts
+from galflow.store import Store
+
+
+@dataclass(frozen=True)
+class Made:
+    """One product on the way."""
+
+    product: str
+    fingerprint: str
+    code_version: str
+    """Of the galflow that made it; "unknown" for receipts from before that was kept."""
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Made:
+        """What a receipt says."""
+        return cls(receipt.product, receipt.fingerprint, receipt.code_version)
+
+
+@dataclass(frozen=True)
+class RowLineage:
+    """What one catalogue row comes from."""
+
+    run: str
+    object_id: int
+    tile: str
+    row: int
+    """In the tile's cutout set."""
+    scores: Made
+    cutouts: Made
+    tile_identity: str
+    files: tuple[dict[str, str], ...]
+    """role, uri and checksum of each of the tile's files."""
+    models: dict[str, Made]
+    trained_on: dict[str, dict[str, str]]
+    """Model -> cutout set -> fingerprint."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def lineage(store: Store, run: str, object_id: int) -> list[RowLineage]:
+    """The lineage of every row that the run has of an object; StoreError if it has none, or the run is none.
+
+    Reads the score parts' id columns until the object is found in each tile: one small column a tile.
+    """
+    manifest = read_manifest(store, run)
+    if manifest is None:
+        raise StoreError(f"no run {run!r} has been published at {store.root}; `galflow runs` lists those that are")
+    models = _models(store, manifest)
+    cutouts = {r.fingerprint: r for r in read_receipts(store, manifest.products.get("cutouts", []))}
+    found = [
+        _row(run, object_id, row, scores, cutouts[scores.inputs["cutouts"]], models)
+        for scores in read_receipts(store, manifest.products.get("scores", []))
+        for row in _rows_of(store, scores, object_id)
+    ]
+    if not found:
+        raise StoreError(f"run {run} has no object {object_id}; galflow.open_catalog({manifest.catalog!r}) lists them")
+    return found
+
+
+def _models(store: Store, manifest: RunManifest) -> dict[str, Receipt]:
+    """Model name -> receipt, of the models on this store; one trained elsewhere has its URI and no receipt here."""
+    found = {}
+    for name, uri in manifest.models.items():
+        key = uri.removeprefix(f"{store.root}/") + RECEIPT_SUFFIX
+        found[name] = read_receipts(store, [key])[0] if store.exists(key) else Receipt(product=uri, fingerprint="")
+    return found
+
+
+def _rows_of(store: Store, scores: Receipt, object_id: int) -> list[int]:
+    if not scores.rows:
+        return []
+    table = pq.read_table(pa.BufferReader(store.get(scores.product)), columns=["object_id", "row"])
+    chosen = table.column("object_id").to_numpy() == object_id
+    return [int(row) for row in table.column("row").to_numpy()[chosen]]
+
+
+def _row(
+    run: str, object_id: int, row: int, scores: Receipt, cutouts: Receipt, models: dict[str, Receipt]
+) -> RowLineage:
+    made = {}
+    for name, receipt in models.items():
+        fingerprint = scores.inputs.get(f"model {name}", "")
+        made[name] = Made(receipt.product, fingerprint, receipt.code_version)
+    return RowLineage(
+        run=run,
+        object_id=object_id,
+        tile=str(cutouts.details["tile"]),
+        row=row,
+        scores=Made.of(scores),
+        cutouts=Made.of(cutouts),
+        tile_identity=cutouts.inputs["tile"],
+        files=tuple(cutouts.details.get("files", ())),
+        models=made,
+        trained_on={
+            name: {k.removeprefix("cutouts "): v for k, v in r.inputs.items() if k.startswith("cutouts ")}
+            for name, r in models.items()
+        },
+    )
