@@ -24,6 +24,7 @@ from galflow.training.checkpoint import Checkpoint
 from galflow.training.learning_curve import CurvePoint, FitResult, Progress
 from galflow.training.players import Team
 from galflow.training.randomness import derived_seed, generator_states, restore_generators, seeded
+from galflow.training.ranks import ALONE, Ranks
 from galflow.training.supply import Supply
 from galflow.training.training_state import TrainingState
 from galflow.training.validate import require_finite_weights, validate
@@ -40,6 +41,7 @@ def fit(
     device: torch.device | str = "cpu",
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Progress], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train ``model`` in place on ``device``, leave it there in evaluation mode, and return its learning curves.
 
@@ -50,8 +52,10 @@ def fit(
 
     With a ``checkpoint`` a training that was cut off goes on where it stood, in the middle of an epoch too: on a CPU
     its weights and curves equal those of an undisturbed one bit by bit, but for the seconds. ``progress`` is called
-    after each round and each epoch and should return at once. Raises DataError for an empty training split, and
-    ModelError when a loss or a weight is no longer finite.
+    after each round and each epoch and should return at once. As one of several ``ranks`` it takes its share of every
+    batch; rank 0 alone writes checkpoints and tells of progress, and all ranks take up the same checkpoint.
+
+    Raises DataError for an empty training split, and ModelError when a loss or a weight is no longer finite.
     """
     if training_set.count(Split.TRAIN) == 0:
         counts = ", ".join(f"{split} {training_set.count(split)}" for split in Split)
@@ -62,7 +66,7 @@ def fit(
     device = torch.device(device)
     data = Supply(training_set, spec, seed, device)
     with seeded(derived_seed(seed, "fit"), device):
-        return _Fit(model.to(device), data, spec, checkpoint, progress).run()
+        return _Fit(model.to(device), data, spec, checkpoint, progress if ranks.leads else None, ranks).run()
 
 
 class _Fit:
@@ -75,9 +79,10 @@ class _Fit:
         spec: TrainingSpec,
         checkpoint: Checkpoint | None,
         progress: Callable[[Progress], None] | None,
+        ranks: Ranks,
     ) -> None:
         self.model, self.data, self.spec = model, data, spec
-        self.checkpoint, self.progress = checkpoint, progress
+        self.checkpoint, self.progress, self.ranks = checkpoint, progress, ranks
         self.phases = sorted({player.phase for player in model.players})
         self.state = TrainingState()
         self._since = time.perf_counter()
@@ -102,7 +107,7 @@ class _Fit:
         """The present phase's players; nobody once all phases are done."""
         numbers = self.phases[self.state.phase : self.state.phase + 1]
         players = [player for player in self.model.players if player.phase in numbers]
-        return Team(self.model, players, self.spec.learning_rate)
+        return Team(self.model, players, self.spec.learning_rate, self.ranks)
 
     def _run_phase(self, team: Team) -> None:
         stops_early = self.spec.patience is not None and len(team.players) == 1
@@ -135,15 +140,17 @@ class _Fit:
         try:
             with contextlib.closing(rounds):
                 for batches in rounds:
-                    state.add_losses(team.play_round(batches, augment=self.spec.augment))
+                    place = f"{self.data.seed}-{state.phase}-{state.epoch}-{state.round}"
+                    state.add_losses(team.play_round(batches, augment=self.spec.augment, place=place))
                     self._save_if_due(team)
                     self._report(state.epoch + 1)
         finally:
             team.rest()
         means = self._mean_losses(team)
+        self.ranks.align_buffers(self.model)
         # The same random numbers in every epoch: validation losses compare, and the training's own are undisturbed.
         with seeded(derived_seed(self.data.seed, "validation"), self.data.device):
-            validation = validate(self.model, team.players, self.data.batches(Split.VALIDATION))
+            validation = validate(self.model, team.players, self.data.batches(Split.VALIDATION), self.ranks)
         self._tick()
         return [
             CurvePoint(
@@ -191,7 +198,7 @@ class _Fit:
         self._since = now
 
     def _save_if_due(self, team: Team) -> None:
-        if self.checkpoint is None or not self.checkpoint.due():
+        if self.checkpoint is None or not self.ranks.leads or not self.checkpoint.due():
             return
         if self.state.losses:
             self._mean_losses(team)  # Raises if diverged: resuming from such a state could only diverge again.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from galflow.errors import ModelError
 from galflow.models.base import Batch, GenerativeModel, Player
 from galflow.training.augment import turn_and_mirror
+from galflow.training.ranks import ALONE, Ranks
 
 
 def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Parameter]:
@@ -43,8 +44,15 @@ def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Para
 class Team:
     """The players of one phase, each with its own Adam."""
 
-    def __init__(self, model: GenerativeModel, players: Sequence[Player], learning_rate: float | None) -> None:
+    def __init__(
+        self,
+        model: GenerativeModel,
+        players: Sequence[Player],
+        learning_rate: float | None,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.players = tuple(players)
+        self._ranks = ranks
         self._model = model
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._moving: str | None = None
@@ -68,24 +76,35 @@ class Team:
         """The step size in use."""
         return float(self._optimisers[player].param_groups[0]["lr"])
 
-    def play_round(self, batches: Sequence[Batch], *, augment: bool) -> dict[str, list[Tensor]]:
-        """Each player's steps, each on its own batch; the scalar losses, left on the device: reading one would wait."""
+    def play_round(self, batches: Sequence[Batch], *, augment: bool, place: str = "") -> dict[str, list[Tensor]]:
+        """Each player's steps, each on its own batch; the scalar losses, left on the device: reading one would wait.
+
+        ``place`` says where in the training the round is, for the random numbers of ranks.
+        """
         supply = iter(batches)
         losses: dict[str, list[Tensor]] = {player.name: [] for player in self.players}
         for player in self.players:
             self._give_turn(player.name)
-            for _ in range(player.steps):
+            for step in range(player.steps):
                 batch = next(supply)
-                losses[player.name].append(self._step(turn_and_mirror(batch) if augment else batch, player.name))
+                batch = turn_and_mirror(batch) if augment else batch
+                with self._ranks.own_randomness(place, player.name, step):
+                    losses[player.name].append(self._step(batch, player.name))
         return losses
 
     def _step(self, batch: Batch, player: str) -> Tensor:
+        """One step on all ranks' shares of a batch together; the whole batch's loss."""
         optimiser = self._optimisers[player]
         optimiser.zero_grad(set_to_none=True)
-        loss = self._model.loss(batch, player)
-        loss.backward()
+        share = self._ranks.share(batch)
+        if len(share):
+            loss = self._model.loss(share, player) * _weight(self._model, share, batch)
+            loss.backward()
+        else:
+            loss = batch.pixels.new_zeros(())
+        self._ranks.sum_gradients(self._own[player])
         optimiser.step()
-        return loss.detach()
+        return self._ranks.total(loss.detach())
 
     def _give_turn(self, player: str) -> None:
         """Let gradients flow into this player's parameters alone; others' would be computed for nothing."""
@@ -112,3 +131,10 @@ class Team:
         """Continue from ``state()``."""
         for name, optimiser in self._optimisers.items():
             optimiser.load_state_dict(state[name])
+
+
+def _weight(model: GenerativeModel, share: Batch, batch: Batch) -> Tensor | float:
+    """What a share's loss counts in that of its batch."""
+    if model.loss_per_pixel and len(share) < len(batch):
+        return share.observed.sum() / batch.observed.sum().clamp_min(1)
+    return len(share) / len(batch)

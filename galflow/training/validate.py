@@ -11,6 +11,7 @@ import torch
 from galflow.errors import ModelError
 from galflow.models.base import Batch, GenerativeModel, Player
 from galflow.training.learning_curve import finite_or_none
+from galflow.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,12 @@ class Validation:
     diagnostics: dict[str, float | None]
 
 
-def validate(model: GenerativeModel, players: Sequence[Player], batches: Iterable[Batch]) -> Validation:
+def validate(
+    model: GenerativeModel, players: Sequence[Player], batches: Iterable[Batch], ranks: Ranks = ALONE
+) -> Validation:
     """Each player's loss over ``batches``, and the model's diagnostics on the first; the model is in evaluation mode.
+
+    Several ``ranks`` take the batches in turn.
 
     Losses are taken without gradients: a model whose loss contains one (a gradient penalty) enables them itself.
     """
@@ -31,15 +36,18 @@ def validate(model: GenerativeModel, players: Sequence[Player], batches: Iterabl
     sums: dict[str, torch.Tensor] = {}
     objects = 0
     diagnostics: dict[str, float | None] = {}
-    for batch in batches:
-        if not objects:
+    for number, batch in enumerate(batches):
+        if not objects and ranks.leads:
             diagnostics = finite_or_none(model.diagnostics(batch))
         objects += len(batch)
         for player in players:
+            if number % ranks.world != ranks.rank:
+                sums.setdefault(player.name, batch.pixels.new_zeros((), dtype=torch.float64))
+                continue
             with torch.no_grad():
                 loss = model.loss(batch, player.name).detach().double() * len(batch)
             sums[player.name] = sums[player.name] + loss if player.name in sums else loss
-    losses = {name: float(total) / objects for name, total in sums.items()}
+    losses = {name: float(ranks.total(total)) / objects for name, total in sums.items()}
     for name, loss_value in losses.items():
         if not math.isfinite(loss_value):
             raise ModelError(

@@ -1,0 +1,141 @@
+"""Two processes that train together, over gloo, beside one that trains alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.errors import ModelError
+from galflow.models.base import Batch
+from galflow.training.ranks import ALONE, Ranks, joined_ranks
+
+TRAIN = """
+import sys, time, contextlib, torch
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.stream import TrainingSet
+from galflow.models.base import build_model
+from galflow.photometry import AsinhStretch
+from galflow.spec import TrainingSpec
+from galflow.store import Store
+from galflow.training.checkpoint import Checkpoint
+from galflow.training.fit import fit
+from galflow.training.ranks import ALONE, joined_ranks
+root, rank, world, address, name, epochs, pause, out = sys.argv[1:]
+torch.set_num_threads(1)
+store = Store.open(root)
+data = TrainingSet(
+    [CutoutSet(store, f"cutouts/toy/1/{t}/0.zarr") for t in "ab"],
+    AsinhStretch(3.0, 100.0, (1.0, 1.0)), validation=0.2, reference=0.1,
+)
+torch.manual_seed(5)
+model = build_model(name, channels=2, size=8)
+spec = TrainingSpec(epochs=int(epochs), batch_size=32, checkpoint_seconds=0.05)
+device = torch.device("cpu")
+alone = world == "1"
+meeting = contextlib.nullcontext(ALONE) if alone else joined_ranks(
+    int(rank), int(world), address, device=device, timeout_seconds=30
+)
+def progress(at):
+    print(at.epoch, at.rounds, flush=True)
+    time.sleep(float(pause))
+checkpoint = Checkpoint(store, "models/m/f", "f", every_seconds=0.05) if float(pause) else None
+with meeting as ranks:
+    fitted = fit(model, data, spec, seed=3, checkpoint=checkpoint, progress=progress, ranks=ranks)
+torch.save({"model": model.state_dict(), "losses": [(p.train_loss, p.validation_loss) for p in fitted.curves]}, out)
+"""
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def start(tmp_path: Path, write_set: Callable[..., CutoutSet]) -> Callable[..., list[subprocess.Popen[str]]]:
+    """``start(world, model, epochs, pause=0)``: the processes of one training; rank r leaves out-WORLD-r.pt."""
+    for seed, tile in enumerate("ab"):
+        write_set(tile, 120, seed=seed)
+
+    def run(world: int, model: str, epochs: int, pause: float = 0.0) -> list[subprocess.Popen[str]]:
+        address = free_address()
+        return [
+            subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", TRAIN, str(tmp_path / "store"), str(rank), str(world), address,
+                 model, str(epochs), str(pause), str(tmp_path / f"out-{world}-{rank}.pt")],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            for rank in range(world)
+        ]  # fmt: skip
+
+    return run
+
+
+def finished(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+
+
+def test_two_processes_make_the_steps_of_one(start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path) -> None:
+    """Four epochs of five batches: twenty steps in the same order, with the same symmetries."""
+    finished(start(1, "autoencoder.Autoencoder", 4))
+    finished(start(2, "autoencoder.Autoencoder", 4))
+    alone, first, second = (torch.load(tmp_path / f"out-{n}.pt") for n in ("1-0", "2-0", "2-1"))
+    # The mixture is fitted to latents afterwards, until it no longer gains: that magnifies the last digits.
+    weights = {name: value for name, value in alone["model"].items() if not name.startswith("mixture")}
+    assert len(weights) == len(alone["model"]) - 3
+    for name, expected in weights.items():
+        torch.testing.assert_close(first["model"][name], expected, rtol=0, atol=1e-4, msg=name)
+        assert torch.equal(first["model"][name], second["model"][name]), f"{name} differs between ranks"
+    torch.testing.assert_close(torch.tensor(first["losses"]), torch.tensor(alone["losses"]), rtol=1e-4, atol=1e-6)
+
+
+def test_a_killed_rank_ends_the_others_in_seconds_and_the_training_goes_on_from_its_checkpoint(
+    start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
+) -> None:
+    processes = start(2, "vae.VAE", 3, pause=0.3)
+    assert processes[0].stdout is not None
+    for line in processes[0].stdout:
+        if line.split() == ["2", "2"]:
+            break
+    processes[1].send_signal(signal.SIGKILL)
+    since = time.monotonic()
+    _, errors = processes[0].communicate(timeout=60)
+    assert processes[0].returncode != 0
+    assert time.monotonic() - since < 15
+    assert "Connection" in errors or "connection" in errors
+    processes[1].communicate()
+    again = start(2, "vae.VAE", 3, pause=0.001)
+    told = again[0].communicate(timeout=120)[0].split("\n")
+    finished(again)
+    assert told[0].split()[0] == "2", "it took up the checkpoint within the second epoch"
+    first, second = (torch.load(tmp_path / f"out-2-{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
+
+
+def test_shares_make_up_the_batch() -> None:
+    batch = Batch.of(torch.arange(7.0).view(7, 1, 1, 1))
+    for world in (1, 2, 3, 9):
+        shares = [Ranks(rank, world).share(batch) for rank in range(world)]
+        assert torch.equal(torch.cat([share.pixels for share in shares]), batch.pixels)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert ALONE.share(batch) is batch
+
+
+def test_a_rank_that_nobody_meets_says_so() -> None:
+    with (
+        pytest.raises(ModelError, match=r"rank 1 of 2 did not meet the others at tcp://127.0.0.1:\d+ within 1 s"),
+        joined_ranks(1, 2, free_address(), device=torch.device("cpu"), timeout_seconds=1),
+    ):
+        raise AssertionError("met somebody")
