@@ -12,28 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
 
+from galflow.cluster_spec import ClusterSpec
 from galflow.errors import SpecError
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
-"""Part of a URI: lower-case letters, digits and . _ -, starting with a letter or digit."""
-ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-"""Part of a column's name: lower-case letters, digits and _, starting with a letter."""
+from galflow.part import ColumnName, Name, Part
 
 
 def _require_distinct(names: list[str], what: str) -> None:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"{what} must differ, but {twice[0]!r} occurs {names.count(twice[0])} times")
-
-
-class Part(BaseModel):
-    """Base of all parts: unknown fields are refused, values cannot be changed, numbers are finite."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, use_attribute_docstrings=True
-    )
 
 
 class SurveySpec(Part):
@@ -120,6 +109,8 @@ class TrainingSpec(Part):
     """Pixels held in memory by one training; a larger training set is read in pieces, anew each epoch."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """At most so much training is lost when a worker dies."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Workers that train one model together, each on its share of every batch; the result stays the same."""
 
 
 class TrainingOverrides(Part):
@@ -181,29 +172,6 @@ class ComparisonSpec(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> ComparisonSpec:
         _require_distinct([s.name for s in self.samples], "comparison sample names")
-        return self
-
-
-class ClusterSpec(Part):
-    """Where the work runs. Changing it changes no result."""
-
-    kind: Literal["local", "cuda", "address"] = "local"
-    """local: processes on this machine; cuda: one worker per GPU (galflow[cuda]); address: a running Dask scheduler."""
-    workers: Annotated[int, Field(ge=1)] | None = None
-    """Worker processes; by default one per core (local) or GPU (cuda)."""
-    threads_per_worker: Annotated[int, Field(ge=1)] = 1
-    """Threads that torch may use in one worker."""
-    memory_limit: str = "auto"
-    """Memory of one worker, as 8GiB; auto: the machine's, divided."""
-    address: str | None = None
-    """For kind address: the scheduler's, as tcp://host:8786."""
-    in_flight_per_worker: Annotated[int, Field(ge=1, le=64)] = 3
-    """Units of work handed to one worker ahead of time."""
-
-    @model_validator(mode="after")
-    def _address_given(self) -> ClusterSpec:
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError("kind: address needs an address such as tcp://host:8786, and only that kind takes one")
         return self
 
 

@@ -55,7 +55,8 @@ class Work:
     """A verb for one unit: a plain function of small, picklable arguments that returns the unit's receipt."""
 
     unit: Unit
-    verb: Callable[..., Receipt]
+    verb: Callable[..., Receipt | None]
+    """None is what a rank returns that does not lead; a unit done by one worker always gives its receipt."""
     arguments: dict[str, Any] = field(default_factory=dict)
 
 

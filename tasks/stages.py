@@ -26,6 +26,7 @@ from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec, SurveySpec
 from galflow.store import Store
 from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.together import train_together
 from tasks.verbs import cut, open_model, score, train
 
 # The store is the only truth about what is done: Prefect's own result cache stays off.
@@ -100,6 +101,8 @@ def train_models(spec: RunSpec, cutouts: StageResult) -> StageResult:
         for unit in units
         if not unit.done
     ]
+    if spec.training.workers > 1:
+        return train_together("train", units, todo, spec.cluster, spec.training.workers)
     return run_stage("train", units, todo, spec.cluster)
 
 

@@ -9,6 +9,7 @@ import functools
 import time
 from typing import Any
 
+import torch
 from distributed import get_worker
 
 from galflow.catalog.write import read_catalog
@@ -22,11 +23,14 @@ from galflow.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.learning_curve import Progress
+from galflow.training.ranks import ALONE, Ranks, joined_ranks
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
 _PROGRESS_SECONDS = 1.0
+MEETING_SECONDS = 300.0
+"""Longest that a rank waits for another, to meet or within a step. A rank that dies is noticed at once."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -46,8 +50,16 @@ def cut(store: Store, survey: str, tile: Tile, spec: CutoutSpec, fingerprint: st
     return cut_tile(store, _survey(survey), tile, spec, fingerprint, rows)
 
 
-def train(store: Store, spec: RunSpec, name: str, product: str, fingerprint: str, sets: dict[str, str]) -> Receipt:
-    """Train one model on the cutout sets ``sets``, fingerprint -> key."""
+def train(
+    store: Store,
+    spec: RunSpec,
+    name: str,
+    product: str,
+    fingerprint: str,
+    sets: dict[str, str],
+    ranks: Ranks = ALONE,
+) -> Receipt | None:
+    """Train one model on the cutout sets ``sets``, fingerprint -> key; None on a rank that does not lead."""
     model = next(m for m in spec.models if m.name == name)
     cutouts = [CutoutSet(store, key) for key in sets.values()]
     return train_model(
@@ -63,7 +75,15 @@ def train(store: Store, spec: RunSpec, name: str, product: str, fingerprint: str
         device=pick_device(),
         inputs={f"cutouts {key}": found for found, key in sets.items()},
         progress=_Teller(name),
+        ranks=ranks,
     )
+
+
+def train_rank(rank: int, world: int, address: str, arguments: dict[str, Any]) -> Receipt | None:
+    """``train`` as one of ``world`` ranks that meet at ``address``."""
+    device = torch.device(pick_device())
+    with joined_ranks(rank, world, address, device=device, timeout_seconds=MEETING_SECONDS) as ranks:
+        return train(**arguments, ranks=ranks)
 
 
 class _Teller:

@@ -27,6 +27,7 @@ from galflow.training.checkpoint import Checkpoint
 from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress
 from galflow.training.randomness import derived_seed, seeded
+from galflow.training.ranks import ALONE, Ranks
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, contents_of
 
 TRAINING_VERSION = "1"
@@ -45,14 +46,15 @@ def model_fingerprint(
 ) -> str:
     """The fingerprint of a trained model. ``training`` has the model's own overrides applied (RunSpec.training_of).
 
-    How often checkpoints are written changes no weight and is left out; how much is held in memory decides the order
-    of a larger set's batches and is part of it. The order of ``cutout_fingerprints`` does not matter.
+    How often checkpoints are written and how many workers train changes no weight and is left out; how much is held in
+    memory decides the order of a larger set's batches and is part of it. The order of ``cutout_fingerprints`` does not
+    matter.
     """
     return fingerprint_of(
         {
             "training_version": TRAINING_VERSION,
             "model": [model.name, model.model, find_model(model.model).version, model.options],
-            "training": training.model_dump(mode="json", exclude={"checkpoint_seconds"}),
+            "training": training.model_dump(mode="json", exclude={"checkpoint_seconds", "workers"}),
             "cutouts": cutouts.model_dump(mode="json"),
             "stretch": stretch.model_dump(mode="json"),
             "seed": seed,
@@ -80,11 +82,13 @@ def train_model(
     device: torch.device | str = "cpu",
     inputs: dict[str, str],
     progress: Callable[[Progress], None] | None = None,
-) -> Receipt:
+    ranks: Ranks = ALONE,
+) -> Receipt | None:
     """Train, measure the held-out objects, store all under ``product_key`` and write the receipt.
 
     ``sets`` are used in the order of their product keys, however they come. ``inputs`` are the fingerprints of what
-    they were made of, for the receipt. An earlier attempt's checkpoint is taken up, and removed at the end.
+    they were made of, for the receipt. An earlier attempt's checkpoint is taken up, and removed at the end. Of several
+    ``ranks`` the first stores, and the others return None once the model is trained.
     """
     started = time.perf_counter()
     ordered = sorted(sets, key=lambda s: s.product)
@@ -103,7 +107,9 @@ def train_model(
     counts = {split: data.count(split) for split in Split}
     _require_reference(model_spec.name, counts)
     checkpoint = Checkpoint(store, product_key, fingerprint, every_seconds=training.checkpoint_seconds)
-    fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
+    fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
+    if not ranks.leads:
+        return None
     card = ModelCard(
         name=model_spec.name,
         model=model_spec.model,

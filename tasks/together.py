@@ -1,0 +1,127 @@
+"""Trains models on several workers together, one model at a time, and starts anew from the checkpoint when one dies.
+
+Each rank is pinned to a worker of its own; rank 0's worker chooses the port at which they meet, anew for each attempt.
+The first rank to fail ends the attempt: the others notice within seconds and are not waited for without end.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Sequence
+
+from distributed import Client, Future, KilledWorker, get_worker
+
+from galflow.errors import GalflowError
+from galflow.plan import Unit
+from galflow.receipts import Receipt
+from galflow.spec import ClusterSpec
+from tasks.cluster import PROGRESS_TOPIC, open_client
+from tasks.fan_out import Failure, StageResult, Work
+from tasks.progress import StageProgress
+from tasks.verbs import train_rank
+
+ATTEMPTS = 3
+_WORKERS_SECONDS = 600.0
+"""So long a training waits for enough workers."""
+_LOOK_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 30.0
+"""So long the other ranks have to notice that one has died."""
+logger = logging.getLogger(__name__)
+
+
+def train_together(
+    stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: ClusterSpec, world: int
+) -> StageResult:
+    """What tasks.fan_out.run_stage does, for trainings of ``world`` ranks each."""
+    receipts = {u.fingerprint: u.receipt for u in units if u.receipt is not None}
+    failures: list[Failure] = []
+    if todo:
+        with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
+            client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
+            for work in todo:
+                outcome = _train(client, work, world)
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    receipts[work.unit.fingerprint] = outcome
+                progress.advance(failed=isinstance(outcome, Failure))
+    ordered = tuple(receipts[u.fingerprint] for u in units if u.fingerprint in receipts)
+    return StageResult(ordered, tuple(failures), len(todo) - len(failures))
+
+
+def _train(client: Client, work: Work, world: int) -> Receipt | Failure:
+    stage, name = work.unit.stage, work.unit.name
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            workers = _workers(client, world)
+            address = client.submit(_meeting_point, workers=workers[:1], pure=False).result()
+            futures = [
+                client.submit(
+                    train_rank, rank, world, address, work.arguments, workers=[worker], allow_other_workers=False,
+                    pure=False, retries=0, key=f"{stage}-{work.unit.fingerprint}-{attempt}-{rank}",
+                )
+                for rank, worker in enumerate(workers)
+            ]  # fmt: skip
+            receipt = _result(futures)
+        except KilledWorker:
+            logger.warning("%s %s: a worker died in attempt %d of %d", stage, name, attempt, ATTEMPTS)
+            continue
+        except GalflowError as error:
+            return Failure(stage, name, str(error))
+        except Exception as error:
+            # Not one of galflow's own errors: a bug, whose trace is wanted.
+            logger.exception("%s %s failed", stage, name)
+            return Failure(stage, name, f"{type(error).__name__}: {error}")
+        return receipt
+    return Failure(stage, name, f"one of its {world} workers died in each of {ATTEMPTS} attempts; see their logs")
+
+
+def _result(futures: list[Future]) -> Receipt:
+    """Rank 0's receipt; or, once one rank has failed, the error that explains it best."""
+    try:
+        while not all(future.done() for future in futures) and not any(f.status == "error" for f in futures):
+            time.sleep(_LOOK_SECONDS)
+        if all(future.status == "finished" for future in futures):
+            return futures[0].result()
+        patience = time.monotonic() + _LAST_WORDS_SECONDS
+        while not all(future.done() for future in futures) and time.monotonic() < patience:
+            time.sleep(_LOOK_SECONDS)
+        raise _cause(futures)
+    finally:
+        for future in futures:
+            future.cancel(force=True)
+
+
+def _cause(futures: list[Future]) -> BaseException:
+    """A death before galflow's own errors before what the others said when they lost a partner."""
+    errors = [error for f in futures if f.status == "error" and (error := f.exception()) is not None]
+    for kind in (KilledWorker, GalflowError):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return errors[0]
+
+
+def _workers(client: Client, world: int) -> list[str]:
+    """Addresses of ``world`` workers; GalflowError if there are never so many."""
+    patience = time.monotonic() + _WORKERS_SECONDS
+    while True:
+        found = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        if len(found) >= world:
+            return found[:world]
+        if time.monotonic() > patience:
+            raise GalflowError(
+                f"training.workers is {world}, but the cluster has {len(found)}; raise cluster.workers, or lower "
+                "training.workers"
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _meeting_point() -> str:
+    """A free port of this worker's host, as the others reach it."""
+    host = get_worker().address.rpartition("/")[2].rpartition(":")[0]
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return f"tcp://{host}:{probe.getsockname()[1]}"

@@ -1,0 +1,108 @@
+"""A model trained by two Dask workers together: the same weights as by one, and a worker's death costs little."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from galflow.plan import plan_cutouts, plan_models
+from galflow.receipts import Receipt, find_receipts
+from galflow.spec import RunSpec, parse_spec
+from galflow.store import Store
+from galflow.training.checkpoint import FILE
+from galflow.training.trained_model import TrainedModel
+from tasks.cluster import open_client, running_cluster
+from tasks.fan_out import StageResult
+from tasks.stages import ingest, train_models
+
+
+def spec(root: Path, workers: int, **training: Any) -> RunSpec:
+    return parse_spec(
+        {
+            "name": "together",
+            "survey": {"kind": "synthetic", "options": {"tiles": 2, "tile_size": 160, "objects_per_tile": 60}},
+            "cutouts": {"size": 16},
+            "models": [{"name": "ae", "model": "autoencoder.Autoencoder", "options": {"width": 8, "latent": 4}}],
+            "training": {"epochs": 4, "batch_size": 16, "reference_fraction": 0.3, "workers": workers} | training,
+            "cluster": {"workers": 2},
+            "store": {"root": str(root)},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSpec]:
+    with running_cluster(spec(tmp_path_factory.mktemp("none"), 1)) as reached:
+        yield reached
+
+
+def trained(root: Path, cluster: RunSpec, workers: int, **training: Any) -> StageResult:
+    """Cut and train, as plain functions, on the running cluster."""
+    wanted = spec(root, workers, **training).model_copy(update={"cluster": cluster.cluster})
+    return train_models.fn(wanted, ingest.fn(wanted, wanted.survey))
+
+
+def weights(root: Path, receipt: Receipt) -> dict[str, torch.Tensor]:
+    state = TrainedModel.load(Store.open(root), receipt.product).module.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith("mixture")}
+
+
+def test_two_workers_train_what_one_does(tmp_path: Path, cluster: RunSpec) -> None:
+    (alone,) = trained(tmp_path / "one", cluster, 1).receipts
+    (both,) = trained(tmp_path / "two", cluster, 2).receipts
+    assert both.fingerprint == alone.fingerprint, "how many workers train is not part of what is trained"
+    expected = weights(tmp_path / "one", alone)
+    for name, value in weights(tmp_path / "two", both).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-4, msg=name)
+    again = trained(tmp_path / "two", cluster, 2)
+    assert (again.made, again.receipts) == (0, (both,))
+
+
+def test_a_dead_worker_costs_no_more_than_the_time_since_the_checkpoint(tmp_path: Path, cluster: RunSpec) -> None:
+    wanted = spec(tmp_path, 2)
+    store = Store.open(tmp_path)
+    killed: list[int] = []
+
+    def kill_once_there_is_a_checkpoint() -> None:
+        deadline = time.monotonic() + 120
+        with open_client(cluster.cluster) as client:
+            while time.monotonic() < deadline:
+                if any(key.endswith(FILE) for key in store.list("models")):
+                    killed.append(sorted(client.run(os.getpid).items())[1][1])
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
+                time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_once_there_is_a_checkpoint)
+    killer.start()
+    result = trained(tmp_path, cluster, 2, epochs=60, checkpoint_seconds=0.05)
+    killer.join()
+    assert killed, "nobody was killed: the training was too quick for this test"
+    assert result.failures == ()
+    (receipt,) = result.receipts
+    assert find_receipts(store, "models")[receipt.fingerprint] == receipt
+    card = TrainedModel.load(store, receipt.product).card
+    assert [point.epoch for point in card.curves] == list(range(1, 61)), "every epoch once, across the restart"
+    assert not [key for key in store.list("models") if key.endswith(FILE)]
+    assert plan_models(wanted, store, [u.fingerprint for u in plan_cutouts(wanted, wanted.survey, store)])
+
+
+def test_more_workers_than_there_are_is_a_recorded_failure(
+    tmp_path: Path, cluster: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import together
+
+    monkeypatch.setattr(together, "_WORKERS_SECONDS", 0.5)
+    result = trained(tmp_path, cluster, 5)
+    assert result.receipts == ()
+    ((stage, reason),) = [(f.stage, f.reason) for f in result.failures]
+    assert stage == "train"
+    assert reason == ("training.workers is 5, but the cluster has 2; raise cluster.workers, or lower training.workers")
