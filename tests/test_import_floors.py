@@ -12,8 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("galflow", "tasks", "flows", "deploy")
 LONGEST_FILE = 300
-LONGER = {"galflow/spec.py": 340}
-"""spec.py is one list of documented fields, read from top to bottom."""
 
 FLOORS = {
     "deploy": {"flows", "tasks", "galflow"},
@@ -23,7 +21,7 @@ FLOORS = {
 }
 """Package -> packages below it."""
 
-_GROUND = {"errors", "photometry", "sums", "store", "receipts", "spec"}
+_GROUND = {"errors", "photometry", "sums", "store", "receipts", "part", "cluster_spec", "spec"}
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -32,7 +30,9 @@ ROOMS: dict[str, set[str]] = {
     "store": {"sums", "photometry", "errors"},
     "receipts": {"sums", "store", "photometry", "errors"},
     "garbage": {"store", "receipts"},
-    "spec": {"receipts", "store", "photometry", "errors"},
+    "part": set(),
+    "cluster_spec": {"part"},
+    "spec": {"part", "cluster_spec", "receipts", "store", "photometry", "errors"},
     "models": {"errors"},
     "surveys": _GROUND,
     "cutouts": _CUTTING | {"models.base"},
@@ -53,6 +53,7 @@ ONLY_IN: dict[str, set[str]] = {
     "dask_cuda": {"tasks"},
     "dask_jobqueue": {"tasks"},
     "dask_kubernetes": {"tasks"},
+    "kr8s": {"tasks"},
 }
 """Library -> packages that may import it."""
 
@@ -229,9 +230,7 @@ def test_no_import_goes_round_in_a_circle() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=[str(p.relative_to(ROOT)) for p in SOURCES])
 def test_no_file_is_too_long_to_read(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGER.get(path.relative_to(ROOT).as_posix(), LONGEST_FILE), (
-        f"{lines} lines; a noun of its own is missing: split it"
-    )
+    assert lines <= LONGEST_FILE, f"{lines} lines; a noun of its own is missing: split it"
 
 
 def test_every_file_says_what_it_is_for() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import cycle
 
 import pytest
 import torch
 
-from galflow.models.base import Batch, Conditional, GenerativeModel
+from galflow.models.base import Batch, Conditional, GenerativeModel, all_models
 
 SKY_SIGMA = 0.05
 """Noise of the stretched sky, as in real stretched cutouts."""
@@ -100,3 +102,17 @@ def train() -> Train:
 def parameters_of() -> Callable[[GenerativeModel, tuple[str, ...]], list[torch.nn.Parameter]]:
     """``parameters_of(model, player.modules)``: the parameters of a player."""
     return owned
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[[str], GenerativeModel]:
+    """``trained(name)``: a tiny model after a short training; a copy, so that no test can spoil another."""
+
+    @cache
+    def once(name: str) -> GenerativeModel:
+        torch.manual_seed(11)
+        model = all_models()[name].tiny()
+        train_model(model, make_blobs(model, 96), rounds=90)
+        return model
+
+    return lambda name: copy.deepcopy(once(name))

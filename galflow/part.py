@@ -1,0 +1,20 @@
+"""What all parts of a specification have in common, and the kinds of name that stand in them. It knows no part."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+"""Part of a URI: lower-case letters, digits and . _ -, starting with a letter or digit."""
+ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+"""Part of a column's name: lower-case letters, digits and _, starting with a letter."""
+
+
+class Part(BaseModel):
+    """Base of all parts: unknown fields are refused, values cannot be changed, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, use_attribute_docstrings=True
+    )

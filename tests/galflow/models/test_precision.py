@@ -1,0 +1,56 @@
+"""The same scores elsewhere: in bfloat16, within a stated tolerance, and on a GPU where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from galflow.models.base import Batch, GenerativeModel, all_models
+
+MODELS = all_models()
+
+BF16_TOLERANCE = 0.2
+"""Largest deviation of a main score under bfloat16 autocast, in standard deviations of normal objects' scores."""
+BF16_LOOSER = {
+    "glow.Glow": 0.5,  # a deep chain of maps, each of which passes its rounding on
+    "pixelcnn_pp.PixelCNNPP": 0.4,  # the sky's logistics are narrow
+    "vqvae2.VQVAE2": 1.0,  # a code that is nearly as near as another may flip
+}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_bfloat16_scores_are_near(
+    name: str, trained: Callable[[str], GenerativeModel], blobs: Callable[..., Batch]
+) -> None:
+    model = trained(name)
+    batch = blobs(model, 64, seed=6)
+    exact = model.score(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model.score(batch)
+    assert all(values.isfinite().all() for values in rounded.values())
+    main = next(iter(model.scores))
+    deviation = (rounded[main].float() - exact[main]).abs().max() / exact[main].std()
+    assert deviation < BF16_LOOSER.get(name, BF16_TOLERANCE)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_gpu_gives_the_same_scores(
+    name: str, trained: Callable[[str], GenerativeModel], blobs: Callable[..., Batch]
+) -> None:
+    model = trained(name)
+    batch = blobs(model, 16, seed=6)
+    exact = model.score(batch)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        there = model.to("cuda").score(batch.to("cuda"))
+        drawn = model.sample(3, torch.Generator("cuda").manual_seed(1))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    assert drawn.device.type == "cuda"
+    for key, values in exact.items():
+        assert there[key].device.type == "cuda"
+        torch.testing.assert_close(there[key].cpu(), values, rtol=1e-3, atol=1e-3 * float(values.std()), msg=key)
