@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-full check bench install clean
+.PHONY: demo test test-full check bench bench-models install clean
 
 demo: .venv/ready
 	$(BIN)/galflow demo $(if $(ROOT),--root $(ROOT))
@@ -21,8 +21,11 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_import_floors.py
 
-bench: .venv/ready
+bench: .venv/ready       # ten minutes on two idle cores
 	$(BIN)/python -m benchmarks
+
+bench-models: .venv/ready   # what trains: two hours and more; before a release, or after a change to a model
+	$(BIN)/python -m benchmarks models
 
 install: .venv/ready
 

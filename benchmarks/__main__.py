@@ -1,4 +1,7 @@
-"""``python -m benchmarks [ingest] [scoring] [allocator]``: run all benchmarks, or those named, and print their tables.
+"""``python -m benchmarks [NAME ...]``: run the benchmarks named and print their tables.
+
+Without a name those of the machinery run (ten minutes on two idle cores); ``models`` stands for those that train, which
+take two hours and more.
 
 The tables also go to ``benchmarks/results/<name>.json`` with the machine they were taken on.
 """
@@ -13,16 +16,52 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Protocol
 
-from benchmarks import allocator, ingest, scoring
-from benchmarks.timing import REPEATS, Table
+from benchmarks import (
+    allocator,
+    costs,
+    densities,
+    digits,
+    emulator,
+    ffjord,
+    gan25,
+    ingest,
+    sampling,
+    scoring,
+    vqvae2,
+)
+from benchmarks.timing import REPEATS
 
 RESULTS = Path(__file__).with_name("results")
-BENCHMARKS: dict[str, Callable[[], Iterator[Table]]] = {
+
+
+class Printed(Protocol):
+    """What a benchmark finds: a table, as text and as plain values."""
+
+    def text(self) -> str:
+        """Aligned text."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+
+
+MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "ingest": ingest.run,
     "scoring": scoring.run,
     "allocator": allocator.run,
+    "costs": costs.run,
 }
+MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
+    "sampling": sampling.run,
+    "densities": densities.run,
+    "digits": digits.run,
+    "ffjord": ffjord.run,
+    "gan25": gan25.run,
+    "vqvae2": vqvae2.run,
+    "emulator": emulator.run,
+}
+BENCHMARKS = MACHINERY | MODELS
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
 
 
@@ -47,8 +86,12 @@ def _processor() -> str:
 def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)}; models: {', '.join(MODELS)}; by default {', '.join(MACHINERY)}",
+    )  # fmt: skip
+    names = parser.parse_args().names or list(MACHINERY)
+    names = [each for name in names for each in (MODELS if name == "models" else (name,))]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"{unknown[0]!r} is no benchmark; there are {', '.join(BENCHMARKS)}")

@@ -1,0 +1,59 @@
+"""The judge of the 25 Gaussians on samples of known quality; and, in full, that WGAN-GP finds every mode."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import gan25
+
+
+def drawn(n: int = 10_000) -> torch.Tensor:
+    return gan25.draw(n, torch.Generator().manual_seed(0))
+
+
+def test_true_samples_hold_all_modes_at_the_true_width():
+    found = gan25.judge(drawn())
+    assert found.modes == 25
+    assert found.rarest == pytest.approx(1.0, abs=0.15)
+    assert found.high_quality > 0.999  # exp(-8) of a plane Gaussian lies beyond four standard deviations
+    assert found.spread == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_lost_mode_and_a_starved_one_are_not_found():
+    samples = drawn()
+    mode = torch.cdist(samples.flatten(1), gan25.grid()).argmin(dim=1)
+    lost = gan25.judge(samples[mode != 7])
+    assert (lost.modes, lost.rarest) == (24, 0.0)
+    starved = torch.cat([samples[mode != 7], samples[mode == 7][:20]])
+    assert gan25.judge(starved).modes == 24
+    assert gan25.judge(starved).rarest == pytest.approx(0.05, abs=0.01)
+
+
+def test_samples_between_the_modes_are_of_low_quality():
+    found = gan25.judge(drawn() + gan25.SPACING / 2)
+    assert (found.modes, found.high_quality, found.spread) == (0, 0.0, 0.0)
+    wide = gan25.judge(gan25.grid().repeat(400, 1)[:, :, None, None] + 2 * gan25.SIGMA)
+    assert wide.high_quality == 1.0
+    assert wide.spread == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_short_training_reports_its_progress():
+    first, last = gan25.train(rounds=4, every=2)
+    assert (first.rounds, last.rounds) == (2, 4)
+    assert 0 < first.seconds < last.seconds
+    assert all(0 <= found.high_quality <= 1 for found in (first, last))
+    table = gan25.ModesTable("title", (first, last))
+    assert table.text().count("\n") == 3
+    assert table.to_json()["rows"][1]["rounds"] == 4
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_wgan_gp_finds_every_mode():
+    (table,) = gan25.run()
+    found = table.rows[-1]
+    print(table.text())  # noqa: T201 - the measured table belongs in the log of the full tests
+    assert found.modes == 25
+    assert found.rarest > 0.3
+    assert found.high_quality > 0.6
