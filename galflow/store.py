@@ -27,6 +27,9 @@ from galflow.errors import SpecError, StoreError
 from galflow.sums import FileSum, SummingStore, WholeStore
 
 _TEMPORARY = ".galflow-tmp-"
+_ATTEMPTS = 10
+"""Of a request that is throttled, answered by 5xx or not at all, with a pause that doubles to 20 s: a minute in all.
+AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, as botocore reads them, say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,10 @@ class Store:
         endpoint_url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint_url:
             options["endpoint_url"] = endpoint_url
+        attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS))
+        options["config_kwargs"] = {
+            "retries": {"mode": os.environ.get("AWS_RETRY_MODE", "standard"), "total_max_attempts": attempts}
+        }
         return options
 
     def __getstate__(self) -> dict[str, Any]:

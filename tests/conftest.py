@@ -79,47 +79,97 @@ def _answers(endpoint_url: str) -> bool:
 
 
 def _bucket_is_there(server: S3Server) -> bool:
-    try:
-        Store.open(f"s3://{server.bucket}/ready", server.endpoint_url).require_writable()
-    except Exception:  # noqa: BLE001 - whatever it says while it starts: not yet
-        return False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        try:
+            Store.open(f"s3://{server.bucket}/ready", server.endpoint_url).require_writable()
+        except Exception:  # noqa: BLE001 - whatever it says while it starts: not yet
+            return False
     return True
+
+
+class S3Process:
+    """A SeaweedFS of the test's own: it can be killed and started again on the same data and ports."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = _free_ports(5)
+        self.server = S3Server(f"http://127.0.0.1:{self._ports[3]}")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return at once."""
+        own = {"S3_BUCKET": BUCKET, "GOMEMLIMIT": "512MiB"} | CREDENTIALS
+        with (self._folder / "weed.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                _command(self._folder, self._ports),
+                env=os.environ | own,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+            )
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        assert self._process is not None
+        deadline = time.monotonic() + _START_SECONDS
+        while not (_answers(self.server.endpoint_url) and _bucket_is_there(self.server)):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                log = (self._folder / "weed.log").read_text(errors="replace")
+                pytest.fail(f"SeaweedFS did not start:\n{log[-3000:]}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """As an administrator would."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+
+@pytest.fixture
+def own_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Process]:
+    """A running SeaweedFS that a test may kill; AWS_* are set for it."""
+    (tmp_path / "seaweedfs").mkdir()
+    process = S3Process(tmp_path / "seaweedfs")
+    for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": process.server.endpoint_url}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS", raising=False)
+    process.start()
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.stop()
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One SeaweedFS for the whole test session, on this machine alone; AWS_* are set while it runs."""
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    ports = _free_ports(5)
-    server = S3Server(f"http://127.0.0.1:{ports[3]}")
-    environment = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    own = {"S3_BUCKET": BUCKET, "GOMEMLIMIT": "512MiB"}
-    log = (folder / "weed.log").open("wb")
-    process = subprocess.Popen(
-        _command(folder, ports), env=os.environ | environment | own, stdout=log, stderr=subprocess.STDOUT, cwd=folder
-    )
+    process = S3Process(tmp_path_factory.mktemp("seaweedfs"))
     patch = pytest.MonkeyPatch()
+    process.start()
     try:
-        for name, value in environment.items():
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": process.server.endpoint_url}).items():
             patch.setenv(name, value)
-        patch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        deadline = time.monotonic() + _START_SECONDS
-        while not (_answers(server.endpoint_url) and _bucket_is_there(server)):
-            if process.poll() is not None or time.monotonic() > deadline:
-                log.flush()
-                pytest.fail(f"SeaweedFS did not start:\n{(folder / 'weed.log').read_text(errors='replace')[-3000:]}")
-            time.sleep(0.1)
-        yield server
+        patch.setenv("AWS_MAX_ATTEMPTS", "3")  # a test of an error should not wait for a minute
+        process.wait()
+        yield process.server
     finally:
         patch.undo()
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
+        process.stop()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import pickle
 import stat
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -226,6 +227,25 @@ def test_a_server_that_is_away_is_a_clear_error(monkeypatch: pytest.MonkeyPatch)
     store = Store.open("s3://bucket/prefix", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match="AWS_ENDPOINT_URL"):
         store.get("x")
+
+
+@pytest.mark.s3
+def test_a_server_that_comes_back_costs_time_and_nothing_else(own_s3: Any) -> None:
+    """Killed in the middle, away for seconds, started again: reads and writes that began meanwhile succeed."""
+    store = Store.open(f"s3://{own_s3.server.bucket}/x")
+    store.put("before", b"1" * 1000)
+    own_s3.kill()
+    back = threading.Timer(4.0, own_s3.start)
+    back.start()
+    began = time.monotonic()
+    try:
+        store.put("after", b"2" * 1000)
+        assert time.monotonic() - began > 3
+        assert store.get("after") == b"2" * 1000
+        assert store.get("before") == b"1" * 1000
+        assert store.put_if_absent("after", b"3") is False
+    finally:
+        back.join()
 
 
 def test_a_store_that_cannot_be_written_says_so_before_any_work(tmp_path: Path) -> None:
