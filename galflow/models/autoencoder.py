@@ -134,6 +134,7 @@ class Autoencoder(Reconstructs, Encodes):
         "reconstruction": "mean squared residual per observed pixel, in stretched units squared",
         "latent": "negative log-density of the latents under the fitted mixture, in nats",
     }
+    loss_per_pixel: ClassVar[bool] = True
 
     def __init__(self, *, channels: int, size: int, latent: int = 16, width: int = 32, components: int = 8) -> None:
         super().__init__(channels=channels, size=size)

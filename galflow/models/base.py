@@ -97,6 +97,8 @@ class GenerativeModel(nn.Module, ABC):
     one_pass_sampling: ClassVar[bool] = True
     free_form_jacobian: ClassVar[bool] = True
     """Whether the network's shape is unconstrained by the likelihood (Grathwohl+18, table 1)."""
+    loss_per_pixel: ClassVar[bool] = False
+    """Whether ``loss`` is a mean over the batch's observed pixels, not over its objects: how losses of parts add up."""
     needs_ivar: ClassVar[bool] = False
     """Whether ``Batch.ivar`` must be there."""
     needs_psf: ClassVar[bool] = False

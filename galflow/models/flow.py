@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,7 @@ class Flow(Density, Encodes):
     entries, flattened.
     """
 
+    loss_per_pixel: ClassVar[bool] = True
     transform: Transform
     centre: Tensor
     scale: Tensor

@@ -47,7 +47,11 @@ def _story() -> dict[str, Any]:
         "models": [
             {"name": "kmeans", "model": "kmeans.KMeans"},
             {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 8}, "training": {"epochs": 40}},
-            {"name": "pixelcnn", "model": "pixelcnn_pp.PixelCNNPP", "options": {"width": 8, "layers": 1, "mixtures": 2}},
+            {
+                "name": "pixelcnn",
+                "model": "pixelcnn_pp.PixelCNNPP",
+                "options": {"width": 8, "layers": 1, "mixtures": 2},
+            },
         ],
         "training": {"epochs": 2, "batch_size": 8, "reference_fraction": 0.3, "checkpoint_seconds": 0.05},
         # One object at a time, so that scoring a tile takes long enough to be killed in.
@@ -172,12 +176,15 @@ def galflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """PREFECT_API_URL of one Prefect server for many runs, which then need not each start its own."""
+    """PREFECT_API_URL of one Prefect server for many runs, which then need not each start its own; SERVER_HOME: its
+    folder.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_UI_ENABLED": "false"}
-    environment = os.environ | quiet | {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-server"))}
+    home = str(tmp_path_factory.mktemp("prefect-server"))
+    environment = os.environ | quiet | {"PREFECT_HOME": home}
     words = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"]
     server = subprocess.Popen(
         [sys.executable, "-m", *words], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -185,7 +192,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     )  # fmt: skip
     try:
         _wait_until_healthy(server, f"http://127.0.0.1:{port}/api")
-        yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+        yield {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "SERVER_HOME": home}
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

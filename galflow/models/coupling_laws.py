@@ -1,0 +1,145 @@
+"""How one number of a coupling layer moves, given its parameters: shifted, stretched, or along a monotone spline.
+
+Every law is increasing, exactly invertible in closed form, and bounded in its slope, so that neither an odd image nor a
+wild network makes numbers overflow. This file knows no image and no network.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from galflow.errors import SpecError
+
+LOG_SCALE_BOUND = 2.0
+"""An affine law stretches by at most exp(+-2)."""
+SPLINE_EDGE = 4.0
+"""Beyond 4 standard deviations a spline leaves numbers as they are: a straight line of slope 1."""
+SPLINE_BINS = 8
+_LOG_WIDTH_BOUND = 1.5
+"""Bins are wide and high in proportions of at most exp(3) to each other."""
+_LOG_SLOPE_BOUND = 2.0
+"""Slopes at the knots lie within exp(+-2)."""
+
+
+class Law(ABC):
+    """How one number moves, increasingly, given its parameters."""
+
+    parameters: ClassVar[int]
+    """Parameters of one number; all of them 0 mean that it stays."""
+
+    @abstractmethod
+    def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """``values`` (B, ...) moved, and the log-slope there, by ``theta`` (B, parameters, ...)."""
+
+    @abstractmethod
+    def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
+        """What ``forward`` moved to ``values``."""
+
+
+class Additive(Law):
+    """x + t: keeps volumes (Dinh+14)."""
+
+    parameters = 1
+
+    def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Shifted; the log-slope is 0."""
+        return values + theta[:, 0], torch.zeros_like(values)
+
+    def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
+        """Shifted back."""
+        return values - theta[:, 0]
+
+
+class Affine(Law):
+    """x exp(s) + t with |s| below LOG_SCALE_BOUND (Dinh+17)."""
+
+    parameters = 2
+
+    def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Stretched and shifted; the log-slope is s."""
+        log_scale = _bounded(theta[:, 1], LOG_SCALE_BOUND)
+        return values * log_scale.exp() + theta[:, 0], log_scale
+
+    def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
+        """Shifted back and shrunk."""
+        return (values - theta[:, 0]) * torch.exp(-_bounded(theta[:, 1], LOG_SCALE_BOUND))
+
+
+class _Bin(NamedTuple):
+    """The bin of each number: its lower left corner, width, height and the slopes at its two knots, each (B, ...)."""
+
+    left: Tensor
+    bottom: Tensor
+    width: Tensor
+    height: Tensor
+    slope_left: Tensor
+    slope_right: Tensor
+
+
+class Spline(Law):
+    """Monotone rational-quadratic spline on +-SPLINE_EDGE (Durkan+19, equations 4 to 8), the identity beyond.
+
+    Our own and not zuko's, whose inverse takes square roots of numbers that rounding made negative.
+    """
+
+    parameters = 3 * SPLINE_BINS - 1
+
+    def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Along the spline, with the log of its slope."""
+        inside = values.clamp(-SPLINE_EDGE, SPLINE_EDGE)
+        b = self._bins(inside, theta, by_height=False)
+        at = ((inside - b.left) / b.width).clamp(0, 1)
+        mean = b.height / b.width
+        both, squared, rest = at * (1 - at), at.square(), (1 - at).square()
+        below = mean + (b.slope_left + b.slope_right - 2 * mean) * both
+        moved = b.bottom + b.height * (mean * squared + b.slope_left * both) / below
+        slope = mean.square() * (b.slope_right * squared + 2 * mean * both + b.slope_left * rest) / below.square()
+        is_inside = values.abs() < SPLINE_EDGE
+        return torch.where(is_inside, moved, values), torch.where(is_inside, slope, torch.ones_like(slope)).log()
+
+    def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
+        """Back along the spline: in each bin a root of a quadratic equation."""
+        inside = values.clamp(-SPLINE_EDGE, SPLINE_EDGE)
+        b = self._bins(inside, theta, by_height=True)
+        mean, up = b.height / b.width, inside - b.bottom
+        bend = up * (b.slope_left + b.slope_right - 2 * mean)
+        square, linear, constant = b.height * (mean - b.slope_left) + bend, b.height * b.slope_left - bend, -mean * up
+        root = (linear.square() - 4 * square * constant).clamp_min(0).sqrt()
+        # The solution in [0, 1], written so that neither sign of ``linear`` cancels digits.
+        at = torch.where(linear >= 0, -2 * constant / (linear + root), (root - linear) / (2 * square))
+        return torch.where(values.abs() < SPLINE_EDGE, b.left + at.clamp(0, 1) * b.width, values)
+
+    @staticmethod
+    def _bins(values: Tensor, theta: Tensor, *, by_height: bool) -> _Bin:
+        """The bins that hold ``values``, looked up by width (x), or by height (y)."""
+        widths, heights, slopes = theta.split((SPLINE_BINS, SPLINE_BINS, SPLINE_BINS - 1), dim=1)
+        widths, heights = (2 * SPLINE_EDGE * _bounded(w, _LOG_WIDTH_BOUND).softmax(1) for w in (widths, heights))
+        lefts, bottoms = (w.cumsum(1) - w - SPLINE_EDGE for w in (widths, heights))
+        starts = bottoms if by_height else lefts
+        # Slope 1 at both ends joins the straight lines beyond. Padding is of the dimension of bins alone.
+        ends = [0, 0] * (theta.ndim - 2) + [1, 1]
+        log_slopes = F.pad(_bounded(slopes, _LOG_SLOPE_BOUND), ends)
+        index = (values[:, None] >= starts[:, 1:]).sum(1, keepdim=True)
+
+        def pick(of: Tensor) -> Tensor:
+            return of.gather(1, index).squeeze(1)
+
+        slope_left, slope_right = pick(log_slopes[:, :-1]).exp(), pick(log_slopes[:, 1:]).exp()
+        return _Bin(pick(lefts), pick(bottoms), pick(widths), pick(heights), slope_left, slope_right)
+
+
+def _bounded(raw: Tensor, bound: float) -> Tensor:
+    return bound * torch.tanh(raw / bound)
+
+
+def law_of(coupling: str) -> Law:
+    """The law that an option ``coupling`` names."""
+    laws: dict[str, type[Law]] = {"additive": Additive, "affine": Affine, "spline": Spline}
+    if coupling not in laws:
+        raise SpecError(f"coupling is {coupling!r}; it must be one of {', '.join(laws)}")
+    return laws[coupling]()
