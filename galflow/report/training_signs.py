@@ -1,7 +1,9 @@
 """Signs in a model's curves and held-out scores that its training diverged, collapsed or lost its equilibrium.
 
 They are signs, not verdicts: each says which number is where, so that a person can look. A phase with several players
-is a game whose losses need not fall; there only the model's own diagnostics and runaway losses are judged.
+is a game whose losses need not fall; there only the model's own diagnostics and runaway losses are judged. The known
+failures of adversarial training are told apart: no equilibrium, a discriminator that saturates, mode collapse, and
+samples that are merely not good yet.
 """
 
 from __future__ import annotations
@@ -23,6 +25,14 @@ RUNAWAY = 20.0
 """A number in the last tenth of the epochs that is so many times its median over the first half."""
 GRADIENT_NORM = (0.5, 2.0)
 """WGAN-GP's penalty holds the critic's gradient norm at 1 (Gulrajani+17)."""
+COPIES = 0.3
+"""Of an adversarial model's samples; held-out images have next to no such near-copies among them."""
+FEW_COVERED = 0.25
+"""Held-out images near any sample; samples like the data cover nearly all."""
+CROWDED = 0.5
+"""Samples as dense around the held-out images as these are themselves have a density of 1."""
+SATURATED = 0.98
+"""A discriminator that is right so often leaves no doubt to learn from."""
 TIED = 0.5
 """A score that is one and the same number for this share of the held-out objects says nothing."""
 
@@ -46,7 +56,7 @@ def training_signs(model: TrainedModel, unexplained: float | None = None) -> lis
             f"its reconstructions of normal objects leave {unexplained:.2g} times the objects' own power: blank sky "
             "would be as near, so it has not learnt what objects look like"
         )
-    return signs + _diagnostics(curves) + _collapsed_scores(model)
+    return signs + _diagnostics(curves) + _sample_signs(curves) + _collapsed_scores(model)
 
 
 def _alone(own: Sequence[CurvePoint], metrics: dict[str, float]) -> list[str]:
@@ -91,19 +101,50 @@ def _diagnostics(curves: Sequence[CurvePoint]) -> list[str]:
     """What the model's own numbers say, over the first phase that has them."""
     signs = []
     for name in dict.fromkeys(n for p in curves for n in p.diagnostics):
-        phase = min(p.phase for p in curves if name in p.diagnostics)
-        by_epoch = {p.epoch: p.diagnostics[name] for p in curves if p.phase == phase and name in p.diagnostics}
-        finite = np.array([v for v in by_epoch.values() if v is not None], dtype=np.float64)
+        finite, epochs = _course(curves, name)
         words = name.replace("_", " ")
-        if len(finite) < len(by_epoch):
-            signs.append(f"{words} was not finite in {len(by_epoch) - len(finite)} of {len(by_epoch)} epochs")
+        if len(finite) < epochs:
+            signs.append(f"{words} was not finite in {epochs - len(finite)} of {epochs} epochs")
         if len(finite) >= FEWEST_EPOCHS:
             signs += _diagnostic(name, words, finite)
     return signs
 
 
+def _course(curves: Sequence[CurvePoint], name: str) -> tuple[npt.NDArray[np.float64], int]:
+    """A diagnostic's finite values in the first phase that has it, and how many epochs that phase gave one."""
+    phase = min((p.phase for p in curves if name in p.diagnostics), default=0)
+    by_epoch = {p.epoch: p.diagnostics[name] for p in curves if p.phase == phase and name in p.diagnostics}
+    return np.array([v for v in by_epoch.values() if v is not None], dtype=np.float64), len(by_epoch)
+
+
+def _late(values: npt.NDArray[np.float64]) -> float:
+    """Median over the last quarter."""
+    return float(np.median(values[-max(1, len(values) // 4) :]))
+
+
+def _sample_signs(curves: Sequence[CurvePoint]) -> list[str]:
+    """Mode collapse of an adversarial model, or samples that do not reach the data; see models/gan_diagnostics.py."""
+    courses = {name: _course(curves, name)[0] for name in ("near_duplicates", "coverage", "density")}
+    if min(len(values) for values in courses.values()) < FEWEST_EPOCHS:
+        return []
+    copies, coverage, density = (_late(values) for values in courses.values())
+    if copies >= COPIES:
+        return [f"mode collapse: {copies:.0%} of the samples are near-copies of another sample"]
+    if coverage >= FEW_COVERED:
+        return []
+    if density >= CROWDED:
+        return [
+            f"mode collapse: the samples crowd around a few kinds of objects (density {density:.2g}), and only "
+            f"{coverage:.0%} of the held-out ones have a sample near them"
+        ]
+    return [
+        f"only {coverage:.0%} of the held-out objects have a sample near them (density {density:.2g}): the samples do "
+        "not look like the data yet; train longer, or on more objects"
+    ]
+
+
 def _diagnostic(name: str, words: str, values: npt.NDArray[np.float64]) -> list[str]:
-    late = float(np.median(values[-max(1, len(values) // 4) :]))
+    late = _late(values)
     if name == "critic_gap":
         ratio, before, after = _growth(np.abs(values))
         if ratio > RUNAWAY:
@@ -112,6 +153,15 @@ def _diagnostic(name: str, words: str, values: npt.NDArray[np.float64]) -> list[
             return [f"{words} is {late:.3g}: the critic does not tell real from fake, so its features mean little"]
     if name == "gradient_norm" and not GRADIENT_NORM[0] <= late <= GRADIENT_NORM[1]:
         return [f"{words} is {late:.3g}, where the penalty should hold it near 1: the critic has not settled"]
+    if name == "discriminator_accuracy" and late >= SATURATED:
+        return [
+            f"the discriminator saturates: it tells {late:.0%} of real and fake images apart, so the generator learns "
+            "little from it; lower its learning rate, or use WGAN-GP"
+        ]
+    if name == "generator_gradient":
+        ratio, before, after = _growth(values)
+        if ratio > RUNAWAY:
+            return [f"{words} grows without bound ({before:.3g} to {after:.3g}): the players have no equilibrium"]
     if name == "active_latents" and late < 1:
         return ["no latent is in use (posterior collapse): every object gets the same reconstruction"]
     return []

@@ -85,7 +85,9 @@ def _plane(name: str) -> Density:
     model.initialise(Batch.of(spread))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draw))
+            # Dynamics act all along the way: what is small for a layer is wild for them.
+            strength = 0.01 if isinstance(model, ContinuousFlow) else 0.05
+            parameter.add_(strength * torch.randn(parameter.shape, generator=draw))
     return model.eval()
 
 
@@ -94,8 +96,11 @@ def _grid(model: Density) -> tuple[Tensor, float]:
     if model.bin_width is not None:
         bins = model.bins  # type: ignore[attr-defined]
         return bins.centre(torch.arange(bins.levels), torch.float32), 1.0
+    drawn = model.sample(1000, torch.Generator().manual_seed(5))
+    low, high = float(drawn.min()), float(drawn.max())
+    margin = 0.5 * (high - low)
     # An ODE a point is dear, and its density is smooth.
-    values = torch.linspace(-1.6, 2.4, 67 if isinstance(model, ContinuousFlow) else 201)
+    values = torch.linspace(low - margin, high + margin, 61 if isinstance(model, ContinuousFlow) else 201)
     return values, float(values[1] - values[0])
 
 

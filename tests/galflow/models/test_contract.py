@@ -21,33 +21,12 @@ from galflow.models.base import (
     GenerativeModel,
     Player,
     Reconstructs,
-    abilities,
     all_models,
     build_model,
     find_model,
 )
 
 MODELS = all_models()
-
-LECTURE_TABLE = {
-    # Grathwohl+18, table 1: trains on data, one-pass sampling, exact log-likelihood, free-form Jacobian.
-    "autoencoder.Autoencoder": (True, True, False, True),
-    "gan.GAN": (True, True, False, True),
-    "flow_vae.FlowVAE": (True, True, False, True),
-    "glow.Glow": (True, True, True, False),
-    "kmeans.KMeans": (True, True, False, True),
-    "maf.MAF": (True, False, True, False),
-    "nice.NICE": (True, True, True, False),
-    "pixelcnn.PixelCNN": (True, False, True, False),
-    "pixelcnn_pp.PixelCNNPP": (True, False, True, False),
-    "planar.PlanarFlow": (False, True, True, False),
-    "planar.ReverseFlow": (True, False, True, False),
-    "realnvp.RealNVP": (True, True, True, False),
-    "tan.TAN": (True, False, True, False),
-    "vae.VAE": (True, True, False, True),
-    "vqvae2.VQVAE2": (True, False, False, True),
-    "wgan.WGAN": (True, True, False, True),
-}
 
 pytestmark = pytest.mark.parametrize("name", list(MODELS))
 
@@ -89,14 +68,6 @@ def test_says_where_it_comes_from_and_what_its_scores_mean(name: str) -> None:
     assert model.source.split(",")[0].split("+")[0].split(" &")[0] in model.__doc__
     assert model.scores
     assert all(len(meaning) > 10 and "\n" not in meaning for meaning in model.scores.values())
-
-
-def test_abilities_match_the_table(name: str) -> None:
-    found = abilities(MODELS[name])
-    assert set(found) == {"trains_on_data", "one_pass_sampling", "exact_log_likelihood", "free_form_jacobian"}
-    assert all(type(value) is bool for value in found.values())
-    if name in LECTURE_TABLE:
-        assert tuple(found.values()) == LECTURE_TABLE[name]
 
 
 def test_shapes(name: str, trained: Callable[[str], GenerativeModel], blobs: Callable[..., Batch]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from galflow.errors import ModelError, SpecError
 from galflow.models.base import Batch
+from galflow.models.gan_networks import on_sphere
 from galflow.models.wgan import WGAN
 
 
@@ -43,6 +45,12 @@ def trained(train: Callable[..., None]) -> WGAN:
     return model
 
 
+def drawn(model: WGAN, n: int) -> Tensor:
+    """n images, latents and noise drawn side by side, as ``loss`` draws them."""
+    numbers = torch.randn(n, model.latent + model.generator.noise_size)
+    return model.generator(on_sphere(numbers[:, : model.latent]), numbers[:, model.latent :])
+
+
 class LinearCritic(nn.Module):
     """C(x) = w . x, whose gradient is w everywhere."""
 
@@ -64,7 +72,7 @@ def test_critic_loss_of_a_linear_critic_by_hand(share: float) -> None:
     loss = model.loss(Batch.of(real), "critic")
     torch.manual_seed(11)
     with torch.no_grad():
-        fake = model.generator(torch.randn(6, 8))
+        fake = drawn(model, 6)
     gap = (fake.flatten(1) @ weight).mean() - (real.flatten(1) @ weight).mean()
     expected = gap + 10.0 * (math.sqrt(float(weight.square().sum())) - 1) ** 2
     torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=1e-5)
@@ -81,7 +89,7 @@ def test_gradient_penalty_against_the_jacobian(model: WGAN) -> None:
     loss = model.loss(Batch.of(real), "critic")
     torch.manual_seed(7)
     with torch.no_grad():
-        fake = model.generator(torch.randn(1, 8))
+        fake = drawn(model, 1)
         share = torch.rand(1, 1, 1, 1)
         gap = model.critic(fake) - model.critic(real)
     jacobian = torch.autograd.functional.jacobian(model.critic, share * real + (1 - share) * fake)
@@ -131,7 +139,7 @@ def test_the_critic_cannot_tell_masks(model: WGAN) -> None:
     """With real images equal to the fakes, a mask on the real ones alone must not open a gap."""
     torch.manual_seed(9)
     with torch.no_grad():
-        real = model.generator(torch.randn(4, 8))
+        real = drawn(model, 4)
     model.gradient_penalty = 0.0
     torch.manual_seed(9)
     assert float(model.loss(holed(real, 0.0), "critic").detach()) == pytest.approx(0.0, abs=1e-6)
@@ -140,8 +148,10 @@ def test_the_critic_cannot_tell_masks(model: WGAN) -> None:
 def test_unknown_player_and_bad_options_are_refused(model: WGAN) -> None:
     with pytest.raises(ModelError, match="no player 'judge'; its players are critic, generator, encoder"):
         model.loss(Batch.of(images(2, seed=1)), "judge")
-    with pytest.raises(SpecError, match=r"size of at least 5.*got size=4"):
-        WGAN(channels=1, size=4)
+    with pytest.raises(SpecError, match=r"a WGAN needs latent of at least 2.*got latent=1"):
+        WGAN(channels=1, size=8, latent=1)
+    with pytest.raises(SpecError, match=r"generator is 'fractal'; expected one of convolutional, style"):
+        WGAN(channels=1, size=8, generator="fractal")  # type: ignore[arg-type]
     with pytest.raises(SpecError, match=r"penalty_share must lie in 0\.\.1"):
         WGAN(channels=1, size=8, penalty_share=0.0)
     with pytest.raises(SpecError, match=r"mix is 2\.0"):
@@ -202,8 +212,73 @@ def test_refinement_lowers_the_objective_whatever_the_batches(trained: WGAN, mon
 def test_diagnostics_see_the_gap(trained: WGAN, model: WGAN) -> None:
     batch = Batch.of(images(64, seed=23))
     assert trained.diagnostics(batch) == trained.diagnostics(batch)
-    assert set(trained.diagnostics(batch)) == {"critic_gap", "gradient_norm"}
+    kept = {"critic_gap", "gradient_norm", "coverage", "density", "near_duplicates", "recall", "precision"}
+    assert set(trained.diagnostics(batch)) == kept
     assert 0.5 < trained.diagnostics(batch)["gradient_norm"] < 2.0
     with torch.no_grad():
-        fake = Batch.of(model.generator(torch.randn(64, 8, generator=torch.Generator().manual_seed(0))))
+        fake = Batch.of(model.sample(64, torch.Generator().manual_seed(0)))
     assert model.diagnostics(fake)["critic_gap"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_it_starts_from_the_sky_of_the_observed_pixels(model: WGAN) -> None:
+    pixels = 0.3 + 0.05 * torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    model.initialise(holed(pixels, math.nan))
+    made = model.sample(200, torch.Generator().manual_seed(2))
+    quiet = model.reconstruct(Batch.of(pixels))
+    assert float(made.median()) == pytest.approx(0.3, abs=0.15)
+    assert 0.02 < float((made - made.mean((2, 3), keepdim=True)).std()) < 0.3
+    assert quiet.isfinite().all()
+    unseen = Batch(torch.full((2, 1, 8, 8), math.nan), torch.zeros(2, 1, 8, 8, dtype=torch.bool))
+    model.initialise(unseen)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_samples_have_noise_and_reconstructions_have_none(trained: WGAN) -> None:
+    batch = Batch.of(images(8, seed=31))
+    with torch.no_grad():
+        latents = trained.encode(batch)
+        quiet = trained.generator(latents)
+        noisy = trained.generator(latents, torch.randn(8, trained.generator.noise_size))
+        torch.testing.assert_close(trained.reconstruct(batch), quiet)
+    assert ((noisy - quiet).flatten(1).std(1) > 1e-3).all()
+    torch.manual_seed(4)
+    with torch.no_grad():
+        expected = drawn(trained, 5)
+    assert torch.equal(trained.sample(5, torch.Generator().manual_seed(4)), expected)
+
+
+def test_latents_count_by_direction_only_where_they_are_spherical() -> None:
+    for spherical in (True, False):
+        model = WGAN(channels=1, size=8, latent=8, width=4, spherical=spherical)
+        latents = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+        same = torch.allclose(model.domain(latents), model.domain(50 * latents), rtol=1e-4)
+        assert same is spherical
+
+
+def test_images_of_one_pixel(train: Callable[..., None]) -> None:
+    """A line of two points: dense networks learn both."""
+    torch.manual_seed(0)
+    model = WGAN(channels=2, size=1, latent=2, width=8, spherical=False, gradient_penalty=0.1, learning_rate=5e-3)
+    side = torch.randint(2, (512, 1, 1, 1), generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
+    points = side.expand(512, 2, 1, 1) + 0.05 * torch.randn(512, 2, 1, 1, generator=torch.Generator().manual_seed(2))
+    train(model, Batch.of(points), rounds=150, batch_size=64)
+    found = model.sample(1000, torch.Generator().manual_seed(3)).flatten(1)
+    near = [(found - sign).norm(dim=1) < 0.4 for sign in (-1.0, 1.0)]
+    assert all(0.25 < float(part.float().mean()) < 0.75 for part in near)
+    scores = model.score(Batch.of(torch.tensor([[1.0, 1.0], [1.0, -1.0]]).view(2, 2, 1, 1)))
+    assert scores["residual"][1] > scores["residual"][0]
+
+
+@pytest.mark.parametrize("kind", ["convolutional", "style"])
+def test_half_precision_scores_nearly_the_same(kind: Literal["convolutional", "style"]) -> None:
+    torch.manual_seed(0)
+    model = WGAN(channels=1, size=8, latent=8, width=8, generator=kind)
+    pixels = images(16, seed=5)
+    exact = model.score(Batch.of(pixels))
+    halved = model.to(torch.bfloat16).score(Batch.of(pixels.bfloat16()))
+    for name, values in halved.items():
+        assert values.dtype == torch.bfloat16
+        torch.testing.assert_close(values.float(), exact[name], rtol=0.1, atol=0.02)
+    assert model.sample(2, torch.Generator().manual_seed(0)).dtype == torch.bfloat16
+    for player in model.players:
+        assert model.loss(Batch.of(pixels.bfloat16()), player.name).isfinite()

@@ -41,7 +41,11 @@ def specification() -> dict[str, Any]:
         "cutouts": {"size": 16, "plant": {"per_tile": 22}},
         "models": [
             {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}},
-            {"name": "pixelcnn", "model": "pixelcnn_pp.PixelCNNPP", "options": {"width": 8, "layers": 1, "mixtures": 2}},
+            {
+                "name": "pixelcnn",
+                "model": "pixelcnn_pp.PixelCNNPP",
+                "options": {"width": 8, "layers": 1, "mixtures": 2},
+            },
         ],
         "training": {"epochs": 2, "batch_size": 16, "reference_fraction": 0.4},
         "comparison": {

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from galflow.cutouts.stream import Split, TrainingSet
+from galflow.models.base import Batch
+from galflow.models.wgan import WGAN
 from galflow.report.inputs import ReportInputs
 from galflow.report.training_signs import training_signs
+from galflow.spec import TrainingSpec
+from galflow.training.fit import fit
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.trained_model import TrainedModel
 
@@ -84,6 +90,74 @@ def test_a_game_is_judged_by_its_size_and_not_by_its_trend(vae):
 def test_the_models_own_numbers_are_judged(vae, diagnostics, text):
     (sign,) = signs(vae, points(np.linspace(1.0, 0.5, 30), **diagnostics))
     assert text in sign
+
+
+HEALTHY = {"near_duplicates": [0.02] * 30, "coverage": [0.9] * 30, "density": [0.95] * 30}
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({}, None),
+        ({"near_duplicates": np.linspace(1.0, 0.0, 30)}, None),
+        ({"coverage": np.linspace(0.0, 0.6, 30), "density": [0.3] * 30}, None),
+        ({"near_duplicates": np.linspace(0.0, 0.9, 30)}, "mode collapse: 81% of the samples are near-copies of ano"),
+        ({"coverage": [0.1] * 30, "density": [1.4] * 30}, "mode collapse: the samples crowd around a few kinds of obj"),
+        ({"coverage": [0.1] * 30, "density": [0.1] * 30}, "only 10% of the held-out objects have a sample near them"),
+        ({"discriminator_accuracy": [0.995] * 30}, "the discriminator saturates: it tells 100% of real and fake"),
+        ({"discriminator_accuracy": [0.85] * 30}, None),
+        ({"generator_gradient": np.geomspace(0.1, 1e3, 30)}, "generator gradient grows without bound (0.924 to 728)"),
+        ({"generator_gradient": np.geomspace(1.0, 0.1, 30)}, None),
+    ],
+)
+def test_the_known_failures_of_adversarial_training_are_told_apart(vae, changed, text):
+    found = signs(vae, points(np.linspace(1.0, 0.5, 30), **(HEALTHY | changed)))
+    assert len(found) == (text is not None)
+    assert text is None or text in found[0]
+
+
+def test_collapse_is_judged_by_the_late_epochs_of_the_players_own_phase(vae):
+    first = points(np.ones(20), "critic", **{name: values[:20] for name, values in HEALTHY.items()})
+    later = [
+        p.model_copy(update={"phase": 1, "player": "encoder", "train_loss": 1.0 / p.epoch, "diagnostics": collapsed})
+        for p in first
+        for collapsed in [{"near_duplicates": 1.0, "coverage": 0.0, "density": 0.0}]
+    ]
+    game = first + [p.model_copy(update={"player": "generator"}) for p in first]
+    assert signs(vae, game + later) == []
+
+
+class RoundGalaxies(TrainingSet):
+    """Gaussian blobs of all brightnesses and sizes on a noisy sky, in memory."""
+
+    def __init__(self) -> None:
+        draw = torch.Generator().manual_seed(0)
+        axis = (torch.arange(8.0) - 3.5).square()
+        peak, width = (
+            low + high * torch.rand(1536 + 64, 1, 1, 1, generator=draw) for low, high in ((0.3, 0.7), (0.7, 0.8))
+        )
+        clean = peak * torch.exp(-(axis[:, None] + axis) / (2 * width.square()))
+        both = clean + 0.05 * torch.randn(clean.shape, generator=draw)
+        self.splits = {Split.TRAIN: both[64:], Split.VALIDATION: both[:64], Split.REFERENCE: both[:0]}
+
+    def count(self, split: Split) -> int:
+        return len(self.splits[split])
+
+    def batches(self, split: Split, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
+        size = 64 if split is Split.VALIDATION else batch_size
+        return (Batch.of(part) for part in self.splits[split].split(size))
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_a_collapsed_training_is_reported_and_a_healthy_one_is_not(vae, collapsed):
+    """The same training twice, once with a generator that is blind to its latents."""
+    torch.manual_seed(0)
+    model = WGAN(channels=1, size=8, latent=8, width=8, learning_rate=3e-3)
+    if collapsed:
+        model.domain = lambda latents: 0 * latents  # type: ignore[method-assign]
+    trained = fit(model, RoundGalaxies(), TrainingSpec(epochs=16, batch_size=32), seed=1)
+    found = [sign for sign in signs(vae, trained.curves, **trained.metrics()) if "sample" in sign or "collapse" in sign]
+    assert found == (["mode collapse: 100% of the samples are near-copies of another sample"] if collapsed else [])
 
 
 def test_a_few_epochs_are_not_judged(vae):

@@ -1,0 +1,94 @@
+"""The adversarial network of Goodfellow+14: the cross-entropy losses. Networks and scores are in adversarial.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from galflow.models.adversarial import Adversarial, GeneratorKind
+from galflow.models.base import Player
+
+
+class GAN(Adversarial):
+    """Generative adversarial network (Goodfellow+14) with f-AnoGAN's encoder (Schlegl+19, izi_f).
+
+    D(x) = sigmoid(critic(x)) is the probability that x is real. Losses. discriminator: the cross-entropy
+    -E[log D(real)] - E[log(1 - D(fake))]; generator: the non-saturating -E[log D(fake)], whose gradient does not vanish
+    where the discriminator is sure, as that of E[log(1 - D(fake))] does; encoder (second phase): see ``Adversarial``,
+    as for the scores. Steps and rates are those of Radford+15.
+
+    Nothing holds the discriminator back: where samples and data share no support it becomes sure of both (its accuracy
+    is among the diagnostics), and a generator may collapse on a few images. WGAN-GP is the steadier choice.
+
+    Valid input: stretched pixels of order one.
+    """
+
+    source: ClassVar[str] = "Goodfellow+14, Schlegl+19"
+    logits: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: int,
+        latent: Annotated[int, "numbers that describe an object"] = 64,
+        width: Annotated[int, "feature maps at full resolution, up to eightfold below; networks scale with it"] = 32,
+        generator: Annotated[
+            GeneratorKind, "plain convolutions, or styles and noise in every layer (Karras+19; slower)"
+        ] = "convolutional",
+        spherical: Annotated[bool, "only the direction of a latent vector counts; not for a handful of latents"] = True,
+        mix: Annotated[float, "weight of the residual in the anomaly score, 0 to 1"] = 0.5,
+        refine: Annotated[int, "steps of inversion after the encoder's guess"] = 0,
+        refine_rate: float = 0.02,
+        kappa: Annotated[float, "weight of the feature term in the encoder's loss"] = 1.0,
+        learning_rate: float = 2e-4,
+        encoder_learning_rate: float = 1e-3,
+    ) -> None:
+        super().__init__(
+            channels=channels,
+            size=size,
+            latent=latent,
+            width=width,
+            generator=generator,
+            spherical=spherical,
+            mix=mix,
+            refine=refine,
+            refine_rate=refine_rate,
+            kappa=kappa,
+            encoder_learning_rate=encoder_learning_rate,
+        )
+        self.learning_rate = learning_rate
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        """Discriminator and generator in turns, then the encoder alone."""
+        rate, betas = self.learning_rate, (0.5, 0.999)
+        return (
+            Player("discriminator", ("critic",), learning_rate=rate, betas=betas),
+            Player("generator", ("generator",), learning_rate=rate, betas=betas),
+            self._encoder_player,
+        )
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """For 8 x 8 pixels in one band."""
+        return cls(channels=1, size=8, latent=8, width=8, learning_rate=1e-3)
+
+    def critic_loss(self, real: Tensor, fake: Tensor, observed: Tensor) -> Tensor:
+        """-E[log D(real)] - E[log(1 - D(fake))]; masked pixels are 0 in both, so ``observed`` adds nothing."""
+        values = self.critic(torch.cat([fake, real]))
+        return softplus(values[: len(real)]).mean() + softplus(-values[len(real) :]).mean()
+
+    def generator_loss(self, values: Tensor) -> Tensor:
+        """-E[log D(fake)]."""
+        return softplus(-values).mean()
+
+    def _slopes(self, real: Tensor, fake: Tensor, observed: Tensor) -> dict[str, float]:
+        """Mean norm of the gradient that a fake image gets from the generator's loss over observed pixels."""
+        with torch.inference_mode(False), torch.enable_grad():
+            points = fake.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(softplus(-self.critic(points)).sum(), points)
+        return {"generator_gradient": float((gradient * observed).flatten(1).norm(dim=1).mean())}
