@@ -9,8 +9,9 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from galflow.part import Part
+from galflow.part import SECRET, Part
 
 
 def _size(text: str) -> str:
@@ -32,9 +33,10 @@ def _one_line(text: str) -> str:
 def _no_secret(line: str) -> str:
     """A line for a shell. One that sets a secret by its value is refused: specifications are kept and shown."""
     if re.search(r"(?i)\w*(SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|API_KEY)\w*=[\"']?[^\s\"'$`]", line):
-        raise ValueError(
+        raise PydanticCustomError(
+            SECRET,
             "a secret must not stand in a specification, which is kept with the results; "
-            "read it from a file of your own: source ~/.galflow-credentials"
+            "read it from a file of your own: source ~/.galflow-credentials",
         )
     return line
 
@@ -131,7 +133,7 @@ class KubernetesSpec(Part):
     """Kubernetes secrets for the image's registry, by name."""
     service_account: KubernetesName | None = None
     """Of the pods."""
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default={})
     """Labels that a worker's node must have."""
     idle_minutes: Annotated[int, Field(ge=1)] = 60
     """The operator removes scheduler and workers when nothing was done for so long, also if the run was killed."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validat
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import SpecError
-from galflow.part import ColumnName, Name, Part
+from galflow.part import SECRET, ColumnName, Name, Part
 
 
 def _require_distinct(names: list[str], what: str) -> None:
@@ -34,7 +34,7 @@ class SurveySpec(Part):
     """The survey's name in URIs and in the catalogue; by default its kind."""
     release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"
     """The upstream pipeline's version of these data."""
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default={})
     """Options of that kind; `galflow schema` lists them."""
 
     @property
@@ -135,7 +135,7 @@ class ModelSpec(Part):
     """Prefix of its columns in the catalogue, and its folder in the store."""
     model: str
     """Such as wgan.WGAN; `galflow models` lists them."""
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default={})
     """Keyword arguments of the model's constructor."""
     training: TrainingOverrides = TrainingOverrides()
     """What differs from the run's training settings."""
@@ -255,7 +255,7 @@ def describe(error: ValidationError, what: str) -> str:
     lines = []
     for problem in error.errors():
         where = ".".join(str(p) for p in problem["loc"]) or "(the whole)"
-        given = "" if problem["type"] in ("missing", "extra_forbidden") else f" (given: {problem['input']!r})"
+        given = "" if problem["type"] in ("missing", "extra_forbidden", SECRET) else f" (given: {problem['input']!r})"
         text = {"extra_forbidden": "is not a field here", "missing": "is required but missing"}.get(
             problem["type"], problem["msg"].removeprefix("Value error, ")
         )

@@ -12,24 +12,47 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
-from galflow.errors import SpecError
-from galflow.spec import ClusterSpec, RunSpec
+from galflow.cluster_spec import ClusterSpec
+from galflow.errors import GalflowError, SpecError
+from galflow.spec import RunSpec
+from tasks.encryption import security_of
+from tasks.kubernetes_cluster import kubernetes_cluster
+from tasks.same_code import require_same_code
+from tasks.slurm_cluster import slurm_cluster
 
 logger = logging.getLogger(__name__)
 PROGRESS_TOPIC = "galflow-progress"
 """On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
-_SETTINGS = {
-    # When a worker dies, tasks.fan_out finds out which of its units did it.
-    "distributed.scheduler.allowed-failures": 0,
-    # Each worker's nanny restarts it. Dask's cluster looks once, 15 s after a death, and gives a worker up for good
-    # that happens to be restarting for a second time just then: after two such nobody is left to work.
-    "distributed.deploy.lost-worker-timeout": "1000 days",
-    "distributed.worker.daemon": True,
-    "distributed.admin.log-length": 100,
+_WORKER_ENVIRONMENT = {
     # Dask has each worker give freed memory back at once, which made training 2.4 times slower (half of the time in the
     # kernel, see benchmarks/README.md): torch asks for the same hundreds of megabytes again in the next step.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 30,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 30,
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+}
+_SCHEDULER_SETTINGS = {
+    # When a worker dies, tasks.fan_out finds out which of its units did it.
+    "distributed.scheduler.allowed-failures": 0,
+    # Adaptive clusters: a unit whose kind nobody has finished yet may be a training of hours, and only some units wait
+    # for each worker (in_flight_per_worker), so that they must count for more than their number.
+    "distributed.scheduler.unknown-task-duration": "60s",
+    "distributed.adaptive.target-duration": "1s",
+    # Looked at once a second: so long a worker may idle, which bridges the gap between two stages.
+    "distributed.adaptive.wait-count": 60,
+}
+_SETTINGS = {
+    **_SCHEDULER_SETTINGS,
+    "distributed.worker.daemon": True,
+    "distributed.admin.log-length": 100,
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in _WORKER_ENVIRONMENT.items()},
+}
+_LOST_WORKER_TIMEOUT = {
+    # Each worker's nanny restarts it. Dask's cluster looks once, 15 s after a death, and gives a worker up for good
+    # that happens to be restarting for a second time just then: after two such nobody is left to work.
+    "local": "1000 days",
+    "cuda": "1000 days",
+    # A batch job ends with its walltime or its node, and is then to be replaced.
+    "slurm": "120s",
+    "kubernetes": "120s",
 }
 
 
@@ -66,20 +89,49 @@ def _not_of_a_unit(record: logging.LogRecord) -> bool:
 def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
     """The same specification with the address of a cluster that runs until the end of the block.
 
-    What the specification describes (local, cuda) is started once for all stages of a run; an address is used as it is.
+    What the specification describes (all kinds but address) is started once for all stages of a run, and ended with it;
+    an address is used as it is. SpecError for what is missing here, GalflowError if no worker comes.
     """
     if spec.cluster.kind == "address":
         yield spec
         return
     for name in ("distributed", "distributed.scheduler", "distributed.nanny", "distributed.core"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    with dask.config.set(_SETTINGS), _environment_kept():
+    timeout = {"distributed.deploy.lost-worker-timeout": _LOST_WORKER_TIMEOUT[spec.cluster.kind]}
+    with dask.config.set(_SETTINGS | timeout), _environment_kept():
         cluster = _start(spec.cluster)
         try:
-            reached = spec.cluster.model_copy(update={"kind": "address", "address": cluster.scheduler_address})
-            yield spec.model_copy(update={"cluster": reached})
+            _set_size(cluster, spec.cluster)
+            yield spec.model_copy(update={"cluster": _reached(spec.cluster, cluster.scheduler_address)})
         finally:
             _close(cluster)
+
+
+def _reached(spec: ClusterSpec, address: str) -> ClusterSpec:
+    """The cluster that was started for ``spec``, by its address."""
+    return ClusterSpec(
+        kind="address",
+        address=address,
+        tls=spec.tls,
+        threads_per_worker=spec.threads_per_worker,
+        in_flight_per_worker=spec.in_flight_per_worker,
+    )
+
+
+def _set_size(cluster: Any, spec: ClusterSpec) -> None:
+    """As many workers as asked for, or as there is work for; from a queue at least one must come in time."""
+    if spec.adaptive is not None:
+        cluster.adapt(minimum=spec.adaptive.minimum, maximum=spec.adaptive.maximum)
+    elif spec.kind == "slurm":
+        cluster.scale(spec.workers)
+    if spec.kind in ("slurm", "kubernetes"):
+        try:
+            cluster.wait_for_workers(1, timeout=spec.wait_minutes * 60)
+        except TimeoutError as error:
+            raise GalflowError(
+                f"no {spec.kind} worker came within {spec.wait_minutes:g} minutes (cluster.wait_minutes); look at the "
+                "queue and at the workers' logs, then give the same command again"
+            ) from error
 
 
 def _close(cluster: Any) -> None:
@@ -92,8 +144,9 @@ def _close(cluster: Any) -> None:
 
 @contextmanager
 def open_client(spec: ClusterSpec) -> Iterator[Client]:
-    """A client of the cluster at ``spec.address``, closed at the end."""
-    with Client(spec.address, set_as_default=False) as client:
+    """A client of the cluster at ``spec.address``, closed at the end; GalflowError if its workers run other code."""
+    with Client(spec.address, set_as_default=False, security=security_of(spec.tls)) as client:
+        require_same_code(client)
         client.register_plugin(TorchThreads(spec.threads_per_worker))
         client.register_plugin(FailuresToldOnce())
         yield client
@@ -102,14 +155,26 @@ def open_client(spec: ClusterSpec) -> Iterator[Client]:
 def _start(spec: ClusterSpec) -> Any:
     if spec.kind == "cuda":
         return _cuda_cluster(spec)
+    if spec.kind == "slurm":
+        return slurm_cluster(spec, _WORKER_ENVIRONMENT)
+    if spec.kind == "kubernetes":
+        # Its scheduler is elsewhere, and reads its settings from the environment.
+        settings = {_variable(name): str(value) for name, value in _SCHEDULER_SETTINGS.items()}
+        return kubernetes_cluster(spec, _WORKER_ENVIRONMENT | settings)
+    workers = spec.adaptive.minimum if spec.adaptive else spec.workers
     return LocalCluster(
-        n_workers=spec.workers or max(1, (os.cpu_count() or 1) // spec.threads_per_worker),
+        n_workers=workers or max(1, (os.cpu_count() or 1) // spec.threads_per_worker),
         threads_per_worker=1,
         processes=True,
         memory_limit=spec.memory_limit,
         dashboard_address="127.0.0.1:0",
         host="127.0.0.1",
     )
+
+
+def _variable(setting: str) -> str:
+    """The environment variable that Dask reads as ``setting``."""
+    return "DASK_" + setting.replace(".", "__").replace("-", "_").upper()
 
 
 def _cuda_cluster(spec: ClusterSpec) -> Any:
@@ -120,7 +185,15 @@ def _cuda_cluster(spec: ClusterSpec) -> Any:
             f"cluster.kind: cuda needs the package dask-cuda, which is not installed ({error}); "
             "install galflow[cuda], or use kind: local"
         ) from error
-    return LocalCUDACluster(n_workers=spec.workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    limit = spec.cuda.device_memory_limit
+    return LocalCUDACluster(
+        n_workers=spec.workers,
+        threads_per_worker=1,
+        memory_limit=spec.memory_limit,
+        protocol=spec.cuda.protocol,
+        dashboard_address="127.0.0.1:0",
+        **({} if limit == "auto" else {"device_memory_limit": limit}),
+    )
 
 
 @contextmanager

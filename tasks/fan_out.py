@@ -16,10 +16,10 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed
 
+from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
-from galflow.spec import ClusterSpec
 from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.progress import StageProgress
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from distributed import Client, Future, KilledWorker, get_worker
 
+from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
-from galflow.spec import ClusterSpec
 from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.fan_out import Failure, StageResult, Work
 from tasks.progress import StageProgress

@@ -99,7 +99,7 @@ def test_the_json_schema_describes_every_field() -> None:
         ("name", "My Run", ["name", "'My Run'", "letters, digits and . _ -", "lower case"]),
         ("seed", -1, ["seed", "-1", "greater than or equal to 0"]),
         ("cluster.kind", "address", ["cluster", "needs an address such as tcp://host:8786"]),
-        ("cluster.address", "tcp://x:1", ["cluster", "only that kind takes one"]),
+        ("cluster.address", "tcp://x:1", ["cluster", "kind: local does not use it"]),
         ("output.formats", ["csv"], ["output.formats.0", "'csv'", "'parquet', 'fits' or 'hats'"]),
         ("survey", {"release": "1"}, ["survey.kind", "is required but missing"]),
         ("models", [], ["models", "at least 1 item"]),

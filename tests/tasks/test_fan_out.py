@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from galflow.cluster_spec import ClusterSpec
 from galflow.errors import DataError, GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
-from galflow.spec import ClusterSpec, RunSpec, parse_spec
+from galflow.spec import RunSpec, parse_spec
 from tasks import fan_out
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import Failure, StageResult, Work, run_stage

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from galflow.catalog.published import read_published
+from galflow.cluster_spec import ClusterSpec
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import StoreError
 from galflow.plan import plan_run
 from galflow.receipts import RunManifest
 from galflow.scores.score import ScoreColumn, score_cutouts
-from galflow.spec import ClusterSpec, RunSpec, parse_spec
+from galflow.spec import RunSpec, parse_spec
 from galflow.store import Store
 from galflow.training.trained_model import load_uri
 from tasks import progress, stages
