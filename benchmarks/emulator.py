@@ -204,9 +204,12 @@ def hubble_panels() -> bytes:
     """Galaxies of the embedded deep field that the training did not see, drawn as PNG."""
     field = hubble_galaxies(SIZE)
     model = train(
-        field.batch[~field.held_out], steps=HUBBLE_STEPS, conditions=field.conditions, softening_sigma=field.stretch.softening_sigma,
+        field.batch[~field.held_out],
+        steps=HUBBLE_STEPS,
+        conditions=field.conditions,
+        softening_sigma=field.stretch.softening_sigma,
         white_sigma=field.stretch.white_sigma,
-    )  # fmt: skip
+    )
     some = field.examples(4)
     labels = [f"S/N {snr:.0f}" for snr in field.snr[some]]
     panels = four_panels(

@@ -175,7 +175,5 @@ def join_batches(parts: Sequence[Batch]) -> Batch:
 def _numbers(cutouts: CutoutSet, name: str) -> np.ndarray:
     values = cutouts.read(name)
     if "categories" in cutouts.column_attributes(name) or values.dtype.kind not in "biuf":
-        raise DataError(
-            f"column {name!r} of {cutouts.product} holds texts; a model is conditioned on numbers alone"
-        )
+        raise DataError(f"column {name!r} of {cutouts.product} holds texts; a model is conditioned on numbers alone")
     return values.astype(np.float32)
