@@ -41,7 +41,7 @@ class Clock(nn.Module):
 
     waves: Tensor
 
-    def __init__(self, outputs: int, waves: int = int(__import__("os").environ.get("WAVES", "3"))) -> None:
+    def __init__(self, outputs: int, waves: int = 3) -> None:
         super().__init__()
         self.register_buffer("waves", math.pi * torch.arange(1, waves + 1), persistent=False)
         self.layer = nn.Linear(1 + 2 * waves, outputs)
