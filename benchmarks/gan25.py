@@ -24,7 +24,7 @@ NEAR_SIGMA = 4.0
 FAIR_SHARE = 0.05
 SAMPLES = 10_000
 BATCH = 256
-ROUNDS = 6000
+ROUNDS = 4000
 LATENT, WIDTH = 2, 32
 """Networks of three layers with 4 x 32 units; the paper has 512, which a single core trains 16 times slower."""
 GRADIENT_PENALTY, LEARNING_RATE = 0.1, 2e-3
@@ -100,7 +100,7 @@ def make_model(seed: int) -> WGAN:
     )  # fmt: skip
 
 
-def train(rounds: int = ROUNDS, every: int = 1000, seed: int = 0) -> Iterator[Found]:
+def train(rounds: int = ROUNDS, every: int = 500, seed: int = 0) -> Iterator[Found]:
     """The first phase of the model's training on fresh points; what its samples hold, ``every`` so many rounds.
 
     The learning rate falls linearly to zero: a fast one finds the modes, and only a slow one gives them their true
