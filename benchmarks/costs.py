@@ -6,7 +6,7 @@ flows, whose solver takes more steps as they learn. The reference of the ratios 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -38,17 +38,17 @@ def run() -> Iterator[Table]:
         yield _timed(f"one round of training on batches of {TRAINED}", {n: _round(m) for n, m in models.items()})
         yield _timed(
             f"draw {DRAWN} objects",
-            {name: lambda m=m: m.sample(DRAWN, torch.Generator().manual_seed(1)) for name, m in models.items()},
+            {name: partial(_draw, model) for name, model in models.items()},
         )
     finally:
         torch.set_num_threads(before)
 
 
-def _timed(title: str, cases: dict) -> Table:
-    return table(f"{title}, {CHANNELS} bands, {SIZE} px, one thread", interleaved(cases), REFERENCE)
+def _timed(title: str, cases: Mapping[str, Callable[[], object]]) -> Table:
+    return table(f"{title}, {CHANNELS} bands, {SIZE} px, one thread", REFERENCE, interleaved(cases))
 
 
-def _round(model: GenerativeModel):
+def _round(model: GenerativeModel) -> Callable[[], None]:
     batch = galaxies(model, TRAINED)
     first = min(player.phase for player in model.players)
 
@@ -61,6 +61,10 @@ def _round(model: GenerativeModel):
         model.eval()
 
     return step
+
+
+def _draw(model: GenerativeModel) -> None:
+    model.sample(DRAWN, torch.Generator().manual_seed(1))
 
 
 def galaxies(model: GenerativeModel, n: int) -> Batch:

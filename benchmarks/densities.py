@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.density_training import Figures, each_in_its_process, train
+from benchmarks.density_training import each_in_its_process, train
+from benchmarks.tables import Figures
 from benchmarks.targets2d import Target, targets
 from galflow.models.base import Batch, Density, build_model
 from galflow.models.planar import PlanarFlow

@@ -29,32 +29,6 @@ Case = TypeVar("Case")
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A table of numbers and words: a row a case, in named columns."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: dict[str, tuple[float | str, ...]]
-
-    def text(self) -> str:
-        """The table as aligned text."""
-        width = max(map(len, self.rows))
-        spans = [max(len(c), 9) for c in self.columns]
-        head = "  ".join(f"{c:>{span}}" for c, span in zip(self.columns, spans, strict=True))
-        lines = [self.title, f"  {'':{width}}  {head}"]
-        for name, values in self.rows.items():
-            shown = [v if isinstance(v, str) else f"{v:.3f}" for v in values]
-            cells = "  ".join(f"{v:>{span}}" for v, span in zip(shown, spans, strict=True))
-            lines.append(f"  {name:{width}}  {cells}")
-        return "\n".join(lines)
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        rows = {name: dict(zip(self.columns, values, strict=True)) for name, values in self.rows.items()}
-        return {"title": self.title, "rows": rows}
-
-
-@dataclass(frozen=True)
 class Trained:
     """How a training went."""
 

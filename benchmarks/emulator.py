@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from scipy.stats import ks_2samp
 from benchmarks.hubble_galaxies import hubble_galaxies
 from benchmarks.morphology import measure
 from benchmarks.synthetic_galaxies import SURVEY, Galaxies, make_galaxies
+from benchmarks.tables import Finding, Findings
 from galflow.models.base import Batch
 from galflow.models.flow_vae import FlowVAE
 from galflow.models.observe import FWHM_PER_SIGMA, gaussian_psf
@@ -39,45 +39,6 @@ OPTIONS: dict[str, Any] = {"oversample": 2}
 FAINT = (20.0, 100.0)
 """Total signal-to-noise of the galaxies whose gain is asked for."""
 PANEL_LABELS = "magnitude {magnitude:.1f}, S/N {snr:.0f}"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One number and what was asked of it."""
-
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def met(self) -> bool:
-        """Whether the value lies within the bounds; True where none are."""
-        return (self.low is None or self.value >= self.low) and (self.high is None or self.value <= self.high)
-
-    def text(self) -> str:
-        """The bounds in words."""
-        limits = ((">=", self.low), ("<=", self.high))
-        bounds = " and ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None)
-        return bounds if self.met else f"{bounds}   NOT MET"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """A table of them."""
-
-    title: str
-    rows: tuple[Finding, ...]
-
-    def text(self) -> str:
-        """The table as aligned text."""
-        width = max(len(row.name) for row in self.rows)
-        return "\n".join([self.title, *(f"  {r.name:{width}}  {r.value:9.4f}   {r.text()}" for r in self.rows)])
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        rows = {r.name: {"value": round(r.value, 5), "low": r.low, "high": r.high} for r in self.rows}
-        return {"title": self.title, "rows": rows}
 
 
 def train(batch: Batch, *, seed: int = 0, steps: int = STEPS, **options: Any) -> FlowVAE:

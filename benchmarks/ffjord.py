@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.density_training import Figures, each_in_its_process, train
+from benchmarks.density_training import each_in_its_process, train
 from benchmarks.digits import SIZE, dequantised, digits
 from benchmarks.synthetic_galaxies import make_galaxies
+from benchmarks.tables import Figures
 from benchmarks.targets2d import targets
 from benchmarks.timing import Table, interleaved, table
 from galflow.models.base import Batch, Density, build_model
@@ -117,7 +118,10 @@ def economy(job: tuple[str, bool], seconds: float = SECONDS, options: Mapping[st
     data = DATA[name]()
     torch.manual_seed(1)
     weights = REGULARISED[name] if regularised else NONE
-    model = FFJORD(channels=data.channels, size=data.size, tolerance=TOLERANCE, **weights, **(options or {}))
+    model = build_model(
+        "ffjord.FFJORD", channels=data.channels, size=data.size, tolerance=TOLERANCE, **weights, **(options or {})
+    )
+    assert isinstance(model, FFJORD)
     model.initialise(data.draw())
     trained = train(
         model,

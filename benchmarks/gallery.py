@@ -110,6 +110,7 @@ class Field:
             seed=1,
             inputs={},
         )
+        assert receipt is not None, "nothing stops this training"
         return TrainedModel.load(self.store, receipt.product)
 
     def held_out(self, model: TrainedModel) -> Batch:

@@ -9,12 +9,13 @@ each mode a thirtieth.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from benchmarks.tables import Figures
 from galflow.models.base import Batch
 from galflow.models.wgan import WGAN
 
@@ -48,35 +49,25 @@ class Found:
     """Their standard deviation about their mode's centre over the true one, which ``NEAR_SIGMA`` cuts to 0.9998."""
 
 
-@dataclass(frozen=True)
-class ModesTable:
-    """The same training at several moments."""
-
-    title: str
-    rows: tuple[Found, ...]
-
-    def text(self) -> str:
-        """The table as aligned text."""
-        lines = [self.title, "  rounds   seconds   modes   rarest   high quality   spread"]
-        for r in self.rows:
-            numbers = f"{r.rounds:8}  {r.seconds:8.1f}   {r.modes:2}/25   {r.rarest:6.2f}   {r.high_quality:12.3f}"
-            lines.append(f"{numbers}   {r.spread:6.2f}")
-        return "\n".join(lines)
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        return {"title": self.title, "rows": [asdict(row) for row in self.rows]}
-
-
-def run() -> Iterator[ModesTable]:
+def run() -> Iterator[Figures]:
     """One training on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rows = tuple(train())
+        found = list(train())
     finally:
         torch.set_num_threads(before)
-    yield ModesTable(f"WGAN-GP on 25 Gaussians, {4 * WIDTH} units a layer, batches of {BATCH}, one thread", rows)
+    yield as_figures(found)
+
+
+def as_figures(found: Sequence[Found]) -> Figures:
+    """The same training at several moments."""
+    title = f"WGAN-GP on 25 Gaussians, {4 * WIDTH} units a layer, batches of {BATCH}, one thread"
+    rows: dict[str, tuple[float | str, ...]] = {
+        f"{one.rounds} rounds": (f"{one.modes}/25", one.rarest, one.high_quality, one.spread, f"{one.seconds:.0f}")
+        for one in found
+    }
+    return Figures(title, ("modes", "rarest", "high quality", "spread", "seconds"), rows)
 
 
 def grid() -> Tensor:

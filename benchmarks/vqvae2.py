@@ -21,9 +21,9 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from benchmarks.emulator import Finding, Findings
 from benchmarks.morphology import measure
 from benchmarks.synthetic_galaxies import Galaxies, make_galaxies
+from benchmarks.tables import Finding, Findings
 from galflow.models.base import Batch
 from galflow.models.quantiser import code_counts, perplexity
 from galflow.models.vqvae2 import VQVAE2

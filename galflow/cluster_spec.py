@@ -144,7 +144,6 @@ _OF_ONE_KIND: dict[str, tuple[Kind, ...]] = {
     "workers": ("local", "cuda", "slurm", "kubernetes"),
     "adaptive": ("local", "slurm", "kubernetes"),
     "memory_limit": ("local", "cuda", "slurm", "kubernetes"),
-    "wait_minutes": ("slurm", "kubernetes"),
     "address": ("address",),
     "tls": ("address", "slurm"),
     "cuda": ("cuda",),
@@ -171,7 +170,7 @@ class ClusterSpec(Part):
     in_flight_per_worker: Annotated[int, Field(ge=1, le=64)] = 3
     """Units of work handed to one worker ahead of time."""
     wait_minutes: Annotated[float, Field(gt=0)] = 60.0
-    """For slurm and kubernetes: so long the run waits for its first worker (queues are long)."""
+    """So long the run waits for a worker: its first one from a queue, or any once all are gone (queues are long)."""
     address: str | None = None
     """For kind address: the scheduler's, as tcp://host:8786, or tls://host:8786 with tls."""
     tls: TlsFiles | None = None
@@ -182,6 +181,11 @@ class ClusterSpec(Part):
     """For kind slurm."""
     kubernetes: KubernetesSpec = KubernetesSpec()
     """For kind kubernetes."""
+
+    @property
+    def most_workers(self) -> int | None:
+        """The number of workers that the specification allows; None where it follows from the machine."""
+        return self.adaptive.maximum if self.adaptive else self.workers
 
     @model_validator(mode="after")
     def _fields_belong_to_the_kind(self) -> ClusterSpec:

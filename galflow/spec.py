@@ -230,6 +230,16 @@ class RunSpec(Part):
         _require_distinct([m.name for m in self.models], "model names")
         return self
 
+    @model_validator(mode="after")
+    def _enough_workers(self) -> RunSpec:
+        together, most = self.training.workers, self.cluster.most_workers
+        if most is not None and together > most:
+            raise ValueError(
+                f"training.workers is {together}, but the cluster has {most} at most; raise cluster.workers (or "
+                "cluster.adaptive.maximum), or lower training.workers"
+            )
+        return self
+
     def training_of(self, model: ModelSpec) -> TrainingSpec:
         """The run's training settings with the model's own on top."""
         return self.training.model_copy(update=model.training.model_dump(exclude_none=True))

@@ -115,6 +115,7 @@ def _reached(spec: ClusterSpec, address: str) -> ClusterSpec:
         tls=spec.tls,
         threads_per_worker=spec.threads_per_worker,
         in_flight_per_worker=spec.in_flight_per_worker,
+        wait_minutes=spec.wait_minutes,
     )
 
 

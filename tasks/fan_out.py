@@ -26,7 +26,6 @@ from tasks.progress import StageProgress
 _LOOK_SECONDS = 0.02
 _COUNT_SECONDS = 1.0
 _GATHER_SECONDS = 60.0
-_PATIENCE_SECONDS = 600.0
 """So long a cluster may be without any worker (batch systems queue them) before its stage is given up."""
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def _collect(client: Client, todo: Sequence[Work], cluster: ClusterSpec) -> Iter
     When a worker dies, each unit that it held is blamed, also those that only waited there. Those are tried again, one
     for each worker, and who is blamed once more, alone: what then kills a third worker did it.
     """
-    crew = _Crew(client, str(cluster.address))
+    crew = _Crew(client, cluster)
     blamed = list(todo)
     limits = ((None, cluster.in_flight_per_worker), (None, 1), (1, 1))
     for attempt, (at_once, on_each) in enumerate(limits, start=1):
@@ -126,9 +125,10 @@ def _finished(
 class _Crew:
     """How many workers the cluster has at present."""
 
-    def __init__(self, client: Client, address: str) -> None:
+    def __init__(self, client: Client, cluster: ClusterSpec) -> None:
         self._client = client
-        self._address = address
+        self._address = cluster.address
+        self._patience_seconds = cluster.wait_minutes * 60
         self._workers = 0
         self._counted = -_COUNT_SECONDS
         self._last_seen = time.monotonic()
@@ -141,10 +141,10 @@ class _Crew:
             self._workers = int(self._client.scheduler_info(n_workers=1)["n_workers"])
             if self._workers:
                 self._last_seen = now
-            elif now - self._last_seen > _PATIENCE_SECONDS:
+            elif now - self._last_seen > self._patience_seconds:
                 raise GalflowError(
                     f"the Dask cluster at {self._address} has had no worker for "
-                    f"{_PATIENCE_SECONDS / 60:.0f} minutes; look at its workers' logs, then give the same command "
+                    f"{self._patience_seconds / 60:.0f} minutes; look at its workers' logs, then give the same command "
                     "again: it does what is missing"
                 )
         return self._workers

@@ -23,8 +23,6 @@ from tasks.progress import StageProgress
 from tasks.verbs import train_rank
 
 ATTEMPTS = 3
-_WORKERS_SECONDS = 600.0
-"""So long a training waits for enough workers."""
 _LOOK_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 30.0
 """So long the other ranks have to notice that one has died."""
@@ -41,7 +39,7 @@ def train_together(
         with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
             client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
             for work in todo:
-                outcome = _train(client, work, world)
+                outcome = _train(client, work, cluster, world)
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -51,11 +49,11 @@ def train_together(
     return StageResult(ordered, tuple(failures), len(todo) - len(failures))
 
 
-def _train(client: Client, work: Work, world: int) -> Receipt | Failure:
+def _train(client: Client, work: Work, cluster: ClusterSpec, world: int) -> Receipt | Failure:
     stage, name = work.unit.stage, work.unit.name
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            workers = _workers(client, world)
+            workers = _workers(client, world, cluster.wait_minutes * 60)
             address = client.submit(_meeting_point, workers=workers[:1], pure=False).result()
             futures = [
                 client.submit(
@@ -104,9 +102,9 @@ def _cause(futures: list[Future]) -> BaseException:
     return errors[0]
 
 
-def _workers(client: Client, world: int) -> list[str]:
+def _workers(client: Client, world: int, patience_seconds: float) -> list[str]:
     """Addresses of ``world`` workers; GalflowError if there are never so many."""
-    patience = time.monotonic() + _WORKERS_SECONDS
+    patience = time.monotonic() + patience_seconds
     while True:
         found = sorted(client.scheduler_info(n_workers=-1)["workers"])
         if len(found) >= world:

@@ -20,6 +20,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, outcome_text
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.stream import prefetch
+from galflow.errors import ModelError
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
@@ -185,10 +186,14 @@ def _part_table(
         columns[column.name] = _nullable(values, good)
         if column.calibrated:
             reference = Reference(column.name, models[column.model].reference[column.score])
-            for suffix, calibrate in (("sigma", robust_sigma), ("p", conformal_p)):
-                calibrated = np.full(n, np.nan)
-                calibrated[good] = calibrate(values[good], reference)
-                columns[f"{column.name}_{suffix}"] = _nullable(calibrated, good)
+            sigmas, p_values = np.full((2, n), np.nan)
+            p_values[good] = conformal_p(values[good], reference)
+            try:
+                sigmas[good] = robust_sigma(values[good], reference)
+            except ModelError as error:  # a collapsed model has no sigma; its neighbours' columns do not suffer for it
+                reasons.append(f"{column.name}_sigma is null: {error}")
+            columns[f"{column.name}_sigma"] = _nullable(sigmas, np.isfinite(sigmas))
+            columns[f"{column.name}_p"] = _nullable(p_values, good)
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())
     return pa.table(columns), reasons

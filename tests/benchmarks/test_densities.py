@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.densities import CASES, Case, Excess, OnDensity, as_figures, build, compare, measure
-from benchmarks.density_training import Figures, train
+from benchmarks.density_training import train
+from benchmarks.tables import Figures
 from benchmarks.targets2d import targets
 
 WITHIN = {"ring": 0.05, "moons": 0.05, "checkerboard": 0.10}

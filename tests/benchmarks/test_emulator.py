@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks import emulator
 from benchmarks.morphology import WEIGHT_SIGMA_PIX, measure
 from benchmarks.synthetic_galaxies import SURVEY, draw_population, make_galaxies, observe, survey_psf
+from benchmarks.tables import Finding, Findings
 from galflow.models.flow_vae import FlowVAE
 from galflow.photometry import flux_from_ab_magnitude
 from galflow.surveys import galaxies
@@ -95,7 +96,7 @@ def test_a_gain_is_what_noise_is_above_error() -> None:
 
 
 def test_a_finding_says_when_it_is_not_met() -> None:
-    table = emulator.Findings("title", (emulator.Finding("a", 1.0, 0.9, 1.1), emulator.Finding("b", 0.2, high=0.1)))
+    table = Findings("title", (Finding("a", 1.0, 0.9, 1.1), Finding("b", 0.2, high=0.1)))
     assert [row.met for row in table.rows] == [True, False]
     assert table.text().splitlines()[1:] == ["  a     1.0000   >= 0.9 and <= 1.1", "  b     0.2000   <= 0.1   NOT MET"]
     assert table.to_json()["rows"] == {

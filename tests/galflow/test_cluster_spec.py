@@ -52,7 +52,6 @@ def test_where_the_work_runs_is_no_part_of_what_results_depend_on(cluster: dict[
         ),
         ({"tls": TLS}, "tls is given, but kind: local does not use it (address and slurm does)"),
         ({"slurm": {"queue": "gpu"}}, "slurm is given, but kind: local does not use it"),
-        ({"wait_minutes": 3}, "wait_minutes is given, but kind: local does not use it"),
         ({"kind": "cuda", "adaptive": {"maximum": 3}}, "adaptive is given, but kind: cuda does not use it"),
         ({"kind": "address", "address": "tcp://h:1", "workers": 3}, "workers is given, but kind: address does not use"),
         ({"kind": "address", "address": "tcp://h:1", "memory_limit": "8GB"}, "memory_limit is given, but kind: addre"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from galflow.errors import SpecError
 from galflow.plan import plan_cutouts, plan_models
 from galflow.receipts import Receipt, find_receipts
 from galflow.spec import RunSpec, parse_spec
@@ -46,7 +47,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSpec]:
 
 def trained(root: Path, cluster: RunSpec, workers: int, **training: Any) -> StageResult:
     """Cut and train, as plain functions, on the running cluster."""
-    wanted = spec(root, workers, **training).model_copy(update={"cluster": cluster.cluster})
+    wanted = spec(root, 1, **training)
+    wanted = wanted.model_copy(
+        update={"cluster": cluster.cluster, "training": wanted.training.model_copy(update={"workers": workers})}
+    )
     return train_models.fn(wanted, ingest.fn(wanted, wanted.survey))
 
 
@@ -95,13 +99,14 @@ def test_a_dead_worker_costs_no_more_than_the_time_since_the_checkpoint(tmp_path
     assert plan_models(wanted, store, [u.fingerprint for u in plan_cutouts(wanted, wanted.survey, store)])
 
 
-def test_more_workers_than_there_are_is_a_recorded_failure(
-    tmp_path: Path, cluster: RunSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks import together
+def test_more_workers_than_the_cluster_may_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"training\.workers is 5, but the cluster has 2 at most; raise"):
+        spec(tmp_path, 5)
 
-    monkeypatch.setattr(together, "_WORKERS_SECONDS", 0.5)
-    result = trained(tmp_path, cluster, 5)
+
+def test_more_workers_than_ever_come_is_a_recorded_failure(tmp_path: Path, cluster: RunSpec) -> None:
+    impatient = cluster.cluster.model_copy(update={"wait_minutes": 0.01})
+    result = trained(tmp_path, cluster.model_copy(update={"cluster": impatient}), 5)
     assert result.receipts == ()
     ((stage, reason),) = [(f.stage, f.reason) for f in result.failures]
     assert stage == "train"

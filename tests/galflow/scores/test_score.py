@@ -57,6 +57,13 @@ class Plain(GenerativeModel):
         return cls(channels=1, size=8)
 
 
+class Collapsed(Plain):
+    """Gives everything the same score."""
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        return {"mean": torch.ones(len(batch))}
+
+
 class Curious(Plain, Conditional):
     """Scores what it was told: the PSF's peak, the catalogue's radius, the first pixel's flux sigma."""
 
@@ -82,7 +89,7 @@ class Curious(Plain, Conditional):
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     module = types.ModuleType("curious_models")
-    vars(module).update(Plain=Plain, Curious=Curious)
+    vars(module).update(Plain=Plain, Curious=Curious, Collapsed=Collapsed)
     monkeypatch.setitem(sys.modules, "curious_models", module)
     return Store.open(tmp_path)
 
@@ -148,3 +155,19 @@ def test_a_tile_that_lacks_it_has_nulls_and_says_why(store: Store) -> None:
     assert table["curious_peak"].null_count == table["curious_peak_p"].null_count == 40
     assert table["plain_mean"].null_count == 0
     assert set(table["outcome"].to_pylist()) == {"not scored by curious: the tile lacks what it needs"}
+
+
+def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {name.lower(): trained(store, name, [tile]) for name in ("Plain", "Collapsed")}
+    receipt = score_set(
+        store, tile, models, cutouts_fingerprint="c", product_fingerprint="p", primary="plain_mean", batch_objects=16
+    )
+    assert receipt.outcome == Outcome.PARTIAL
+    (reason,) = receipt.reasons
+    assert reason.startswith("collapsed_mean_sigma is null: ")
+    assert "may have collapsed" in reason
+    table = pq.read_table(pa.BufferReader(store.get(receipt.product)))
+    assert table["collapsed_mean_sigma"].null_count == 40
+    assert set(table["collapsed_mean_p"].to_pylist()) == {1.0}, "every held-out score is as high"
+    assert table["plain_mean_sigma"].null_count == table["plain_mean_p"].null_count == 0
