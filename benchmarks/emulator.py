@@ -31,11 +31,11 @@ from galflow.training.players import Team
 SIZE = 32
 TRAINING, HELD_OUT = 10_000, 2000
 BATCH_OBJECTS = 32
-STEPS = 6400
+STEPS = 9600
 """Optimiser steps of a player of effort 1; the VAE's three players have 1 together, the flow's two 0.6."""
 HUBBLE_STEPS = 2500
 """The real field holds a tenth as many galaxies."""
-OPTIONS: dict[str, Any] = {"oversample": 2}
+OPTIONS: dict[str, Any] = {"oversample": 2, "flow_transforms": 5, "flow_width": 128}
 FAINT = (20.0, 100.0)
 """Total signal-to-noise of the galaxies whose gain is asked for."""
 PANEL_LABELS = "magnitude {magnitude:.1f}, S/N {snr:.0f}"

@@ -59,14 +59,23 @@ class Work:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def run_stage(stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: ClusterSpec) -> StageResult:
-    """Do what is to do of a stage, on a cluster that is opened only if there is anything, and closed afterwards."""
+Collect = Callable[[Client, Sequence[Work], ClusterSpec], Iterator[tuple[Work, Receipt | Failure]]]
+"""Does what is to do, and gives each piece of work with its receipt or its failure as it ends."""
+
+
+def run_stage(
+    stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: ClusterSpec, collect: Collect | None = None
+) -> StageResult:
+    """Do what is to do of a stage, on a cluster that is opened only if there is anything, and closed afterwards.
+
+    ``collect`` does it; by default each unit is one worker's.
+    """
     receipts = {u.fingerprint: u.receipt for u in units if u.receipt is not None}
     failures: list[Failure] = []
     if todo:
         with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
             client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
-            for work, outcome in _collect(client, todo, cluster):
+            for work, outcome in (collect or _collect)(client, todo, cluster):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:

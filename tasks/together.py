@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from distributed import Client, Future, KilledWorker, get_worker
 
@@ -17,9 +17,7 @@ from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
-from tasks.cluster import PROGRESS_TOPIC, open_client
-from tasks.fan_out import Failure, StageResult, Work
-from tasks.progress import StageProgress
+from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.verbs import train_rank
 
 ATTEMPTS = 3
@@ -32,21 +30,13 @@ logger = logging.getLogger(__name__)
 def train_together(
     stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: ClusterSpec, world: int
 ) -> StageResult:
-    """What tasks.fan_out.run_stage does, for trainings of ``world`` ranks each."""
-    receipts = {u.fingerprint: u.receipt for u in units if u.receipt is not None}
-    failures: list[Failure] = []
-    if todo:
-        with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
-            client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
-            for work in todo:
-                outcome = _train(client, work, cluster, world)
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                else:
-                    receipts[work.unit.fingerprint] = outcome
-                progress.advance(failed=isinstance(outcome, Failure))
-    ordered = tuple(receipts[u.fingerprint] for u in units if u.fingerprint in receipts)
-    return StageResult(ordered, tuple(failures), len(todo) - len(failures))
+    """What ``run_stage`` does, for trainings of ``world`` ranks each, one after the other."""
+
+    def collect(client: Client, todo: Sequence[Work], cluster: ClusterSpec) -> Iterator[tuple[Work, Receipt | Failure]]:
+        for work in todo:
+            yield work, _train(client, work, cluster, world)
+
+    return run_stage(stage, units, todo, cluster, collect)
 
 
 def _train(client: Client, work: Work, cluster: ClusterSpec, world: int) -> Receipt | Failure:

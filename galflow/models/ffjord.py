@@ -36,6 +36,7 @@ class FFJORD(ContinuousFlow):
         channels: int,
         size: int,
         width: Annotated[int, "units in each of the two hidden layers"] = 64,
+        waves: Annotated[int, "half waves of time in the gates: more are more flexible, and stiffer to solve"] = 1,
         kinetic: Annotated[float, "weight of the integral of |f|^2: straight paths"] = 0.01,
         jacobian: Annotated[float, "weight of the integral of |df/dz|^2: even flow"] = 0.01,
         tolerance: Annotated[float, "relative and absolute tolerance of densities and samples"] = 1e-5,
@@ -47,7 +48,7 @@ class FFJORD(ContinuousFlow):
         solvers = Solvers(
             Solver(tolerance), Solver(training_tolerance, together=True), trace, bool(kinetic or jacobian)
         )
-        dynamics = DenseDynamics(self.dimensions, width)
+        dynamics = DenseDynamics(self.dimensions, width, waves)
         self.transform = Chain([Flatten(channels, size), ActNorm(self.dimensions), Continuous(dynamics, solvers)])
 
     @classmethod
