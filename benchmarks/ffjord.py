@@ -28,7 +28,7 @@ from galflow.models.base import Batch, Density, build_model
 from galflow.models.continuous import ContinuousFlow
 from galflow.models.ffjord import FFJORD
 
-SECONDS = 160.0
+SECONDS = 100.0
 """Processor time of one thread, for each training of the first table."""
 TOLERANCE = 1e-5
 """Relative and absolute, of the solves that are counted."""
@@ -48,7 +48,7 @@ TIMED: dict[str, str] = {
     "FFJORD latent": "ffjord_latent.FFJORDLatent",
     "FFJORD multi-scale": "ffjord_multiscale.FFJORDMultiscale",
 }
-TIMED_TRAINING = 60.0
+TIMED_TRAINING = 30.0
 """Seconds of processor time for each model that is timed."""
 REPEATS = 3
 CHUNK = 250

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from galflow.errors import ModelError
 from galflow.models.base import Batch, GenerativeModel, Player
+from galflow.models.portions import Portions
 from galflow.training.augment import turn_and_mirror
 from galflow.training.ranks import ALONE, Ranks
 
@@ -56,6 +57,7 @@ class Team:
         self._model = model
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._moving: str | None = None
+        self._portions = Portions(f"the training of {type(model).__name__}")
         self._own = {player.name: trainable_parameters(model, player) for player in players}
         self._optimisers = {
             player.name: torch.optim.Adam(
@@ -95,16 +97,20 @@ class Team:
     def _step(self, batch: Batch, player: str) -> Tensor:
         """One step on all ranks' shares of a batch together; the whole batch's loss."""
         optimiser = self._optimisers[player]
-        optimiser.zero_grad(set_to_none=True)
-        share = self._ranks.share(batch)
-        if len(share):
-            loss = self._model.loss(share, player) * _weight(self._model, share, batch)
+
+        def forget() -> None:
+            optimiser.zero_grad(set_to_none=True)
+
+        def learn(portion: Batch) -> Tensor:
+            loss = self._model.loss(portion, player) * _weight(self._model, portion, batch)
             loss.backward()
-        else:
-            loss = batch.pixels.new_zeros(())
+            return loss.detach()
+
+        forget()
+        losses = self._portions.each(self._ranks.share(batch), learn, forget)
         self._ranks.sum_gradients(self._own[player])
         optimiser.step()
-        return self._ranks.total(loss.detach())
+        return self._ranks.total(torch.stack(losses).sum() if losses else batch.pixels.new_zeros(()))
 
     def _give_turn(self, player: str) -> None:
         """Let gradients flow into this player's parameters alone; others' would be computed for nothing."""

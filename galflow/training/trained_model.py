@@ -21,6 +21,7 @@ from torch import Tensor
 from galflow.cutouts.batches import Contents
 from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Batch, Conditional, Density, GenerativeModel, bits_per_dim, build_model
+from galflow.models.portions import Portions
 from galflow.photometry import AsinhStretch
 from galflow.receipts import to_json
 from galflow.store import Store
@@ -102,8 +103,11 @@ class TrainedModel:
     reference: Mapping[str, np.ndarray] = field(repr=False)
     """Score name -> sorted float64 values of the held-out normal objects; a Density also has "loglike" and "bpd"."""
 
+    _portions: Portions = field(init=False, repr=False)
+
     def __post_init__(self) -> None:
         self.module.eval()
+        object.__setattr__(self, "_portions", Portions(f"scoring with {self.card.model}"))
 
     @property
     def stretch(self) -> AsinhStretch:
@@ -136,7 +140,10 @@ class TrainedModel:
         Its scores (HIGHER = MORE ANOMALOUS) and, of a Density, "loglike" (nats over observed pixels) and "bpd" (bits
         per observed dimension). Finite for objects within its input range; the caller judges those that are not.
         """
-        on_device = batch.to(self.device)
+        parts = self._portions.each(batch.to(self.device), self._evaluate)
+        return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in self.score_names}
+
+    def _evaluate(self, on_device: Batch) -> dict[str, np.ndarray]:
         # Not inference_mode: a score that refines a latent enables gradients inside, which inference tensors refuse.
         with torch.no_grad():
             if isinstance(self.module, Density):
@@ -145,7 +152,7 @@ class TrainedModel:
                 found = {**found, LOGLIKE: log_prob, BPD: bits_per_dim(log_prob, on_device.observed)}
             else:
                 found = self.module.score(on_device)
-        return {name: self._per_object(name, found.get(name), len(batch)) for name in self.score_names}
+        return {name: self._per_object(name, found.get(name), len(on_device)) for name in self.score_names}
 
     def _per_object(self, name: str, values: Tensor | None, objects: int) -> np.ndarray:
         if values is None or tuple(values.shape) != (objects,):
