@@ -21,7 +21,8 @@ from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_produ
 from galflow.errors import DataError, SpecError
 from galflow.receipts import Receipt, RunManifest, find_receipts
 from galflow.scores.leading import primary_score
-from galflow.scores.score import scores_fingerprint, scores_product
+from galflow.scores.reuse import EarlierPart, best_earlier
+from galflow.scores.score import SCORES_VERSION, scores_fingerprint, scores_product
 from galflow.spec import ModelSpec, RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import Footprint, Survey, Tile
@@ -89,6 +90,8 @@ class ScoreUnit(Unit):
     """One tile's score part."""
 
     cutouts: CutTile = field(kw_only=True)
+    earlier: EarlierPart | None = field(kw_only=True, default=None)
+    """Scores of these cutouts that still hold."""
 
 
 def check_run(spec: RunSpec) -> None:
@@ -196,8 +199,10 @@ def plan_scores(
         found = scores_fingerprint(cut.fingerprint, models, primary)
         receipt = receipts.get(found)
         product = receipt.product if receipt else scores_product(survey.survey_name, survey.release, cut.tile, found)
-        why = _why_score(cut, models, by_tile.get(cut.tile, []))
-        units.append(ScoreUnit("score", cut.tile, found, product, receipt, why, cutouts=cut))
+        of_tile = by_tile.get(cut.tile, [])
+        earlier = None if receipt else best_earlier(of_tile, cut.fingerprint, models, SCORES_VERSION)
+        why = _why_score(cut, models, of_tile) + (f"; scores by {', '.join(earlier.models)} hold" if earlier else "")
+        units.append(ScoreUnit("score", cut.tile, found, product, receipt, why, cutouts=cut, earlier=earlier))
     return units
 
 

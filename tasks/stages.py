@@ -144,6 +144,7 @@ def score_cutouts(
                 "fingerprint": unit.fingerprint,
                 "primary": primary,
                 "batch_objects": spec.scoring.batch_objects,
+                "earlier": unit.earlier,
             },
         )
         for unit in units

@@ -17,6 +17,7 @@ from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.receipts import Receipt
+from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import pick_device, score_set
 from galflow.spec import CutoutSpec, RunSpec, SurveySpec
 from galflow.store import Store
@@ -111,8 +112,9 @@ def score(
     fingerprint: str,
     primary: str,
     batch_objects: int,
+    earlier: EarlierPart | None,
 ) -> Receipt:
-    """Score one cutout set with ``models``, name -> key or URI."""
+    """Score one cutout set with ``models``, name -> key or URI; what ``earlier`` has is taken over."""
     device = pick_device()
     loaded: dict[str, Any] = {name: open_model(store, product, device) for name, product in models.items()}
     return score_set(
@@ -124,4 +126,5 @@ def score(
         primary=primary,
         batch_objects=batch_objects,
         device=device,
+        earlier=earlier,
     )

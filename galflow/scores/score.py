@@ -25,6 +25,7 @@ from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
 from galflow.scores.calibration import Reference, conformal_p, robust_sigma
+from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
 from galflow.spec import fingerprint
 from galflow.store import Store
@@ -127,11 +128,19 @@ def score_set(
     primary: str,
     batch_objects: int = 128,
     device: str = "cpu",
+    earlier: EarlierPart | None = None,
 ) -> Receipt:
-    """Score one cutout set with all models, store the part and its receipt, and return the receipt."""
+    """Score one cutout set with all models, store the part and its receipt, and return the receipt.
+
+    Scores that the ``earlier`` part of these cutouts has by the same models are taken over.
+    """
     started = time.perf_counter()
     attributes = cutouts.attributes
-    raw = score_cutouts(cutouts, models, batch_objects, device) if len(cutouts) else {}
+    raw = _taken_over(store, cutouts, models, earlier) if earlier is not None and len(cutouts) else {}
+    known = {column.model for column in raw}
+    if len(cutouts):
+        missing = {name: model for name, model in models.items() if name not in known}
+        raw |= score_cutouts(cutouts, missing, batch_objects, device) if missing else {}
     table, reasons = _part_table(cutouts, models, raw)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
     sink = pa.BufferOutputStream()
@@ -149,10 +158,25 @@ def score_set(
         seconds=time.perf_counter() - started,
         outcome=Outcome.EMPTY if not len(table) else Outcome.PARTIAL if reasons else Outcome.DONE,
         reasons=tuple(reasons) or (("the cutout set is empty",) if not len(table) else ()),
-        details={"tile": attributes["tile"], "summary": summary.to_json()},
+        details={
+            "tile": attributes["tile"],
+            "summary": summary.to_json(),
+            VERSION_DETAIL: SCORES_VERSION,
+            "taken_over": sorted(known),
+        },
     )
     write_receipt(store, receipt)
     return receipt
+
+
+def _taken_over(
+    store: Store, cutouts: CutoutSet, models: Mapping[str, TrainedModel], earlier: EarlierPart
+) -> dict[ScoreColumn, np.ndarray]:
+    """Raw scores by the models of the earlier part; of those that can score this set at all."""
+    able = {name: models[name] for name in earlier.models if lacking(cutouts, models[name].contents) is None}
+    columns = {column.name: column for column in columns_of(able)}
+    found = earlier_scores(store, earlier, cutouts.read("object_id"), list(columns))
+    return {} if found is None else {columns[name]: values for name, values in found.items()}
 
 
 def _part_table(

@@ -259,10 +259,12 @@ def test_reasons_name_what_changed(finished: Store) -> None:
     found = whys(planned(finished, lambda d: d["models"][1]["options"].update(clusters=3)))
     assert found == {
         ("train", "far"): "model far: settings or training tiles changed",
-        **{("score", t): f"tile {t}: model far is new or changed" for t in TILES},
+        **{("score", t): f"tile {t}: model far is new or changed; scores by near hold" for t in TILES},
     }
     found = whys(planned(finished, lambda d: d.update(scoring={"primary": "far_distance"})))
-    assert found == {("score", t): f"tile {t}: the models or the primary score changed" for t in TILES}
+    assert found == {
+        ("score", t): f"tile {t}: the models or the primary score changed; scores by near, far hold" for t in TILES
+    }
 
 
 def test_lost_and_unreadable_receipts_are_to_do_again(copied: Store) -> None:

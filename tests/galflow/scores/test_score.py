@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
 from galflow.models.base import Batch, Conditional, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
-from galflow.receipts import Outcome
-from galflow.scores.score import ScoreColumn, score_cutouts, score_set
+from galflow.receipts import Outcome, Receipt
+from galflow.scores.reuse import EarlierPart, best_earlier
+from galflow.scores.score import SCORES_VERSION, ScoreColumn, score_cutouts, score_set, scores_fingerprint
 from galflow.spec import CutoutSpec, ModelSpec, TrainingSpec
 from galflow.store import Store
 from galflow.training.train_model import train_model
@@ -34,6 +36,8 @@ class Plain(GenerativeModel):
 
     source: ClassVar[str] = "toy"
     scores: ClassVar[Mapping[str, str]] = {"mean": "mean stretched pixel"}
+    seen: ClassVar[int] = 0
+    """Objects scored so far."""
 
     def __init__(self, *, channels: int, size: int) -> None:
         super().__init__(channels=channels, size=size)
@@ -47,6 +51,7 @@ class Plain(GenerativeModel):
         return (batch.pixels.mean() - self.offset).square()
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
+        Plain.seen += len(batch)
         return {"mean": batch.pixels.mean((1, 2, 3))}
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -171,3 +176,68 @@ def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store)
     assert table["collapsed_mean_sigma"].null_count == 40
     assert set(table["collapsed_mean_p"].to_pylist()) == {1.0}, "every held-out score is as high"
     assert table["plain_mean_sigma"].null_count == table["plain_mean_p"].null_count == 0
+
+
+def part(store: Store, tile: CutoutSet, models: dict[str, TrainedModel], earlier: EarlierPart | None = None) -> Receipt:
+    """The tile scored by these models."""
+    fingerprint = scores_fingerprint("c", {n: m.card.fingerprint for n, m in models.items()}, "plain_mean")
+    return score_set(
+        store, tile, models, cutouts_fingerprint="c", product_fingerprint=fingerprint, primary="plain_mean",
+        batch_objects=16, earlier=earlier,
+    )  # fmt: skip
+
+
+def test_a_new_model_leaves_the_scores_of_the_others_as_they_are(store: Store) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {name.lower(): trained(store, name, [tile]) for name in ("Plain", "Curious")}
+    fingerprints = {name: model.card.fingerprint for name, model in models.items()}
+    first = part(store, tile, {"plain": models["plain"]})
+    earlier = best_earlier([first], "c", fingerprints, SCORES_VERSION)
+    assert earlier is not None
+    assert earlier.models == ("plain",)
+    Plain.seen = 0
+    second = part(store, tile, models, earlier)
+    assert Plain.seen == 0, "nothing is scored by it again"
+    assert second.details["taken_over"] == ["plain"]
+    taken = store.get(second.product)
+    anew = part(store, tile, models)
+    assert Plain.seen == 40
+    assert anew.details["taken_over"] == []
+    assert store.get(anew.product) == taken, "byte for byte what scoring everything gives"
+
+
+def test_a_part_of_other_cutouts_models_or_versions_does_not_hold(store: Store) -> None:
+    tile = cutouts(store, "a", 1)
+    plain = trained(store, "Plain", [tile])
+    first = part(store, tile, {"plain": plain})
+    right = {"plain": plain.card.fingerprint}
+    assert best_earlier([first], "c", right, SCORES_VERSION) is not None
+    assert best_earlier([first], "other", right, SCORES_VERSION) is None
+    assert best_earlier([first], "c", {"plain": "other"}, SCORES_VERSION) is None
+    assert best_earlier([first], "c", right, "other") is None
+    assert best_earlier([], "c", right, SCORES_VERSION) is None
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "of other objects"])
+def test_an_earlier_part_that_is_not_sound_is_not_used(
+    store: Store, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {"plain": trained(store, "Plain", [tile])}
+    first = part(store, tile, models)
+    good = store.get(first.product)
+    fingerprints = {"plain": models["plain"].card.fingerprint}
+    earlier = best_earlier([first], "c", fingerprints, SCORES_VERSION)
+    assert earlier is not None
+    if damage == "gone":
+        store.delete(first.product)
+    elif damage == "changed":
+        store.put(first.product, good[:-1] + b"x")
+    else:
+        other = part(store, cutouts(store, "b", 2), models)
+        earlier = replace(earlier, product=other.product, sum=other.files[""])
+    Plain.seen = 0
+    found = part(store, tile, models, earlier)
+    assert Plain.seen == 40
+    assert "not used again" in caplog.text
+    assert store.get(found.product) == good
