@@ -2,9 +2,9 @@
 
 That difference is KL(target || model), 0 for a perfect model. It is taken as the mean of log target - log model over
 held-out points, which has the same expectation as the difference of the two and far less noise. Every model is trained
-by the same loop on fresh points at every step, for the same processor time (FFJORD eight times as long, the planar CNF three times). The
-planar normalizing flow is the one that cannot learn from points: it is given the density itself (Rezende+15), the
-checkerboard's with its zero raised to a slope, for its loss would be infinite otherwise.
+by the same loop on fresh points at every step, for the same processor time (FFJORD eight times as long, the planar CNF
+three times). The planar normalizing flow is the one that cannot learn from points: it is given the density itself
+(Rezende+15), the checkerboard's with its zero raised to a slope, for its loss would be infinite otherwise.
 """
 
 from __future__ import annotations

@@ -96,12 +96,83 @@ def _run(spec: RunSpec, until: Stage) -> None:
 def serve(
     root: RootOption = None,
     port: Annotated[int, typer.Option(help="Port of the UI on this machine.", min=1024, max=65535)] = 4200,
+    nightly: Annotated[
+        Path | None,
+        typer.Option(metavar="SPEC.yaml", help="Run this specification by itself, at the times of --cron."),
+    ] = None,
+    cron: Annotated[
+        str, typer.Option(help="When survey-nightly runs: minute, hour, day, month, weekday.")
+    ] = "0 2 * * *",
+    timezone: Annotated[str, typer.Option(help="Of --cron, such as Europe/Paris.")] = "UTC",
 ) -> None:
     """Start the Prefect server with its UI on this machine, and run what is asked for there, until Ctrl-C."""
     environment.prepare()
-    from flows.serving import serve_here
+    from flows.serving import Nightly, serve_here
 
-    serve_here(port, root)
+    serve_here(port, root, Nightly(cron, timezone, nightly))
+
+
+@app.command()
+def release(
+    survey: Annotated[str, typer.Argument(help="The survey's name, as in survey.name.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="RELEASE", help="Its new release.", show_default=False)],
+    spec: Annotated[
+        Path | None,
+        typer.Option(metavar="SPEC.yaml", help="What to run; by default what was last published of this survey."),
+    ] = None,
+    root: RootOption = None,
+) -> None:
+    """Tell the Prefect server at PREFECT_API_URL of a survey's new release: it starts the deployment reprocess."""
+    from galflow.errors import SpecError
+    from galflow.spec import load_spec
+    from galflow.store import Store
+
+    if spec is not None:
+        specs = [load_spec(spec, root)]
+        if survey != specs[0].survey.survey_name:
+            raise SpecError(f"{spec} is about survey {specs[0].survey.survey_name!r}, not {survey!r}; give that name")
+    environment.prepare()
+    from flows.release import EVENT, announce, release_of, specs_of_survey
+
+    if spec is None:
+        specs = specs_of_survey(Store.open(root if root is not None else looking.DEFAULT_ROOT), survey)
+    releases = [release_of(found, name) for found in specs]
+    server = announce(releases)
+    names = ", ".join(found.name for found in specs)
+    terminal().print(f"{EVENT}: release {name} of survey {survey}, for {names}; told {server}", soft_wrap=True)
+
+
+@app.command()
+def watch(
+    specification: SpecArgument,
+    root: RootOption = None,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two looks.", min=1)] = 300.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, as a cron job does.")] = False,
+) -> None:
+    """Look for tiles that are new, changed or gone, and tell the Prefect server: it starts the deployment reprocess."""
+    from galflow.plan import check_run
+    from galflow.spec import load_spec
+
+    spec = load_spec(specification, root)
+    check_run(spec)
+    environment.prepare()
+    from flows.serving import stopped_by_signals
+    from flows.watch import look_once
+    from flows.watch import watch as look_again
+
+    out = terminal()
+
+    def say(line: str) -> None:
+        out.print(line, soft_wrap=True)
+
+    if once:
+        look_once(spec, say)
+        return
+    try:
+        with stopped_by_signals():
+            look_again(spec, every, say)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 looking.add_to(app)

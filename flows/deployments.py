@@ -1,4 +1,5 @@
-"""The deployments of a single machine: the whole run and each stage alone, started from the UI's form.
+"""The deployments of a single machine: the whole run, by itself at night and from the UI's form; what a new release
+starts; and each stage alone. deploy/prefect.yaml has the same for a server of one's own, and a test compares the two.
 
 The form starts out with the demo's specification, so that a first run is one click. Run as a module (which
 flows.serving does) it serves them, one run at a time: two would fight for the same cores.
@@ -6,34 +7,74 @@ flows.serving does) it serves them, one run at a time: two would fight for the s
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from prefect import serve
+from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentEventTrigger
+from prefect.schedules import Cron
 
-from flows.survey_run import FLOWS
-from galflow.spec import load_spec
+from flows.release import EVENT
+from flows.survey_run import FLOWS, reprocess
+from galflow.spec import RunSpec, load_spec
 
-NAME = "adhoc"
-"""A deployment is called FLOW/adhoc."""
+ADHOC, NIGHTLY, REPROCESS = "survey-adhoc", "survey-nightly", "reprocess"
+"""A deployment is called FLOW/DEPLOYMENT, as survey-run/survey-adhoc; that of a stage alone ingest/ingest-adhoc."""
+TRIGGER = "galflow: a new release is reprocessed"
+# What an automation fills in is text. `tojson` and this pair of marks make a mapping of it again.
+FILLED_IN: dict[str, Any] = {
+    "release": "{{ event.payload.release }}",
+    "spec": {
+        "__prefect_kind": "json",
+        "value": {"__prefect_kind": "jinja", "template": "{{ event.payload.spec | tojson }}"},
+    },
+}
+"""The parameters of `reprocess`, from the event's payload."""
 
 
-def deployments(root: str) -> list[RunnerDeployment]:
-    """One a flow, with the demo's specification in its form; ``root`` is its store.root."""
-    spec = load_spec(Path(__file__).with_name("demo.yaml"), root)
-    form = {"spec": spec.model_dump(mode="json", exclude_unset=True)}
-    return [
-        cast(RunnerDeployment, flow.to_deployment(name=NAME, description=flow.description, parameters=form))
-        for flow in FLOWS.values()
+def deployments(root: str, cron: str, timezone: str, nightly: RunSpec | None = None) -> list[RunnerDeployment]:
+    """All of them; ``root`` is store.root of the demo's specification in their forms.
+
+    Without a specification of its own the nightly one is there with its schedule off: nobody wants a nightly demo.
+    """
+    demo = load_spec(Path(__file__).with_name("demo.yaml"), root)
+    schedule = Cron(cron, timezone=timezone, active=nightly is not None)
+    whole = FLOWS["survey-run"]
+    found = [
+        _deployment(whole, ADHOC, demo),
+        _deployment(whole, NIGHTLY, nightly or demo, schedules=[schedule]),
+        _deployment(reprocess, REPROCESS, demo, triggers=[release_trigger()]),
     ]
+    stages = [flow for flow in FLOWS.values() if flow is not whole]
+    return found + [_deployment(flow, f"{flow.name}-adhoc", demo) for flow in stages]
 
 
-def serve_deployments(root: str) -> None:
-    """Serve them until SIGTERM or SIGINT."""
-    serve(*deployments(root), limit=1, print_starting_message=False)
+def release_trigger() -> DeploymentEventTrigger:
+    """A run of `reprocess` for each event, with the event's specification and release."""
+    return DeploymentEventTrigger(name=TRIGGER, expect={EVENT}, parameters=FILLED_IN)
+
+
+def _deployment(flow: Flow[..., Any], name: str, spec: RunSpec, **more: Any) -> RunnerDeployment:
+    form = {"spec": spec.model_dump(mode="json", exclude_unset=True)}
+    # When it ends, Prefect's runner pauses what it served, and that is remembered.
+    made = flow.to_deployment(name=name, description=flow.description, parameters=form, paused=False, **more)
+    return cast(RunnerDeployment, made)
+
+
+def main() -> None:
+    """Serve them until SIGTERM or SIGINT; flows.serving starts this."""
+    words = argparse.ArgumentParser(prog="python -m flows.deployments")
+    words.add_argument("root")
+    words.add_argument("--cron", required=True)
+    words.add_argument("--timezone", required=True)
+    words.add_argument("--nightly", type=Path)
+    words.add_argument("--nightly-root")
+    given = words.parse_args()
+    nightly = None if given.nightly is None else load_spec(given.nightly, given.nightly_root)
+    serve(*deployments(given.root, given.cron, given.timezone, nightly), limit=1, print_starting_message=False)
 
 
 if __name__ == "__main__":
-    serve_deployments(sys.argv[1])
+    main()

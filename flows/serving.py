@@ -17,10 +17,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from galflow.errors import GalflowError
-from galflow.spec import StoreSpec
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import ValidationError
+
+from galflow.errors import GalflowError, SpecError
+from galflow.plan import check_run
+from galflow.spec import StoreSpec, load_spec
 from galflow.store import Store
 
 HOST = "127.0.0.1"
@@ -34,27 +41,74 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Process = subprocess.Popen[bytes]
 
 
-def serve_here(port: int, root: str | None) -> None:
+@dataclass(frozen=True)
+class Nightly:
+    """What is run by itself, and when."""
+
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+    specification: Path | None = None
+    """Its YAML file; None: nothing."""
+
+    def check(self) -> None:
+        """SpecError if this cannot be meant."""
+        try:
+            CronSchedule(cron=self.cron, timezone=self.timezone)
+        except ValidationError as error:
+            reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise SpecError(
+                f"--cron {self.cron!r} with --timezone {self.timezone!r} is no schedule ({reason}); "
+                "write minute, hour, day, month, weekday, as '0 2 * * *', and a zone such as Europe/Paris"
+            ) from None
+        if self.specification is not None:
+            check_run(load_spec(self.specification))
+
+    def words(self, root: str | None) -> list[str]:
+        """For flows.deployments; ``root`` replaces the specification's."""
+        found = ["--cron", self.cron, "--timezone", self.timezone]
+        if self.specification is None:
+            return found
+        store = load_spec(self.specification, root).store
+        spelt_out = Store.open(store.root, store.endpoint_url).root
+        return [*found, "--nightly", str(self.specification.resolve()), "--nightly-root", spelt_out]
+
+    @property
+    def told(self) -> str:
+        """For a person."""
+        if self.specification is None:
+            return "nothing runs by itself; --nightly SPEC.yaml has a specification run every night"
+        return f"{self.specification} runs by itself: {self.cron} ({self.timezone})"
+
+
+def serve_here(port: int, root: str | None, nightly: Nightly | None = None) -> None:
     """Serve the UI at 127.0.0.1:``port`` and run what is started there; ``root`` is where its form says products go.
 
     Returns after Ctrl-C or SIGTERM, when both processes are gone; GalflowError if the port is taken or one of them ends
-    by itself.
+    by itself, SpecError if ``nightly`` cannot be meant.
     """
+    nightly = nightly or Nightly()
+    nightly.check()
     require_free(port)
     # Spelt out, because a run need not start in this folder.
     products = Store.open(root if root is not None else StoreSpec().root).root
     api = f"http://{HOST}:{port}/api"
     processes: dict[str, Process] = {}
-    with _stopped_by_signals():
+    with stopped_by_signals():
         try:
-            processes["server"] = _start("-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
+            starting = {"PREFECT_SERVER_UI_API_URL": api}  # the page would ask port 4200
+            processes["server"] = _start(
+                "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), environment=starting
+            )
             _wait("the Prefect server to answer", lambda: _is_healthy(api), processes)
+            begun = datetime.now(UTC)
             asking = {"PREFECT_API_URL": api, "PREFECT_RUNNER_POLL_FREQUENCY": str(_ASK_SECONDS)}
-            processes["runner"] = _start("-m", "flows.deployments", products, environment=asking)
-            _wait("the runner to offer its deployments", lambda: _are_offered(api), processes)
+            processes["runner"] = _start("-m", "flows.deployments", products, *nightly.words(root), environment=asking)
+            _wait("the runner to offer its deployments", lambda: _are_offered(api, begun), processes)
             sys.stdout.write(
                 f"UI at http://{HOST}:{port} - start a run from its Deployments page; stop with Ctrl-C\n"
                 f"products go to {products}, unless store.root in the form says otherwise\n"
+                f"{nightly.told}\n"
+                f"`galflow release` and `galflow watch` reach it with PREFECT_API_URL={api}\n"
             )
             sys.stdout.flush()
             while True:
@@ -80,7 +134,7 @@ def require_free(port: int) -> None:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals() -> Iterator[None]:
     """These signals raise KeyboardInterrupt here, also where a shell's ``&`` had SIGINT ignored."""
     before = {s: signal.signal(s, signal.default_int_handler) for s in _SIGNALS}
     try:
@@ -133,9 +187,10 @@ def _post(address: str, question: dict[str, Any]) -> Any:
         return json.load(answer)
 
 
-def _are_offered(api: str) -> bool:
-    """Whether the runner has asked the server for work."""
-    return any(deployment["status"] == "READY" for deployment in _post(f"{api}/deployments/filter", {}))
+def _are_offered(api: str, since: datetime) -> bool:
+    """Whether the runner has asked the server for work since then: what an earlier one offered does not count."""
+    polled = [deployment["last_polled"] for deployment in _post(f"{api}/deployments/filter", {})]
+    return any(datetime.fromisoformat(time) > since for time in polled if time is not None)
 
 
 def _call_off(api: str) -> None:

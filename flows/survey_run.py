@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from prefect import flow
 from prefect.utilities.annotations import quote as prefect_quote
+from pydantic import Field
 
+from flows.choices import Form
+from flows.release import of_release
+from galflow.cluster_spec import ClusterSpec
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from tasks.cluster import running_cluster
@@ -108,7 +112,7 @@ def _publish_on(spec: RunSpec) -> RunOutcome:
 
 
 @flow(name="ingest", **_FLOW)
-def ingest_survey(spec: RunSpec) -> RunOutcome:
+def ingest_survey(spec: Form) -> RunOutcome:
     """Cut the survey and the comparison samples, and stop there."""
     with running_cluster(spec) as reached:
         cutouts, samples = _cut(reached)
@@ -116,7 +120,7 @@ def ingest_survey(spec: RunSpec) -> RunOutcome:
 
 
 @flow(name="train", **_FLOW)
-def train(spec: RunSpec) -> RunOutcome:
+def train(spec: Form) -> RunOutcome:
     """Cut what is missing, train the models, and stop there."""
     with running_cluster(spec) as reached:
         learnt = _learn(reached)
@@ -124,7 +128,7 @@ def train(spec: RunSpec) -> RunOutcome:
 
 
 @flow(name="score", **_FLOW)
-def score(spec: RunSpec) -> RunOutcome:
+def score(spec: Form) -> RunOutcome:
     """Cut and train what is missing, score every object, and stop there."""
     with running_cluster(spec) as reached:
         scored = _score(reached)
@@ -132,7 +136,7 @@ def score(spec: RunSpec) -> RunOutcome:
 
 
 @flow(name="compare", **_FLOW)
-def compare_with_sky(spec: RunSpec) -> RunOutcome:
+def compare_with_sky(spec: Form) -> RunOutcome:
     """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
     with running_cluster(spec) as reached:
         scored = _score(reached)
@@ -153,15 +157,31 @@ def _failures(*stages: StageResult) -> tuple[Failure, ...]:
 
 
 @flow(name="publish", **_FLOW)
-def publish_run(spec: RunSpec) -> RunOutcome:
+def publish_run(spec: Form) -> RunOutcome:
     """Do what is missing, then publish catalogue, report and manifest."""
     return _publish(spec)
 
 
 @flow(name="survey-run", **_FLOW)
-def survey_run(spec: RunSpec) -> RunOutcome:
+def survey_run(spec: Form) -> RunOutcome:
     """A whole run: cut, train, score, compare, publish."""
     return _publish(spec)
+
+
+Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+@flow(name="reprocess", **_FLOW)
+def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) -> RunOutcome:
+    """A whole run of a specification on a new release of its survey: only what changed is made anew.
+
+    Args:
+        spec: The specification, as it was run before; of its survey and samples only the release is replaced.
+        release: The survey's new release, as the run and whatever is made anew will be labelled.
+        cluster: Where the work runs, instead of where the specification says.
+    """
+    found = of_release(spec, release)
+    return _publish(found if cluster is None else found.model_copy(update={"cluster": cluster}))
 
 
 FLOWS = {

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validat
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import SpecError
 from galflow.part import SECRET, ColumnName, Name, Part
+from galflow.training_spec import TrainingOverrides, TrainingSpec
 
 
 def _require_distinct(names: list[str], what: str) -> None:
@@ -86,46 +87,6 @@ class StretchSpec(Part):
     """The flux, in units of the sky's sigma, that maps to 1."""
     sky_sigma: dict[str, Annotated[float, Field(gt=0)]] | None = None
     """Sky sigma per band in the survey's flux unit; by default the median over the training set's tiles."""
-
-
-class TrainingSpec(Part):
-    """How models are trained; a model may override any of it."""
-
-    epochs: Annotated[int, Field(ge=1)] = 30
-    """Passes over the training split in each of a model's phases, at the most."""
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    """Objects per optimiser step."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Adam's step size; by default each player's own."""
-    patience: Annotated[int, Field(ge=1)] | None = None
-    """Stop a phase after so many epochs without a better validation loss (single-player phases); none: never."""
-    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Share of objects, by hash of object id, that validates."""
-    reference_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    """Share of objects, by hash of object id, whose scores calibrate all others."""
-    augment: bool = True
-    """Turn and mirror training cutouts (the eight symmetries of the square)."""
-    memory_gigabytes: Annotated[float, Field(gt=0)] = 2.0
-    """Pixels held in memory by one training; a larger training set is read in pieces, anew each epoch."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """At most so much training is lost when a worker dies."""
-    workers: Annotated[int, Field(ge=1)] = 1
-    """Workers that train one model together, each on its share of every batch; the result stays the same."""
-
-
-class TrainingOverrides(Part):
-    """Training settings of one model that differ from the run's."""
-
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    """As in `training`."""
-    batch_size: Annotated[int, Field(ge=1)] | None = None
-    """As in `training`."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """As in `training`."""
-    patience: Annotated[int, Field(ge=1)] | None = None
-    """As in `training`."""
-    augment: bool | None = None
-    """As in `training`."""
 
 
 class ModelSpec(Part):

@@ -21,7 +21,7 @@ FLOORS = {
 }
 """Package -> packages below it."""
 
-_GROUND = {"errors", "photometry", "sums", "store", "receipts", "part", "cluster_spec", "spec"}
+_GROUND = {"errors", "photometry", "sums", "store", "receipts", "part", "cluster_spec", "training_spec", "spec"}
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -32,7 +32,8 @@ ROOMS: dict[str, set[str]] = {
     "garbage": {"store", "receipts"},
     "part": set(),
     "cluster_spec": {"part"},
-    "spec": {"part", "cluster_spec", "receipts", "store", "photometry", "errors"},
+    "training_spec": {"part"},
+    "spec": {"part", "cluster_spec", "training_spec", "receipts", "store", "photometry", "errors"},
     "models": {"errors"},
     "surveys": _GROUND,
     "cutouts": _CUTTING | {"models.base"},

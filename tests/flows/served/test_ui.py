@@ -1,0 +1,185 @@
+"""Prefect's UI in a real browser: the ad-hoc form is filled in and submitted; the run's page shows progress and report.
+
+With GALFLOW_SCREENSHOTS=docs/images it writes the pictures of docs/service.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from galflow.models.base import all_models
+from galflow.receipts import list_runs, read_manifest
+from galflow.store import Store
+from galflow.surveys.resolve import survey_kinds
+
+if TYPE_CHECKING:
+    from conftest import Served
+
+pytestmark = [pytest.mark.browser, pytest.mark.full, pytest.mark.timeout(900)]
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900",
+)  # fmt: skip
+COMPLAINTS = ("Can't connect", "Oops", "Authentication failed")
+TALL = (1280, 1450)
+"""Prefect draws an artifact only where it is seen; a run's lie below its timeline."""
+# The field with this label (its n-th), as the form draws it: a line, or a list to choose from.
+FIELD = """
+const labels = [...document.querySelectorAll('.schema-form-property__label')].filter(
+    e => e.textContent.replace('(Optional)', '').trim() === arguments[0]);
+const field = labels[arguments[1]]?.closest('.schema-form-property');
+return field?.querySelector('textarea, input, select') ?? null;
+"""
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"{', '.join(missing)} absent; scripts/install-system installs them")
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def picture(browser: webdriver.Chrome) -> Callable[[str], None]:
+    """Keeps what the browser shows, if pictures are asked for; fails if Prefect says there that something is wrong."""
+    folder = os.environ.get("GALFLOW_SCREENSHOTS")
+
+    def keep(name: str) -> None:
+        if folder:
+            time.sleep(1.5)  # the page's own animations
+        # Prefect says so, and keeps on saying it, where a request gets no answer, or a 5xx, 401 or 403.
+        assert [words for words in COMPLAINTS if words in text_of(browser)] == []
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+    return keep
+
+
+def text_of(browser: webdriver.Chrome) -> str:
+    return str(browser.execute_script("return document.body.innerText"))
+
+
+def field(served: Served, browser: webdriver.Chrome, label: str, number: int = 0) -> WebElement:
+    found = served.wait_for(lambda: browser.execute_script(FIELD, label, number), f"the field {label}")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+    return found
+
+
+def write(served: Served, browser: webdriver.Chrome, label: str, value: str, number: int = 0) -> None:
+    found = field(served, browser, label, number)
+    found.send_keys(Keys.CONTROL, "a")
+    found.send_keys(value)
+
+
+def choices(select: WebElement) -> list[str]:
+    return [str(o.get_attribute("value")) for o in select.find_elements(By.TAG_NAME, "option")]
+
+
+def choose(browser: webdriver.Chrome, select: WebElement, value: str) -> None:
+    """As its list does, which lies over the plain one."""
+    change = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))"
+    browser.execute_script(change, select, value)
+
+
+def click(browser: webdriver.Chrome, words: str) -> bool:
+    """Click what carries just these words; whether there is such a thing."""
+    for element in browser.find_elements(By.XPATH, f"//*[normalize-space(.) = '{words}']")[::-1]:
+        if element.is_displayed():
+            browser.execute_script("arguments[0].click()", element)
+            return True
+    return False
+
+
+def test_the_form_starts_a_run_whose_page_shows_progress_and_the_report(
+    served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], tmp_path: Path
+) -> None:
+    browser.get(f"http://127.0.0.1:{served.port}/deployments")
+    served.wait_for(lambda: "survey-nightly" in text_of(browser), "the list of deployments")
+    picture("deployments")
+
+    deployment = served.deployment("survey-run/survey-adhoc")["id"]
+    browser.get(f"http://127.0.0.1:{served.port}/deployments/deployment/{deployment}/run")
+    assert field(served, browser, "Name").get_attribute("value") == "demo"
+    assert "Side in pixels of the reference band." in text_of(browser)
+    assert choices(field(served, browser, "Kind")) == sorted(survey_kinds())
+    assert choices(field(served, browser, "Model")) == sorted(all_models())
+    picture("adhoc-form-model")
+    field(served, browser, "Seed")
+    picture("adhoc-form")
+
+    # What the form starts out with is the deployment's: a run of seconds instead of the demo.
+    slow = {"training": {"epochs": 800, "batch_size": 8}, "store": {"root": str(tmp_path / "store")}}
+    vae = {"models": [{"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 8}}]}
+    served.ask(f"deployments/{deployment}", {"parameters": {"spec": served.tiny | vae | slow}}, "PATCH")
+    browser.get(f"http://127.0.0.1:{served.port}/deployments/deployment/{deployment}/run?again")
+    served.wait_for(lambda: field(served, browser, "Name").get_attribute("value") == "served", "the new form")
+    write(served, browser, "Name", "from-the-form")
+    write(served, browser, "Seed", "7")
+    write(served, browser, "Release", "dr9")
+    choose(browser, field(served, browser, "Pixels"), "quantised")
+    assert click(browser, "Submit")
+    run = served.wait_for(lambda: served.runs_of("survey-run/survey-adhoc"), "the run that was asked for")[-1]
+    spec = run["parameters"]["spec"]
+    assert (spec["name"], spec["seed"], spec["survey"]["release"]) == ("from-the-form", 7, "dr9")
+    assert spec["cutouts"]["pixels"] == "quantised"
+
+    progress(served, browser, picture, run["id"])
+    assert served.end_of(run["id"]) == "COMPLETED", served.complained
+    (published,) = list_runs(Store.open(tmp_path / "store"))
+    manifest = read_manifest(Store.open(tmp_path / "store"), published)
+    report(served, browser, picture, run["id"], manifest.report)
+
+
+def progress(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str) -> None:
+    """While it runs its page shows its stages, and how far each is."""
+    served.wait_for(lambda: "galflow-train" in served.artifacts_of(run), "the training")
+    open_tab(served, browser, run, "Task Runs")
+    served.wait_for(lambda: "train" in text_of(browser).split("Task Runs")[-1], "the training on the run's page")
+    picture("run-page")
+    browser.set_window_size(*TALL)
+    open_tab(served, browser, run, "Artifacts")
+    served.wait_for(lambda: "ingest: 1 of 1 done" in text_of(browser), "the progress")
+    picture("run-progress")
+
+
+def open_tab(served: Served, browser: webdriver.Chrome, run: str, name: str) -> None:
+    browser.get(f"http://127.0.0.1:{served.port}/runs/flow-run/{run}")
+    served.wait_for(lambda: click(browser, name), f"the tab {name}")
+
+
+def report(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str, address: Any) -> None:
+    """When it has ended its page leads to the report, by the artifact that holds the link."""
+    open_tab(served, browser, run, "Artifacts")
+    cards = served.wait_for(
+        lambda: [a for a in browser.find_elements(By.TAG_NAME, "a") if "galflow-report" in a.text], "the report's card"
+    )
+    browser.get(str(cards[0].get_attribute("href")))
+    links = served.wait_for(
+        lambda: [a for a in browser.find_elements(By.TAG_NAME, "a") if a.get_attribute("href") == address], "the link"
+    )
+    assert links[0].text == "the run's report"
+    picture("run-report")
+    browser.get(address)
+    assert "from-the-form" in browser.title
