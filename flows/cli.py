@@ -74,10 +74,11 @@ def _run(spec: RunSpec, until: Stage) -> None:
     store.require_writable()
     progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
     environment.prepare()
+    from flows.ending import run_here
     from flows.survey_run import FLOWS
 
     try:
-        outcome = FLOWS[until](spec)
+        outcome = run_here(FLOWS[until], spec)
     except KeyboardInterrupt:
         progress.print("Interrupted. The same command again does what is still missing.")
         raise typer.Exit(130) from None

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
 from prefect import flow
+from prefect.states import State
 from prefect.utilities.annotations import quote as prefect_quote
 from pydantic import Field
 
 from flows.choices import Form
+from flows.ending import RunOutcome, stage_end, whole_end
 from flows.release import of_release
 from galflow.cluster_spec import ClusterSpec
-from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
@@ -29,14 +30,6 @@ Value = TypeVar("Value")
 def quote(value: Value) -> Value:
     """The value as a task's argument that Prefect hands over as it is, without walking through its receipts."""
     return cast(Value, prefect_quote(value))
-
-
-@dataclass(frozen=True, eq=False)
-class RunOutcome:
-    """How a run ended."""
-
-    manifest: RunManifest | None
-    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +78,9 @@ def _compare(spec: RunSpec, scored: _Scored) -> StageResult:
     return compare(spec, quote(learnt.samples), quote(scored.sample_scores), quote(learnt.models))
 
 
-def _publish(spec: RunSpec) -> RunOutcome:
+def _publish(spec: RunSpec) -> State[RunOutcome]:
     with running_cluster(spec) as reached:
-        return _publish_on(reached)
+        return whole_end(_publish_on(reached))
 
 
 def _publish_on(spec: RunSpec) -> RunOutcome:
@@ -112,36 +105,36 @@ def _publish_on(spec: RunSpec) -> RunOutcome:
 
 
 @flow(name="ingest", **_FLOW)
-def ingest_survey(spec: Form) -> RunOutcome:
+def ingest_survey(spec: Form) -> State[RunOutcome]:
     """Cut the survey and the comparison samples, and stop there."""
     with running_cluster(spec) as reached:
         cutouts, samples = _cut(reached)
-    return RunOutcome(None, _failures(cutouts, *samples.values()))
+    return stage_end(_failures(cutouts, *samples.values()))
 
 
 @flow(name="train", **_FLOW)
-def train(spec: Form) -> RunOutcome:
+def train(spec: Form) -> State[RunOutcome]:
     """Cut what is missing, train the models, and stop there."""
     with running_cluster(spec) as reached:
         learnt = _learn(reached)
-    return RunOutcome(None, _failures(*_stages_of_learning(learnt)))
+    return stage_end(_failures(*_stages_of_learning(learnt)))
 
 
 @flow(name="score", **_FLOW)
-def score(spec: Form) -> RunOutcome:
+def score(spec: Form) -> State[RunOutcome]:
     """Cut and train what is missing, score every object, and stop there."""
     with running_cluster(spec) as reached:
         scored = _score(reached)
-    return RunOutcome(None, _failures(*_stages_of(scored)))
+    return stage_end(_failures(*_stages_of(scored)))
 
 
 @flow(name="compare", **_FLOW)
-def compare_with_sky(spec: Form) -> RunOutcome:
+def compare_with_sky(spec: Form) -> State[RunOutcome]:
     """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
     with running_cluster(spec) as reached:
         scored = _score(reached)
         comparison = _compare(reached, scored)
-    return RunOutcome(None, _failures(*_stages_of(scored), comparison))
+    return stage_end(_failures(*_stages_of(scored), comparison))
 
 
 def _stages_of_learning(learnt: _Learnt) -> list[StageResult]:
@@ -157,13 +150,13 @@ def _failures(*stages: StageResult) -> tuple[Failure, ...]:
 
 
 @flow(name="publish", **_FLOW)
-def publish_run(spec: Form) -> RunOutcome:
+def publish_run(spec: Form) -> State[RunOutcome]:
     """Do what is missing, then publish catalogue, report and manifest."""
     return _publish(spec)
 
 
 @flow(name="survey-run", **_FLOW)
-def survey_run(spec: Form) -> RunOutcome:
+def survey_run(spec: Form) -> State[RunOutcome]:
     """A whole run: cut, train, score, compare, publish."""
     return _publish(spec)
 
@@ -172,7 +165,7 @@ Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
 @flow(name="reprocess", **_FLOW)
-def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) -> RunOutcome:
+def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) -> State[RunOutcome]:
     """A whole run of a specification on a new release of its survey: only what changed is made anew.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 
 from flows import survey_run
 from flows.cli import Stage
-from galflow.receipts import Receipt
+from galflow.receipts import Receipt, RunManifest
 from galflow.spec import RunSpec, parse_spec
 from tasks.fan_out import Failure, StageResult
 
@@ -34,8 +34,13 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def call(*arguments: Any) -> Any:
             sample = arguments[sample_at] if sample_at is not None and len(arguments) > sample_at else None
             calls.append(f"{name} {sample}" if sample else name)
-            if name in ("check", "publish"):
+            if name == "check":
                 return None
+            if name == "publish":
+                return RunManifest(
+                    run="told-1", name="told", finished="now", code_version="1", specification={}, models={},
+                    products={}, catalog="c", report=None, summary={},
+                )  # fmt: skip
             return StageResult((Receipt(product=name, fingerprint=name, rows=10),), (Failure(calls[-1], "x", "why"),))
 
         return call
@@ -49,16 +54,25 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("flow", ENDS)
 def test_a_flow_tells_its_part_of_the_story_and_every_failure(flow: str, told: list[str]) -> None:
-    outcome = survey_run.FLOWS[flow].fn(spec())
+    state = survey_run.FLOWS[flow].fn(spec())
+    outcome = state.data
     expected = STORY[: ENDS[flow]]
     assert told == expected
     assert sorted(f.stage for f in outcome.failures) == sorted(set(expected) - {"check", "publish"})
+    assert (state.type.value, state.name) == ("COMPLETED", "DoneWithFailures")
+    assert state.message.endswith(
+        f"{len(outcome.failures)} of its parts failed: {'; '.join(f'{f.stage} x: why' for f in outcome.failures)}. "
+        "Run the same specification again: it does what is still missing, and nothing else."
+    )
 
 
 def test_nothing_scored_is_nothing_to_publish(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     empty = StageResult((Receipt(product="a", fingerprint="a", rows=0),))
     monkeypatch.setattr(survey_run, "score_cutouts", lambda *arguments: empty)
-    outcome = survey_run.FLOWS["survey-run"].fn(spec())
+    state = survey_run.FLOWS["survey-run"].fn(spec())
+    outcome = state.data
+    assert (state.type.value, state.name) == ("FAILED", "Failed")
+    assert state.message.startswith("Nothing is published. ")
     assert outcome.manifest is None
     assert "publish" not in told
     assert "no object was scored, so nothing to publish" in [f.reason for f in outcome.failures]

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
+from flows.ending import WITH_FAILURES
 from galflow.catalog.published import read_published
 from galflow.receipts import list_runs, read_manifest
 from galflow.store import Store
@@ -165,6 +166,7 @@ def test_a_failed_run_is_told_through_a_block_that_keeps_the_secret(
     names = [automation["name"] for automation in served.ask("automations/filter", {})]
     assert sorted(names) == [
         "galflow: a new release is reprocessed", "galflow: a run failed or crashed", "galflow: a run waits too long",
+        "galflow: a run was done with failures",
     ]  # fmt: skip
 
     # A run that is not begun before tomorrow, and fails at once.
@@ -177,6 +179,14 @@ def test_a_failed_run_is_told_through_a_block_that_keeps_the_secret(
     assert told[0]["text"].startswith(f"galflow: ingest {name} Failed|")
     assert "none-such" in told[0]["text"]
     assert told[0]["key"] == secret
+
+    run = served.start_run("ingest/ingest-adhoc", served.tiny, tomorrow)
+    partly = {"type": "COMPLETED", "name": WITH_FAILURES, "message": "1 of its parts failed: cut t00007"}
+    served.ask(f"flow_runs/{run}/set_state", {"state": partly, "force": True})
+    name = served.ask(f"flow_runs/{run}")["name"]
+    told = served.wait_for(lambda: [t for t in taken if name in t["text"]], "the notification")
+    assert told[0]["text"].startswith(f"galflow: ingest {name} is done with failures|")
+    assert "cut t00007" in told[0]["text"]
     assert secret not in served.complained + served.said
 
 

@@ -1,0 +1,64 @@
+"""How a run ends, as Prefect shows it: done, done with failures, or failed; and how it is continued.
+
+What failed is a unit of the work, recorded by its stage. An exception that leaves a flow is no matter of this file:
+Prefect makes a failed run of it, with its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from prefect import Flow
+from prefect.states import Completed, Failed, State
+
+from galflow.receipts import RunManifest
+from galflow.spec import RunSpec
+from tasks.fan_out import Failure
+
+WITH_FAILURES = "DoneWithFailures"
+"""Name of the state; Prefect's event for it is prefect.flow-run.DoneWithFailures."""
+CONTINUE = "Run the same specification again: it does what is still missing, and nothing else."
+_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class RunOutcome:
+    """How a run ended."""
+
+    manifest: RunManifest | None
+    """What was published, if anything was."""
+    failures: tuple[Failure, ...]
+
+
+def run_here(flow: Flow[..., Any], spec: RunSpec) -> RunOutcome:
+    """Run a flow in this process; how it ended, also if it published nothing. What leaves the flow is raised."""
+    state = cast(State[RunOutcome], flow(spec, return_state=True))
+    outcome = state.result(raise_on_failure=False)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def stage_end(failures: tuple[Failure, ...]) -> State[RunOutcome]:
+    """The end of a run that stops before publishing."""
+    return _completed(RunOutcome(None, failures), "Done; nothing is published yet.")
+
+
+def whole_end(outcome: RunOutcome) -> State[RunOutcome]:
+    """The end of a run that publishes: failed, if it published nothing."""
+    if outcome.manifest is None:
+        return Failed(data=outcome, message=f"Nothing is published. {_told(outcome.failures)} {CONTINUE}")
+    return _completed(outcome, f"Done: {outcome.manifest.run} is published.")
+
+
+def _completed(outcome: RunOutcome, done: str) -> State[RunOutcome]:
+    if not outcome.failures:
+        return Completed(data=outcome, message=done)
+    return Completed(data=outcome, name=WITH_FAILURES, message=f"{done} {_told(outcome.failures)} {CONTINUE}")
+
+
+def _told(failures: tuple[Failure, ...]) -> str:
+    shown = "; ".join(f"{f.stage} {f.name}: {f.reason}" for f in failures[:_SHOWN])
+    more = f"; and {len(failures) - _SHOWN:,} more" if len(failures) > _SHOWN else ""
+    return f"{len(failures):,} of its parts failed: {shown}{more}."
