@@ -1,6 +1,8 @@
 # Every target makes .venv by itself. PYTHON=python3.12 chooses another interpreter; GALFLOW_CUDA=1 installs torch with CUDA.
 PYTHON ?= python3
 BIN := .venv/bin
+# So many test processes side by side; each has one torch thread. JOBS=0: one after the other, in this process.
+JOBS ?= 2
 
 .PHONY: demo test test-full check bench bench-models install clean
 
@@ -9,7 +11,7 @@ demo: .venv/ready
 
 test: .venv/ready
 	scripts/install-system
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full" --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 test-full: .venv/ready   # what takes longer than a minute; before a release
 	scripts/install-system

@@ -20,8 +20,19 @@ import pytest
 
 from galflow.store import Store
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: test processes side by side share the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ACCESS_KEY, SECRET_KEY, BUCKET = "galflow", "galflowsecret", "galflow"
 _START_SECONDS = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one process; those of tests/flows too, which share a whole run and a Prefect server."""
+    flows = Path(__file__).with_name("flows")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("flows" if item.path.parent == flows else str(item.path)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""An upstream update: of twelve tiles two change, one is added and one removed. Only their products are made anew."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from galflow.receipts import list_runs, read_manifest
+from galflow.spec import SurveySpec
+from galflow.store import Store
+from galflow.surveys.base import Survey, Tile
+from galflow.surveys.resolve import open_survey
+
+if TYPE_CHECKING:
+    from conftest import Command, RunToItsEnd
+
+BEFORE = [f"t{i:05d}" for i in range(12)]
+CHANGED, REMOVED, ADDED = ["t00002", "t00007"], "t00005", "t00012"
+AFTER = [name for name in BEFORE if name != REMOVED] + [ADDED]
+
+
+@pytest.fixture(scope="module")
+def sky() -> Survey:
+    options = {"tiles": 13, "tile_size": 128, "objects_per_tile": 12, "overlap_pixels": 0, "anomaly_fraction": 0.0}
+    return open_survey(SurveySpec(kind="synthetic", options=options))
+
+
+def write_tile(folder: Path, sky: Survey, tile: Tile, brighter: float = 0.0) -> None:
+    footprint = sky.footprint(tile)
+    assert footprint is not None
+    assert footprint.wcs is not None
+    flux = sky.read(tile, "r").flux
+    fits.PrimaryHDU(flux * (1 + brighter), footprint.wcs.to_header()).writeto(
+        folder / f"{tile.name}-r.fits", overwrite=True
+    )
+
+
+def write_catalogue(folder: Path, sky: Survey, names: Sequence[str]) -> int:
+    """One catalogue of the whole survey, as of these tiles; how many objects it has."""
+    rows = []
+    for tile in sky.tiles():
+        if tile.name in names:
+            rows += [(r["object_id"], r["ra_deg"], r["dec_deg"]) for r in own_rows(sky, tile)]
+    with (folder / "catalog.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("object_id", "ra_deg", "dec_deg"))
+        writer.writerows(rows)
+    return len(rows)
+
+
+def own_rows(sky: Survey, tile: Tile) -> list[dict[str, Any]]:
+    """The sky's objects that lie in a tile."""
+    catalog, footprint = sky.survey_catalog(), sky.footprint(tile)
+    assert catalog is not None
+    assert footprint is not None
+    assert footprint.wcs is not None
+    x, y = footprint.wcs.all_world2pix(catalog["ra_deg"].to_numpy(), catalog["dec_deg"].to_numpy(), 0)
+    inside = (x >= -0.5) & (y >= -0.5) & (x < 127.5) & (y < 127.5)
+    return catalog.filter(np.asarray(inside)).to_pylist()
+
+
+def document(folder: Path, release: str, **model: str) -> dict[str, Any]:
+    options = {
+        "root": str(folder), "bands": {"r": "{tile}-r.fits"}, "catalog": {"path": "catalog.csv"},
+        "zero_point": 31.4, "background": "none",
+    }  # fmt: skip
+    return {
+        "name": "wide",
+        "survey": {"kind": "fits_tiles", "name": "sky", "release": release, "options": options},
+        "cutouts": {"size": 16},
+        "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 4}} | model],
+        "training": {"epochs": 1, "reference_fraction": 0.3},
+        "cluster": {"workers": 1},
+        "output": {"top": 3},
+    }
+
+
+def stamps(store: Path, prefix: str) -> dict[str, tuple[int, int]]:
+    """Tile -> inode and time of the last change of what is stored for it."""
+    found = {}
+    for path in (store / prefix).rglob("*.receipt.json"):
+        state = path.stat()
+        found[path.relative_to(store).as_posix()] = (state.st_ino, state.st_mtime_ns)
+    return found
+
+
+def test_only_the_products_of_changed_and_added_tiles_are_made_anew(
+    tmp_path: Path, sky: Survey, run_to_its_end: RunToItsEnd, galflow: Command, prefect_api: dict[str, str]
+) -> None:
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    by_name = {tile.name: tile for tile in sky.tiles()}
+    for name in BEFORE:
+        write_tile(tiles, sky, by_name[name])
+    objects = write_catalogue(tiles, sky, BEFORE)
+    root = tmp_path / "store"
+    first = run_to_its_end(tmp_path, document(tiles, "dr1"), str(root), **prefect_api)
+    assert len(first.catalog) == objects
+    first_run, model = first.manifest.run, first.manifest.models["kmeans"]
+
+    # From now on the model stays: what an unchanged tile was scored with still holds.
+    for name in CHANGED:
+        write_tile(tiles, sky, by_name[name], brighter=0.5)
+    write_tile(tiles, sky, by_name[ADDED])
+    (tiles / f"{REMOVED}-r.fits").unlink()
+    objects = write_catalogue(tiles, sky, AFTER)
+    before = {prefix: stamps(root, prefix) for prefix in ("cutouts", "scores", "models")}
+    again = document(tiles, "dr2", trained=model)
+    planned = json.loads(plan(galflow, tmp_path, again, root))
+    todo = {(unit["stage"], unit["name"]) for unit in planned["units"] if not unit["done"]}
+    expected = {*CHANGED, ADDED}
+    assert todo == {(stage, tile) for stage in ("ingest", "score") for tile in expected}
+
+    process = galflow("run", str(tmp_path / "again.yaml"), "--root", str(root), **prefect_api)
+    assert process.returncode == 0, process.stderr
+    for prefix, made in (("cutouts", 3), ("scores", 3), ("models", 0)):
+        after = stamps(root, prefix)
+        assert len(after) - len(before[prefix]) == made, prefix
+        assert {key: after[key] for key in before[prefix]} == before[prefix], "what was there is untouched"
+
+    store = Store.open(str(root))
+    (manifest,) = [m for run in list_runs(store) if (m := read_manifest(store, run)) and run != first_run]
+    found = manifest.summary["difference"]
+    assert found["tiles"] == {"unchanged": 9, "changed": 2, "added": 1, "removed": 1}
+    assert found["objects"]["after"] == objects
+    assert found["objects"]["added"] == len(own_rows(sky, by_name[ADDED]))
+    assert found["objects"]["removed"] == len(own_rows(sky, by_name[REMOVED]))
+    assert 0 < found["objects"]["rescored"] <= sum(len(own_rows(sky, by_name[name])) for name in CHANGED)
+
+
+def plan(galflow: Command, folder: Path, wanted: dict[str, Any], root: Path) -> str:
+    """``galflow plan --json`` of a specification, which is left as again.yaml."""
+    path = folder / "again.yaml"
+    path.write_text(json.dumps(wanted))
+    process = galflow("plan", str(path), "--root", str(root), "--json")
+    assert process.returncode == 0, process.stderr
+    return process.stdout
