@@ -15,10 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from galflow.compare.matching import Matched
 from galflow.errors import ModelError, SpecError
@@ -202,6 +198,12 @@ def classifier_two_sample(
             "and at least one object of each per fold, in two folds or more"
         )
     is_b = np.repeat([0, 1], [len(first), len(second)])
+    # Here, because every process of a run would wait a second for it, and one compares.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     features = np.concatenate([first, second])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torchode
 from torch import Tensor
 
 from galflow.errors import ModelError, SpecError
@@ -61,6 +60,7 @@ class Solver:
         The first ``coordinates`` numbers and the next one (the log-determinant) control the error; further ones,
         regularisers, are carried along.
         """
+        import torchode  # here: it brings SymPy, for which every process of a run would wait
 
         def one_field(time: Tensor, whole: Tensor) -> Tensor:
             return field(time, whole.view(state.shape)).view(whole.shape)

@@ -31,7 +31,9 @@ SOURCES = Path(galflow.__file__).resolve().parents[1]
 @pytest.fixture
 def scheduler() -> Iterator[LocalCluster]:
     """A scheduler without workers."""
-    with LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1", silence_logs=logging.CRITICAL) as running:
+    with LocalCluster(
+        n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=logging.CRITICAL
+    ) as running:
         yield running
 
 
