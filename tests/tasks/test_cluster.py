@@ -188,8 +188,8 @@ def test_stage_runs_over_tls_with_certificates_that_the_scheduler_knows(
 ) -> None:
     own, foreign = make_tls("survey"), make_tls("stranger")
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, protocol="tls", security=cluster.security_of(own), dashboard_address="127.0.0.1:0",
-        host="127.0.0.1", silence_logs=logging.CRITICAL,
+        n_workers=1, threads_per_worker=1, protocol="tls", security=cluster.security_of(own), host="127.0.0.1",
+        dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
     ) as running:  # fmt: skip
         address = running.scheduler_address
         assert address.startswith("tls://127.0.0.1:")
