@@ -17,10 +17,11 @@ from galflow.models.multiscale import MultiScale, Scale, Squeeze, scales
 
 
 class InvertibleConvolution(Transform):
-    """The same matrix on the channels of every pixel, W = P L U, started at a random rotation (Kingma+18, section 3.2).
+    """The same matrix on the channels of every pixel, W = P L U (Kingma+18, section 3.2).
 
-    P is a fixed permutation, L has ones on its diagonal, U is kept by the logarithm of its diagonal's size; the signs
-    are fixed.
+    P is a fixed random permutation, L has ones on its diagonal, U is kept by the logarithm of its diagonal's size.
+    L and U start as identities, not as the factors of a random rotation: of those no part alone is a rotation, so that
+    where channels are missing every layer would stretch what is left, and a training with missing pixels would fail.
 
     Missing entries: U is restricted to the observed channels of each pixel, then L, and P moves the mask with the
     values. Each restricted factor is triangular with the observed part of the diagonal, so log|det| is the sum of that
@@ -28,22 +29,18 @@ class InvertibleConvolution(Transform):
     """
 
     order: Tensor
-    sign: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
-        permutation, lower, upper = torch.linalg.lu(rotation)
-        self.register_buffer("order", permutation.argmax(1))
-        self.register_buffer("sign", upper.diagonal().sign())
-        self.lower = nn.Parameter(lower.tril(-1))
-        self.upper = nn.Parameter(upper.triu(1))
-        self.log_diagonal = nn.Parameter(upper.diagonal().abs().log())
+        self.register_buffer("order", torch.randperm(channels))
+        self.lower = nn.Parameter(torch.zeros(channels, channels))
+        self.upper = nn.Parameter(torch.zeros(channels, channels))
+        self.log_diagonal = nn.Parameter(torch.zeros(channels))
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """L and U, each (C, C)."""
         lower = self.lower.tril(-1) + torch.ones_like(self.log_diagonal).diag()
-        return lower, self.upper.triu(1) + (self.sign * self.log_diagonal.exp()).diag()
+        return lower, self.upper.triu(1) + self.log_diagonal.exp().diag()
 
     def forward(self, at: Mapped) -> Mapped:
         """U, then L, then P."""

@@ -138,3 +138,18 @@ def test_first_values_bring_the_base_to_zero_mean_and_unit_variance(build: Build
     base = model.encode(Batch.of(pixels))
     torch.testing.assert_close(base.mean(0), torch.zeros(64), rtol=0, atol=0.02)
     torch.testing.assert_close(base.std(0), torch.ones(64), rtol=0, atol=0.2)
+
+
+@each_flow
+def test_missing_pixels_do_not_make_an_untrained_image_improbable(build: Build) -> None:
+    """A step with them must be as good as one without: what is left of an image passes every layer undistorted."""
+    torch.manual_seed(5)
+    model = build(channels=3, size=16)
+    whole = Batch.of(torch.randn(32, 3, 16, 16))
+    holes = torch.ones(32, 3, 16, 16, dtype=torch.bool)
+    holes[:16, :, :7] = False
+    holes[16:, 0] = False
+    model.initialise(whole)
+    with torch.no_grad():
+        bits = [float(model.loss(batch, "flow")) for batch in (whole, Batch(whole.pixels, holes))]
+    assert abs(bits[1] - bits[0]) < 0.3
