@@ -71,7 +71,7 @@ FAMILIES: dict[str, tuple[Portrait, ...]] = {
         Portrait("planar.PlanarFlow", 20),
         Portrait("planar.ReverseFlow", 20),
     ),
-    "autoregressive_flows": (Portrait("maf.MAF", 30), Portrait("tan.TAN", 30)),
+    "autoregressive_flows": (Portrait("maf.MAF", 20), Portrait("tan.TAN", 8)),
     "continuous_flows": (Portrait("planar_cnf.PlanarCNF", 4), Portrait("ffjord_latent.FFJORDLatent", 10)),
 }
 
