@@ -26,7 +26,6 @@ from tasks.progress import StageProgress
 _LOOK_SECONDS = 0.02
 _COUNT_SECONDS = 1.0
 _GATHER_SECONDS = 60.0
-"""So long a cluster may be without any worker (batch systems queue them) before its stage is given up."""
 logger = logging.getLogger(__name__)
 
 

@@ -91,6 +91,8 @@ def score_cutouts(
         for name, model in models.items()
         if lacking(cutouts, model.contents) is None
     }
+    if not views:
+        return {}
     raw = {column: np.full(len(cutouts), np.nan) for column in columns_of({name: models[name] for name in views})}
     wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
     for rows, batches in prefetch(_batches(cutouts, set(views.values()), wanted, batch_objects)):
@@ -140,7 +142,7 @@ def score_set(
     known = {column.model for column in raw}
     if len(cutouts):
         missing = {name: model for name, model in models.items() if name not in known}
-        raw |= score_cutouts(cutouts, missing, batch_objects, device) if missing else {}
+        raw |= score_cutouts(cutouts, missing, batch_objects, device)
     table, reasons = _part_table(cutouts, models, raw)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
     sink = pa.BufferOutputStream()

@@ -162,6 +162,15 @@ def test_a_tile_that_lacks_it_has_nulls_and_says_why(store: Store) -> None:
     assert set(table["outcome"].to_pylist()) == {"not scored by curious: the tile lacks what it needs"}
 
 
+def test_no_pixel_is_read_for_models_that_cannot_score_the_set(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bare = cutouts(store, "a", 1), cutouts(store, "b", 2, psf=False)
+    models = {"curious": trained(store, "Curious", [good])}
+    read: list[str] = []
+    monkeypatch.setattr(CutoutSet, "read", lambda self, name, rows=slice(None): read.append(name))
+    assert score_cutouts(bare, models, batch_objects=5) == {}
+    assert read == []
+
+
 def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store) -> None:
     tile = cutouts(store, "a", 1)
     models = {name.lower(): trained(store, name, [tile]) for name in ("Plain", "Collapsed")}
