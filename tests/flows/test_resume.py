@@ -31,8 +31,9 @@ _PATIENCE_SECONDS = 120.0
 
 
 def receipts(root: Path, stage: str) -> list[Path]:
-    """Receipts below a stage's folder, the oldest first."""
-    return sorted((root / stage).rglob(f"*{RECEIPT_SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+    """Receipts below a stage's folder, the oldest first; the run may make and replace folders in the meantime."""
+    found = [Path(at, name) for at, _, names in os.walk(root / stage) for name in names]
+    return sorted((p for p in found if p.name.endswith(RECEIPT_SUFFIX)), key=lambda path: path.stat().st_mtime_ns)
 
 
 def product_files(receipt: Path) -> list[Path]:
