@@ -66,8 +66,8 @@ def find_change(spec: RunSpec, store: Store) -> Change:
     not be cut in that run is not of it, so it is new.
     """
     last = previous_run(store, spec.name, "")
-    receipts = read_receipts(store, last.products.get(CUTOUTS, [])) if last else []
-    before = {str(receipt.details.get("tile", "")): receipt for receipt in receipts}
+    receipts = read_receipts(store, last.products.get(CUTOUTS, []) if last else [])
+    before = {str(receipt.details.get("tile", "")): receipt.brief() for receipt in receipts}
     now = {unit.name: unit for unit in plan_cutouts(spec, spec.survey, store)}
     seen = sorted((name, unit.tile.identity, unit.fingerprint if unit.rows is not None else "")
                   for name, unit in now.items())  # fmt: skip

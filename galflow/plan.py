@@ -19,7 +19,7 @@ from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
 from galflow.errors import DataError, SpecError
-from galflow.receipts import Receipt, RunManifest, find_receipts
+from galflow.receipts import Receipt, RunManifest, find_receipts, scan_receipts
 from galflow.scores.leading import primary_score
 from galflow.scores.reuse import EarlierPart, best_earlier
 from galflow.scores.score import SCORES_VERSION, scores_fingerprint, scores_product
@@ -113,7 +113,7 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
     """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
     survey = open_survey(survey_spec)
     cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
-    receipts = find_receipts(store, f"cutouts/{survey.name}")
+    receipts = _briefly(store, f"cutouts/{survey.name}")
     by_tile = _by_tile(receipts.values())
     units = []
     for tile, rows in _tiles_and_rows(survey):
@@ -131,6 +131,11 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
             TileUnit("ingest", tile.name, found, product, receipt, why, survey=survey_spec, tile=tile, rows=rows)
         )
     return units
+
+
+def _briefly(store: Store, prefix: str) -> dict[str, Receipt]:
+    """Fingerprint -> brief receipt, of one product a tile or more."""
+    return {receipt.fingerprint: receipt.brief() for receipt in scan_receipts(store, prefix)}
 
 
 def _by_tile(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
@@ -191,7 +196,7 @@ def plan_scores(
     spec: RunSpec, store: Store, cutouts: Sequence[CutTile], models: Mapping[str, str], survey: SurveySpec
 ) -> list[ScoreUnit]:
     """A unit for each cutout set, to be scored by ``models``, name -> fingerprint."""
-    receipts = find_receipts(store, f"scores/{survey.survey_name}")
+    receipts = _briefly(store, f"scores/{survey.survey_name}")
     by_tile = _by_tile(receipts.values())
     primary = primary_score(spec)
     units = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
@@ -22,6 +22,8 @@ from galflow.sums import FileSum
 RECEIPT_SUFFIX = ".receipt.json"
 UNKNOWN_VERSION = "unknown"
 """The code version of receipts from before it was kept."""
+_AT_ONCE = 500
+"""Receipts fetched side by side: of a survey's twenty thousand only so many lie in memory as bytes."""
 PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", "catalogs", "reports")
 
 
@@ -60,6 +62,15 @@ class Receipt(BaseModel):
     def key(self) -> str:
         """Where the receipt lies."""
         return self.product + RECEIPT_SUFFIX
+
+    def brief(self) -> Receipt:
+        """The same without what grows with the product: sums of a folder's files, and details that are no single value.
+
+        What a run keeps in memory of each tile, and what a worker sends back; the whole receipt lies on the store.
+        """
+        single = {name: value for name, value in self.details.items() if not isinstance(value, dict | list | tuple)}
+        files = {path: found for path, found in self.files.items() if not path}
+        return self.model_copy(update={"files": files, "details": single})
 
 
 class RunManifest(BaseModel):
@@ -118,23 +129,31 @@ def _first(error: Exception) -> str:
     return f"{'.'.join(str(p) for p in problem['loc'])} {problem['msg']}".strip()
 
 
-def find_receipts(store: Store, prefix: str) -> dict[str, Receipt]:
-    """Every sound receipt below ``prefix`` by fingerprint; an unsound one counts as not there."""
+def scan_receipts(store: Store, prefix: str) -> Iterator[Receipt]:
+    """Every sound receipt below ``prefix`` in the order of the keys; an unsound one counts as not there."""
     keys = [k for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
-    found: dict[str, Receipt] = {}
-    for key, data in store.get_many(keys).items():
+    for key, data in _contents(store, keys):
         try:
-            receipt = parse_receipt(key, data)
+            yield parse_receipt(key, data)
         except IntegrityError:
             continue
-        found[receipt.fingerprint] = receipt
-    return found
 
 
-def read_receipts(store: Store, keys: list[str]) -> list[Receipt]:
+def find_receipts(store: Store, prefix: str) -> dict[str, Receipt]:
+    """Every sound receipt below ``prefix`` by fingerprint, all in memory at once."""
+    return {receipt.fingerprint: receipt for receipt in scan_receipts(store, prefix)}
+
+
+def read_receipts(store: Store, keys: Sequence[str]) -> Iterator[Receipt]:
     """The receipts at ``keys``, in their order; IntegrityError if one is unsound, StoreError if one is missing."""
-    found = store.get_many(keys)
-    return [parse_receipt(key, found[key]) for key in keys]
+    return (parse_receipt(key, data) for key, data in _contents(store, keys))
+
+
+def _contents(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for start in range(0, len(keys), _AT_ONCE):
+        some = list(keys[start : start + _AT_ONCE])
+        found = store.get_many(some)
+        yield from ((key, found[key]) for key in some)
 
 
 def read_manifest(store: Store, run: str) -> RunManifest | None:

@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _ARTIFACT_SECONDS = 2.0
 """The server takes some thirty calls a second; a stage makes at most one each so many seconds."""
+_ARTIFACT_PERCENT = 5.0
+"""And at most one each so many percent of its units: a stage of a million makes no more calls than one of hundreds."""
 
 
 def in_prefect_run() -> bool:
@@ -53,6 +55,7 @@ class StageProgress:
         self._line = self._bar.add_task(stage, total=total, completed=done, note="")
         self._artifact: UUID | None = None
         self._told = 0.0
+        self._told_percent = self._percent
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -91,6 +94,9 @@ class StageProgress:
         return f"{self._stage}: {self._done} of {self._total} done{failed}"
 
     def _tell(self, *, always: bool = False) -> None:
-        if self._artifact is not None and (always or time.monotonic() - self._told > _ARTIFACT_SECONDS):
-            self._told = time.monotonic()
+        if self._artifact is None:
+            return
+        waited = time.monotonic() - self._told > _ARTIFACT_SECONDS
+        if always or (waited and self._percent >= self._told_percent + _ARTIFACT_PERCENT):
+            self._told, self._told_percent = time.monotonic(), self._percent
             update_progress_artifact(self._artifact, progress=self._percent, description=self._words)

@@ -14,13 +14,14 @@ import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.published import (
     catalog_product,
+    file_name,
     group_parts,
-    write_catalog_file,
     write_other_formats,
+    write_summary,
 )
 from galflow.errors import GalflowError
-from galflow.plan import run_id
-from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, write_receipt
+from galflow.plan import Unit, run_id
+from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, read_receipts, write_receipt
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, MODELS, SCORES, StageRecord
 from galflow.report.report import ReportInputs, build_report
@@ -29,10 +30,10 @@ from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec
 from galflow.store import Store
 from galflow.sums import FileSum
-from tasks.fan_out import StageResult
+from tasks.fan_out import StageResult, Work, run_stage
 from tasks.progress import link_to
 from tasks.stages import STAGE, models_of, store_of
-from tasks.verbs import open_model
+from tasks.verbs import open_model, write_file
 
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 
@@ -55,7 +56,8 @@ def publish(
     stages |= {f"{SCORES} of {n}": r for n, r in sample_scores.items()} | {COMPARISON: comparison}
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
     models = {n: open_model(store, p, "cpu") for n, p in models_of(spec, trained).items()}
-    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores.receipts if r.rows)
+    parts = read_receipts(store, [r.key for r in scores.receipts if r.rows])
+    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in parts)
     uris = {n: store.uri(p) if "://" not in p else p for n, p in models_of(spec, trained).items()}
     difference, why_not = _difference(store, spec, run, scores, uris)
     catalog = _publish_catalog(store, spec, run, scores, summary, difference)
@@ -123,9 +125,8 @@ def _publish_catalog(
 ) -> Receipt:
     started = time.perf_counter()
     product = catalog_product(spec.output.catalog, run)
-    files: dict[str, FileSum] = {}
-    for index, group in enumerate(group_parts(scores.receipts)):
-        files |= write_catalog_file(store, product, index, group, run, primary_score(spec), summary.p_counts)
+    files = write_summary(store, product, summary)
+    files |= _write_files(store, spec, run, product, scores)
     files |= write_other_formats(store, product, spec.output.catalog, spec.output.formats)
     if difference is not None:
         files |= write_difference(store, product, difference)
@@ -141,6 +142,24 @@ def _publish_catalog(
     )
     write_receipt(store, receipt)
     return receipt
+
+
+def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: StageResult) -> dict[str, FileSum]:
+    """The catalogue's Parquet files, each of them one worker's; GalflowError if one cannot be written."""
+    todo = []
+    for index, parts in enumerate(group_parts(scores.receipts)):
+        name = file_name(index)
+        unit = Unit("publish", name, f"{run}-{index}", f"{product}/{name}", None)
+        arguments = {"store": store, "catalog": product, "index": index, "parts": parts, "run": run}
+        todo.append(Work(unit, write_file, arguments | {"primary": primary_score(spec)}))
+    written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster)
+    if written.failures:
+        first = written.failures[0]
+        raise GalflowError(
+            f"{len(written.failures)} of the catalogue's {len(todo)} files could not be written, first {first.name}: "
+            f"{first.reason}. Nothing is published; give the same command again"
+        )
+    return {name: found for receipt in written.receipts for name, found in receipt.files.items()}
 
 
 def _record(result: StageResult) -> StageRecord:

@@ -1,6 +1,7 @@
 """What runs on a Dask worker: the library's verbs, with the survey and the models kept between units.
 
-Each function takes keys and small values, writes its own product, and returns the receipt.
+Each function takes keys and small values, writes its own product, and returns its receipt, briefly if there is one for
+each tile.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import torch
 from distributed import get_worker
 
+from galflow.catalog.published import file_name, read_summary, write_catalog_file
 from galflow.catalog.write import read_catalog
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.receipts import Receipt
+from galflow.scores.calibration import PValueCounts
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import pick_device, score_set
 from galflow.spec import CutoutSpec, RunSpec, SurveySpec
@@ -48,7 +51,7 @@ def open_model(store: Store, product: str, device: str) -> TrainedModel:
 def cut(store: Store, survey: str, tile: Tile, spec: CutoutSpec, fingerprint: str, rows_key: str | None) -> Receipt:
     """Cut one tile; the rows assigned to it from a survey-wide catalogue lie at ``rows_key``."""
     rows = read_catalog(store.get(rows_key)) if rows_key is not None else None
-    return cut_tile(store, _survey(survey), tile, spec, fingerprint, rows)
+    return cut_tile(store, _survey(survey), tile, spec, fingerprint, rows).brief()
 
 
 def train(
@@ -117,7 +120,7 @@ def score(
     """Score one cutout set with ``models``, name -> key or URI; what ``earlier`` has is taken over."""
     device = pick_device()
     loaded: dict[str, Any] = {name: open_model(store, product, device) for name, product in models.items()}
-    return score_set(
+    receipt = score_set(
         store,
         CutoutSet(store, cutouts),
         loaded,
@@ -128,3 +131,15 @@ def score(
         device=device,
         earlier=earlier,
     )
+    return receipt.brief()
+
+
+@functools.lru_cache(maxsize=1)
+def _p_counts(store: Store, catalog: str) -> PValueCounts:
+    return read_summary(store, catalog).p_counts
+
+
+def write_file(store: Store, catalog: str, index: int, parts: list[str], run: str, primary: str) -> Receipt:
+    """Write one file of the catalogue at key ``catalog`` from score parts; its summary lies there already."""
+    files = write_catalog_file(store, catalog, index, parts, run, primary, _p_counts(store, catalog))
+    return Receipt(product=f"{catalog}/{file_name(index)}", fingerprint=f"{run}-{index}", files=files)

@@ -7,7 +7,7 @@ This file judges nothing: whether a change is good is for who reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -254,8 +254,8 @@ def _published(store: Store, run: str) -> RunManifest:
 
 def previous_run(store: Store, name: str, run: str) -> RunManifest | None:
     """The run of the same specification's name that finished last before ``run``; None if this is the first."""
-    others = (read_manifest(store, other) for other in list_runs(store) if other != run)
-    named = [manifest for manifest in others if manifest is not None and manifest.name == name]
+    others = (other for other in list_runs(store) if other != run and other.rpartition("-")[0] == name)
+    named = (manifest for other in others if (manifest := read_manifest(store, other)) is not None)
     return max(named, key=lambda manifest: manifest.finished, default=None)
 
 
@@ -270,6 +270,6 @@ def write_difference(store: Store, catalog: str, found: Difference) -> dict[str,
     return {name: store.put(f"{catalog}/{name}", data) for name, data in files.items()}
 
 
-def by_tile(receipts: list[Receipt]) -> dict[str, Receipt]:
-    """Score receipts by the name of their tile."""
-    return {str(receipt.details["tile"]): receipt for receipt in receipts}
+def by_tile(receipts: Iterable[Receipt]) -> dict[str, Receipt]:
+    """Score receipts, briefly, by the name of their tile."""
+    return {str(receipt.details["tile"]): receipt.brief() for receipt in receipts}

@@ -63,15 +63,14 @@ def lineage(store: Store, run: str, object_id: int) -> list[RowLineage]:
     if manifest is None:
         raise StoreError(f"no run {run!r} has been published at {store.root}; `galflow runs` lists those that are")
     models = _models(store, manifest)
-    cutouts = {r.fingerprint: r for r in read_receipts(store, manifest.products.get("cutouts", []))}
-    found = [
-        _row(run, object_id, row, scores, cutouts[scores.inputs["cutouts"]], models)
-        for scores in read_receipts(store, manifest.products.get("scores", []))
-        for row in _rows_of(store, scores, object_id)
-    ]
+    parts = read_receipts(store, manifest.products.get("scores", []))
+    found = [(scores, row) for scores in parts for row in _rows_of(store, scores, object_id)]
     if not found:
         raise StoreError(f"run {run} has no object {object_id}; galflow.open_catalog({manifest.catalog!r}) lists them")
-    return found
+    wanted = {scores.inputs["cutouts"] for scores, _ in found}
+    every = read_receipts(store, manifest.products.get("cutouts", []))
+    cutouts = {r.fingerprint: r for r in every if r.fingerprint in wanted}
+    return [_row(run, object_id, row, scores, cutouts[scores.inputs["cutouts"]], models) for scores, row in found]
 
 
 def _models(store: Store, manifest: RunManifest) -> dict[str, Receipt]:
@@ -79,7 +78,7 @@ def _models(store: Store, manifest: RunManifest) -> dict[str, Receipt]:
     found = {}
     for name, uri in manifest.models.items():
         key = uri.removeprefix(f"{store.root}/") + RECEIPT_SUFFIX
-        found[name] = read_receipts(store, [key])[0] if store.exists(key) else Receipt(product=uri, fingerprint="")
+        found[name] = next(read_receipts(store, [key])) if store.exists(key) else Receipt(product=uri, fingerprint="")
     return found
 
 

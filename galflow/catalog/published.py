@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from galflow.catalog.columns import concat_parts, order_columns
 from galflow.catalog.write import read_catalog, to_parquet_bytes, write_fits, write_hats
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import StoreError
-from galflow.receipts import Receipt, read_manifest
+from galflow.receipts import Receipt, read_manifest, to_json
 from galflow.scores.calibration import PValueCounts
+from galflow.scores.summary import PartSummary
 from galflow.store import Store
 from galflow.sums import FileSum
 
 ROWS_PER_FILE = 500_000
 """A catalogue file holds whole tiles, and a new one is begun at this many rows."""
+_SUMMARY = "summary.json"
 
 
 def catalog_product(name: str, run: str) -> str:
@@ -28,23 +32,36 @@ def catalog_product(name: str, run: str) -> str:
     return f"catalogs/{name}/{run}"
 
 
-def group_parts(parts: Sequence[Receipt]) -> list[list[Receipt]]:
-    """Score parts in the order of their keys, in groups of about ``ROWS_PER_FILE`` rows; empty ones left out."""
-    groups: list[list[Receipt]] = []
+def write_summary(store: Store, product: str, summary: PartSummary) -> dict[str, FileSum]:
+    """Put the summary of all parts beside the catalogue's files, for those who write these."""
+    return {_SUMMARY: store.put(f"{product}/{_SUMMARY}", to_json(summary.to_json()))}
+
+
+def read_summary(store: Store, product: str) -> PartSummary:
+    """What ``write_summary`` put."""
+    return PartSummary.from_json(json.loads(store.get(f"{product}/{_SUMMARY}")))
+
+
+def group_parts(parts: Sequence[Receipt]) -> list[list[str]]:
+    """Keys of score parts, sorted, in groups of about ``ROWS_PER_FILE`` rows; empty parts left out."""
+    groups: list[list[str]] = []
     rows = ROWS_PER_FILE
     for part in sorted((p for p in parts if p.rows), key=lambda p: p.product):
         if rows >= ROWS_PER_FILE:
             groups.append([])
             rows = 0
-        groups[-1].append(part)
+        groups[-1].append(part.product)
         rows += part.rows
     return groups
 
 
 def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
     """The score parts behind these receipts in one table, by tile and row."""
-    files = store.get_many([p.product for p in parts if p.rows])
-    return concat_parts([read_catalog(data) for data in files.values()])
+    return _read_keys(store, [p.product for p in parts if p.rows])
+
+
+def _read_keys(store: Store, keys: Sequence[str]) -> pa.Table:
+    return concat_parts([read_catalog(data) for data in store.get_many(list(keys)).values()])
 
 
 def carried_columns(table: pa.Table) -> list[str]:
@@ -52,11 +69,16 @@ def carried_columns(table: pa.Table) -> list[str]:
     return [PLANTED_COLUMN] if PLANTED_COLUMN in table.column_names else []
 
 
+def file_name(index: int) -> str:
+    """Of the catalogue's file ``index``, below its folder."""
+    return f"part-{index:05d}.parquet"
+
+
 def write_catalog_file(
-    store: Store, product: str, index: int, parts: Sequence[Receipt], run: str, primary: str, p_counts: PValueCounts
+    store: Store, product: str, index: int, parts: Sequence[str], run: str, primary: str, p_counts: PValueCounts
 ) -> dict[str, FileSum]:
-    """Write file ``index`` of a catalogue from these score parts, with q-values over the whole run."""
-    table = read_parts(store, parts)
+    """Write file ``index`` of a catalogue from the score parts at these keys, with q-values over the whole run."""
+    table = _read_keys(store, parts)
     p = pc.fill_null(table.column(f"{primary}_p"), np.nan).to_numpy()
     scored = np.isfinite(p)
     q = np.full(len(table), np.nan)
@@ -64,20 +86,37 @@ def write_catalog_file(
     table = table.append_column("anomaly_q", pa.array(q, mask=~scored))
     table = table.append_column("run_id", pa.array([run] * len(table), pa.string()))
     carried = carried_columns(table)
-    name = f"part-{index:05d}.parquet"
+    name = file_name(index)
     return {name: store.put(f"{product}/{name}", to_parquet_bytes(order_columns(table, carried), carried))}
 
 
-def read_files(store: Store, product: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All Parquet files of a catalogue in one table, optionally only some columns."""
+def _file_keys(store: Store, product: str) -> list[str]:
     keys = [k for k in store.list(product) if k.endswith(".parquet") and k.count("/") == product.count("/") + 1]
     if not keys:
-        raise StoreError(f"no catalogue at {store.uri(product)}; `galflow runs` lists what has been published")
-    files = store.get_many(keys)
-    tables = [read_catalog(files[key]) for key in keys]
+        raise StoreError(
+            f"no catalogue at {store.uri(product)}; publish it before its report (`galflow runs` lists what has been "
+            "published)"
+        )
+    return keys
+
+
+def read_files(store: Store, product: str) -> pa.Table:
+    """All Parquet files of a catalogue in one table, which must fit into memory."""
+    tables = [read_catalog(store.get(key)) for key in _file_keys(store, product)]
     # A file of tiles without planted copies lacks their column: it is null there.
-    whole = pa.concat_tables(tables, promote_options="default")
-    return whole.select(list(columns)) if columns is not None else whole
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of one Parquet file of a catalogue after another; no more than one is in memory.
+
+    ``planted_kind`` is null in files of tiles without planted copies, which lack it.
+    """
+    for key in _file_keys(store, product):
+        table = pq.ParquetFile(pa.BufferReader(store.get(key))).read(list(columns))
+        if PLANTED_COLUMN in columns and PLANTED_COLUMN not in table.column_names:
+            table = table.append_column(PLANTED_COLUMN, pa.nulls(len(table), pa.string()))
+        yield table.select(list(columns))
 
 
 def read_published(uri: str) -> pa.Table:

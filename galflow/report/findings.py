@@ -1,23 +1,27 @@
-"""What a run found, in the few numbers that the manifest, the terminal and the report state."""
+"""What a run found, in the few numbers that the manifest, the terminal and the report state.
+
+The catalogue goes by file by file and is counted, so that a survey's need not fit into memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from galflow.catalog.published import read_files
+from galflow.catalog.published import each_file
 from galflow.compare.samples import INCONSISTENT_LEVEL
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION
+from galflow.report.ranking import rank_copies
 from galflow.report.resolution import Resolution
-from galflow.scores.calibration import Reference, inconsistent_fraction, recall_in_top
-from galflow.scores.score import ScoreColumn, columns_of
+from galflow.scores.calibration import Fraction, Reference, inconsistent_above
+from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
 from galflow.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -49,18 +53,20 @@ def findings(
     found["objects"] = found["rows"] - found["planted"]
     calibrated = [c for c in columns_of(models) if c.calibrated]
     with_copies = planted and found["planted"] > 0
-    wanted = ["anomaly_q", "flags", *(c.name for c in calibrated), *([PLANTED_COLUMN] if with_copies else [])]
-    table = read_files(store, catalog, wanted)
-    real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
-    found["discoveries"] = int(np.count_nonzero((floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE) & real))
+    names = [c.name for c in calibrated]
+    files = partial(each_file, store, catalog)
+    references = {c.name: Reference(c.name, models[c.model].reference[c.score]) for c in calibrated}
+    tally = _Tally({name: inconsistent_above(r, INCONSISTENT_LEVEL) for name, r in references.items()})
+    for table in files(["anomaly_q", "flags", *names]):
+        tally.add(table)
+    found["discoveries"] = tally.discoveries
     found |= Resolution.of(summary.p_counts, FALSE_DISCOVERY_RATE).to_json()
     if with_copies:
-        is_copy = table.column(PLANTED_COLUMN).is_valid().to_numpy()
-        recall = {c.name: _recall(floats(table, c.name), is_copy) for c in calibrated}
-        found["recall_in_top_5_percent"] = {name: r for name, r in recall.items() if r is not None}
-    groups = {REAL: real} | ({PLANTED: ~real} if with_copies else {})
+        copies, rankings = rank_copies(files, names)
+        recall = {n: r.recall(r.copies, TOP_FRACTION) for n, r in rankings.items()} if copies is not None else {}
+        found["recall_in_top_5_percent"] = {name: r.to_json() for name, r in recall.items() if r is not None}
     found["inconsistent_level"] = INCONSISTENT_LEVEL
-    found["inconsistent"] = {name: _inconsistent(table, rows, calibrated, models) for name, rows in groups.items()}
+    found["inconsistent"] = {group: tally.inconsistent(group) for group in (REAL, PLANTED)[: 1 + with_copies]}
     if comparison is not None:
         samples = comparison["samples"].items()
         found["inconsistent"] |= {
@@ -74,28 +80,34 @@ def findings(
     return found
 
 
-def _recall(scores: npt.NDArray[np.float64], is_copy: npt.NDArray[np.bool_]) -> dict[str, Any] | None:
-    scored = np.isfinite(scores)
-    if not is_copy[scored].any():
-        return None
-    return recall_in_top(scores[scored], is_copy[scored], TOP_FRACTION).to_json()
+@dataclass
+class _Tally:
+    """What is counted while files go by."""
 
+    above: Mapping[str, float]
+    """Score column -> value above which an object is inconsistent with the reference."""
+    discoveries: int = 0
+    """Real objects."""
+    scored: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(group, score column) -> objects that have the score."""
+    beyond: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(group, score column) -> those of them that are inconsistent."""
 
-def _inconsistent(
-    table: pa.Table,
-    rows: npt.NDArray[np.bool_],
-    columns: list[ScoreColumn],
-    models: Mapping[str, TrainedModel],
-) -> dict[str, Any]:
-    """Score column -> fraction of the chosen rows that is inconsistent; without columns that none of them has."""
-    found = {}
-    for column in columns:
-        scores = floats(table, column.name)[rows]
-        scores = scores[np.isfinite(scores)]
-        if len(scores):
-            reference = Reference(column.name, models[column.model].reference[column.score])
-            found[column.name] = inconsistent_fraction(scores, reference, INCONSISTENT_LEVEL).to_json()
-    return found
+    def add(self, table: pa.Table) -> None:
+        """Count one file's rows."""
+        real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
+        self.discoveries += int(np.count_nonzero((floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE) & real))
+        for name, above in self.above.items():
+            scores = floats(table, name)
+            for group, rows in ((REAL, real), (PLANTED, ~real)):
+                key, values = (group, name), scores[rows]
+                self.scored[key] = self.scored.get(key, 0) + int(np.count_nonzero(np.isfinite(values)))
+                self.beyond[key] = self.beyond.get(key, 0) + int(np.count_nonzero(values > above))
+
+    def inconsistent(self, group: str) -> dict[str, Any]:
+        """Score column -> fraction of the group that is inconsistent; without columns that none of it has."""
+        counts = {name: (self.beyond[group, name], self.scored[group, name]) for name in self.above}
+        return {name: Fraction.of(*count).to_json() for name, count in counts.items() if count[1]}
 
 
 def _headline(statistics: Mapping[str, Any]) -> dict[str, Any]:

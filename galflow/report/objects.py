@@ -6,20 +6,21 @@ into memory. Nothing is drawn at random at run time: "random" rows have the smal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from galflow.catalog.published import each_file
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.stream import hashed_unit
-from galflow.errors import StoreError
 from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION, KindRecall, recall_by_kind
+from galflow.report.ranking import rank_copies
 from galflow.scores.distributions import Histogram
 from galflow.store import Store
 
@@ -61,7 +62,7 @@ class Selection:
     planted_sigma: Mapping[str, np.ndarray]
     """Score column -> sigmas of planted copies."""
     top_sigma: float | None
-    """Objects whose primary sigma is at least this are in the top 5% of all scored; None: no planted copies."""
+    """Planted copies whose primary sigma is at least this are in the top 5% of all scored; None: no such copies."""
     likelihoods: Mapping[str, Histogram]
     """Likelihood column -> histogram over real objects."""
 
@@ -75,9 +76,8 @@ class _Scan:
     count: int
     seed: int
     kept: dict[str, list[pa.Table]] = field(default_factory=lambda: {"top": [], "normal": [], "planted": []})
-    raw: list[pa.Table] = field(default_factory=list)
 
-    def add(self, table: pa.Table, keep_raw: bool) -> None:
+    def add(self, table: pa.Table) -> None:
         """Consider one file's rows."""
         is_planted = (table.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
         sigma = floats(table, f"{self.primary}_sigma")
@@ -87,11 +87,12 @@ class _Scan:
         self._keep("top", table, np.isfinite(sigma) & ~is_planted, -sigma, self.count)
         self._keep("normal", table, clean, draw, self.count)
         self._keep("planted", table, is_planted, -np.nan_to_num(sigma, nan=-np.inf), None)
-        if keep_raw:
-            self.raw.append(table.select([*self.scores, f"{self.primary}_sigma", PLANTED_COLUMN]))
 
     def _keep(self, name: str, table: pa.Table, wanted: np.ndarray, key: np.ndarray, count: int | None) -> None:
         """Keep the ``count`` wanted rows with the lowest key, of this file and those before; equal keys by id."""
+        if count is not None and np.count_nonzero(wanted) > count:
+            # Only those that may be kept, ties included, become rows of a table that is sorted.
+            wanted = wanted & (key <= np.partition(key[wanted], count - 1)[count - 1])
         chosen = table.filter(pa.array(wanted)).append_column("key", pa.array(key[wanted]))
         merged = pa.concat_tables([*self.kept[name], chosen])
         merged = merged.sort_by([("key", "ascending"), ("object_id", "ascending"), ("tile", "ascending")])
@@ -128,51 +129,31 @@ def select_objects(
     planted: bool,
     likelihood_edges: Mapping[str, np.ndarray],
 ) -> Selection:
-    """Go through the catalogue at key ``catalog`` once.
+    """Go through the catalogue at key ``catalog``.
 
     ``scores`` are the calibrated score columns, ``primary`` among them. ``planted``: whether planted copies are to be
-    expected; only then are all raw scores kept, to count which of them are in the top 5%.
+    expected; only then are they ranked among all objects.
     """
     scan = _Scan(primary, tuple(scores), count, seed)
     histograms = {name: Histogram.empty(edges) for name, edges in likelihood_edges.items()}
-    for table in _files(store, catalog, [f"{primary}_p", *scores, *(f"{s}_sigma" for s in scores), *histograms]):
-        scan.add(table, keep_raw=planted)
+    files = partial(each_file, store, catalog)
+    columns = [f"{primary}_p", *scores, *(f"{s}_sigma" for s in scores), *histograms, PLANTED_COLUMN]
+    for table in files([*_IDENTITY, *columns]):
+        scan.add(table)
         real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
         for name, histogram in histograms.items():
             values = floats(table, name)
             histograms[name] = histogram.add(values[real & np.isfinite(values)])
     found = scan.rows("planted")
     sigma = {s: np.array([v for row in found if (v := row.sigma[s]) is not None]) for s in scores}
-    raw = pa.concat_tables(scan.raw) if scan.raw and found else None
+    sigma_column = f"{primary}_sigma"
+    copies, rankings = rank_copies(files, [*scores, sigma_column]) if planted and found else (None, {})
     return Selection(
         scan.rows("top"),
         scan.rows("normal"),
         found,
-        [] if raw is None else recall_by_kind(raw, scores),
+        [] if copies is None else recall_by_kind(copies, {score: rankings[score] for score in scores}),
         sigma,
-        None if raw is None else _top_threshold(floats(raw, f"{primary}_sigma")),
+        None if copies is None else rankings[sigma_column].threshold(TOP_FRACTION),
         histograms,
     )
-
-
-def _files(store: Store, catalog: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Each Parquet file of the catalogue with the columns wanted; ``planted_kind`` is null in files without it."""
-    keys = [k for k in store.list(catalog) if k.endswith(".parquet") and k.count("/") == catalog.count("/") + 1]
-    if not keys:
-        raise StoreError(
-            f"no catalogue at {store.uri(catalog)}, so there is nothing to report on; publish it before its report"
-        )
-    for key in keys:
-        file = pq.ParquetFile(pa.BufferReader(store.get(key)))
-        table = file.read([*_IDENTITY, *columns, PLANTED_COLUMN])
-        if PLANTED_COLUMN not in table.column_names:
-            table = table.append_column(PLANTED_COLUMN, pa.nulls(len(table), pa.string()))
-        yield table.select([*_IDENTITY, *columns, PLANTED_COLUMN])
-
-
-def _top_threshold(sigma: np.ndarray) -> float:
-    """The lowest value that at most ``TOP_FRACTION`` of the finite values reach, so that ties count against."""
-    values = np.sort(sigma[np.isfinite(sigma)])
-    reached_by = len(values) - np.searchsorted(values, values, side="left")
-    within = values[reached_by <= TOP_FRACTION * len(values) + 1e-9]
-    return float(within[0]) if len(within) else np.inf

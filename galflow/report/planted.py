@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.report.columns import floats
-from galflow.scores.calibration import Fraction, recall_in_top
+from galflow.report.ranking import Ranking
+from galflow.scores.calibration import Fraction
 
 TOP_FRACTION = 0.05
 """A planted anomaly counts as found if it is among this fraction of all scored objects."""
@@ -57,41 +57,22 @@ class HeatRow:
     cells: list[HeatCell | None]
 
 
-def recall_by_kind(raw: pa.Table, scores: Sequence[str]) -> list[KindRecall]:
-    """A row for each planted kind in ``raw``: the scores' raw columns of all objects, and ``planted_kind``."""
-    kinds = raw.column(PLANTED_COLUMN).to_pandas().fillna("").to_numpy(dtype=str)
-    values = {score: floats(raw, score) for score in scores}
+def recall_by_kind(copies: pa.Table, rankings: Mapping[str, Ranking]) -> list[KindRecall]:
+    """A row for each kind of the planted ``copies``, by the score columns that are ranked among all objects."""
+    kinds = np.asarray(copies.column(PLANTED_COLUMN).to_pylist(), dtype=str)
+    values = {score: floats(copies, score) for score in rankings}
     found = []
-    for kind in sorted({str(k) for k in np.unique(kinds)} - {""}):
+    for kind in map(str, np.unique(kinds)):
         own = kinds == kind
         found.append(
             KindRecall(
                 kind,
                 int(own.sum()),
-                {score: _recall(values[score], own) for score in scores},
-                {score: _percentile(values[score], own, kinds == "") for score in scores},
+                {score: ranking.recall(values[score][own], TOP_FRACTION) for score, ranking in rankings.items()},
+                {score: ranking.percentile(values[score][own]) for score, ranking in rankings.items()},
             )
         )
     return found
-
-
-def _recall(values: npt.NDArray[np.float64], own: npt.NDArray[np.bool_]) -> Fraction | None:
-    scored = np.isfinite(values)
-    wanted = own & scored
-    if not wanted.any() or int(scored.sum() * TOP_FRACTION) < 1:
-        return None
-    return recall_in_top(values[scored], wanted[scored], TOP_FRACTION)
-
-
-def _percentile(
-    values: npt.NDArray[np.float64], own: npt.NDArray[np.bool_], real: npt.NDArray[np.bool_]
-) -> float | None:
-    scored = np.isfinite(values)
-    copies, ordered = values[own & scored], np.sort(values[real & scored])
-    if not len(copies) or not len(ordered):
-        return None
-    below, to = (np.searchsorted(ordered, copies, side=side) for side in ("left", "right"))
-    return float(100 * np.mean((below + to) / 2) / len(ordered))
 
 
 def heat_rows(recall: Sequence[KindRecall], scores: Sequence[str]) -> list[HeatRow]:

@@ -6,7 +6,9 @@ Everything here is plain numpy on scores where HIGHER = MORE ANOMALOUS. This fil
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -180,13 +182,32 @@ class PValueCounts:
         return np.minimum(1.0, np.minimum.accumulate(stepped[::-1])[::-1])[ranks]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that JSON keeps exactly."""
-        return {"counts": self.counts.tolist()}
+        """Plain values: the ranks that occur and how often, as text, so that a part's are of its own size.
+
+        A part has thousands of objects, a reference perhaps millions.
+        """
+        ranks = np.flatnonzero(self.counts)
+        return {"references": self.counts.size - 1, "ranks": _packed(ranks), "counts": _packed(self.counts[ranks])}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PValueCounts:
-        """The inverse of ``to_json``."""
-        return cls(np.asarray(value["counts"], dtype=np.int64))
+        """The inverse of ``to_json``; receipts of old have a plain list of all counts."""
+        if "references" not in value:
+            return cls(np.asarray(value["counts"], dtype=np.int64))
+        counts = np.zeros(value["references"] + 1, dtype=np.int64)
+        counts[_unpacked(value["ranks"])] = _unpacked(value["counts"])
+        return cls(counts)
+
+
+def _packed(whole: npt.NDArray[np.int64]) -> str:
+    """Whole numbers as text: int64, little-endian, zlib, base64. Steps between neighbours, which are small."""
+    steps = np.diff(whole, prepend=0).astype("<i8")
+    return base64.b64encode(zlib.compress(steps.tobytes())).decode("ascii")
+
+
+def _unpacked(text: str) -> npt.NDArray[np.int64]:
+    """The inverse of ``_packed``."""
+    return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i8")).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -220,11 +241,15 @@ def inconsistent_fraction(scores: npt.ArrayLike, reference: Reference, level: fl
     The quantile is the smallest reference score with at least 1 - level of the reference at or below it, so at most
     ``level`` of the reference itself is inconsistent (Margalef-Bentabol+20, MNRAS 496, 2346).
     """
+    values = _finite_scores(scores, "scores")
+    return Fraction.of(int(np.count_nonzero(values > inconsistent_above(reference, level))), values.size)
+
+
+def inconsistent_above(reference: Reference, level: float) -> float:
+    """The quantile of ``inconsistent_fraction``, for whoever counts scores part by part."""
     if not 0 < level < 1:
         raise SpecError(f"level is {level}; it must lie between 0 and 1, such as 0.05")
-    threshold = np.quantile(reference.scores, 1.0 - level, method="inverted_cdf")
-    values = _finite_scores(scores, "scores")
-    return Fraction.of(int(np.count_nonzero(values > threshold)), values.size)
+    return float(np.quantile(reference.scores, 1.0 - level, method="inverted_cdf"))
 
 
 def recall_in_top(scores: npt.ArrayLike, is_planted: npt.ArrayLike, fraction: float = 0.05) -> Fraction:

@@ -6,6 +6,7 @@ is null, and the row's outcome says why; no row is ever missing.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ def _part_table(
             outcome[failed] = f"not scored by {column.model}: its {column.score} is not finite"
         columns[column.name] = _nullable(values, good)
         if column.calibrated:
-            reference = Reference(column.name, models[column.model].reference[column.score])
+            reference = _reference(models[column.model], column)
             sigmas, p_values = np.full((2, n), np.nan)
             p_values[good] = conformal_p(values[good], reference)
             try:
@@ -223,6 +224,12 @@ def _part_table(
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())
     return pa.table(columns), reasons
+
+
+@functools.lru_cache(maxsize=64)
+def _reference(model: TrainedModel, column: ScoreColumn) -> Reference:
+    """Sorted, and its median and sigma taken, once for all parts that a process scores."""
+    return Reference(column.name, model.reference[column.score])
 
 
 def _nullable(values: np.ndarray, good: np.ndarray) -> pa.Array:

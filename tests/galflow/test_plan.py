@@ -103,6 +103,26 @@ def copied(finished: Store, tmp_path: Path) -> Store:
     return Store.open(tmp_path / "copy")
 
 
+def test_planning_reads_each_receipt_once_and_keeps_it_briefly(
+    finished: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get_many = Store.get_many
+
+    def watched(store: Store, keys: list[str]) -> dict[str, bytes]:
+        read.extend(keys)
+        return get_many(store, keys)
+
+    monkeypatch.setattr(Store, "get_many", watched)
+    plan = plan_run(parse_spec(DOCUMENT), finished)
+    assert plan.done
+    assert sorted(read) == sorted(u.receipt.key for u in plan.units if u.receipt)
+    for unit in (*plan.cutouts, *plan.scores):
+        assert unit.receipt is not None
+        assert not {"summary", "files", "flags"} & set(unit.receipt.details)
+        assert list(unit.receipt.files) == ([""] if unit.stage == "score" else [])
+
+
 def planned(store: Store, change: Change = lambda document: None) -> RunPlan:
     """The plan of DOCUMENT after a change to it."""
     document = copy.deepcopy(DOCUMENT)

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from galflow import receipts
 from galflow.errors import IntegrityError
 from galflow.receipts import (
     Outcome,
@@ -17,6 +18,8 @@ from galflow.receipts import (
     parse_receipt,
     publish_manifest,
     read_manifest,
+    read_receipts,
+    scan_receipts,
     to_json,
     verify_product,
     verify_store,
@@ -47,6 +50,41 @@ def test_a_receipt_is_found_by_its_fingerprint_as_it_was_written(store: Store) -
     assert find_receipts(store, "cutouts/s") == {"aaaa": first, "bbbb": second}
     assert find_receipts(store, "cutouts/other") == {}
     assert parse_receipt(first.key, store.get(first.key)) == first
+
+
+def test_a_brief_receipt_is_small_however_many_files_and_details_there_are(local_store: Store) -> None:
+    sums = {f"flux/c/{i}": local_store.put(f"x/{i}", b"x") for i in range(30)}
+    details = {"tile": "9813/402", "scores_version": "1", "summary": {"rows": 3}, "files": [1, 2], "sky_sigma": (1.0,)}
+    whole = Receipt(
+        product="cutouts/p.zarr", fingerprint="f", inputs={"tile": "t"}, files=sums, rows=3, details=details
+    )
+    brief = whole.brief()
+    assert brief.details == {"tile": "9813/402", "scores_version": "1"}
+    assert brief.files == {}
+    kept = {"files", "details"}
+    assert brief.model_dump(exclude=kept) == whole.model_dump(exclude=kept)
+    part = Receipt(product="scores/p.parquet", fingerprint="f", files={"": sums["flux/c/0"]})
+    assert part.brief() == part  # its one sum is needed to use it again
+
+
+def test_receipts_are_fetched_some_at_a_time_and_come_in_order(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [_product(local_store, str(i), f"{i:04d}") for i in range(7)]
+    asked: list[list[str]] = []
+    get_many = Store.get_many
+
+    def watched(store: Store, keys: list[str]) -> dict[str, bytes]:
+        asked.append(keys)
+        return get_many(store, keys)
+
+    monkeypatch.setattr(Store, "get_many", watched)
+    monkeypatch.setattr(receipts, "_AT_ONCE", 3)
+    assert list(scan_receipts(local_store, "cutouts")) == written
+    assert [len(keys) for keys in asked] == [3, 3, 1]
+    assert [key for keys in asked for key in keys] == [r.key for r in written]
+    backwards = [r.key for r in reversed(written)]
+    assert [r.key for r in read_receipts(local_store, backwards)] == backwards
 
 
 def test_a_file_product_has_its_receipt_beside_it(store: Store) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,22 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from galflow.catalog.published import group_parts, read_summary, write_catalog_file
+from galflow.cluster_spec import ClusterSpec
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
-from galflow.receipts import Receipt, read_manifest, verify_store
+from galflow.errors import GalflowError
+from galflow.receipts import Receipt, list_runs, read_manifest, verify_store
 from galflow.scores.score import score_set
+from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec, SurveySpec, parse_spec
 from galflow.store import Store
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel, load_uri
+from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
 
@@ -43,10 +49,17 @@ class Stages:
     samples: dict[str, StageResult]
     sample_scores: dict[str, StageResult]
     comparison: StageResult
+    cluster: ClusterSpec
 
     def publish(self) -> Any:
         return publish.fn(
-            self.spec, self.cutouts, self.trained, self.scores, self.samples, self.sample_scores, self.comparison
+            self.spec.model_copy(update={"cluster": self.cluster}),
+            self.cutouts,
+            self.trained,
+            self.scores,
+            self.samples,
+            self.sample_scores,
+            self.comparison,
         )
 
 
@@ -95,7 +108,15 @@ def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel])
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSpec]:
+    """Two workers, reached by address."""
+    spec = specification(tmp_path_factory.mktemp("cluster"))
+    with running_cluster(spec.model_copy(update={"cluster": ClusterSpec(workers=2)})) as reached:
+        yield reached.cluster
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory, cluster: ClusterSpec) -> Stages:
     """A run with one tile that failed, one model trained elsewhere, and one sample compared."""
     root = tmp_path_factory.mktemp("publish")
     threads = torch.get_num_threads()
@@ -122,7 +143,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     return Stages(
         spec, store, StageResult(tuple(cutouts), (failure,), 1), StageResult((kmeans, reused), (), 1),
         StageResult(tuple(scores), (), 1), {"mock": StageResult(tuple(mock), (), 0)},
-        {"mock": StageResult(tuple(mock_scores), (), 1)}, StageResult((comparison,), (), 1),
+        {"mock": StageResult(tuple(mock_scores), (), 1)}, StageResult((comparison,), (), 1), cluster,
     )  # fmt: skip
 
 
@@ -148,6 +169,32 @@ def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any)
     products, faults = verify_store(stages.store)
     assert faults == []
     assert products >= 8
+
+
+def test_the_workers_write_the_bytes_that_one_process_would(stages: Stages, manifest: Any, tmp_path: Path):
+    product = manifest.catalog.removeprefix(f"{stages.store.root}/")
+    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in stages.scores.receipts)
+    assert read_summary(stages.store, product).to_json() == summary.to_json()
+    receipt = Receipt.model_validate_json(stages.store.get(manifest.products["catalog"][0]))
+    plainly = {}
+    for index, parts in enumerate(group_parts(stages.scores.receipts)):
+        plainly |= write_catalog_file(
+            stages.store, "catalogs/again/run", index, parts, manifest.run, "kmeans_distance", summary.p_counts
+        )
+    assert {name: found for name, found in receipt.files.items() if name.endswith(".parquet")} == plainly
+
+
+def test_a_part_that_is_gone_keeps_the_catalogue_from_being_published(stages: Stages):
+    spec = stages.spec.model_copy(update={"name": "gone"})
+    (part,) = stages.scores.receipts
+    data = stages.store.get(part.product)
+    stages.store.delete(part.product)
+    try:
+        with pytest.raises(GalflowError, match=r"1 of the catalogue's 1 files .* part-00000\.parquet.*does not exist"):
+            replace(stages, spec=spec).publish()
+    finally:
+        stages.store.put(part.product, data)
+    assert not [run for run in list_runs(stages.store) if run.startswith("gone-")]
 
 
 def test_the_report_shows_every_stage_with_what_failed_and_what_was_reused(stages: Stages, page: str):

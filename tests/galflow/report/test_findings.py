@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from galflow.catalog.published import read_files
+from galflow.catalog.published import each_file, read_files, write_catalog_file
 from galflow.cutouts.flags import Flag
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs
-from galflow.scores.calibration import benjamini_hochberg
+from galflow.scores.calibration import benjamini_hochberg, recall_in_top
 
 
 @pytest.fixture
@@ -54,6 +54,27 @@ def test_inconsistent_fractions_count_scores_above_the_reference_quantile(finish
     bright = finished_run.comparison["samples"]["bright"]["vae_kl"]["inconsistent"]
     assert found["inconsistent"]["bright"]["vae_kl"] == bright
     assert "loglike_pixelcnn" not in found["inconsistent"]["bright"]
+
+
+def test_a_catalogue_of_many_files_gives_the_same_findings_as_one_of_a_single_file(
+    finished_run: ReportInputs, frame, monkeypatch: pytest.MonkeyPatch
+):
+    run = finished_run
+    parts = sorted(r.product for r in run.stages["scores"].receipts)
+    assert len(parts) == 2
+    product = f"{run.catalog}-in-two"
+    for index, part in enumerate(parts):
+        write_catalog_file(run.store, product, index, [part], run.run, run.primary, run.summary.p_counts)
+    assert [len(table) for table in each_file(run.store, product, ["row"])] == [
+        r.rows for r in sorted(run.stages["scores"].receipts, key=lambda r: r.product)
+    ]
+    monkeypatch.setattr("galflow.catalog.published.read_files", None)  # nobody has the whole in memory
+    assert findings(run.store, product, run.summary, run.models, run.comparison, planted=True) == run.findings
+    is_copy = frame.planted_kind.notna().to_numpy()
+    for column, share in run.findings["recall_in_top_5_percent"].items():
+        scored = frame[column].notna().to_numpy()
+        expected = recall_in_top(frame[column].to_numpy()[scored], is_copy[scored], 0.05)
+        assert share == expected.to_json()
 
 
 def test_without_planting_and_comparison_only_the_real_objects_are_judged(finished_run: ReportInputs):

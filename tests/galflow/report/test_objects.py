@@ -74,6 +74,20 @@ def test_the_top_are_the_highest_real_objects_of_all_files(whole):
     assert top[0].dec_deg is None
 
 
+def test_the_top_of_equal_scores_are_those_of_the_lowest_ids_whatever_the_file(tmp_path):
+    parts = [catalogue(300, 1, "a", planted=False), catalogue(200, 2, "b", planted=False)]
+    coarse = []
+    for part in parts:
+        rounded = np.round(part.column("m_a_sigma").to_pandas().to_numpy())
+        place = part.column_names.index("m_a_sigma")
+        coarse.append(part.set_column(place, "m_a_sigma", pa.array(rounded, from_pandas=True)))
+    frame = pa.concat_tables(coarse).to_pandas().dropna(subset="m_a_sigma")
+    expected = frame.sort_values(["m_a_sigma", "object_id"], ascending=[False, True]).object_id.tolist()
+    for count in (3, 12, 60):
+        top = select(store_of(tmp_path / str(count), *coarse), count=count, planted=False).top
+        assert [row.object_id for row in top] == expected[:count]
+
+
 def test_normal_objects_are_near_the_median_unflagged_and_chosen_by_seed(whole):
     store, frame = whole
     fit = set(frame[(frame["flags"] == 0) & (frame.m_a_sigma.abs() < 1)].object_id)

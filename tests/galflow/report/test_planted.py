@@ -4,7 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from galflow.report.planted import heat_rows, recall_by_kind
+from galflow.report.planted import KindRecall, heat_rows
+from galflow.report.planted import recall_by_kind as recall_of_ranked
+from galflow.report.ranking import rank_copies
 
 
 def table(real: np.ndarray, **kinds: np.ndarray) -> pa.Table:
@@ -12,6 +14,14 @@ def table(real: np.ndarray, **kinds: np.ndarray) -> pa.Table:
     names = np.concatenate([[None] * len(real), *([kind] * len(v) for kind, v in kinds.items())])
     columns = {"s": pa.array(values, mask=~np.isfinite(values)), "planted_kind": pa.array(names, pa.string())}
     return pa.table(columns | {"t": pa.array(-values, mask=~np.isfinite(values))})
+
+
+def recall_by_kind(whole: pa.Table, scores: list[str]) -> list[KindRecall]:
+    """Of a catalogue in files of 30 rows."""
+    files = [whole.slice(start, 30) for start in range(0, len(whole), 30)]
+    copies, rankings = rank_copies(lambda columns: (file.select(columns) for file in files), scores)
+    assert copies is not None
+    return recall_of_ranked(copies, rankings)
 
 
 def test_the_percentile_is_the_mean_share_of_real_objects_below_with_ties_half():

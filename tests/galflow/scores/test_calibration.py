@@ -102,6 +102,19 @@ def test_q_values_of_merged_parts_are_those_of_the_whole_bit_for_bit(order):
     assert (whole > 0.9).any()
 
 
+def test_p_value_counts_of_a_part_are_written_in_its_own_size_whatever_the_references():
+    rng = np.random.default_rng(4)
+    p = rng.integers(1, 1_000_002, 2000) / 1_000_001
+    counts = PValueCounts.empty(1_000_000).add(p).add(p[:100])
+    text = json.dumps(counts.to_json())
+    assert len(text) < 20_000
+    again = PValueCounts.from_json(json.loads(text))
+    np.testing.assert_array_equal(again.counts, counts.counts)
+    assert PValueCounts.from_json({"counts": [0, 2, 1]}).counts.tolist() == [0, 2, 1]  # receipts of old
+    nothing = PValueCounts.from_json(PValueCounts.empty(9).to_json())
+    assert nothing.counts.tolist() == [0] * 10
+
+
 def test_p_value_counts_take_p_values_through_float32_and_refuse_others():
     counts = PValueCounts.empty(999).add((np.arange(1, 1001) / 1000).astype(np.float32))
     assert np.all(counts.counts == 1)
