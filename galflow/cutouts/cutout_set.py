@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import GroupNotFoundError
 
 from galflow.cutouts.zarr_writing import StagedArrays, direct_writes
@@ -114,7 +114,11 @@ def _write_pixels(
         dtype=pixels.dtype,
         chunks=(per_chunk, *pixels.shape[1:]),
         shards=(per_chunk * in_shard, *pixels.shape[1:]) if n else None,
-        compressors=BloscCodec(cname=spec.codec, clevel=5, shuffle="bitshuffle" if spec.codec == "zstd" else "shuffle"),
+        # Blosc decodes most altered bytes to other pixels without a word: each chunk carries a checksum.
+        compressors=(
+            BloscCodec(cname=spec.codec, clevel=5, shuffle="bitshuffle" if spec.codec == "zstd" else "shuffle"),
+            Crc32cCodec(),
+        ),
         fill_value=0,
         dimension_names=("object", "band", "y", "x"),
         attributes=_pixel_attributes(name, str(attributes["unit"])),
@@ -194,7 +198,13 @@ class CutoutSet:
     def _array(self, name: str) -> zarr.Array:
         if name not in self._cache:
             with self.store.speaking("open", f"{self.product}/{name}"):
-                array = self.group.get(name)
+                try:
+                    array = self.group.get(name)
+                except ValueError as error:
+                    raise IntegrityError(
+                        f"{self.store.uri(self.product)} has no sound array {name!r} ({error}); "
+                        "`galflow verify` lists what is altered, and deleting its receipt has it made anew"
+                    ) from error
             if not isinstance(array, zarr.Array):
                 raise IntegrityError(
                     f"{self.store.uri(self.product)} has no array {name!r}; it has {', '.join(sorted(self.group))}"

@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
 from zarr.abc.store import Store as ZarrStore
+from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer, NDBuffer, default_buffer_prototype
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.core.sync import sync
@@ -70,7 +72,7 @@ class StagedArrays:
     def add(
         self, name: str, values: np.ndarray, dimensions: tuple[str, ...], attributes: dict[str, Any] | None = None
     ) -> None:
-        """An array in one chunk, not compressed: beside the pixels it is small."""
+        """An array in one chunk, with a checksum but not compressed: beside the pixels it is small."""
         kind = (values.dtype, values.shape, dimensions, json.dumps(attributes))
         first = self._first.setdefault(kind, name)
         if first != name:
@@ -78,13 +80,15 @@ class StagedArrays:
             if values.size:
                 chunk = "/".join(["c"] + ["0"] * values.ndim)
                 little_endian = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-                self._objects[f"{name}/{chunk}"] = default_buffer_prototype().buffer.from_bytes(little_endian.tobytes())
+                data = little_endian.tobytes()
+                summed = data + google_crc32c.value(data).to_bytes(4, "little")
+                self._objects[f"{name}/{chunk}"] = default_buffer_prototype().buffer.from_bytes(summed)
             return
         self._group.create_array(
             name,
             data=values,
             chunks=tuple(max(1, n) for n in values.shape),
-            compressors=None,
+            compressors=Crc32cCodec(),
             dimension_names=dimensions,
             attributes=attributes,
             config={"write_empty_chunks": True},

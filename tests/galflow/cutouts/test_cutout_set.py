@@ -224,6 +224,33 @@ def test_a_shard_that_vanished_is_an_error_and_not_black_pixels(store: Store, da
         CutoutSet(store, "p.zarr").read("flags")
 
 
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("array", ["flux", "ivar", "mask", "object_id", "flags"])
+def test_a_single_altered_bit_is_an_error_and_not_other_pixels(
+    local_store: Store, data: MakeData, array: str, codec: str
+) -> None:
+    write_cutout_set(local_store, "p.zarr", data(30), CutoutSpec(**SMALL, codec=codec))
+    pixels = array in ("flux", "ivar", "mask")
+    key = f"p.zarr/{array}/c/0/0/0/0" if pixels else f"p.zarr/{array}/c/0"
+    whole = bytearray(local_store.get(key))
+    rows = slice(0, 4) if pixels else slice(None)
+    for place in (17, 31, 40):  # within the first chunk
+        altered = whole.copy()
+        altered[place] ^= 4
+        local_store.put(key, bytes(altered))
+        with pytest.raises(IntegrityError, match="cannot be decoded"):
+            CutoutSet(local_store, "p.zarr").read(array, rows)
+    local_store.put(key, bytes(whole))
+    CutoutSet(local_store, "p.zarr").read(array)
+
+
+def test_altered_metadata_of_an_array_are_told(store: Store, data: MakeData) -> None:
+    write_cutout_set(store, "p.zarr", data(3), CutoutSpec(**SMALL))
+    store.put("p.zarr/flux/zarr.json", b"{ half a ")
+    with pytest.raises(IntegrityError, match=r"p\.zarr has no sound array 'flux'"):
+        len(CutoutSet(store, "p.zarr"))
+
+
 def test_a_torn_shard_is_an_error(store: Store, data: MakeData) -> None:
     write_cutout_set(store, "p.zarr", data(30), CutoutSpec(**SMALL))
     key = "p.zarr/flux/c/0/0/0/0"

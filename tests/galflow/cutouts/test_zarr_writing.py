@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
@@ -97,7 +97,7 @@ def test_staged_arrays_are_what_zarr_makes_in_place() -> None:
             name,
             data=values,
             chunks=values.shape,
-            compressors=None,
+            compressors=Crc32cCodec(),
             dimension_names=dimensions,
             attributes=attributes,
             config={"write_empty_chunks": True},
