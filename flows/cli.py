@@ -73,6 +73,7 @@ def _run(spec: RunSpec, until: Stage) -> None:
         return
     store.require_writable()
     progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
+    del plan  # of twenty thousand tiles; the flow plans each of its stages itself
     environment.prepare()
     from flows.ending import run_here
     from flows.survey_run import FLOWS
@@ -181,8 +182,8 @@ looking.add_to(app)
 
 def main() -> None:
     """Entry point: galflow's own errors become one line and an exit code; any other is a bug and keeps its trace."""
-    environment.log_to_terminal()
     try:
+        environment.log_to_terminal()
         app(standalone_mode=True)
     except GalflowError as error:
         sys.stderr.write(f"error: {error}\n")

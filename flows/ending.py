@@ -15,10 +15,10 @@ from prefect.states import Completed, Failed, State
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from tasks.fan_out import Failure
+from tasks.run_page import CONTINUE
 
 WITH_FAILURES = "DoneWithFailures"
 """Name of the state; Prefect's event for it is prefect.flow-run.DoneWithFailures."""
-CONTINUE = "Run the same specification again: it does what is still missing, and nothing else."
 _SHOWN = 10
 
 

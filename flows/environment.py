@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from galflow.errors import GalflowError
+from galflow.logs import LogSettings, log_to_stderr
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -58,9 +59,7 @@ def _said_elsewhere(record: logging.LogRecord) -> bool:
 def log_to_terminal() -> None:
     """Warnings and errors of all libraries as one line on standard error, without what is said elsewhere.
 
-    Prefect leaves a root logger alone that has a handler already, so this comes before it is imported.
+    Prefect leaves a root logger alone that has a handler already, so this comes before it is imported. SpecError if the
+    environment asks for a log that does not exist.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    handler.addFilter(lambda record: not _said_elsewhere(record))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log_to_stderr(LogSettings.from_environment(), lambda record: not _said_elsewhere(record))

@@ -15,10 +15,10 @@ from flows.ending import RunOutcome, stage_end, whole_end
 from flows.release import of_release
 from galflow.cluster_spec import ClusterSpec
 from galflow.spec import RunSpec
-from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
 from tasks.stages import check, compare, ingest, score_cutouts, train_models
+from tasks.watching import watched_run
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
 _FLOW: dict[str, Any] = {"persist_result": False}
@@ -79,7 +79,7 @@ def _compare(spec: RunSpec, scored: _Scored) -> StageResult:
 
 
 def _publish(spec: RunSpec) -> State[RunOutcome]:
-    with running_cluster(spec) as reached:
+    with watched_run(spec) as reached:
         return whole_end(_publish_on(reached))
 
 
@@ -107,7 +107,7 @@ def _publish_on(spec: RunSpec) -> RunOutcome:
 @flow(name="ingest", **_FLOW)
 def ingest_survey(spec: Form) -> State[RunOutcome]:
     """Cut the survey and the comparison samples, and stop there."""
-    with running_cluster(spec) as reached:
+    with watched_run(spec) as reached:
         cutouts, samples = _cut(reached)
     return stage_end(_failures(cutouts, *samples.values()))
 
@@ -115,7 +115,7 @@ def ingest_survey(spec: Form) -> State[RunOutcome]:
 @flow(name="train", **_FLOW)
 def train(spec: Form) -> State[RunOutcome]:
     """Cut what is missing, train the models, and stop there."""
-    with running_cluster(spec) as reached:
+    with watched_run(spec) as reached:
         learnt = _learn(reached)
     return stage_end(_failures(*_stages_of_learning(learnt)))
 
@@ -123,7 +123,7 @@ def train(spec: Form) -> State[RunOutcome]:
 @flow(name="score", **_FLOW)
 def score(spec: Form) -> State[RunOutcome]:
     """Cut and train what is missing, score every object, and stop there."""
-    with running_cluster(spec) as reached:
+    with watched_run(spec) as reached:
         scored = _score(reached)
     return stage_end(_failures(*_stages_of(scored)))
 
@@ -131,7 +131,7 @@ def score(spec: Form) -> State[RunOutcome]:
 @flow(name="compare", **_FLOW)
 def compare_with_sky(spec: Form) -> State[RunOutcome]:
     """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
-    with running_cluster(spec) as reached:
+    with watched_run(spec) as reached:
         scored = _score(reached)
         comparison = _compare(reached, scored)
     return stage_end(_failures(*_stages_of(scored), comparison))

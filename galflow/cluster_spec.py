@@ -47,6 +47,13 @@ def _walltime(text: str) -> str:
     return text
 
 
+def _host_and_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]", host) or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("a host and a port up to 65535 are expected, as 127.0.0.1:8787; port 0 is any free one")
+    return text
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
 ShellLine = Annotated[str, AfterValidator(_one_line), AfterValidator(_no_secret)]
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
@@ -146,6 +153,7 @@ _OF_ONE_KIND: dict[str, tuple[Kind, ...]] = {
     "memory_limit": ("local", "cuda", "slurm", "kubernetes"),
     "address": ("address",),
     "tls": ("address", "slurm"),
+    "dashboard": ("local", "cuda", "slurm"),
     "cuda": ("cuda",),
     "slurm": ("slurm",),
     "kubernetes": ("kubernetes",),
@@ -175,6 +183,10 @@ class ClusterSpec(Part):
     """For kind address: the scheduler's, as tcp://host:8786, or tls://host:8786 with tls."""
     tls: TlsFiles | None = None
     """For kinds address and slurm: encrypted connections. Without it whoever reaches the scheduler can run code."""
+    dashboard: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:0"
+    """Where Dask's dashboard and /metrics answer, to anybody (local, cuda, slurm). Port 0: any free one."""
+    performance_report: bool = False
+    """Whether Dask's performance report of the run is kept beside the run's own report."""
     cuda: CudaSpec = CudaSpec()
     """For kind cuda."""
     slurm: SlurmSpec = SlurmSpec()

@@ -73,6 +73,7 @@ def referred(store: Store) -> set[str]:
         if manifest is None:
             continue
         found |= {key.removesuffix(RECEIPT_SUFFIX) for keys in manifest.products.values() for key in keys}
+        found.add(f"reports/{run}")  # also where only Dask's performance reports lie there
         # A model that was given as trained has no receipt of this run, but may lie on this store.
         found |= {uri.removeprefix(f"{store.root}/") for uri in manifest.models.values()}
     return found
@@ -91,9 +92,5 @@ def _garbage(product: str, entries: Iterable[Entry]) -> Garbage:
 def remove(store: Store, garbage: Iterable[Garbage]) -> None:
     """Remove products, each with its receipt first: a product without one is to do, a receipt without one lies."""
     for product in garbage:
-        receipt = product.product + RECEIPT_SUFFIX
-        if receipt in product.keys:
-            store.delete(receipt)
-        for key in product.keys:
-            if key != receipt:
-                store.delete(key)
+        for key in sorted(product.keys, key=lambda key: not key.endswith(RECEIPT_SUFFIX)):
+            store.delete(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError, SpecError
+from galflow.logs import LogSettings
 from galflow.spec import RunSpec
 from tasks.encryption import security_of
 from tasks.kubernetes_cluster import kubernetes_cluster
 from tasks.same_code import require_same_code
 from tasks.slurm_cluster import slurm_cluster
+from tasks.unit_log import LogOfUnits
 
 logger = logging.getLogger(__name__)
 PROGRESS_TOPIC = "galflow-progress"
@@ -38,6 +41,7 @@ _SCHEDULER_SETTINGS = {
     "distributed.adaptive.target-duration": "1s",
     # Looked at once a second: so long a worker may idle, which bridges the gap between two stages.
     "distributed.adaptive.wait-count": 60,
+    "distributed.scheduler.http.routes": [*dask.config.get("distributed.scheduler.http.routes"), "tasks.metrics"],
 }
 _SETTINGS = {
     **_SCHEDULER_SETTINGS,
@@ -98,6 +102,7 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
     for name in ("distributed", "distributed.scheduler", "distributed.nanny", "distributed.core"):
         logging.getLogger(name).setLevel(logging.WARNING)
     timeout = {"distributed.deploy.lost-worker-timeout": _LOST_WORKER_TIMEOUT[spec.cluster.kind]}
+    _require_free(spec.cluster.dashboard)
     with dask.config.set(_SETTINGS | timeout), _environment_kept():
         cluster = _start(spec.cluster)
         try:
@@ -105,6 +110,21 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
             yield spec.model_copy(update={"cluster": _reached(spec.cluster, cluster.scheduler_address)})
         finally:
             _close(cluster)
+
+
+def _require_free(dashboard: str) -> None:
+    """GalflowError if nothing can listen there: Dask would warn, and take some other port."""
+    host, _, port = dashboard.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[0][4])
+    except OSError as error:
+        raise GalflowError(
+            f"cluster.dashboard: nothing can listen at {dashboard} ({error.strerror}); stop what listens there, choose "
+            "another port, or leave it out: then it is any free one"
+        ) from error
 
 
 def _reached(spec: ClusterSpec, address: str) -> ClusterSpec:
@@ -150,6 +170,7 @@ def open_client(spec: ClusterSpec) -> Iterator[Client]:
         require_same_code(client)
         client.register_plugin(TorchThreads(spec.threads_per_worker))
         client.register_plugin(FailuresToldOnce())
+        client.register_plugin(LogOfUnits(LogSettings.from_environment()))
         yield client
 
 
@@ -168,7 +189,7 @@ def _start(spec: ClusterSpec) -> Any:
         threads_per_worker=1,
         processes=True,
         memory_limit=spec.memory_limit,
-        dashboard_address="127.0.0.1:0",
+        dashboard_address=spec.dashboard,
         host="127.0.0.1",
     )
 
@@ -192,7 +213,7 @@ def _cuda_cluster(spec: ClusterSpec) -> Any:
         threads_per_worker=1,
         memory_limit=spec.memory_limit,
         protocol=spec.cuda.protocol,
-        dashboard_address="127.0.0.1:0",
+        dashboard_address=spec.dashboard,
         **({} if limit == "auto" else {"device_memory_limit": limit}),
     )
 

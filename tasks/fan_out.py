@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -18,10 +18,13 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
+from galflow.logs import Where, where
 from galflow.plan import Unit
 from galflow.receipts import Receipt
 from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.progress import StageProgress
+from tasks.run_page import tell_dashboard
+from tasks.unit_log import hear_warnings, run_unit
 
 _LOOK_SECONDS = 0.02
 _COUNT_SECONDS = 1.0
@@ -57,6 +60,12 @@ class Work:
     """None is what a rank returns that does not lead; a unit done by one worker always gives its receipt."""
     arguments: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def where(self) -> Where:
+        """What the log of this unit says beside its words."""
+        here = where()
+        return replace(here, stage=here.stage or self.unit.stage, unit=self.unit.name)
+
 
 Collect = Callable[[Client, Sequence[Work], ClusterSpec], Iterator[tuple[Work, Receipt | Failure]]]
 """Does what is to do, and gives each piece of work with its receipt or its failure as it ends."""
@@ -74,6 +83,8 @@ def run_stage(
     if todo:
         with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
             client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
+            hear_warnings(client)
+            tell_dashboard(client.dashboard_link)
             for work, outcome in (collect or _collect)(client, todo, cluster):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
@@ -102,6 +113,7 @@ def _collect(client: Client, todo: Sequence[Work], cluster: ClusterSpec) -> Iter
                 yield work, outcome
     reason = "its worker died three times, at last with nothing else on it (out of memory, or a crash in native code)"
     for work in blamed:
+        logger.info("failed: %s", reason, extra={"where": work.where})
         yield work, Failure(work.unit.stage, work.unit.name, reason)
 
 
@@ -117,7 +129,7 @@ def _finished(
         for work in islice(waiting, max(0, limit - len(running))):
             key = f"{work.unit.stage}-{work.unit.fingerprint}-{attempt}"
             running[key] = work
-            finished.add(client.submit(work.verb, **work.arguments, key=key, pure=False))
+            finished.add(client.submit(run_unit, work.verb, work.where, **work.arguments, key=key, pure=False))
         if not running:
             return
         ended = finished.next_batch(block=False)
@@ -174,5 +186,5 @@ def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
         if isinstance(error, TimeoutError) and future.status != "error":
             return None  # The worker died before it had handed the receipt over, and nobody has made it again.
         # Not one of galflow's own errors: a bug, whose trace is wanted.
-        logger.exception("%s %s failed", work.unit.stage, work.unit.name)
+        logger.exception("%s %s failed", work.unit.stage, work.unit.name, extra={"where": work.where})
         return Failure(work.unit.stage, work.unit.name, f"{type(error).__name__}: {error}")

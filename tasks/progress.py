@@ -16,6 +16,8 @@ from prefect.exceptions import MissingContextError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from galflow.logs import LogSettings
+
 _ARTIFACT_SECONDS = 2.0
 """The server takes some thirty calls a second; a stage makes at most one each so many seconds."""
 _ARTIFACT_PERCENT = 5.0
@@ -51,6 +53,7 @@ class StageProgress:
             TextColumn("{task.fields[note]}", style="dim"),
             console=Console(stderr=True, soft_wrap=True),
             refresh_per_second=4,
+            disable=LogSettings.from_environment().format == "json",  # then every line is an object
         )
         self._line = self._bar.add_task(stage, total=total, completed=done, note="")
         self._artifact: UUID | None = None

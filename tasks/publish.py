@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from prefect import task
-
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.published import (
@@ -31,14 +29,14 @@ from galflow.spec import RunSpec
 from galflow.store import Store
 from galflow.sums import FileSum
 from tasks.fan_out import StageResult, Work, run_stage
-from tasks.progress import link_to
-from tasks.stages import STAGE, models_of, store_of
+from tasks.stages import models_of, store_of
 from tasks.verbs import open_model, write_file
+from tasks.watching import stage
 
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 
 
-@task(name="publish", **STAGE)
+@stage("publish")
 def publish(
     spec: RunSpec,
     cutouts: StageResult,
@@ -102,8 +100,6 @@ def publish(
         summary=found,
     )
     publish_manifest(store, manifest)
-    if manifest.report:
-        link_to(manifest.report, "the run's report", "galflow-report")
     return manifest
 
 

@@ -82,7 +82,7 @@ def _keywords(spec: ClusterSpec, environment: Mapping[str, str]) -> dict[str, An
         "security": security_of(spec.tls),
         # Staggered, so that not all leave at once.
         "worker_extra_args": ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{int(leave / 2)}s"],
-        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        "scheduler_options": {"dashboard_address": spec.dashboard},
     }
 
 

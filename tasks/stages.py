@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from galflow.catalog.published import read_parts
 from galflow.catalog.write import to_parquet_bytes
@@ -28,9 +24,7 @@ from galflow.store import Store
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.together import train_together
 from tasks.verbs import cut, open_model, score, train
-
-# The store is the only truth about what is done: Prefect's own result cache stays off.
-STAGE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+from tasks.watching import stage
 
 
 def store_of(spec: RunSpec) -> Store:
@@ -38,14 +32,14 @@ def store_of(spec: RunSpec) -> Store:
     return Store.open(spec.store.root, spec.store.endpoint_url)
 
 
-@task(name="check", **STAGE)
+@stage("check")
 def check(spec: RunSpec) -> None:
     """Refuse, before any work, what cannot be meant, and a store that cannot be written."""
     check_run(spec)
     store_of(spec).require_writable()
 
 
-@task(name="ingest", **STAGE)
+@stage("ingest")
 def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> StageResult:
     """Cut every tile of a survey (or of the comparison sample ``sample``) that is not yet cut."""
     store = store_of(spec)
@@ -79,7 +73,7 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
     return key
 
 
-@task(name="train", **STAGE)
+@stage("train")
 def train_models(spec: RunSpec, cutouts: StageResult) -> StageResult:
     """Train every model that is not yet trained on these cutout sets, several at a time."""
     store = store_of(spec)
@@ -119,7 +113,7 @@ def fingerprints_of(trained: StageResult, products: Mapping[str, str]) -> dict[s
     return {name: by_product[product] for name, product in products.items()}
 
 
-@task(name="score", **STAGE)
+@stage("score")
 def score_cutouts(
     spec: RunSpec, survey: SurveySpec, cutouts: StageResult, trained: StageResult, sample: str | None = None
 ) -> StageResult:
@@ -161,7 +155,7 @@ def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:
     return StageResult((), (Failure("score", survey.survey_name, reason),))
 
 
-@task(name="compare", **STAGE)
+@stage("compare")
 def compare(
     spec: RunSpec,
     samples: Mapping[str, StageResult],

@@ -18,6 +18,7 @@ from galflow.errors import GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
 from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.unit_log import run_beside, run_unit
 from tasks.verbs import train_rank
 
 ATTEMPTS = 3
@@ -47,20 +48,21 @@ def _train(client: Client, work: Work, cluster: ClusterSpec, world: int) -> Rece
             address = client.submit(_meeting_point, workers=workers[:1], pure=False).result()
             futures = [
                 client.submit(
-                    train_rank, rank, world, address, work.arguments, workers=[worker], allow_other_workers=False,
-                    pure=False, retries=0, key=f"{stage}-{work.unit.fingerprint}-{attempt}-{rank}",
+                    run_beside if rank else run_unit, train_rank, work.where, rank, world, address, work.arguments,
+                    workers=[worker], allow_other_workers=False, pure=False, retries=0,
+                    key=f"{stage}-{work.unit.fingerprint}-{attempt}-{rank}",
                 )
                 for rank, worker in enumerate(workers)
             ]  # fmt: skip
             receipt = _result(futures)
         except KilledWorker:
-            logger.warning("%s %s: a worker died in attempt %d of %d", stage, name, attempt, ATTEMPTS)
+            logger.warning("a worker died in attempt %d of %d", attempt, ATTEMPTS, extra={"where": work.where})
             continue
         except GalflowError as error:
             return Failure(stage, name, str(error))
         except Exception as error:
             # Not one of galflow's own errors: a bug, whose trace is wanted.
-            logger.exception("%s %s failed", stage, name)
+            logger.exception("%s %s failed", stage, name, extra={"where": work.where})
             return Failure(stage, name, f"{type(error).__name__}: {error}")
         return receipt
     return Failure(stage, name, f"one of its {world} workers died in each of {ATTEMPTS} attempts; see their logs")

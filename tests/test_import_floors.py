@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "sums": set(),
     "store": {"sums", "photometry", "errors"},
     "receipts": {"sums", "store", "photometry", "errors"},
+    "logs": {"errors"},
     "garbage": {"store", "receipts"},
     "part": set(),
     "cluster_spec": {"part"},

@@ -45,7 +45,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    monkeypatch.setattr(survey_run, "running_cluster", nullcontext)
+    monkeypatch.setattr(survey_run, "watched_run", nullcontext)
     places = {"check": None, "ingest": 2, "train_models": None, "score_cutouts": 4, "compare": None, "publish": None}
     for name, sample_at in places.items():
         monkeypatch.setattr(survey_run, name, stage(name.partition("_")[0], sample_at))

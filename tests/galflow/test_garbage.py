@@ -46,6 +46,18 @@ def publish(store: Store, run: str, made: list[str], models: dict[str, str] | No
     )  # fmt: skip
 
 
+def test_dasks_reports_of_a_published_run_stay(local_store: Store) -> None:
+    pages = [f"reports/{run}/performance-20260101T000000.html" for run in ("s-a", "s-b")]
+    for page in pages:
+        local_store.put(page, b"12345")
+        write_receipt(local_store, Receipt(product=page, fingerprint=page))
+    publish(local_store, "s-a", [])  # without a report of its own
+    (found,) = find_garbage(local_store, now=LATER)
+    assert (found.product, len(found.keys)) == ("reports/s-b", 2)
+    remove(local_store, [found])
+    assert local_store.list("reports") == [pages[0], f"{pages[0]}.receipt.json"]
+
+
 def test_what_a_manifest_refers_to_stays(store: Store) -> None:
     kept, lost = products(store, "a"), products(store, "b")
     store.put("cutouts/s/1/t/b.zarr.rows.parquet", b"rows")
