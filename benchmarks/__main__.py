@@ -28,6 +28,7 @@ from benchmarks import (
     gan25,
     ingest,
     sampling,
+    scale,
     scoring,
     vqvae2,
 )
@@ -61,7 +62,9 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
 }
-BENCHMARKS = MACHINERY | MODELS
+LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
+"""Of the machinery too, but an hour and 60 GB of disk."""
+BENCHMARKS = MACHINERY | LONG | MODELS
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
 
 

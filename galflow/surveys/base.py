@@ -57,7 +57,7 @@ class Options(BaseModel):
         return self.model_dump(mode="json", exclude=set(self.locations))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TileFile:
     """One file of a tile and what it holds."""
 
