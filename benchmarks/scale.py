@@ -220,15 +220,17 @@ def start(spec: RunSpec, server: PrefectServer, kill_after: int | None = None) -
             [sys.executable, "-m", "flows.cli", "run", str(document)], env=environment, stdout=out, stderr=out,
             start_new_session=True,
         )  # fmt: skip
-        while flow.poll() is None and time.time() - started < _PATIENCE_SECONDS:
-            peak = max(peak, _peak_bytes(flow.pid))
-            if kill_after is not None and len(_marked(marks)) >= kill_after:
-                flow.send_signal(signal.SIGKILL)
-                killed = True
-                break
-            time.sleep(0.2)
-        seconds = time.time() - started
-        code = flow.wait()
+        try:
+            while flow.poll() is None and time.time() - started < _PATIENCE_SECONDS:
+                peak = max(peak, _peak_bytes(flow.pid))
+                if kill_after is not None and len(_marked(marks)) >= kill_after:
+                    killed = True
+                    break
+                time.sleep(0.2)
+        finally:  # also of a run that takes too long, or whose watcher is interrupted
+            seconds = time.time() - started
+            flow.kill()
+            code = flow.wait()
     if code and not killed:
         raise RuntimeError(f"the run ended with {code}: {log.read_text()[-3000:]}")
     handed = _marked(marks)
