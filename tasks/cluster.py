@@ -41,7 +41,7 @@ _SCHEDULER_SETTINGS = {
     "distributed.adaptive.target-duration": "1s",
     # Looked at once a second: so long a worker may idle, which bridges the gap between two stages.
     "distributed.adaptive.wait-count": 60,
-    "distributed.scheduler.http.routes": [*dask.config.get("distributed.scheduler.http.routes"), "tasks.metrics"],
+    "distributed.scheduler.preload": [*dask.config.get("distributed.scheduler.preload"), "tasks.metrics"],
 }
 _SETTINGS = {
     **_SCHEDULER_SETTINGS,

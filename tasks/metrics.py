@@ -1,15 +1,15 @@
 """What Prometheus sees of a run, beside Dask's own metrics: counts of units on each worker, and where the workers are.
 
-Dask serves a worker's registry under /metrics of the worker's own port, and the routes of this file on the scheduler's
-dashboard. Nothing is counted in the process that started the run.
+Dask serves a worker's registry under /metrics of the worker's own port. A scheduler that preloads this module says at
+/galflow/targets which ports these are. Nothing is counted in the process that started the run.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
 
+from distributed import Scheduler
 from distributed.http.utils import RequestHandler
 from prometheus_client import Counter
 
@@ -43,5 +43,6 @@ class WorkerTargets(RequestHandler):
         self.write(json.dumps([{"targets": targets}]))
 
 
-routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [("/galflow/targets", WorkerTargets, {})]
-"""Where Dask looks for them: this module is one of distributed.scheduler.http.routes."""
+def dask_setup(scheduler: Scheduler) -> None:
+    """What Dask calls of a module that its scheduler preloads."""
+    scheduler.http_application.add_handlers(".*", [("/galflow/targets", WorkerTargets, {"dask_server": scheduler})])

@@ -63,7 +63,7 @@ class RunPage:
         self._rows: list[StageRow] = []
         self._links: dict[str, tuple[str, str]] = {}
         self._dashboard: str | None = None
-        self._end = "It is running."
+        self._end = "is running."
         self._artifact: UUID | None = None
 
     def write(self) -> None:
@@ -105,9 +105,9 @@ class RunPage:
     def ended(self, error: BaseException | None) -> None:
         """The run is over."""
         self._dashboard = None
-        self._end = "It has ended."
+        self._end = "has ended."
         if error is not None:
-            self._end = f"It broke off: {_plain(f'{type(error).__name__}: {error}')}"
+            self._end = f"broke off: {_plain(f'{type(error).__name__}: {error}')}"
         self.write()
 
     def markdown(self) -> str:
@@ -125,7 +125,7 @@ class RunPage:
             lines += ["", f"**{len(failures):,} failed.** {CONTINUE}", ""]
             lines += [f"- {failure}" for failure in failures[:_SHOWN]]
             lines += [f"- and {len(failures) - _SHOWN:,} more"] if len(failures) > _SHOWN else []
-        elif self._end.startswith("It broke off"):
+        elif self._end.startswith("broke off"):
             lines += ["", CONTINUE]
         return "\n".join(lines)
 
@@ -178,4 +178,4 @@ def web_address(uri: str, endpoint_url: str | None = None) -> str:
 
 def _plain(text: str) -> str:
     """Any text as one line in which Markdown finds nothing to interpret."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>|#~])", r"\\\1", " ".join(text.split()))

@@ -41,7 +41,10 @@ def test_any_shell_can_read_it(script: str) -> None:
     [
         ("server", "prefect server start --host 0.0.0.0 --port 4200"),
         ("worker", "prefect worker start --pool galflow --type process"),
-        ("dask-scheduler", "dask scheduler --host 0.0.0.0 --port 8786 --dashboard-address :8787"),
+        (
+            "dask-scheduler",
+            "dask scheduler --host 0.0.0.0 --port 8786 --dashboard-address :8787 --preload tasks.metrics",
+        ),
         (
             "dask-worker",
             "dask worker tcp://dask-scheduler:8786 --nworkers auto --nthreads 1 --local-directory /tmp "

@@ -63,7 +63,7 @@ def test_a_stage_that_breaks_off_says_why(specify: Specify) -> None:
         ingest.fn()
     assert present_page() is None
     text = page.markdown()
-    assert "It broke off: StoreError: the store is gone" in text
+    assert "broke off: StoreError: the store is gone" in text
     assert "| ingest |  |  | 1 | 0.0 |" in text
     assert CONTINUE in text
 

@@ -131,8 +131,14 @@ def test_the_form_starts_a_run_whose_page_shows_progress_and_the_report(
 
     # What the form starts out with is the deployment's: a run of seconds instead of the demo.
     slow = {"training": {"epochs": 800, "batch_size": 8}, "store": {"root": str(tmp_path / "store")}}
-    vae = {"models": [{"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 8}}]}
-    served.ask(f"deployments/{deployment}", {"parameters": {"spec": served.tiny | vae | slow}}, "PATCH")
+    vae = {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 8}}
+    wild = {**vae, "name": "wild", "training": {"learning_rate": 1e6, "epochs": 1}}
+    told = {"cluster": served.tiny["cluster"] | {"performance_report": True}}
+    served.ask(
+        f"deployments/{deployment}",
+        {"parameters": {"spec": served.tiny | {"models": [vae, wild]} | slow | told}},
+        "PATCH",
+    )
     browser.get(f"http://127.0.0.1:{served.port}/deployments/deployment/{deployment}/run?again")
     served.wait_for(lambda: field(served, browser, "Name").get_attribute("value") == "served", "the new form")
     write(served, browser, "Name", "from-the-form")
@@ -164,6 +170,25 @@ def progress(served: Served, browser: webdriver.Chrome, picture: Callable[[str],
     picture("run-progress")
 
 
+def watched(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str, report: Any) -> None:
+    """The artifact galflow-run: a row for each stage, and links."""
+    (page,) = served.ask(
+        "artifacts/filter", {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"key": {"any_": ["galflow-run"]}}}
+    )
+    browser.set_window_size(1280, 1100)
+    browser.get(f"http://127.0.0.1:{served.port}/artifacts/artifact/{page['id']}")
+    served.wait_for(lambda: "done before" in text_of(browser), "the run's table")
+    rows = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "table tbody tr")]
+    assert [row.split()[:4] for row in rows if row.startswith(("ingest", "train", "score"))] == [
+        ["ingest", "1", "0", "0"], ["train", "1", "0", "1"], ["score", "1", "0", "0"],
+    ]  # fmt: skip
+    assert "1 failed. Run the same specification again" in text_of(browser)
+    links = {str(a.get_attribute("href")) for a in browser.find_elements(By.TAG_NAME, "a")}
+    assert report in links
+    assert any("/performance-" in link for link in links)
+    picture("run-watched")
+
+
 def open_tab(served: Served, browser: webdriver.Chrome, run: str, name: str) -> None:
     browser.get(f"http://127.0.0.1:{served.port}/runs/flow-run/{run}")
     served.wait_for(lambda: click(browser, name), f"the tab {name}")
@@ -181,5 +206,6 @@ def report(served: Served, browser: webdriver.Chrome, picture: Callable[[str], N
     )
     assert links[0].text == "the run's report"
     picture("run-report")
+    watched(served, browser, picture, run, address)
     browser.get(address)
     assert "from-the-form" in browser.title
