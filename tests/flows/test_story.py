@@ -183,16 +183,19 @@ def test_on_s3_the_catalogue_is_row_for_row_the_same(
     here: Here,
     tmp_path: Path,
 ) -> None:
-    on_s3 = run_to_its_end(tmp_path, story, s3_root, **prefect_api)
+    story["cluster"]["performance_report"] = True
+    on_s3 = run_to_its_end(tmp_path, story, s3_root, **prefect_api, GALFLOW_LOG_LEVEL="DEBUG")
     assert on_s3.manifest.catalog.startswith(s3_root)
     assert library.open_catalog(on_s3.manifest.catalog).equals(undisturbed.catalog)
-    # No secret in anything that the run wrote: terminal, products, receipts, manifest, report, Prefect's database.
+    # No secret in anything that the run wrote: log, products, receipts, manifest, reports, Prefect's database.
     secret = s3_server.secret_key.encode()
     written = {"terminal": (on_s3.process.stdout + on_s3.process.stderr).encode()}
     written |= {key: on_s3.store.get(key) for key in on_s3.store.list("")}
     written |= {str(p): p.read_bytes() for p in Path(prefect_api["SERVER_HOME"]).rglob("*") if p.is_file()}
     assert len(written) > 20
     assert any(name.endswith(".db") for name in written), "Prefect's database is elsewhere"
+    assert any("/performance-" in name for name in written)
+    assert b"score t00002]: done: " in written["terminal"]
     assert not [name for name, content in written.items() if secret in content]
     # What one and the same tile and model hold, read back through S3 and from the folder.
     (mine,), (other,) = (
