@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import httpx
 from prefect import Flow
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
+from galflow.errors import GalflowError
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from tasks.fan_out import Failure
@@ -33,7 +36,14 @@ class RunOutcome:
 
 def run_here(flow: Flow[..., Any], spec: RunSpec) -> RunOutcome:
     """Run a flow in this process; how it ended, also if it published nothing. What leaves the flow is raised."""
-    state = cast(State[RunOutcome], flow(spec, return_state=True))
+    try:
+        state = cast(State[RunOutcome], flow(spec, return_state=True))
+    except httpx.TransportError as error:
+        where = f" at {PREFECT_API_URL.value()}" if PREFECT_API_URL.value() else ""
+        raise GalflowError(
+            f"Prefect's server{where} does not answer ({type(error).__name__}: {error}); what was done is kept. Start "
+            "the server, then give the same command again: it does the rest"
+        ) from error
     outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, BaseException):
         raise outcome

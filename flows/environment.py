@@ -22,10 +22,15 @@ _DEFAULTS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_LOGGING_TO_API_ENABLED": "true",
     "PREFECT_CLI_COLORS": "false",
+    # What it cannot tell its server: tasks.progress says once that the server does not answer.
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    # A server that is started again, or moves to another node, is waited for: two minutes in all.
+    "PREFECT_CLIENT_MAX_RETRIES": "6",
     # The temporary server that Prefect starts for a run must not outlive it, not even one that is killed.
     "UVICORN_LOOP": "flows.parent_watch:new_event_loop",
 }
 _RUNS = ("prefect.flow_runs", "prefect.task_runs")
+_NO_SERVER = "Unable to connect to"
 _SLOW_TO_STOP = "Worker process still alive after"
 
 
@@ -49,10 +54,13 @@ def _said_elsewhere(record: logging.LogRecord) -> bool:
     """An error inside a run comes out of the flow too, and is then told once, by whoever called it.
 
     Prefect would tell it three times before, with a trace each: as the task's, as its state's and as the flow's. On the
-    run's page in the UI they remain. A worker that Dask kills at the end of a run had nothing left to do.
+    run's page in the UI they remain. That Prefect's server is away, tasks.progress says. A worker that Dask kills at
+    the end of a run had nothing left to do.
     """
     if record.name.startswith(_RUNS):
         return record.levelno >= logging.ERROR
+    if record.name == "prefect.events.clients":
+        return str(record.msg).startswith(_NO_SERVER)
     return record.name == "distributed.nanny" and str(record.msg).startswith(_SLOW_TO_STOP)
 
 

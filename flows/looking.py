@@ -87,15 +87,22 @@ def show(
         show_run(terminal(), manifest, models=True)
 
 
-def verify(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
+def verify(
+    root: ReadRootOption = DEFAULT_ROOT,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Let the next run make what is damaged anew (not what is published).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Read every product again and compare it with its receipt's checksum."""
-    from galflow.receipts import verify_store
+    from galflow.receipts import discard_damaged, verify_store
     from galflow.store import Store
 
     out, store = terminal(), Store.open(root)
-    products, faults = verify_store(store)
+    products, faults, damaged = verify_store(store)
+    discarded = discard_damaged(store, damaged) if discard else []
     if as_json:
-        _print_json({"products": products, "faults": faults})
+        _print_json({"products": products, "faults": faults, "discarded": discarded})
     else:
         for fault in faults:
             out.print(f"fault: {fault}", style="red", soft_wrap=True)
@@ -103,6 +110,10 @@ def verify(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> 
         if not products and not faults:
             verdict = "nothing to verify; is --root right?"
         out.print(f"{products:,} product{'' if products == 1 else 's'} at {store.root}: {verdict}", soft_wrap=True)
+        if discarded:
+            out.print(f"discarded {len(discarded)} of them: the next run makes them anew", soft_wrap=True)
+        elif damaged and not discard:
+            out.print("`galflow verify --discard` lets the next run make what is damaged anew", soft_wrap=True)
     if faults:
         raise typer.Exit(1)
 

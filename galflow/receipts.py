@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,7 +24,8 @@ UNKNOWN_VERSION = "unknown"
 """The code version of receipts from before it was kept."""
 _AT_ONCE = 500
 """Receipts fetched side by side: of a survey's twenty thousand only so many lie in memory as bytes."""
-PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", "catalogs", "reports")
+PUBLISHED_PREFIXES = ("catalogs", "reports")
+PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", *PUBLISHED_PREFIXES)
 
 
 class Outcome(enum.StrEnum):
@@ -195,8 +196,19 @@ def _verify_file(store: Store, receipt: Receipt, path: str) -> str | None:
     return None
 
 
-def verify_store(store: Store, threads: int = 4) -> tuple[int, list[str]]:
-    """Re-read every product against its receipt: how many products there are, and one line a fault."""
+class Verification(NamedTuple):
+    """What reading every product again has found."""
+
+    products: int
+    """How many there are."""
+    faults: list[str]
+    """One line each."""
+    damaged: list[str]
+    """Keys of the receipts of damaged products, or of receipts that are none."""
+
+
+def verify_store(store: Store, threads: int = 4) -> Verification:
+    """Re-read every product against its receipt, and every manifest."""
     keys = [k for prefix in PRODUCT_PREFIXES for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
 
     def check(key: str) -> list[str]:
@@ -206,10 +218,22 @@ def verify_store(store: Store, threads: int = 4) -> tuple[int, list[str]]:
             return [str(error)]
 
     with ThreadPoolExecutor(threads) as pool:
-        faults = [line for lines in pool.map(check, keys) for line in lines]
+        found = dict(zip(keys, pool.map(check, keys), strict=True))
+    faults = [line for lines in found.values() for line in lines]
     for run in list_runs(store):
         faults += _verify_manifest(store, run)
-    return len(keys), faults
+    return Verification(len(keys), faults, [key for key, lines in found.items() if lines])
+
+
+def discard_damaged(store: Store, damaged: Iterable[str]) -> list[str]:
+    """Remove these receipts, so that the next run makes their products anew; which of them it was.
+
+    Those of catalogues and reports stay: what is published is not made again under the same run.
+    """
+    removed = [key for key in damaged if not key.startswith(PUBLISHED_PREFIXES)]
+    for key in removed:
+        store.delete(key)
+    return removed
 
 
 def _verify_manifest(store: Store, run: str) -> list[str]:

@@ -30,6 +30,9 @@ _TEMPORARY = ".galflow-tmp-"
 _ATTEMPTS = 10
 """Of a request that is throttled, answered by 5xx or not at all, with a pause that doubles to 20 s: a minute in all.
 AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, as botocore reads them, say otherwise."""
+_IN_ONE_REQUEST = {"max_concurrency": 1}
+"""How s3fs is to read an object. Else it asks for the size first, to fetch large objects in pieces side by side: twice
+the requests and twice the wait for each receipt and chunk, and hardly anything that is read whole here is large."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,16 @@ class Store:
         return fsspec.filesystem("s3", **self._s3_options())
 
     @cached_property
-    def _zarr_fs(self) -> Any:
+    def _zarr_reads(self) -> Any:
+        return self._zarr_connection(**_IN_ONE_REQUEST)
+
+    @cached_property
+    def _zarr_writes(self) -> Any:
+        return self._zarr_connection()
+
+    def _zarr_connection(self, **options: Any) -> Any:
         """A connection that lives on Zarr's own loop; kept, since fsspec makes a new one for each thread that asks."""
-        connection = fsspec.filesystem("s3", asynchronous=True, **self._s3_options())
+        connection = fsspec.filesystem("s3", asynchronous=True, **options, **self._s3_options())
         zarr_sync(connection.set_session())
         return connection
 
@@ -105,6 +115,10 @@ class Store:
             "retries": {"mode": os.environ.get("AWS_RETRY_MODE", "standard"), "total_max_attempts": attempts}
         }
         return options
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        return {} if self.is_local else _IN_ONE_REQUEST
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "endpoint_url": self.endpoint_url}
@@ -193,14 +207,14 @@ class Store:
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
         with self.speaking("read", key):
-            return bytes(self._fs.cat_file(self._full(key)))
+            return bytes(self._fs.cat_file(self._full(key), **self._reading))
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
         """The bytes of many objects, fetched side by side."""
         if not keys:
             return {}
         with self.speaking("read", keys[0]):
-            found = self._fs.cat([self._full(k) for k in keys])
+            found = self._fs.cat([self._full(k) for k in keys], **self._reading)
         if isinstance(found, bytes):
             return {keys[0]: found}
         return {key: bytes(found[self._full(key)]) for key in keys}
@@ -253,7 +267,8 @@ class Store:
             inner = LocalStore(self._full(key), read_only=read_only)
         else:
             with self.speaking("open", key):
-                inner = FsspecStore(self._zarr_fs, path=self._full(key), read_only=read_only)
+                connection = self._zarr_reads if read_only else self._zarr_writes
+                inner = FsspecStore(connection, path=self._full(key), read_only=read_only)
         return WholeStore(inner) if read_only else SummingStore(inner)
 
     def require_writable(self) -> None:

@@ -5,11 +5,15 @@ It starts no Prefect server: a stage called as a plain function only draws its b
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
 from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
@@ -18,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from galflow.logs import LogSettings
 
+logger = logging.getLogger(__name__)
 _ARTIFACT_SECONDS = 2.0
 """The server takes some thirty calls a second; a stage makes at most one each so many seconds."""
 _ARTIFACT_PERCENT = 5.0
@@ -33,10 +38,30 @@ def in_prefect_run() -> bool:
     return True
 
 
+class _Server:
+    """Whether Prefect's server answered when it was last told something."""
+
+    answers = True
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Around what only shows the run: a server that does not answer is said once, and stops nothing."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        if _Server.answers:
+            logger.warning("Prefect's server does not answer (%s): the run goes on, its page stands still", error)
+        _Server.answers = False
+    else:
+        _Server.answers = True
+
+
 def link_to(uri: str, words: str, key: str) -> None:
     """A link on the run's page in the UI; nothing outside a run."""
     if in_prefect_run():
-        create_link_artifact(link=uri, link_text=words, key=key)
+        with telling():
+            create_link_artifact(link=uri, link_text=words, key=key)
 
 
 class StageProgress:
@@ -63,9 +88,10 @@ class StageProgress:
     def __enter__(self) -> Self:
         self._bar.start()
         if in_prefect_run():
-            self._artifact = create_progress_artifact(
-                progress=self._percent, key=f"galflow-{self._stage.replace(' ', '-')}", description=self._words
-            )  # type: ignore[assignment]
+            key = f"galflow-{self._stage.replace(' ', '-')}"
+            with telling():
+                made = create_progress_artifact(progress=self._percent, key=key, description=self._words)
+                self._artifact = made  # type: ignore[assignment]
         return self
 
     def __exit__(
@@ -102,4 +128,5 @@ class StageProgress:
         waited = time.monotonic() - self._told > _ARTIFACT_SECONDS
         if always or (waited and self._percent >= self._told_percent + _ARTIFACT_PERCENT):
             self._told, self._told_percent = time.monotonic(), self._percent
-            update_progress_artifact(self._artifact, progress=self._percent, description=self._words)
+            with telling():
+                update_progress_artifact(self._artifact, progress=self._percent, description=self._words)

@@ -22,7 +22,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
-from tasks.progress import in_prefect_run, link_to
+from tasks.progress import in_prefect_run, link_to, telling
 
 CONTINUE = "Run the same specification again: it does what is still missing, and nothing else."
 _SHOWN = 10
@@ -70,13 +70,14 @@ class RunPage:
         """Put it into the UI, or replace what is there."""
         if not in_prefect_run():
             return
-        if self._artifact is None:
-            self._artifact = create_markdown_artifact(
-                self.markdown(), key="galflow-run", description=f"{self._spec.name}: its stages, failures and products"
-            )  # type: ignore[assignment]
-        else:
-            update = ArtifactUpdate(data=self.markdown())
-            get_client(sync_client=True).update_artifact(self._artifact, update)
+        with telling():
+            if self._artifact is None:
+                words = f"{self._spec.name}: its stages, failures and products"
+                made = create_markdown_artifact(self.markdown(), key="galflow-run", description=words)
+                self._artifact = made  # type: ignore[assignment]
+            else:
+                update = ArtifactUpdate(data=self.markdown())
+                get_client(sync_client=True).update_artifact(self._artifact, update)
 
     def stage_ended(self, row: StageRow) -> None:
         """One more row."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from distributed import get_worker
 
-from galflow.catalog.published import file_name, read_summary, write_catalog_file
+from galflow.catalog.published import PartFiles, file_name, read_summary, write_catalog_file
 from galflow.catalog.write import read_catalog
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
@@ -139,7 +139,7 @@ def _p_counts(store: Store, catalog: str) -> PValueCounts:
     return read_summary(store, catalog).p_counts
 
 
-def write_file(store: Store, catalog: str, index: int, parts: list[str], run: str, primary: str) -> Receipt:
+def write_file(store: Store, catalog: str, index: int, parts: PartFiles, run: str, primary: str) -> Receipt:
     """Write one file of the catalogue at key ``catalog`` from score parts; its summary lies there already."""
     files = write_catalog_file(store, catalog, index, parts, run, primary, _p_counts(store, catalog))
     return Receipt(product=f"{catalog}/{file_name(index)}", fingerprint=f"{run}-{index}", files=files)

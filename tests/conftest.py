@@ -29,10 +29,12 @@ _START_SECONDS = 60
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process; those of tests/flows too, which share a whole run and a Prefect server."""
+    """A file's tests run in one process; those of a folder below too, which share a whole run and a Prefect server."""
     flows = Path(__file__).with_name("flows")
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("flows" if item.path.parent == flows else str(item.path)))
+        shared = flows / "faults" if item.path.is_relative_to(flows / "faults") else item.path.parent
+        group = str(shared) if shared in (flows, flows / "faults") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @dataclass(frozen=True)
@@ -199,3 +201,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def local_store(tmp_path: Path) -> Store:
     """An empty store in a folder, for tests whose subject is not the storage."""
     return Store.open(tmp_path / "store")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The fault matrix: a line for each fault that was tried, and how it ended."""
+    reports = [r for found in terminalreporter.stats.values() for r in found if isinstance(r, pytest.TestReport)]
+    lines = [f"{text}" for r in reports for name, text in r.user_properties if name == "fault matrix"]
+    if lines:
+        terminalreporter.section("fault matrix")
+        for line in sorted(set(lines)):
+            terminalreporter.write_line(line)

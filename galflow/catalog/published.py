@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from galflow.catalog.columns import concat_parts, order_columns
 from galflow.catalog.write import read_catalog, to_parquet_bytes, write_fits, write_hats
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.errors import StoreError
+from galflow.errors import IntegrityError, StoreError
 from galflow.receipts import Receipt, read_manifest, to_json
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.summary import PartSummary
@@ -42,26 +42,37 @@ def read_summary(store: Store, product: str) -> PartSummary:
     return PartSummary.from_json(json.loads(store.get(f"{product}/{_SUMMARY}")))
 
 
-def group_parts(parts: Sequence[Receipt]) -> list[list[str]]:
-    """Keys of score parts, sorted, in groups of about ``ROWS_PER_FILE`` rows; empty parts left out."""
-    groups: list[list[str]] = []
+PartFiles = dict[str, FileSum]
+"""Keys of score parts, and what their files must be."""
+
+
+def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
+    """Score parts, sorted by key, in groups of about ``ROWS_PER_FILE`` rows; empty parts left out."""
+    groups: list[PartFiles] = []
     rows = ROWS_PER_FILE
     for part in sorted((p for p in parts if p.rows), key=lambda p: p.product):
         if rows >= ROWS_PER_FILE:
-            groups.append([])
+            groups.append({})
             rows = 0
-        groups[-1].append(part.product)
+        groups[-1][part.product] = part.files[""]
         rows += part.rows
     return groups
 
 
 def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
-    """The score parts behind these receipts in one table, by tile and row."""
-    return _read_keys(store, [p.product for p in parts if p.rows])
+    """The score parts behind these receipts in one table, by tile and row; IntegrityError if one was altered."""
+    return _read_files(store, {p.product: p.files[""] for p in parts if p.rows})
 
 
-def _read_keys(store: Store, keys: Sequence[str]) -> pa.Table:
-    return concat_parts([read_catalog(data) for data in store.get_many(list(keys)).values()])
+def _read_files(store: Store, parts: PartFiles) -> pa.Table:
+    found = store.get_many(list(parts))
+    for key, data in found.items():
+        if FileSum.of(data) != parts[key]:
+            raise IntegrityError(
+                f"{store.uri(key)} differs from what its receipt says (truncated or altered); `galflow verify "
+                "--discard` lists what is, and lets the next run make it anew"
+            )
+    return concat_parts([read_catalog(data) for data in found.values()])
 
 
 def carried_columns(table: pa.Table) -> list[str]:
@@ -75,10 +86,10 @@ def file_name(index: int) -> str:
 
 
 def write_catalog_file(
-    store: Store, product: str, index: int, parts: Sequence[str], run: str, primary: str, p_counts: PValueCounts
+    store: Store, product: str, index: int, parts: PartFiles, run: str, primary: str, p_counts: PValueCounts
 ) -> dict[str, FileSum]:
-    """Write file ``index`` of a catalogue from the score parts at these keys, with q-values over the whole run."""
-    table = _read_keys(store, parts)
+    """Write file ``index`` of a catalogue from these score parts, with q-values over the whole run."""
+    table = _read_files(store, parts)
     p = pc.fill_null(table.column(f"{primary}_p"), np.nan).to_numpy()
     scored = np.isfinite(p)
     q = np.full(len(table), np.nan)

@@ -183,7 +183,7 @@ class CutoutSet:
         """The Zarr group."""
         with self.store.speaking("open", self.product):
             try:
-                return zarr.open_group(self.store.zarr(self.product), mode="r")
+                return zarr.open_group(self.store.zarr(self.product), mode="r", zarr_format=3)
             except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
                 raise IntegrityError(
                     f"{self.store.uri(self.product)} is missing or is no cutout set ({error}); run again, or give "
@@ -203,7 +203,7 @@ class CutoutSet:
                 except ValueError as error:
                     raise IntegrityError(
                         f"{self.store.uri(self.product)} has no sound array {name!r} ({error}); "
-                        "`galflow verify` lists what is altered, and deleting its receipt has it made anew"
+                        "`galflow verify --discard` lists what is altered, and lets the next run make it anew"
                     ) from error
             if not isinstance(array, zarr.Array):
                 raise IntegrityError(
@@ -239,7 +239,7 @@ class CutoutSet:
             except (FileNotFoundError, RuntimeError, ValueError, IndexError) as error:
                 raise IntegrityError(
                     f"{self.store.uri(self.product)}/{name} rows {rows.start}-{rows.stop} cannot be decoded ({error}); "
-                    "`galflow verify` lists what is altered, and deleting its receipt has it made anew"
+                    "`galflow verify --discard` lists what is altered, and lets the next run make it anew"
                 ) from error
 
     def column_attributes(self, name: str) -> dict[str, Any]:

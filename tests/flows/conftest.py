@@ -89,11 +89,11 @@ class Command:
     def left_behind(self, patience_seconds: float = 10.0) -> list[str]:
         """Processes of this session's runs that are still there after so many seconds: number and command line."""
         deadline = time.monotonic() + patience_seconds
-        while (found := self._alive()) and time.monotonic() < deadline:
+        while (found := self.alive()) and time.monotonic() < deadline:
             time.sleep(0.1)
         return [f"{pid} {words}" for pid, words in found.items()]
 
-    def _alive(self) -> dict[int, str]:
+    def alive(self) -> dict[int, str]:
         """Whoever was started by these commands, or by their children, has their mark in its environment."""
         mark = f"{_MARK}={self.environment[_MARK]}".encode()
         found = {}
@@ -107,7 +107,7 @@ class Command:
 
     def end_all(self) -> None:
         """Kill what is left."""
-        for pid in self._alive():
+        for pid in self.alive():
             os.kill(pid, signal.SIGKILL)
 
     @staticmethod

@@ -81,7 +81,7 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
     assert f"({address}/{kept.rpartition('/')[2]})" in pages["galflow-run"]
     page = finished.store.get(kept).decode()
     assert all(f'"{stage}-' in page for stage in ("ingest", "train", "score"))
-    assert verify_store(finished.store)[1] == []
+    assert verify_store(finished.store).faults == []
 
 
 def test_a_log_that_does_not_exist_is_refused_with_2(

@@ -13,6 +13,7 @@ from galflow.receipts import (
     Outcome,
     Receipt,
     RunManifest,
+    discard_damaged,
     find_receipts,
     list_runs,
     parse_receipt,
@@ -26,6 +27,7 @@ from galflow.receipts import (
     write_receipt,
 )
 from galflow.store import Store
+from galflow.sums import FileSum
 
 
 def _product(store: Store, name: str, fingerprint: str) -> Receipt:
@@ -108,7 +110,7 @@ def test_garbage_beside_a_product_counts_as_no_receipt(local_store: Store, garba
     assert find_receipts(local_store, "cutouts") == {"aaaa": good}
     with pytest.raises(IntegrityError, match=r"is not a receipt: .*delete it and run again"):
         parse_receipt(key, garbage)
-    count, faults = verify_store(local_store)
+    count, faults, _ = verify_store(local_store)
     assert count == 2
     assert len(faults) == 1
     assert "bbbb.zarr.receipt.json is not a receipt" in faults[0]
@@ -125,13 +127,13 @@ def test_a_receipt_in_the_wrong_place_counts_as_none(store: Store) -> None:
 
 def test_verify_finds_a_flipped_byte_a_truncated_and_a_missing_file(store: Store) -> None:
     flipped, cut, lost, sound = (_product(store, name, name * 4) for name in "1234")
-    assert verify_store(store) == (4, [])
+    assert verify_store(store)[:2] == (4, [])
     data = bytearray(store.get(f"{flipped.product}/flux/c/0"))
     data[100] ^= 1
     store.put(f"{flipped.product}/flux/c/0", bytes(data))
     store.put(f"{cut.product}/flux/c/0", bytes(data[:-1]))
     store.delete(f"{lost.product}/flux/c/0")
-    count, faults = verify_store(store)
+    count, faults, _ = verify_store(store)
     assert count == 4
     expected = (
         f"{store.uri(flipped.product)}/flux/c/0: content differs (sha256 ",
@@ -143,19 +145,32 @@ def test_verify_finds_a_flipped_byte_a_truncated_and_a_missing_file(store: Store
     assert verify_product(store, sound) == []
 
 
+def test_discarding_lets_the_next_run_make_what_is_damaged_and_leaves_what_is_published(store: Store) -> None:
+    flipped, sound = (_product(store, name, name * 4) for name in "12")
+    store.put(f"{flipped.product}/flux/c/0", b"other")
+    garbage = "scores/s/1/2/bbbb.parquet.receipt.json"
+    store.put(garbage, b"{")
+    catalog = Receipt(product="catalogs/c/run", fingerprint="run", files={"part-00000.parquet": FileSum.of(b"gone")})
+    write_receipt(store, catalog)
+    found = verify_store(store)
+    assert sorted(found.damaged) == sorted([flipped.key, garbage, catalog.key])
+    assert sorted(discard_damaged(store, found.damaged)) == sorted([flipped.key, garbage])
+    assert find_receipts(store, "") == {sound.fingerprint: sound, "run": catalog}
+
+
 def test_verify_finds_a_receipt_that_a_run_was_made_of_and_is_gone(store: Store) -> None:
     first, second = _product(store, "1", "aaaa"), _product(store, "2", "bbbb")
     assert publish_manifest(store, _manifest("demo-1", [first.key, second.key]))
-    assert verify_store(store) == (2, [])
+    assert verify_store(store)[:2] == (2, [])
     store.delete(second.key)
-    assert verify_store(store) == (1, [f"{store.uri(second.key)}: missing, but run demo-1 was made of it"])
+    assert verify_store(store)[:2] == (1, [f"{store.uri(second.key)}: missing, but run demo-1 was made of it"])
 
 
 def test_verify_goes_on_past_a_manifest_that_is_garbage(store: Store) -> None:
     first = _product(store, "1", "aaaa")
     store.put(RunManifest.key_of("broken"), b"{")
     publish_manifest(store, _manifest("whole", [first.key, "gone.receipt.json"]))
-    count, faults = verify_store(store)
+    count, faults, _ = verify_store(store)
     assert count == 1
     assert len(faults) == 2
     assert any("runs/broken/manifest.json is not a manifest" in line for line in faults)

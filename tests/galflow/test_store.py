@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from s3fs import S3FileSystem
 from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from galflow.errors import SpecError, StoreError
 from galflow.store import Store
@@ -227,6 +229,28 @@ def test_a_server_that_is_away_is_a_clear_error(monkeypatch: pytest.MonkeyPatch)
     store = Store.open("s3://bucket/prefix", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match="AWS_ENDPOINT_URL"):
         store.get("x")
+
+
+@pytest.mark.s3
+def test_an_object_is_read_with_one_request(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(s3_root)
+    for name in "ab":
+        store.put(f"x.zarr/{name}", name.encode() * 3000)
+    asked: list[str] = []
+    call = S3FileSystem._call_s3
+
+    async def counted(self: S3FileSystem, method: str, *words: Any, **named: Any) -> Any:
+        asked.append(method)
+        return await call(self, method, *words, **named)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    store.get("x.zarr/a")
+    assert asked == ["get_object"]
+    store.get_many(["x.zarr/a", "x.zarr/b"])
+    assert asked == ["get_object"] * 3
+    prototype = default_buffer_prototype()
+    assert sync(store.zarr("x.zarr").get("b", prototype)).to_bytes() == b"b" * 3000  # type: ignore[union-attr]
+    assert asked == ["get_object"] * 4
 
 
 @pytest.mark.s3

@@ -1,11 +1,14 @@
-"""How often a stage tells Prefect's server how far it is: no more often for a survey of many tiles."""
+"""How often a stage tells Prefect's server how far it is (no more often for many tiles), and one that is away."""
 
 from __future__ import annotations
 
+import logging
+
+import httpx
 import pytest
 
 from tasks import progress
-from tasks.progress import StageProgress
+from tasks.progress import StageProgress, link_to
 
 
 def calls_of_a_stage(units: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -32,3 +35,45 @@ def test_the_calls_of_a_stage_do_not_grow_with_its_units(monkeypatch: pytest.Mon
 def test_each_unit_of_a_stage_of_few_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = calls_of_a_stage(4, monkeypatch)
     assert told == [0.0, 25.0, 50.0, 75.0, 100.0, 100.0]
+
+
+@pytest.fixture
+def _in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "in_prefect_run", lambda: True)
+    monkeypatch.setattr(progress, "_ARTIFACT_SECONDS", 0.0)
+    monkeypatch.setattr(progress._Server, "answers", True)
+
+
+@pytest.mark.usefixtures("_in_a_run")
+def test_a_server_that_does_not_answer_is_said_once_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda **_: "artifact")
+    monkeypatch.setattr(progress, "update_progress_artifact", refuse)
+    monkeypatch.setattr(progress, "create_link_artifact", refuse)
+    with caplog.at_level(logging.WARNING), StageProgress("score", 3) as stage:
+        for _ in range(3):
+            stage.advance()
+        link_to("file:///report", "report", "report")
+    (record,) = caplog.records
+    assert "does not answer (refused): the run goes on" in record.getMessage()
+    # It answers again, and is away again: that is news.
+    monkeypatch.setattr(progress, "create_link_artifact", lambda **_: None)
+    link_to("file:///report", "report", "report")
+    monkeypatch.setattr(progress, "create_link_artifact", refuse)
+    with caplog.at_level(logging.WARNING):
+        link_to("file:///report", "report", "report")
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.usefixtures("_in_a_run")
+def test_what_is_no_answer_of_a_server_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(progress, "create_link_artifact", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        link_to("file:///report", "report", "report")

@@ -166,7 +166,7 @@ def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any)
     assert manifest.products["models"] == ["models/kmeans/kmeanskmeans.receipt.json"]  # of this store alone
     assert manifest.models["vae"] == stages.spec.models[1].trained
     assert manifest.report == stages.store.uri(f"reports/{manifest.run}/index.html")
-    products, faults = verify_store(stages.store)
+    products, faults, _ = verify_store(stages.store)
     assert faults == []
     assert products >= 8
 
@@ -184,13 +184,17 @@ def test_the_workers_write_the_bytes_that_one_process_would(stages: Stages, mani
     assert {name: found for name, found in receipt.files.items() if name.endswith(".parquet")} == plainly
 
 
-def test_a_part_that_is_gone_keeps_the_catalogue_from_being_published(stages: Stages):
+@pytest.mark.parametrize("damage", ["does not exist", "differs from what its receipt says"])
+def test_a_part_that_is_gone_or_altered_keeps_the_catalogue_from_being_published(stages: Stages, damage: str):
     spec = stages.spec.model_copy(update={"name": "gone"})
     (part,) = stages.scores.receipts
     data = stages.store.get(part.product)
     stages.store.delete(part.product)
+    if damage.startswith("differs"):
+        half = len(data) // 2
+        stages.store.put(part.product, data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :])
     try:
-        with pytest.raises(GalflowError, match=r"1 of the catalogue's 1 files .* part-00000\.parquet.*does not exist"):
+        with pytest.raises(GalflowError, match=rf"1 of the catalogue's 1 files .* part-00000\.parquet.*{damage}"):
             replace(stages, spec=spec).publish()
     finally:
         stages.store.put(part.product, data)

@@ -218,7 +218,9 @@ def test_a_cancelled_run_leaves_a_store_that_the_next_one_continues(served: Serv
         "models": [{"name": "vae", "model": "vae.VAE", "options": {"width": 8}, "training": {"epochs": 20_000}}],
     }  # fmt: skip
     run = served.start_run("survey-run/survey-adhoc", served.tiny | long)
-    served.wait_for(lambda: [at for at, _, names in os.walk(root / "models") if "checkpoint.pt" in names], "a checkpoint")
+    served.wait_for(
+        lambda: [at for at, _, names in os.walk(root / "models") if "checkpoint.pt" in names], "a checkpoint"
+    )
     cut = cutout_files(root)
     served.cancel(run)
     assert len(cut) > 1

@@ -79,7 +79,7 @@ def test_a_tile_becomes_cutouts_and_a_receipt(
     assert receipt.product == cutouts_product("arrays", "1", "t", receipt.fingerprint)
     assert receipt.details["flags"] == {"EDGE": 1, "MISSING_PIXELS": 1}
     assert find_receipts(store, "cutouts/arrays") == {receipt.fingerprint: receipt}
-    assert verify_store(store) == (1, [])
+    assert verify_store(store)[:2] == (1, [])
 
 
 def test_the_same_tile_gives_the_same_bytes(
@@ -198,7 +198,7 @@ def test_an_empty_tile_and_one_without_catalogue_are_recorded_as_empty(
     cutouts, receipt = cut(store, array_survey({"r": sky(1)}, catalog([], [], np.zeros(0, np.int64))), size=SIZE)
     assert (receipt.outcome, receipt.rows, len(cutouts)) == (Outcome.EMPTY, 0, 0)
     assert receipt.reasons == ("no object in this tile",)
-    assert verify_store(store) == (1, [])
+    assert verify_store(store)[:2] == (1, [])
     cutouts, receipt = cut(store, array_survey({"r": sky(1)}, DataError("cat.fits: torn")), size=24)
     assert (receipt.outcome, len(cutouts)) == (Outcome.EMPTY, 0)
     assert receipt.reasons == ("catalogue: cat.fits: torn",)
@@ -383,6 +383,6 @@ def test_a_second_cut_over_a_half_written_one_heals_it(
     cutouts, receipt = cut(store, survey, size=SIZE)
     np.testing.assert_array_equal(cutouts.read("flux"), expected)
     assert cutouts.rows().column("tag").to_pylist() == ["a", "b"]
-    assert verify_store(store) == (1, [])
+    assert verify_store(store)[:2] == (1, [])
     below = {k.removeprefix(receipt.product + "/") for k in store.list(receipt.product)}
     assert below == set(receipt.files)

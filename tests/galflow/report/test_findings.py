@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from galflow.catalog.published import each_file, read_files, write_catalog_file
+from galflow.catalog.published import each_file, group_parts, read_files, write_catalog_file
 from galflow.cutouts.flags import Flag
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs
@@ -60,11 +60,11 @@ def test_a_catalogue_of_many_files_gives_the_same_findings_as_one_of_a_single_fi
     finished_run: ReportInputs, frame, monkeypatch: pytest.MonkeyPatch
 ):
     run = finished_run
-    parts = sorted(r.product for r in run.stages["scores"].receipts)
+    (parts,) = group_parts(run.stages["scores"].receipts)
     assert len(parts) == 2
     product = f"{run.catalog}-in-two"
-    for index, part in enumerate(parts):
-        write_catalog_file(run.store, product, index, [part], run.run, run.primary, run.summary.p_counts)
+    for index, (key, found) in enumerate(parts.items()):
+        write_catalog_file(run.store, product, index, {key: found}, run.run, run.primary, run.summary.p_counts)
     assert [len(table) for table in each_file(run.store, product, ["row"])] == [
         r.rows for r in sorted(run.stages["scores"].receipts, key=lambda r: r.product)
     ]
