@@ -63,7 +63,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "emulator": emulator.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
-"""Of the machinery too, but an hour and 60 GB of disk."""
+"""Of the machinery too, but an hour and 20 GB of disk."""
 BENCHMARKS = MACHINERY | LONG | MODELS
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
 
