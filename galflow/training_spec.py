@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from galflow.part import Part
+
+Precision = Literal["float32", "bf16"]
 
 
 class TrainingSpec(Part):
@@ -30,6 +32,8 @@ class TrainingSpec(Part):
     """Pixels held in memory by one training; a larger training set is read in pieces, anew each epoch."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """At most so much training is lost when a worker dies."""
+    precision: Precision = "float32"
+    """bf16: networks are trained in bfloat16, which GPUs compute faster. Scores and validation stay in float32."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Workers that train one model together, each on its share of every batch; the result stays the same."""
 
@@ -46,4 +50,6 @@ class TrainingOverrides(Part):
     patience: Annotated[int, Field(ge=1)] | None = None
     """As in `training`."""
     augment: bool | None = None
+    """As in `training`."""
+    precision: Precision | None = None
     """As in `training`."""

@@ -66,7 +66,11 @@ def fit(
     device = torch.device(device)
     data = Supply(training_set, spec, seed, device)
     with seeded(derived_seed(seed, "fit"), device):
-        return _Fit(model.to(device), data, spec, checkpoint, progress if ranks.leads else None, ranks).run()
+        model = model.to(device)
+        if device.type == "cuda" and spec.precision == "bf16":
+            # The layout in which a GPU convolves in half precision; else it is changed there and back at each layer.
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return _Fit(model, data, spec, checkpoint, progress if ranks.leads else None, ranks).run()
 
 
 class _Fit:
@@ -107,7 +111,7 @@ class _Fit:
         """The present phase's players; nobody once all phases are done."""
         numbers = self.phases[self.state.phase : self.state.phase + 1]
         players = [player for player in self.model.players if player.phase in numbers]
-        return Team(self.model, players, self.spec.learning_rate, self.ranks)
+        return Team(self.model, players, self.spec.learning_rate, self.ranks, self.spec.precision)
 
     def _run_phase(self, team: Team) -> None:
         stops_early = self.spec.patience is not None and len(team.players) == 1

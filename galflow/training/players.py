@@ -17,6 +17,7 @@ from galflow.models.base import Batch, GenerativeModel, Player
 from galflow.models.portions import Portions
 from galflow.training.augment import turn_and_mirror
 from galflow.training.ranks import ALONE, Ranks
+from galflow.training_spec import Precision
 
 
 def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Parameter]:
@@ -51,8 +52,10 @@ class Team:
         players: Sequence[Player],
         learning_rate: float | None,
         ranks: Ranks = ALONE,
+        precision: Precision = "float32",
     ) -> None:
         self.players = tuple(players)
+        self._half = precision == "bf16"
         self._ranks = ranks
         self._model = model
         self._trainable = [p for p in model.parameters() if p.requires_grad]
@@ -102,7 +105,9 @@ class Team:
             optimiser.zero_grad(set_to_none=True)
 
         def learn(portion: Batch) -> Tensor:
-            loss = self._model.loss(portion, player) * _weight(self._model, portion, batch)
+            # Weights, their gradients and Adam's moments stay in float32; only what the networks compute is rounded.
+            with torch.autocast(portion.pixels.device.type, torch.bfloat16, enabled=self._half):
+                loss = self._model.loss(portion, player).float() * _weight(self._model, portion, batch)
             loss.backward()
             return loss.detach()
 

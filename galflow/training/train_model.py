@@ -35,6 +35,8 @@ TRAINING_VERSION = "1"
 FEW_REFERENCE_OBJECTS = 20
 """With fewer, p-values come in steps coarser than 5%."""
 
+_WITHOUT_EFFECT = {"checkpoint_seconds", "workers"}
+
 
 def model_fingerprint(
     model: ModelSpec,
@@ -50,11 +52,13 @@ def model_fingerprint(
     memory decides the order of a larger set's batches and is part of it. The order of ``cutout_fingerprints`` does not
     matter.
     """
+    # Came later: models from before it keep their fingerprint.
+    defaults = {"precision"} if training.precision == "float32" else set()
     return fingerprint_of(
         {
             "training_version": TRAINING_VERSION,
             "model": [model.name, model.model, find_model(model.model).version, model.options],
-            "training": training.model_dump(mode="json", exclude={"checkpoint_seconds", "workers"}),
+            "training": training.model_dump(mode="json", exclude=_WITHOUT_EFFECT | defaults),
             "cutouts": cutouts.model_dump(mode="json"),
             "stretch": stretch.model_dump(mode="json"),
             "seed": seed,

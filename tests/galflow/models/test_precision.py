@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from galflow.models.base import Batch, GenerativeModel, all_models
 
@@ -33,6 +35,30 @@ def test_bfloat16_scores_are_near(
     main = next(iter(model.scores))
     deviation = (rounded[main].float() - exact[main]).abs().max() / exact[main].std()
     assert deviation < BF16_LOOSER.get(name, BF16_TOLERANCE)
+
+
+def gradients(model: GenerativeModel, batch: Batch, player: str, *, half: bool) -> Tensor:
+    """All gradients of a player's loss, one after the other, for the same random numbers."""
+    model.zero_grad(set_to_none=True)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        loss = model.loss(batch, player).float()
+    loss.backward()
+    found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    assert all(gradient.dtype == torch.float32 for gradient in found)
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_bfloat16_gradients_point_the_same_way(
+    name: str, trained: Callable[[str], GenerativeModel], blobs: Callable[..., Batch]
+) -> None:
+    model = copy.deepcopy(trained(name)).train()
+    batch = blobs(model, 32, seed=6)
+    for player in model.players:
+        exact, rounded = (gradients(model, batch, player.name, half=half) for half in (False, True))
+        cosine = float(torch.nn.functional.cosine_similarity(exact, rounded, dim=0))
+        assert cosine > 0.95, player.name
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -280,3 +280,28 @@ def test_only_training_is_augmented(toys: SimpleNamespace, make_data: Data) -> N
     seen[True].clear()
     fit(build(Watched), data, spec(epochs=1, augment=False), seed=0)
     assert seen[True] == stored[Split.TRAIN]
+
+
+def test_bfloat16_rounds_what_networks_compute_and_not_what_they_learn(toys: SimpleNamespace, make_data: Data) -> None:
+    seen: list[torch.dtype] = []
+
+    class Watched(toys.Denoiser):
+        def loss(self, batch: Batch, player: str) -> Tensor:
+            seen.append(self.net(batch.pixels - self.mean).dtype)
+            return super().loss(batch, player)
+
+    def trained(kind: type, precision: str) -> Any:
+        model = build(kind)
+        result = fit(model, make_data(120), spec(epochs=3, precision=precision), seed=4)
+        return model, result.curves
+
+    (exact, exact_curves), (rounded, curves) = trained(toys.Denoiser, "float32"), trained(Watched, "bf16")
+    steps = sum(dtype == torch.bfloat16 for dtype in seen)
+    assert steps > 0
+    assert 0 < len(seen) - steps < steps  # validation is computed in full precision
+    for name, value in rounded.state_dict().items():
+        if value.is_floating_point():
+            assert value.dtype != torch.bfloat16, name
+    assert not all(torch.equal(v, exact.state_dict()[n]) for n, v in rounded.state_dict().items())
+    assert curves[-1].train_loss < curves[0].train_loss
+    assert curves[-1].train_loss < 2 * exact_curves[-1].train_loss

@@ -206,6 +206,7 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
         fingerprint_of(model=ModelSpec(name="toy", model="galflow_toys.Denoiser", options={"width": 5})),
         fingerprint_of(training=TrainingSpec(epochs=31)),
         fingerprint_of(training=TrainingSpec(memory_gigabytes=1)),
+        fingerprint_of(training=TrainingSpec(precision="bf16")),
         fingerprint_of(cutouts=CutoutSpec(size=33)),
         fingerprint_of(stretch=StretchSpec(white_sigma=999)),
         fingerprint_of(seed=1),
@@ -214,7 +215,7 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
     ]
     monkeypatch.setattr(toys.Denoiser, "version", "2")
     changed.append(fingerprint_of())
-    assert len({same, *changed}) == 12
+    assert len({same, *changed}) == 13
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken_up(
