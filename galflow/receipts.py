@@ -132,7 +132,7 @@ def _first(error: Exception) -> str:
 
 def scan_receipts(store: Store, prefix: str) -> Iterator[Receipt]:
     """Every sound receipt below ``prefix`` in the order of the keys; an unsound one counts as not there."""
-    keys = [k for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
+    keys = [k for k in store.list(prefix, around=(".zarr",)) if k.endswith(RECEIPT_SUFFIX)]
     for key, data in _contents(store, keys):
         try:
             yield parse_receipt(key, data)

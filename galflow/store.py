@@ -228,17 +228,40 @@ class Store:
             except FileNotFoundError:
                 return False
 
-    def list(self, prefix: str) -> list[str]:
-        """Keys of all objects below ``prefix``, sorted; empty if there are none."""
+    def list(self, prefix: str, *, around: tuple[str, ...] = ()) -> list[str]:
+        """Keys of all objects below ``prefix``, sorted; empty if there are none.
+
+        Without what lies in a folder whose name ends in one of ``around``: a tile's set is dozens of files in as many
+        folders, and whoever looks for its receipt need not go through them.
+        """
         with self.speaking("list", prefix):
             try:
-                found = self._fs.find(self._full(prefix), detail=True)
+                if around and self.is_local:
+                    paths = self._walk(self._full(prefix), around)
+                else:
+                    found = self._fs.find(self._full(prefix), detail=True)
+                    # Some servers show a folder that was emptied as an entry of its own.
+                    paths = [str(path) for path, info in found.items() if info["type"] == "file"]
             except FileNotFoundError:
                 return []
         start = len(self._path) + 1
-        # Some servers show a folder that was emptied as an entry of its own.
-        files = (str(path)[start:] for path, info in found.items() if info["type"] == "file")
-        return sorted(key for key in files if _TEMPORARY not in key)
+        inside = tuple(f"{ending}/" for ending in around)
+        keys = (path[start:] for path in paths)
+        return sorted(key for key in keys if _TEMPORARY not in key and not any(part in key for part in inside))
+
+    @staticmethod
+    def _walk(top: str, around: tuple[str, ...]) -> list[str]:
+        """Paths of all files below a folder, without a look into folders whose names end so."""
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):  # a folder may go meanwhile
+                raise error
+
+        paths = []
+        for folder, folders, files in os.walk(top, onerror=refuse):
+            folders[:] = [name for name in folders if not name.endswith(around)]
+            paths += [f"{folder}/{name}" for name in files]
+        return paths
 
     def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Every object below ``prefix`` with its size and when it was written, sorted by key."""

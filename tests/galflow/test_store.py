@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.server
 import os
 import pickle
 import stat
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -349,3 +350,93 @@ def test_a_chunk_that_vanished_is_an_error_and_not_a_field_of_zeros(store: Store
     assert np.isfinite(np.asarray(flux[0:4])).all()
     with pytest.raises(FileNotFoundError, match="chunk flux/c/1/0/0/0 is missing"):
         flux[4:6]
+
+
+@pytest.mark.s3
+def test_a_large_object_is_written_in_parts_and_never_replaced(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(s3_root)
+    asked: list[str] = []
+    call = S3FileSystem._call_s3
+
+    async def counted(self: S3FileSystem, method: str, *words: Any, **named: Any) -> Any:
+        asked.append(method)
+        return await call(self, method, *words, **named)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    large = os.urandom(1 << 20) * 101
+    assert store.put("large", large) == FileSum.of(large)
+    assert asked.count("create_multipart_upload") == 1
+    assert asked.count("upload_part") > 1
+    assert store.get("large") == large
+    assert store.put_if_absent("manifest", large)
+    assert not store.put_if_absent("manifest", large[:-1])
+    assert FileSum.of(store.get("manifest")) == FileSum.of(large)
+
+
+class Throttling(http.server.BaseHTTPRequestHandler):
+    """A mock of an S3 server that is overloaded: SeaweedFS cannot be made to say so."""
+
+    refusals: ClassVar[list[tuple[int, str]]] = []
+    held: ClassVar[dict[str, bytes]] = {}
+    protocol_version = "HTTP/1.1"
+
+    def _refused(self) -> bool:
+        if not self.refusals:
+            return False
+        status, code = self.refusals.pop(0)
+        self._answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+        return True
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"0"')
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self._refused():
+            self.held[self.path] = data
+            self._answer(200)
+
+    def do_GET(self) -> None:
+        if not self._refused():
+            self._answer(200, self.held[self.path])
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def throttling(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS", raising=False)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Throttling) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Store.open("s3://bucket/x", f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+        thread.join()
+
+
+def test_an_overloaded_server_is_asked_again_and_a_refusal_is_not(throttling: Store) -> None:
+    Throttling.refusals[:] = [(503, "SlowDown"), (500, "InternalError"), (503, "ServiceUnavailable")]
+    throttling.put("a", b"data")
+    Throttling.refusals[:] = [(429, "SlowDown"), (502, "BadGateway")]
+    assert throttling.get("a") == b"data"
+    assert Throttling.refusals == []
+    Throttling.refusals[:] = [(403, "AccessDenied")] * 3
+    with pytest.raises(StoreError, match="access refused"):
+        throttling.get("a")
+    assert len(Throttling.refusals) == 2
+
+
+def test_a_listing_around_folders_does_not_enter_them(store: Store) -> None:
+    kept = ["cutouts/s/1/9813/402/f.zarr.receipt.json", "cutouts/s/1/9813/f.zarrs/x", "cutouts/s/plain"]
+    for key in [*kept, "cutouts/s/1/9813/402/f.zarr/zarr.json", "cutouts/s/1/9813/402/f.zarr/flux/c/0/0/0/0"]:
+        store.put(key, b"x")
+    assert store.list("cutouts", around=(".zarr",)) == sorted(kept)
+    assert len(store.list("cutouts")) == 5
+    assert store.list("nothing", around=(".zarr",)) == []

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from galflow.store import Store
 if TYPE_CHECKING:
     from conftest import Command, RunToItsEnd, Served
 
+POLL_SECONDS = 12
+"""A little more than the runner lets pass between two looks for runs."""
 PROJECT = Path(__file__).resolve().parents[3]
 
 
@@ -222,12 +225,17 @@ def test_a_cancelled_run_leaves_a_store_that_the_next_one_continues(served: Serv
         lambda: [at for at, _, names in os.walk(root / "models") if "checkpoint.pt" in names], "a checkpoint"
     )
     cut = cutout_files(root)
+    short = long | {"models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}]}
+    again = served.start_run("survey-run/survey-adhoc", served.tiny | short)
+    time.sleep(POLL_SECONDS)
+    # One run at a time: the second waits.
+    assert (served.state(run), served.state(again)) == ("RUNNING", "SCHEDULED")
+    began = time.monotonic()
     served.cancel(run)
+    assert time.monotonic() - began < 3 * POLL_SECONDS
     assert len(cut) > 1
     assert not (root / "runs").exists() or not list_runs(Store.open(root))
 
-    short = long | {"models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}]}
-    again = served.start_run("survey-run/survey-adhoc", served.tiny | short)
     assert served.end_of(again) == "COMPLETED", served.complained
     assert len(list_runs(Store.open(root))) == 1
     assert {path: time for path, time in cutout_files(root).items() if path in cut} == cut
