@@ -63,6 +63,11 @@ def _run(spec: RunSpec, until: Stage) -> None:
     from galflow.store import Store
 
     out, progress = terminal(), terminal(errors=True)
+    if spec.store.credentials_block is not None:
+        environment.prepare()
+        from tasks.credentials import use_credentials
+
+        use_credentials(spec.store)
     check_run(spec)
     store = Store.open(spec.store.root, spec.store.endpoint_url)
     plan = plan_run(spec, store)

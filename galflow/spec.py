@@ -140,9 +140,11 @@ class StoreSpec(Part):
     """Where products go."""
 
     root: str = "galflow-out"
-    """A folder, file:// or s3://bucket/prefix. Credentials come from the environment, never from here."""
+    """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
     endpoint_url: str | None = None
     """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
+    credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
+    """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""
 
 
 class OutputSpec(Part):

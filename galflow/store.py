@@ -30,9 +30,7 @@ _TEMPORARY = ".galflow-tmp-"
 _ATTEMPTS = 10
 """Of a request that is throttled, answered by 5xx or not at all, with a pause that doubles to 20 s: a minute in all.
 AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, as botocore reads them, say otherwise."""
-_IN_ONE_REQUEST = {"max_concurrency": 1}
-"""How s3fs is to read an object. Else it asks for the size first, to fetch large objects in pieces side by side: twice
-the requests and twice the wait for each receipt and chunk, and hardly anything that is read whole here is large."""
+_IN_ONE_REQUEST = {"max_concurrency": 1}  # Else s3fs asks for an object's size before it reads: twice the requests.
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,20 @@ class Entry:
 def _when(info: dict[str, Any]) -> datetime:
     modified = info["LastModified"] if "LastModified" in info else info["mtime"]
     return modified.astimezone(UTC) if isinstance(modified, datetime) else datetime.fromtimestamp(float(modified), UTC)
+
+
+def _files_around(top: str, around: tuple[str, ...]) -> list[str]:
+    """Paths of all files below a folder, without a look into folders whose names end so."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a folder may go meanwhile
+            raise error
+
+    paths = []
+    for folder, folders, files in os.walk(top, onerror=refuse):
+        folders[:] = [name for name in folders if not name.endswith(around)]
+        paths += [f"{folder}/{name}" for name in files]
+    return paths
 
 
 @dataclass(frozen=True)
@@ -237,7 +249,7 @@ class Store:
         with self.speaking("list", prefix):
             try:
                 if around and self.is_local:
-                    paths = self._walk(self._full(prefix), around)
+                    paths = _files_around(self._full(prefix), around)
                 else:
                     found = self._fs.find(self._full(prefix), detail=True)
                     # Some servers show a folder that was emptied as an entry of its own.
@@ -248,20 +260,6 @@ class Store:
         inside = tuple(f"{ending}/" for ending in around)
         keys = (path[start:] for path in paths)
         return sorted(key for key in keys if _TEMPORARY not in key and not any(part in key for part in inside))
-
-    @staticmethod
-    def _walk(top: str, around: tuple[str, ...]) -> list[str]:
-        """Paths of all files below a folder, without a look into folders whose names end so."""
-
-        def refuse(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):  # a folder may go meanwhile
-                raise error
-
-        paths = []
-        for folder, folders, files in os.walk(top, onerror=refuse):
-            folders[:] = [name for name in folders if not name.endswith(around)]
-            paths += [f"{folder}/{name}" for name in files]
-        return paths
 
     def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Every object below ``prefix`` with its size and when it was written, sorted by key."""

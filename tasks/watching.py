@@ -21,6 +21,7 @@ from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from galflow.store import Store
 from tasks.cluster import running_cluster
+from tasks.credentials import use_credentials
 from tasks.fan_out import StageResult
 from tasks.performance import keep_report, recorded
 from tasks.run_page import RunPage, StageRow, page_of, present_page
@@ -38,6 +39,7 @@ def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
     with ExitStack() as held:
         held.enter_context(during(run=_run_of(spec)))
         held.enter_context(_log())
+        use_credentials(spec.store)
         page = held.enter_context(page_of(spec))
         reached = held.enter_context(running_cluster(spec))
         if spec.cluster.performance_report:

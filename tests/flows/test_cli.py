@@ -174,7 +174,9 @@ def test_read_only_commands_on_an_empty_store(here: Here, tmp_path: Path) -> Non
     assert "No run has been published at" in here("runs", "--root", root)[1]
     assert json.loads(here("runs", "--root", root, "--json")[1]) == []
     assert "nothing to verify; is --root right?" in here("verify", "--root", root)[1]
-    assert json.loads(here("verify", "--root", root, "--json")[1]) == {"products": 0, "faults": []}
+    assert json.loads(here("verify", "--root", root, "--json")[1]) == {
+        "products": 0, "faults": [], "discarded": [],
+    }  # fmt: skip
     code, output, errors = here("show", "demo-1", "--root", root)
     assert (code, output) == (2, "")
     assert errors == f"error: no run 'demo-1' has been published at file://{root}; published: none\n"
@@ -195,9 +197,14 @@ def test_published_run_is_listed_shown_and_verified(here: Here, local_store: Sto
     code, output, _ = here("verify", *root)
     assert code == 1
     assert "7 bytes instead of 5" in output
-    assert output.endswith(": 1 fault(s)\n")
+    assert output.splitlines()[-2].endswith(": 1 fault(s)")
+    assert output.splitlines()[-1] == "`galflow verify --discard` lets the next run make what is damaged anew"
     code, output, _ = here("verify", *root, "--json")
     assert (code, len(json.loads(output)["faults"])) == (1, 1)
+    code, output, _ = here("verify", *root, "--discard")
+    assert code == 1
+    assert output.endswith("discarded 1 of them: the next run makes them anew\n")
+    assert here("verify", *root)[0] == 0
 
 
 def test_models_are_listed_with_sources_scores_and_abilities(here: Here) -> None:
