@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from galflow.errors import SpecError, StoreError
 from galflow.sums import FileSum, SummingStore, WholeStore
 
 _TEMPORARY = ".galflow-tmp-"
+_UNFINISHED = re.compile(rf"{re.escape(_TEMPORARY)}|\.[0-9a-f]{{32}}\.partial$")  # the second: Zarr's own
 _ATTEMPTS = 10
 """Of a request that is throttled, answered by 5xx or not at all, with a pause that doubles to 20 s: a minute in all.
 AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, as botocore reads them, say otherwise."""
@@ -259,7 +261,7 @@ class Store:
         start = len(self._path) + 1
         inside = tuple(f"{ending}/" for ending in around)
         keys = (path[start:] for path in paths)
-        return sorted(key for key in keys if _TEMPORARY not in key and not any(part in key for part in inside))
+        return sorted(key for key in keys if not _UNFINISHED.search(key) and not any(part in key for part in inside))
 
     def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Every object below ``prefix`` with its size and when it was written, sorted by key."""
@@ -269,12 +271,8 @@ class Store:
             except FileNotFoundError:
                 return ()
         start = len(self._path) + 1
-        listed = (
-            Entry(str(path)[start:], int(info["size"]), _when(info))
-            for path, info in found.items()
-            if info["type"] == "file"
-        )
-        return tuple(sorted(listed, key=lambda entry: entry.key))
+        files = ((str(path)[start:], info) for path, info in found.items() if info["type"] == "file")
+        return tuple(sorted((Entry(k, int(i["size"]), _when(i)) for k, i in files), key=lambda entry: entry.key))
 
     def delete(self, prefix: str) -> None:
         """Remove an object, or all below a prefix; nothing there is no error."""

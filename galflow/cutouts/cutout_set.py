@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer
 from zarr.errors import GroupNotFoundError
+from zarr.storage import MemoryStore
 
-from galflow.cutouts.zarr_writing import StagedArrays, direct_writes
+from galflow.cutouts.zarr_writing import StagedArrays, direct_writes, put_objects
 from galflow.errors import DataError, IntegrityError
 from galflow.spec import CutoutSpec
 from galflow.store import Store
@@ -82,15 +84,18 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
     if not isinstance(zarr_store, SummingStore):
         raise IntegrityError(f"{store.uri(product)} was opened without checksums; open it with read_only=False")
     attributes = {**data.attributes, "galflow_layout": LAYOUT_VERSION, "coordinates": " ".join(data.rows.column_names)}
-    group = zarr.create_group(zarr_store, overwrite=True, attributes=attributes)
     n, n_bands = data.flux.shape[:2]
     per_chunk = objects_per_chunk(spec, n_bands, n)
+    # What is there is replaced object by object, each of them whole: another run may be reading it.
+    layout: dict[str, Buffer] = {}
+    declared = zarr.create_group(MemoryStore(layout), attributes=attributes)
+    for name in PIXELS:
+        _declare_pixels(declared, name, getattr(data, name), spec, per_chunk, data.attributes)
+    put_objects(zarr_store, layout)
     # Side by side: one array is compressed while another is on its way.
     with direct_writes(), ThreadPoolExecutor(len(PIXELS)) as pool:
-        written = [
-            pool.submit(_write_pixels, group, name, getattr(data, name), spec, per_chunk, data.attributes)
-            for name in PIXELS
-        ]
+        group = zarr.open_group(zarr_store, mode="r+", zarr_format=3)
+        written = [pool.submit(_fill, group, name, getattr(data, name)) for name in PIXELS]
         staged = StagedArrays()
         for name in data.rows.column_names:
             values, attributes = encode_column(name, data.rows.column(name))
@@ -100,15 +105,17 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
         staged.put_into(zarr_store)
     for array in written:
         array.result()
+    for key in set(store.list(product)) - {f"{product}/{path}" for path in zarr_store.sums}:
+        store.delete(key)  # of an attempt that was cut short, by a galflow that laid it out otherwise
     return dict(zarr_store.sums)
 
 
-def _write_pixels(
+def _declare_pixels(
     group: zarr.Group, name: str, pixels: np.ndarray, spec: CutoutSpec, per_chunk: int, attributes: dict[str, Any]
 ) -> None:
     n = len(pixels)
     in_shard = min(spec.chunks_per_shard, max(1, math.ceil(n / per_chunk)))
-    array = group.create_array(
+    group.create_array(
         name,
         shape=pixels.shape,
         dtype=pixels.dtype,
@@ -122,10 +129,13 @@ def _write_pixels(
         fill_value=0,
         dimension_names=("object", "band", "y", "x"),
         attributes=_pixel_attributes(name, str(attributes["unit"])),
-        config=_EVERY_CHUNK,
     )
-    if n:
-        array[:] = pixels
+
+
+def _fill(group: zarr.Group, name: str, pixels: np.ndarray) -> None:
+    array = group[name]
+    if isinstance(array, zarr.Array) and len(pixels):
+        array.with_config(_EVERY_CHUNK)[:] = pixels
 
 
 def _pixel_attributes(name: str, unit: str) -> dict[str, Any]:

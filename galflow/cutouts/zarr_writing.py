@@ -95,8 +95,13 @@ class StagedArrays:
         )
 
     def put_into(self, store: ZarrStore) -> None:
-        """Write the arrays to ``store``, in which nothing of their names may be."""
-        sync(_put_all(store, {key: value for key, value in self._objects.items() if key != _METADATA}))
+        """Write the arrays to ``store``, over what is there of their names."""
+        put_objects(store, {key: value for key, value in self._objects.items() if key != _METADATA})
+
+
+def put_objects(store: ZarrStore, objects: Mapping[str, Buffer]) -> None:
+    """Write objects side by side, each in place of what is there."""
+    sync(_put_all(store, objects))
 
 
 async def _put_all(store: ZarrStore, objects: Mapping[str, Buffer]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -222,6 +223,36 @@ def test_a_shard_that_vanished_is_an_error_and_not_black_pixels(store: Store, da
     store.delete("p.zarr/flags/c/0")
     with pytest.raises(IntegrityError, match="flags"):
         CutoutSet(store, "p.zarr").read("flags")
+
+
+def test_a_set_that_is_written_again_stays_sound_for_who_reads_it(store: Store, data: MakeData) -> None:
+    """As two runs of one specification do that begin together."""
+    given = data(30)
+    first = write_cutout_set(store, "p.zarr", given, CutoutSpec(**SMALL))
+    store.put("p.zarr/flux/c/9/0/0/0", b"of an attempt that was cut short")
+    store.put("p.zarr/gone/zarr.json", b"{}")
+    done = threading.Event()
+    problems: list[str] = []
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                cutouts = CutoutSet(store, "p.zarr")
+                np.testing.assert_array_equal(cutouts.read("object_id"), given.rows["object_id"].to_numpy())
+                np.testing.assert_array_equal(cutouts.read("flux"), given.flux)
+            except (IntegrityError, StoreError, AssertionError) as error:
+                problems.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(5):
+            assert write_cutout_set(store, "p.zarr", given, CutoutSpec(**SMALL)) == first
+    finally:
+        done.set()
+        reader.join()
+    assert problems == []
+    assert store.list("p.zarr") == sorted(f"p.zarr/{path}" for path in first)
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
