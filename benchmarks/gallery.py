@@ -22,10 +22,11 @@ from benchmarks.scratch import scratch
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import Split, TrainingSet, stretch_for
+from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch, Reconstructs, find_model
 from galflow.photometry import AsinhStretch
 from galflow.report.pictures import Display
-from galflow.spec import CutoutSpec, ModelSpec, StretchSpec, SurveySpec, TrainingSpec
+from galflow.spec import CutoutSpec, StretchSpec, SurveySpec, TrainingSpec
 from galflow.store import Store
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model

@@ -99,7 +99,7 @@ def lay_out(spec: RunSpec, masters: Masters) -> None:
     units = plan_cutouts(spec, spec.survey, store)
     for unit in units:
         _lay_tile(store, spec, unit, masters)
-    for model in plan_models(spec, store, [unit.fingerprint for unit in units]):
+    for model in plan_models(spec, store, [unit.fingerprint for unit in units], {}):
         _lay_model(store, model, units, masters)
 
 

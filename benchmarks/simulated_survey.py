@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +67,11 @@ class SimulatedSurvey(Survey):
 
 
 def drawn_scores(
-    cutouts: CutoutSet, models: Mapping[str, TrainedModel], batch_objects: int, device: str = "cpu"
+    cutouts: CutoutSet,
+    models: Mapping[str, TrainedModel],
+    batch_objects: int,
+    device: str = "cpu",
+    flux_densities: Collection[str] = (),
 ) -> dict[scoring.ScoreColumn, np.ndarray]:
     """Stands for galflow.scores.score.score_cutouts: (N,) numbers around the references, the same for the same set."""
     with Path(os.environ[MARKS], str(os.getpid())).open("a") as marks:

@@ -58,7 +58,8 @@ def run(
 
 
 def _run(spec: RunSpec, until: Stage) -> None:
-    from galflow.plan import check_run, plan_run
+    from galflow.check import check_run
+    from galflow.plan import plan_run
     from galflow.receipts import read_manifest
     from galflow.store import Store
 
@@ -157,7 +158,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once, as a cron job does.")] = False,
 ) -> None:
     """Look for tiles that are new, changed or gone, and tell the Prefect server: it starts the deployment reprocess."""
-    from galflow.plan import check_run
+    from galflow.check import check_run
     from galflow.spec import load_spec
 
     spec = load_spec(specification, root)

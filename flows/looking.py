@@ -37,7 +37,8 @@ DEFAULT_ROOT = "galflow-out"
 
 def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
     """Say what a run would do, and why."""
-    from galflow.plan import check_run, plan_run
+    from galflow.check import check_run
+    from galflow.plan import plan_run
     from galflow.spec import load_spec
     from galflow.store import Store
 

@@ -25,8 +25,8 @@ from typing import Any
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 
+from galflow.check import check_run
 from galflow.errors import GalflowError, SpecError
-from galflow.plan import check_run
 from galflow.spec import StoreSpec, load_spec
 from galflow.store import Store
 

@@ -58,7 +58,7 @@ def _cut(spec: RunSpec) -> tuple[StageResult, dict[str, StageResult]]:
 
 def _learn(spec: RunSpec) -> _Learnt:
     cutouts, samples = _cut(spec)
-    return _Learnt(cutouts, samples, train_models(spec, quote(cutouts)))
+    return _Learnt(cutouts, samples, train_models(spec, quote(cutouts), quote(samples)))
 
 
 def _score(spec: RunSpec) -> _Scored:
@@ -75,7 +75,14 @@ def _score(spec: RunSpec) -> _Scored:
 
 def _compare(spec: RunSpec, scored: _Scored) -> StageResult:
     learnt = scored.learnt
-    return compare(spec, quote(learnt.samples), quote(scored.sample_scores), quote(learnt.models))
+    return compare(
+        spec,
+        quote(learnt.cutouts),
+        quote(scored.scores),
+        quote(learnt.samples),
+        quote(scored.sample_scores),
+        quote(learnt.models),
+    )
 
 
 def _publish(spec: RunSpec) -> State[RunOutcome]:

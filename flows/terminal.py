@@ -217,6 +217,9 @@ def _show_sample(out: Console, name: str, columns: Mapping[str, Mapping[str, Any
     for model in models:
         verdict, numbers = likelihood_sentence(name, model, columns[f"bpd_{model}"]["auroc"])
         out.print(verdict, numbers, sep=" " if len(verdict) + len(numbers) < out.width else "\n  ")
+    for column in (c for c in columns if any(c.startswith(f"llr_{model}_") for model in models)):
+        verdict, numbers = ratio_sentence(name, column, columns[column]["auroc"])
+        out.print(verdict, numbers, sep=" " if len(verdict) + len(numbers) < out.width else "\n  ")
     shown = {f"bpd_{model}": f"{model} bits/dim" for model in models}
     twins = {c for m in models for c in (f"loglike_{m}", f"{m}_bits_per_dim")}
     shown |= {column: column for column in farthest if column not in twins and column not in shown}
@@ -232,7 +235,7 @@ def _show_sample(out: Console, name: str, columns: Mapping[str, Mapping[str, Any
     out.print(
         "  P: how often a random sample galaxy exceeds a real one [95%]; 0.5 = alike\n"
         "  KS: largest gap of the cumulative distributions; 0 = alike, 1 = apart\n"
-        "  more bits/dim = less probable; a larger score = more anomalous",
+        "  more bits/dim = less probable; a larger score = more anomalous; a larger llr = more like the survey",
         style="dim",
     )
 
@@ -257,6 +260,17 @@ def likelihood_sentence(sample: str, model: str, auroc: Mapping[str, float]) -> 
         f"{sample} galaxies are {verdict} the sky's under {model}:",
         f"P({sample} bits/dim > sky) = {_interval(auroc)}; 0.5 = alike",
     )
+
+
+def ratio_sentence(sample: str, column: str, auroc: Mapping[str, float]) -> tuple[str, str]:
+    """Whether a sample is more or less like the survey by a likelihood ratio; the verdict and its numbers."""
+    if auroc["low"] > _ALIKE:
+        verdict = "MORE like the survey than"
+    elif auroc["high"] < _ALIKE:
+        verdict = "LESS like the survey than"
+    else:
+        verdict = "about as much like the survey as"
+    return f"{sample} galaxies are {verdict} the sky's by {column}:", f"P({sample} > sky) = {_interval(auroc)}"
 
 
 def _interval(statistic: Mapping[str, float]) -> str:

@@ -1,7 +1,7 @@
 """The JSON schema of a specification, with the options of every survey kind and model filled in: the UI's form.
 
 It refuses what can be seen in the document alone: unknown fields, wrong types, options that a kind or model does not
-have. What depends on two fields, or on the data, is refused by galflow.plan.check_run. A plug-in's options stay open.
+have. What depends on two fields, or on the data, is refused by galflow.check.check_run. A plug-in's options stay open.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.json_schema import models_json_schema
 
+from galflow.model_spec import ModelSpec
 from galflow.models.base import GenerativeModel, all_models
-from galflow.spec import ModelSpec, RunSpec, SurveySpec
+from galflow.spec import RunSpec, SurveySpec
 from galflow.surveys.resolve import survey_kinds
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

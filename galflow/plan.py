@@ -7,7 +7,6 @@ subtract what is done, do the rest. This file makes nothing.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,17 +16,17 @@ import pyarrow as pa
 
 from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
-from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
+from galflow.cutouts.cut import cutouts_fingerprint, cutouts_product
 from galflow.errors import DataError, SpecError
+from galflow.model_spec import ModelSpec
 from galflow.receipts import Receipt, RunManifest, find_receipts, scan_receipts
 from galflow.scores.leading import primary_score
 from galflow.scores.reuse import EarlierPart, best_earlier
 from galflow.scores.score import SCORES_VERSION, scores_fingerprint, scores_product
-from galflow.spec import ModelSpec, RunSpec, SurveySpec, fingerprint
+from galflow.spec import RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import Footprint, Survey, Tile
 from galflow.surveys.resolve import open_survey
-from galflow.training.check import check_model
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
 
@@ -94,21 +93,6 @@ class ScoreUnit(Unit):
     """Scores of these cutouts that still hold."""
 
 
-def check_run(spec: RunSpec) -> None:
-    """Open the surveys and build every model once; SpecError for whatever cannot be meant, before any work."""
-    bands = chosen_bands(open_survey(spec.survey), spec.cutouts)
-    for sample in spec.comparison.samples:
-        try:
-            chosen_bands(open_survey(sample.survey), spec.cutouts.model_copy(update={"bands": bands}))
-        except SpecError as error:
-            raise SpecError(f"comparison sample {sample.name}: {error}") from error
-    for model in spec.models:
-        check_model(model, bands, spec.cutouts.size, spec.stretch)
-    primary_score(spec)
-    if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
-        raise SpecError("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
-
-
 def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
     """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
     survey = open_survey(survey_spec)
@@ -170,14 +154,17 @@ def _readable_footprint(survey: Survey, tile: Tile) -> Footprint | None:
         return None
 
 
-def plan_models(spec: RunSpec, store: Store, cutouts: Sequence[str]) -> list[ModelUnit]:
-    """A unit for each model, trained on the cutout sets with these fingerprints."""
+def plan_models(
+    spec: RunSpec, store: Store, cutouts: Sequence[str], samples: Mapping[str, Sequence[str]]
+) -> list[ModelUnit]:
+    """A unit for each model, trained on the cutout sets with these fingerprints, or on those of a sample."""
     units = []
     for model in spec.models:
         if model.trained is not None:
             units.append(_trained_elsewhere(model))
             continue
-        found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, cutouts)
+        sets, sky = (cutouts, ()) if model.sample is None else (samples[model.sample], cutouts)
+        found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, sets, sky)
         earlier = find_receipts(store, f"models/{model.name}")
         why = f"model {model.name}: settings or training tiles changed" if earlier else f"model {model.name} is new"
         product = model_product(model.name, found)
@@ -201,7 +188,7 @@ def plan_scores(
     primary = primary_score(spec)
     units = []
     for cut in cutouts:
-        found = scores_fingerprint(cut.fingerprint, models, primary)
+        found = scores_fingerprint(cut.fingerprint, models, primary, spec.ratios)
         receipt = receipts.get(found)
         product = receipt.product if receipt else scores_product(survey.survey_name, survey.release, cut.tile, found)
         of_tile = by_tile.get(cut.tile, [])
@@ -221,7 +208,7 @@ def _why_score(cut: CutTile, models: Mapping[str, str], earlier: list[Receipt]) 
     changed = [n for n, f in models.items() if scored_with.get(f"model {n}") != f]
     if changed:
         return f"tile {cut.tile}: model {', '.join(changed)} is new or changed"
-    return f"tile {cut.tile}: the models or the primary score changed"
+    return f"tile {cut.tile}: the models, the primary score or the ratios changed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,12 +248,20 @@ class RunPlan:
 
 
 def plan_comparison(
-    spec: RunSpec, store: Store, sample_scores: Mapping[str, Sequence[str]], models: Mapping[str, str]
+    spec: RunSpec,
+    store: Store,
+    sample_scores: Mapping[str, Sequence[str]],
+    models: Mapping[str, str],
+    scores: Sequence[str],
 ) -> Unit | None:
-    """The comparison of all samples (name -> fingerprints of its score parts); None if there are none."""
+    """The comparison of all samples (name -> fingerprints of its score parts); None if there are none.
+
+    ``scores`` are the fingerprints of the survey's score parts, on which likelihood ratios are compared.
+    """
     if not sample_scores:
         return None
-    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed)
+    survey = scores if spec.ratios else ()
+    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
     receipt = find_receipts(store, f"comparisons/{spec.name}").get(found)
     why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
     return Unit("compare", ", ".join(sample_scores), found, comparison_product(spec.name, found), receipt, why)
@@ -281,7 +276,8 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     """The plan of a whole run. Reads receipts, headers and catalogues; makes nothing."""
     cutouts = plan_cutouts(spec, spec.survey, store)
     samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.comparison.samples}
-    models = plan_models(spec, store, [u.fingerprint for u in cutouts])
+    sets = {name: [u.fingerprint for u in units] for name, units in samples.items()}
+    models = plan_models(spec, store, [u.fingerprint for u in cutouts], sets)
     fingerprints = {m.name: m.fingerprint for m in models}
     scores = plan_scores(spec, store, [u.cut for u in cutouts], fingerprints, spec.survey)
     sample_scores = {
@@ -289,7 +285,7 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
         for s in spec.comparison.samples
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
-    comparison = plan_comparison(spec, store, parts, fingerprints)
+    comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
     plan = RunPlan("", False, cutouts, samples, models, scores, sample_scores, comparison)
     run = run_id(spec, [u.fingerprint for u in plan.units])
     return replace(plan, run=run, published=store.exists(RunManifest.key_of(run)))

@@ -178,6 +178,18 @@ def publish_manifest(store: Store, manifest: RunManifest) -> bool:
     return store.put_if_absent(RunManifest.key_of(manifest.run), to_json(manifest))
 
 
+def read_sound(store: Store, files: Mapping[str, FileSum]) -> dict[str, bytes]:
+    """The bytes at these keys, read together; IntegrityError if any differs from what its receipt says."""
+    found = store.get_many(list(files))
+    for key, data in found.items():
+        if FileSum.of(data) != files[key]:
+            raise IntegrityError(
+                f"{store.uri(key)} differs from what its receipt says (truncated or altered); `galflow verify "
+                "--discard` lists what is, and lets the next run make it anew"
+            )
+    return found
+
+
 def verify_product(store: Store, receipt: Receipt) -> list[str]:
     """Re-read a product's files; one line for each that is missing, truncated or altered."""
     return [problem for path in sorted(receipt.files) if (problem := _verify_file(store, receipt, path))]

@@ -1,7 +1,7 @@
 """What a person writes: the run specification, in YAML or in the UI's form, and its fingerprints.
 
 This file validates what can be known without opening a survey or a model; the options of a survey or model are checked
-by the class they name, still before any work (galflow.plan). It reads no data and opens no store.
+by the class they name, still before any work (galflow.check). It reads no data and opens no store.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validat
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import SpecError
+from galflow.model_spec import ModelSpec, Ratio
 from galflow.part import SECRET, ColumnName, Name, Part
-from galflow.training_spec import TrainingOverrides, TrainingSpec
+from galflow.training_spec import TrainingSpec
 
 
 def _require_distinct(names: list[str], what: str) -> None:
@@ -87,21 +88,6 @@ class StretchSpec(Part):
     """The flux, in units of the sky's sigma, that maps to 1."""
     sky_sigma: dict[str, Annotated[float, Field(gt=0)]] | None = None
     """Sky sigma per band in the survey's flux unit; by default the median over the training set's tiles."""
-
-
-class ModelSpec(Part):
-    """One model of the run."""
-
-    name: ColumnName
-    """Prefix of its columns in the catalogue, and its folder in the store."""
-    model: str
-    """Such as wgan.WGAN; `galflow models` lists them."""
-    options: dict[str, JsonValue] = Field(default={})
-    """Keyword arguments of the model's constructor."""
-    training: TrainingOverrides = TrainingOverrides()
-    """What differs from the run's training settings."""
-    trained: Annotated[str, Field(pattern=r"^(file|s3)://")] | None = None
-    """URI (file:// or s3://) of an already trained model's folder, to use instead of training one."""
 
 
 class ScoringSpec(Part):
@@ -194,6 +180,20 @@ class RunSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _models_refer_to_what_is_there(self) -> RunSpec:
+        samples, names = [s.name for s in self.comparison.samples], [m.name for m in self.models]
+        for model in self.models:
+            others = [n for n in names if n != model.name]
+            for what, given, allowed in (("sample", model.sample, samples), ("background", model.background, others)):
+                if given is not None and given not in allowed:
+                    known = ", ".join(allowed) or "none, for there is no such"
+                    raise ValueError(f"model {model.name!r}: {what} is {given!r}; expected one of {known}")
+            if model.sample is not None and model.trained is not None:
+                raise ValueError(f"model {model.name!r} has sample and trained; a trained model is trained on neither")
+        _require_distinct([r.column for r in self.ratios], "likelihood ratios' columns")
+        return self
+
+    @model_validator(mode="after")
     def _enough_workers(self) -> RunSpec:
         together, most = self.training.workers, self.cluster.most_workers
         if most is not None and together > most:
@@ -206,6 +206,16 @@ class RunSpec(Part):
     def training_of(self, model: ModelSpec) -> TrainingSpec:
         """The run's training settings with the model's own on top."""
         return self.training.model_copy(update=model.training.model_dump(exclude_none=True))
+
+    @property
+    def survey_models(self) -> tuple[str, ...]:
+        """Names of the models that learn the survey; the others learn a sample, and their scores are about that."""
+        return tuple(m.name for m in self.models if m.sample is None)
+
+    @property
+    def ratios(self) -> tuple[Ratio, ...]:
+        """The likelihood ratios that the models declare, in the models' order."""
+        return tuple(Ratio(m.name, m.background) for m in self.models if m.background is not None)
 
     def content(self) -> dict[str, Any]:
         """What the results depend on, as JSON values: all but where the work runs and where it is stored."""

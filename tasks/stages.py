@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from galflow.catalog.published import read_parts
 from galflow.catalog.write import to_parquet_bytes
+from galflow.check import check_run
+from galflow.compare.ratios import unseen_ratios
 from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import GalflowError
 from galflow.plan import (
     CutTile,
     TileUnit,
-    check_run,
     plan_comparison,
     plan_cutouts,
     plan_models,
@@ -21,6 +24,7 @@ from galflow.plan import (
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec, SurveySpec
 from galflow.store import Store
+from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.together import train_together
 from tasks.verbs import cut, open_model, score, train
@@ -74,11 +78,17 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
 
 
 @stage("train")
-def train_models(spec: RunSpec, cutouts: StageResult) -> StageResult:
-    """Train every model that is not yet trained on these cutout sets, several at a time."""
+def train_models(spec: RunSpec, cutouts: StageResult, samples: Mapping[str, StageResult]) -> StageResult:
+    """Train every model that is not yet trained on these cutout sets (or its sample's), several at a time."""
     store = store_of(spec)
-    sets = {r.fingerprint: r.product for r in cutouts.receipts if r.rows}
-    units = plan_models(spec, store, [r.fingerprint for r in cutouts.receipts])
+    sky = _filled_sets(cutouts)
+    sets = {m.name: sky if m.sample is None else _filled_sets(samples[m.sample]) for m in spec.models}
+    units = plan_models(
+        spec,
+        store,
+        [r.fingerprint for r in cutouts.receipts],
+        {name: [r.fingerprint for r in sample.receipts] for name, sample in samples.items()},
+    )
     todo = [
         Work(
             unit,
@@ -89,7 +99,8 @@ def train_models(spec: RunSpec, cutouts: StageResult) -> StageResult:
                 "name": unit.name,
                 "product": unit.product,
                 "fingerprint": unit.fingerprint,
-                "sets": sets,
+                "sets": sets[unit.name],
+                "sky": sky,
             },
         )
         for unit in units
@@ -98,6 +109,11 @@ def train_models(spec: RunSpec, cutouts: StageResult) -> StageResult:
     if spec.training.workers > 1:
         return train_together("train", units, todo, spec.cluster, spec.training.workers)
     return run_stage("train", units, todo, spec.cluster)
+
+
+def _filled_sets(cutouts: StageResult) -> dict[str, str]:
+    """Fingerprint -> key of the cutout sets that hold objects."""
+    return {r.fingerprint: r.product for r in cutouts.receipts if r.rows}
 
 
 def models_of(spec: RunSpec, trained: StageResult) -> dict[str, str]:
@@ -139,6 +155,7 @@ def score_cutouts(
                 "primary": primary,
                 "batch_objects": spec.scoring.batch_objects,
                 "earlier": unit.earlier,
+                "ratios": spec.ratios,
             },
         )
         for unit in units
@@ -158,11 +175,13 @@ def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:
 @stage("compare")
 def compare(
     spec: RunSpec,
+    cutouts: StageResult,
+    scores: StageResult,
     samples: Mapping[str, StageResult],
     sample_scores: Mapping[str, StageResult],
     trained: StageResult,
 ) -> StageResult:
-    """Compare every sample with the survey's held-out objects, model by model."""
+    """Compare every sample with the survey's held-out objects, model by model and likelihood ratio by ratio."""
     lacking = [name for name, scores in sample_scores.items() if not scores.receipts]
     if lacking:
         return StageResult((), (Failure("compare", ", ".join(lacking), "there are no scores to compare"),))
@@ -170,23 +189,47 @@ def compare(
     products = models_of(spec, trained)
     fingerprints = fingerprints_of(trained, products)
     unit = plan_comparison(
-        spec, store, {n: [r.fingerprint for r in s.receipts] for n, s in sample_scores.items()}, fingerprints
+        spec,
+        store,
+        {n: [r.fingerprint for r in s.receipts] for n, s in sample_scores.items()},
+        fingerprints,
+        [r.fingerprint for r in scores.receipts],
     )
     if unit is None or unit.receipt is not None:
         return StageResult((unit.receipt,) if unit and unit.receipt else ())
     models = {name: open_model(store, product, "cpu") for name, product in products.items()}
     try:
-        for name, cutouts in samples.items():
-            for receipt in cutouts.receipts:
+        for name, sample in samples.items():
+            for receipt in sample.receipts:
                 attributes = CutoutSet(store, receipt.product).attributes
                 for model in models.values():
                     require_same_space(name, attributes, model)
         receipt = compare_samples(
             store, unit.product, unit.fingerprint,
-            {name: read_parts(store, scores.receipts) for name, scores in sample_scores.items()},
-            models, bootstraps=spec.comparison.bootstraps, seed=spec.seed,
+            {name: read_parts(store, of.receipts) for name, of in sample_scores.items()},
+            {name: model for name, model in models.items() if name in spec.survey_models},
+            bootstraps=spec.comparison.bootstraps, seed=spec.seed,
             inputs={f"model {n}": f for n, f in fingerprints.items()},
+            survey_ratios=_ratios(spec, store, None, models, cutouts, scores),
+            sample_ratios={n: _ratios(spec, store, n, models, samples[n], of) for n, of in sample_scores.items()},
         )  # fmt: skip
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))
     return StageResult((receipt,), (), 1)
+
+
+def _ratios(
+    spec: RunSpec,
+    store: Store,
+    sample: str | None,
+    models: Mapping[str, TrainedModel],
+    cutouts: StageResult,
+    scores: StageResult,
+) -> dict[str, np.ndarray]:
+    """Ratio column -> values of the survey's objects, or of a sample's, that no model of the ratio learnt from."""
+    there = [ratio for ratio in spec.ratios if {ratio.model, ratio.background} <= models.keys()]
+    if not there:
+        return {}
+    learners = {m.name for m in spec.models if m.sample == sample}
+    learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
+    return unseen_ratios(store, scores.receipts, {r.fingerprint: r.product for r in cutouts.receipts}, learnt)

@@ -18,6 +18,7 @@ from galflow.catalog.write import read_catalog
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
+from galflow.model_spec import Ratio
 from galflow.receipts import Receipt
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.reuse import EarlierPart
@@ -28,7 +29,7 @@ from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.learning_curve import Progress
 from galflow.training.ranks import ALONE, Ranks, joined_ranks
-from galflow.training.train_model import train_model
+from galflow.training.train_model import require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
@@ -61,11 +62,18 @@ def train(
     product: str,
     fingerprint: str,
     sets: dict[str, str],
+    sky: dict[str, str],
     ranks: Ranks = ALONE,
 ) -> Receipt | None:
-    """Train one model on the cutout sets ``sets``, fingerprint -> key; None on a rank that does not lead."""
+    """Train one model on the cutout sets ``sets``, fingerprint -> key, in the stretch of the survey's own, ``sky``.
+
+    None on a rank that does not lead.
+    """
     model = next(m for m in spec.models if m.name == name)
+    survey = [CutoutSet(store, key) for key in sky.values()]
     cutouts = [CutoutSet(store, key) for key in sets.values()]
+    stretch = stretch_for(survey, spec.stretch)
+    require_one_layout([*survey, *cutouts])
     return train_model(
         store,
         product,
@@ -74,10 +82,10 @@ def train(
         spec.training_of(model),
         spec.cutouts,
         cutouts,
-        stretch_for(cutouts, spec.stretch),
+        stretch,
         seed=spec.seed,
         device=pick_device(),
-        inputs={f"cutouts {key}": found for found, key in sets.items()},
+        inputs={f"cutouts {key}": found for found, key in (sky | sets).items()},
         progress=_Teller(name),
         ranks=ranks,
     )
@@ -116,6 +124,7 @@ def score(
     primary: str,
     batch_objects: int,
     earlier: EarlierPart | None,
+    ratios: tuple[Ratio, ...],
 ) -> Receipt:
     """Score one cutout set with ``models``, name -> key or URI; what ``earlier`` has is taken over."""
     device = pick_device()
@@ -130,6 +139,7 @@ def score(
         batch_objects=batch_objects,
         device=device,
         earlier=earlier,
+        ratios=ratios,
     )
     return receipt.brief()
 

@@ -28,6 +28,7 @@ ACCESS_KEY, SECRET_KEY, BUCKET = "galflow", "galflowsecret", "galflow"
 _START_SECONDS = 60
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests run in one process; those of a folder below too, which share a whole run and a Prefect server."""
     flows = Path(__file__).with_name("flows")

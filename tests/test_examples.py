@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from galflow.check import check_run
 from galflow.errors import SpecError
-from galflow.plan import check_run, plan_run
+from galflow.plan import plan_run
 from galflow.spec import load_spec
 from galflow.store import Store
 from galflow.surveys.resolve import open_survey

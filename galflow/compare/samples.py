@@ -32,10 +32,18 @@ INCONSISTENT_LEVEL = 0.05
 
 
 def comparison_fingerprint(
-    samples: Mapping[str, Sequence[str]], models: Mapping[str, str], bootstraps: int, seed: int
+    samples: Mapping[str, Sequence[str]],
+    models: Mapping[str, str],
+    bootstraps: int,
+    seed: int,
+    survey: Sequence[str] = (),
 ) -> str:
-    """Of the samples' score parts, the models, the number of bootstraps and their seed."""
-    return fingerprint(COMPARISON_VERSION, {n: sorted(p) for n, p in samples.items()}, dict(models), bootstraps, seed)
+    """Of the samples' score parts, the models, the number of bootstraps and their seed.
+
+    ``survey`` are the survey's own score parts where those count too: for likelihood ratios.
+    """
+    parts = {n: sorted(p) for n, p in samples.items()}
+    return fingerprint(COMPARISON_VERSION, parts, dict(models), bootstraps, seed, *([sorted(survey)] if survey else []))
 
 
 def comparison_product(run_name: str, product_fingerprint: str) -> str:
@@ -66,11 +74,15 @@ def compare_samples(
     bootstraps: int,
     seed: int,
     inputs: Mapping[str, str],
+    survey_ratios: Mapping[str, np.ndarray] | None = None,
+    sample_ratios: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Receipt:
     """Compare each sample's scores and likelihoods with the reference objects'; store the result and its receipt.
 
-    ``samples`` are concatenated score parts by sample name. The result is JSON: sample -> column -> statistics, some
-    values of both for plots and, of an anomaly score, the fraction of inconsistent images (Margalef-Bentabol+20).
+    ``samples`` are concatenated score parts by sample name, ``models`` those that learnt the survey. Likelihood ratios
+    (see galflow.compare.ratios) come as values by column, of the survey and of each sample. The result is JSON: sample
+    -> column -> statistics, some values of both for plots and, of an anomaly score, the fraction of inconsistent images
+    (Margalef-Bentabol+20).
     """
     started = time.perf_counter()
     results: dict[str, Any] = {}
@@ -83,6 +95,11 @@ def compare_samples(
                 results[name][column.name] = _compare(table, real, column, models[column.model], bootstraps, seed)
             except DataError as error:
                 reasons.append(f"{name}, {column.name}: {error}")
+        for ratio, values in (sample_ratios or {}).get(name, {}).items():
+            try:
+                results[name][ratio] = _compared((survey_ratios or {})[ratio], values, bootstraps, seed)
+            except DataError as error:
+                reasons.append(f"{name}, {ratio}: {error}")
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
@@ -103,22 +120,27 @@ def _compare(
     values = table.column(column.name).to_pandas().to_numpy(dtype=np.float64)
     values = values[real & np.isfinite(values)]
     held_out = model.reference[column.score]
+    found = _compared(held_out, values, bootstraps, seed)
+    if column.calibrated:
+        # Of all values, not of the thinned ones, whose ranks near the quantile are coarse.
+        fraction = inconsistent_fraction(values, Reference(column.name, held_out), INCONSISTENT_LEVEL)
+        found["inconsistent"] = fraction.to_json()
+    return found
+
+
+def _compared(held_out: np.ndarray, values: np.ndarray, bootstraps: int, seed: int) -> dict[str, Any]:
+    """The statistics of a sample's ``values`` against the held-out objects', and some values of both for plots."""
     if len(values) < MINIMUM_OBJECTS or len(held_out) < MINIMUM_OBJECTS:
         raise DataError(
             f"{len(values)} scored objects against {len(held_out)} held-out ones; "
             f"a comparison needs at least {MINIMUM_OBJECTS} of each"
         )
     statistics = compare_scalars(held_out, values, bootstraps=bootstraps, seed=seed)
-    found = {
+    return {
         "statistics": statistics.to_json(),
         "sample_values": _thinned(values),
         "reference_values": _thinned(held_out),
     }
-    if column.calibrated:
-        # Of all values, not of the thinned ones, whose ranks near the quantile are coarse.
-        fraction = inconsistent_fraction(values, Reference(column.name, held_out), INCONSISTENT_LEVEL)
-        found["inconsistent"] = fraction.to_json()
-    return found
 
 
 def _thinned(values: np.ndarray) -> list[float]:

@@ -48,14 +48,14 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     products = {str(r.details.get("tile", "")): r.product for r in inputs.cutouts}
     # All at once, so that each chunk is read once and each model sees full batches.
     every = [row for part in rows.values() for row in part]
-    cutouts = read_cutouts(inputs.store, products, every, inputs.models)
+    cutouts = read_cutouts(inputs.store, products, every, inputs.survey_models)
     first_normal = len(rows["top"])
-    display = make_display(inputs.models, cutouts[first_normal : first_normal + len(rows["normal"])])
+    display = make_display(inputs.survey_models, cutouts[first_normal : first_normal + len(rows["normal"])])
     cards = iter(
         make_cards(
             every,
             cutouts,
-            inputs.models,
+            inputs.survey_models,
             display,
             inputs.primary,
             [title for name, (_, given) in wanted.items() for title in given[: len(rows[name])]],
@@ -79,7 +79,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
 
 def _layout(inputs: ReportInputs) -> dict[str, Any]:
     """How many models' pictures stand in a row, and how large."""
-    reconstructing = [n for n, m in inputs.models.items() if isinstance(m.module, Reconstructs)]
+    reconstructing = [n for n, m in inputs.survey_models.items() if isinstance(m.module, Reconstructs)]
     few = len(reconstructing) <= _FEW_MODELS
     return {
         "reconstructing": reconstructing,
@@ -91,8 +91,8 @@ def _layout(inputs: ReportInputs) -> dict[str, Any]:
 
 def _room(inputs: ReportInputs) -> int:
     """How many objects of each gallery get pictures."""
-    card = next(iter(inputs.models.values())).card
-    reconstructing = sum(isinstance(m.module, Reconstructs) for m in inputs.models.values())
+    card = next(iter(inputs.survey_models.values())).card
+    reconstructing = sum(isinstance(m.module, Reconstructs) for m in inputs.survey_models.values())
     sections = 3 if inputs.spec.cutouts.plant is not None else 2
     return max(1, objects_pictured(len(card.bands), inputs.spec.cutouts.size, reconstructing) // sections)
 

@@ -64,10 +64,20 @@ class ReportInputs:
         return self.stages[CUTOUTS].receipts
 
     @property
+    def survey_models(self) -> dict[str, TrainedModel]:
+        """The models that learnt the survey; what the others score is how much an object is like their sample."""
+        return {name: model for name, model in self.models.items() if name in self.spec.survey_models}
+
+    @property
     def calibrated(self) -> list[str]:
-        """Calibrated score columns, the primary one first."""
-        names = [c.name for c in columns_of(self.models) if c.calibrated]
+        """Calibrated score columns of the survey's models, the primary one first."""
+        names = [c.name for c in columns_of(self.survey_models) if c.calibrated]
         return [self.primary, *(n for n in names if n != self.primary)]
+
+    @property
+    def samples_learnt(self) -> dict[str, str]:
+        """Model name -> comparison sample, of the models that learnt one instead of the survey."""
+        return {m.name: m.sample for m in self.spec.models if m.sample is not None}
 
     @property
     def reused(self) -> dict[str, str]:

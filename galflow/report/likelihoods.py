@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from galflow.compare.two_sample import Interval, TwoSample
+from galflow.model_spec import Ratio
 from galflow.scores.score import LIKELIHOODS, ScoreColumn, columns_of
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
+
+FloatArray = npt.NDArray[np.float64]
 
 UNITS = {LOGLIKE: "nats", BPD: "bits per pixel and band"}
 _EDGES = 61
@@ -55,46 +59,77 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
-def likelihood_columns(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
-    """The likelihood columns of the models that state one."""
-    return [column for column in columns_of(models) if column.score in LIKELIHOODS]
+@dataclass(frozen=True)
+class StatedLikelihood:
+    """One likelihood column, or one ratio of two, of which there are held-out objects to compare with."""
+
+    column: str
+    label: str
+    """What it is, with its unit."""
+    reference: FloatArray
+    """Of the survey's held-out objects."""
+    samples: Mapping[str, FloatArray]
+    """Sample name -> its values, where it was compared."""
 
 
-def sample_values(comparison: Mapping[str, Any] | None, column: str) -> dict[str, np.ndarray]:
+def stated_likelihoods(
+    models: Mapping[str, TrainedModel], comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio] = ()
+) -> list[StatedLikelihood]:
+    """The likelihoods that models state, then those of the ratios that were compared."""
+    found = []
+    for column in columns_of(models):
+        if column.score in LIKELIHOODS:
+            name = "log-likelihood" if column.score == LOGLIKE else "bits per dimension"
+            label = f"{name} under {column.model} [{UNITS[column.score]}]"
+            reference = models[column.model].reference[column.score]
+            found.append(StatedLikelihood(column.name, label, reference, _values(comparison, column.name)))
+    for ratio in ratios:
+        if references := _values(comparison, ratio.column, "reference_values"):
+            label = f"log-likelihood ratio of {ratio.model} to {ratio.background} [{UNITS[LOGLIKE]}]"
+            values = _values(comparison, ratio.column)
+            found.append(StatedLikelihood(ratio.column, label, next(iter(references.values())), values))
+    return found
+
+
+def _values(comparison: Mapping[str, Any] | None, column: str, what: str = "sample_values") -> dict[str, FloatArray]:
     """Sample name -> its values of a column, where it was compared."""
     samples = (comparison or {}).get("samples", {})
     return {
-        name: np.asarray(results[column]["sample_values"], dtype=np.float64)
+        name: np.asarray(results[column][what], dtype=np.float64)
         for name, results in samples.items()
         if column in results
     }
 
 
-def likelihood_edges(models: Mapping[str, TrainedModel], comparison: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
-    """Bins for each likelihood column that hold 99% of the held-out objects' values and of each sample's."""
+def likelihood_edges(stated: Sequence[StatedLikelihood]) -> dict[str, FloatArray]:
+    """Column -> bins that hold 99% of the held-out objects' values and of each sample's."""
     edges = {}
-    for column in likelihood_columns(models):
-        groups = [models[column.model].reference[column.score], *sample_values(comparison, column.name).values()]
+    for likelihood in stated:
+        groups = [likelihood.reference, *likelihood.samples.values()]
         ends = np.array([np.quantile(g, [0.005, 0.995]) for g in groups if len(g)])
         low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
         margin = 0.05 * (high - low) or 0.5
-        edges[column.name] = np.linspace(low - margin, high + margin, _EDGES)
+        edges[likelihood.column] = np.linspace(low - margin, high + margin, _EDGES)
     return edges
 
 
-def compared_rows(comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel]) -> list[ComparedRow]:
-    """All samples under all scores and likelihoods, in that order."""
+def compared_rows(
+    comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel], ratios: Sequence[Ratio] = ()
+) -> list[ComparedRow]:
+    """All samples under all scores, likelihoods and ratios, in that order."""
+    units = {column.name: UNITS.get(column.score, "score") for column in columns_of(models)}
+    units |= {ratio.column: UNITS[LOGLIKE] for ratio in ratios}
     rows = []
     for sample, results in (comparison or {}).get("samples", {}).items():
-        for column in columns_of(models):
-            if column.name not in results:
+        for column, unit in units.items():
+            if column not in results:
                 continue
-            s = TwoSample.from_json(results[column.name]["statistics"])
+            s = TwoSample.from_json(results[column]["statistics"])
             rows.append(
                 ComparedRow(
                     sample,
-                    column.name,
-                    UNITS.get(column.score, "score"),
+                    column,
+                    unit,
                     f"{s.n_b} / {s.n_a}",
                     f"{_number(s.median_b)} / {_number(s.median_a)}",
                     with_interval(s.ks, ".2f"),
@@ -105,9 +140,17 @@ def compared_rows(comparison: Mapping[str, Any] | None, models: Mapping[str, Tra
     return rows
 
 
-def sentences(comparison: Mapping[str, Any] | None, models: Mapping[str, TrainedModel], primary: str) -> list[Sentence]:
-    """One sentence for each sample and likelihood in bits; under the primary score where no model has a likelihood."""
-    columns = [c for c in likelihood_columns(models) if c.score == BPD]
+def sentences(
+    comparison: Mapping[str, Any] | None,
+    models: Mapping[str, TrainedModel],
+    primary: str,
+    ratios: Sequence[Ratio] = (),
+) -> list[Sentence]:
+    """One sentence for each sample and likelihood in bits, then for each ratio.
+
+    Under the primary score where no model has a likelihood.
+    """
+    columns = [c for c in columns_of(models) if c.score == BPD]
     columns = columns or [c for c in columns_of(models) if c.name == primary]
     samples = (comparison or {}).get("samples", {})
     return [
@@ -117,6 +160,11 @@ def sentences(comparison: Mapping[str, Any] | None, models: Mapping[str, Trained
         for sample, results in samples.items()
         for column in columns
         if column.name in results
+    ] + [
+        Sentence(sample, ratio.model, _ratio_sentence(sample, ratio, results[ratio.column]["statistics"]))
+        for sample, results in samples.items()
+        for ratio in ratios
+        if ratio.column in results
     ]
 
 
@@ -138,6 +186,18 @@ def _sentence(sample: str, column: ScoreColumn, statistics: TwoSample) -> str:
         return f"{sample} galaxies cannot be told from the sky's by the {what} of {column.model} {numbers}."
     word = higher if auroc.low > 0.5 else lower
     return f"{sample} galaxies are {word} {adjective} than the sky's under {column.model} {numbers}."
+
+
+def _ratio_sentence(sample: str, ratio: Ratio, statistics: Mapping[str, Any]) -> str:
+    auroc = TwoSample.from_json(statistics).auroc
+    numbers = f"(P({ratio.column} of {sample} > sky) = {with_interval(auroc, '.2f')}; 0.5 = alike)"
+    if auroc.low <= 0.5 <= auroc.high:
+        return f"{sample} galaxies cannot be told from the sky's by {ratio.column} {numbers}."
+    word = "MORE" if auroc.low > 0.5 else "LESS"
+    return (
+        f"With {ratio.background} as its background, {ratio.model} finds {sample} galaxies {word} like the survey than "
+        f"the sky's {numbers}."
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ file scores nothing and decides nothing; it shows what the catalogue, the receip
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,14 +19,13 @@ from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.inputs import MODELS, ReportInputs, StageRecord
 from galflow.report.likelihoods import (
-    UNITS,
+    StatedLikelihood,
     compared_rows,
     headlines,
     inconsistent_rows,
-    likelihood_columns,
     likelihood_edges,
-    sample_values,
     sentences,
+    stated_likelihoods,
 )
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import data_uri
@@ -49,6 +48,7 @@ def build_report(inputs: ReportInputs) -> bytes:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["count"] = count_text
+    stated = stated_likelihoods(inputs.survey_models, inputs.comparison, inputs.spec.ratios)
     selection = select_objects(
         inputs.store,
         inputs.catalog,
@@ -57,11 +57,12 @@ def build_report(inputs: ReportInputs) -> bytes:
         count=inputs.spec.output.top,
         seed=inputs.spec.seed,
         planted=inputs.spec.cutouts.plant is not None,
-        likelihood_edges=likelihood_edges(inputs.models, inputs.comparison),
+        likelihood_edges=likelihood_edges(stated),
     )
     pictures = galleries(inputs, selection)
     context = _what_ran(inputs) | pictures | _planted(inputs, selection) | _distributions(inputs, selection)
-    context |= _comparison(inputs, selection) | _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
+    context |= _comparison(inputs, selection, stated)
+    context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
@@ -106,13 +107,13 @@ def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
         "flags": flag_rows(inputs.summary),
         "specification": specification,
         "versions": sorted(inputs.code_versions.items()),
-        "model_table": model_rows(inputs.models, inputs.reused),
+        "model_table": model_rows(inputs.models, inputs.reused, inputs.samples_learnt),
     }
 
 
 def _planted(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     """The table of kinds and scores: scores grouped by model, and all kinds together at the end."""
-    known = [c for c in columns_of(inputs.models) if any(k.by_score.get(c.name) for k in selection.recall)]
+    known = [c for c in columns_of(inputs.survey_models) if any(k.by_score.get(c.name) for k in selection.recall)]
     groups = [(model, [c.score for c in of]) for model, of in groupby(known, key=lambda c: c.model)]
     overall = inputs.findings.get("recall_in_top_5_percent", {})
     return {
@@ -128,7 +129,8 @@ def _distributions(inputs: ReportInputs, selection: Selection) -> dict[str, Any]
     summary = inputs.summary
     scores = [s for s in inputs.calibrated if s in summary.sigma][:_HISTOGRAM_COLUMNS_SHOWN]
     groups, rows = inconsistent_rows(inputs.findings, inputs.calibrated)
-    named = {c.name: inputs.models[c.model].card.scores.get(c.score, "") for c in columns_of(inputs.models)}
+    models = inputs.survey_models
+    named = {c.name: models[c.model].card.scores.get(c.score, "") for c in columns_of(models)}
     return {
         "score_plots": [
             (score, data_uri(score_plot(score, summary.sigma[score], selection.planted_sigma[score]), SVG))
@@ -142,22 +144,20 @@ def _distributions(inputs: ReportInputs, selection: Selection) -> dict[str, Any]
     }
 
 
-def _comparison(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
+def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[StatedLikelihood]) -> dict[str, Any]:
     """Likelihoods, and the samples against the sky."""
     plots = []
-    for column in likelihood_columns(inputs.models):
-        name = "log-likelihood" if column.score == "loglike" else "bits per dimension"
-        reference = inputs.models[column.model].reference[column.score]
-        samples = sample_values(inputs.comparison, column.name)
-        label = f"{name} under {column.model} [{UNITS[column.score]}]"
-        plot = likelihood_plot(label, reference, selection.likelihoods[column.name], samples)
-        plots.append((label, data_uri(plot, SVG)))
-    said = sentences(inputs.comparison, inputs.models, inputs.primary)
+    for one in stated:
+        plot = likelihood_plot(one.label, one.reference, selection.likelihoods[one.column], one.samples)
+        plots.append((one.label, data_uri(plot, SVG)))
+    ratios = inputs.spec.ratios
+    said = sentences(inputs.comparison, inputs.survey_models, inputs.primary, ratios)
     return {
         "likelihood_plots": plots,
-        "compared": compared_rows(inputs.comparison, inputs.models),
+        "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),
         "sentences": said,
         "headlines": headlines(said),
+        "ratios": ratios,
     }
 
 

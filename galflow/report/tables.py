@@ -166,8 +166,13 @@ def flag_rows(summary: PartSummary) -> list[tuple[str, str, int]]:
     return [row for row in rows if row[2]]
 
 
-def model_rows(models: Mapping[str, TrainedModel], reused: Mapping[str, str]) -> list[ModelRow]:
-    """What each model is, and on how many objects it was trained and calibrated; ``reused``: name -> where from."""
+def model_rows(
+    models: Mapping[str, TrainedModel], reused: Mapping[str, str], samples: Mapping[str, str]
+) -> list[ModelRow]:
+    """What each model is, and on how many objects it was trained and calibrated.
+
+    ``reused``: name -> where from; ``samples``: name -> the sample that it learnt instead of the survey.
+    """
     rows = []
     for name, trained in models.items():
         card = trained.card
@@ -180,7 +185,8 @@ def model_rows(models: Mapping[str, TrainedModel], reused: Mapping[str, str]) ->
                 card.model,
                 card.source,
                 ", ".join(f"{k} = {v}" for k, v in options.items()) or "defaults",
-                ", ".join(f"{count_text(n)} {split}" for split, n in counts.items()),
+                ", ".join(f"{count_text(n)} {split}" for split, n in counts.items())
+                + (f" of sample {samples[name]}" if name in samples else ""),
                 f"reused, not trained here: {reused[name]}" if name in reused else seconds,
                 card.fingerprint,
                 [ability.replace("_", " ") for ability, holds in card.abilities.items() if holds],

@@ -8,8 +8,10 @@ from galflow.spec import RunSpec
 
 
 def primary_score(spec: RunSpec) -> str:
-    """The score that ranks: as declared, or the first model's main one. SpecError if no model gives it."""
-    names = [f"{m.name}_{score}" for m in spec.models for score in find_model(m.model).scores]
+    """The score that ranks: as declared, or the main one of the first model of the survey; or SpecError."""
+    names = [f"{m.name}_{s}" for m in spec.models if m.name in spec.survey_models for s in find_model(m.model).scores]
+    if not names:
+        raise SpecError("models: each has a sample, so none learns the survey; leave sample out of one at least")
     if spec.scoring.primary is None:
         return names[0]
     if spec.scoring.primary not in names:

@@ -2,47 +2,20 @@
 
 All log-probabilities are natural logarithms (nats) per object, summed over observed pixels. Raw likelihoods follow
 brightness, size and background, and simple images outrank the training set (Nalisnick+19, ICLR): hence the ratio, the
-complexity correction and the typicality. This file refuses to compare likelihoods stated in different spaces.
+complexity correction and the typicality. Which models may be compared, and how, is galflow.scores.ratio's.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from galflow.errors import ModelError, SpecError
-from galflow.photometry import AsinhStretch
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LikelihoodSpace:
-    """The space in which a likelihood is stated; numbers from different spaces must not be compared."""
-
-    cutout_fingerprint: str
-    """Of the cutout specification: bands, size, scale, masking, PSF treatment."""
-    bands: tuple[str, ...]
-    stretch: AsinhStretch
-    bin_width: float | None
-    """Width in stretched units of the bins whose mass is stated; None: a density."""
-    size: int
-    """Pixels on a side."""
-
-
-def require_comparable(a: LikelihoodSpace, b: LikelihoodSpace) -> None:
-    """Raise SpecError, naming every difference, unless the likelihoods of both spaces may be compared."""
-    differing = [f.name for f in fields(LikelihoodSpace) if getattr(a, f.name) != getattr(b, f.name)]
-    if differing:
-        details = "; ".join(f"{name} is {getattr(a, name)!r} and {getattr(b, name)!r}" for name in differing)
-        raise SpecError(
-            f"these likelihoods are not comparable: {details}. Train and score both models with the same cutout "
-            "specification, stretch and quantisation"
-        )
 
 
 def _per_object(**arrays: npt.ArrayLike) -> list[FloatArray]:
@@ -102,8 +75,8 @@ def log_density_per_flux(log_density: npt.ArrayLike, log_abs_det: npt.ArrayLike)
 def log_likelihood_ratio(survey: npt.ArrayLike, background: npt.ArrayLike) -> FloatArray:
     """(n,) LLR = log p_survey(x) - log p_background(x) in nats, on the very same pixels (Ren+19; Zanisi+21).
 
-    Positive: better explained by the survey's model than by the background model, for every sample alike. Call
-    ``require_comparable`` on the two models' spaces first.
+    Positive: better explained by the survey's model than by the background model, for every sample alike. Both must be
+    stated in one space: of one stretch and one bin width, or both per flux.
     """
     ours, theirs = _per_object(survey=survey, background=background)
     return ours - theirs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,20 +22,24 @@ from galflow.cutouts.flags import NOT_SCORED, outcome_text
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.stream import prefetch
 from galflow.errors import ModelError
+from galflow.model_spec import Ratio
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
 from galflow.scores.calibration import Reference, conformal_p, robust_sigma
+from galflow.scores.ratio import in_flux, per_flux, ratio_values
 from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
 from galflow.spec import fingerprint
 from galflow.store import Store
-from galflow.training.trained_model import TrainedModel
+from galflow.training.trained_model import LOGLIKE, TrainedModel
 
 SCORES_VERSION = "1"
 """Raised when the same cutouts and models would give other scores."""
 LIKELIHOODS = ("loglike", "bpd")
 """What a Density gives beside its scores: nats, and bits per observed dimension."""
+_PER_FLUX = "loglike_per_flux"
+"""A log-likelihood as a density per flux; on the way to a ratio, in no part."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,11 @@ class ScoreColumn:
         return self.score not in LIKELIHOODS
 
 
-def scores_fingerprint(cutouts: str, models: Mapping[str, str], primary: str) -> str:
-    """Of what a score part depends on: its cutout set, the models, and which score leads."""
-    return fingerprint(SCORES_VERSION, cutouts, dict(models), primary)
+def scores_fingerprint(cutouts: str, models: Mapping[str, str], primary: str, ratios: Sequence[Ratio] = ()) -> str:
+    """Of what a score part depends on: its cutout set, the models, which score leads, and the likelihood ratios."""
+    # Ratios came later: parts without one keep their fingerprint.
+    columns = [[ratio.column for ratio in ratios]] if ratios else []
+    return fingerprint(SCORES_VERSION, cutouts, dict(models), primary, *columns)
 
 
 def scores_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
@@ -80,11 +86,16 @@ class _View:
 
 
 def score_cutouts(
-    cutouts: CutoutSet, models: Mapping[str, TrainedModel], batch_objects: int, device: str = "cpu"
+    cutouts: CutoutSet,
+    models: Mapping[str, TrainedModel],
+    batch_objects: int,
+    device: str = "cpu",
+    flux_densities: Collection[str] = (),
 ) -> dict[ScoreColumn, np.ndarray]:
     """Raw scores of every object, (N,) float64 each, NaN where the object is not to be scored.
 
     The scores of a model that needs what the set has not (``galflow.cutouts.batches.lacking``) are not in the result.
+    Of the models named in ``flux_densities`` there is also the log-likelihood per flux.
     """
     # One stretch for all, but for models that were trained elsewhere: each sees pixels as in its training.
     views = {
@@ -94,12 +105,17 @@ def score_cutouts(
     }
     if not views:
         return {}
-    raw = {column: np.full(len(cutouts), np.nan) for column in columns_of({name: models[name] for name in views})}
+    columns = columns_of({name: models[name] for name in views})
+    columns += [ScoreColumn(name, _PER_FLUX) for name in views if name in flux_densities]
+    raw = {column: np.full(len(cutouts), np.nan) for column in columns}
     wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
     for rows, batches in prefetch(_batches(cutouts, set(views.values()), wanted, batch_objects)):
         on_device = {view: batch.to(device) for view, batch in batches.items()}
         for name, view in views.items():
-            for score, values in models[name].evaluate(on_device[view]).items():
+            found = models[name].evaluate(on_device[view])
+            if name in flux_densities:
+                found[_PER_FLUX] = per_flux(models[name], on_device[view], found[LOGLIKE])
+            for score, values in found.items():
                 raw[ScoreColumn(name, score)][rows] = values
     return raw
 
@@ -132,19 +148,28 @@ def score_set(
     batch_objects: int = 128,
     device: str = "cpu",
     earlier: EarlierPart | None = None,
+    ratios: Sequence[Ratio] = (),
 ) -> Receipt:
     """Score one cutout set with all models, store the part and its receipt, and return the receipt.
 
-    Scores that the ``earlier`` part of these cutouts has by the same models are taken over.
+    Scores that the ``earlier`` part of these cutouts has by the same models are taken over. A likelihood ratio gets its
+    column if both of its models are among ``models``.
     """
     started = time.perf_counter()
     attributes = cutouts.attributes
-    raw = _taken_over(store, cutouts, models, earlier) if earlier is not None and len(cutouts) else {}
+    ratios = [ratio for ratio in ratios if {ratio.model, ratio.background} <= models.keys()]
+    flux_densities = in_flux(ratios, models)
+    raw: dict[ScoreColumn, np.ndarray] = {}
+    if earlier is not None and len(cutouts):
+        # A density per flux needs the pixels.
+        hold = {name: models[name] for name in earlier.models if name not in flux_densities}
+        raw = _taken_over(store, cutouts, hold, earlier)
     known = {column.model for column in raw}
     if len(cutouts):
         missing = {name: model for name, model in models.items() if name not in known}
-        raw |= score_cutouts(cutouts, missing, batch_objects, device)
-    table, reasons = _part_table(cutouts, models, raw)
+        raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
+    found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
+    table, reasons = _part_table(cutouts, models, raw, found)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -175,17 +200,31 @@ def score_set(
 def _taken_over(
     store: Store, cutouts: CutoutSet, models: Mapping[str, TrainedModel], earlier: EarlierPart
 ) -> dict[ScoreColumn, np.ndarray]:
-    """Raw scores by the models of the earlier part; of those that can score this set at all."""
-    able = {name: models[name] for name in earlier.models if lacking(cutouts, models[name].contents) is None}
+    """Raw scores by ``models`` in the earlier part; of those that can score this set at all."""
+    able = {name: model for name, model in models.items() if lacking(cutouts, model.contents) is None}
     columns = {column.name: column for column in columns_of(able)}
     found = earlier_scores(store, earlier, cutouts.read("object_id"), list(columns))
     return {} if found is None else {columns[name]: values for name, values in found.items()}
 
 
+def _ratio(
+    ratio: Ratio, raw: Mapping[ScoreColumn, np.ndarray], flux_densities: Collection[str], rows: int
+) -> np.ndarray:
+    """(rows,) nats; NaN where a likelihood is missing, and if a model could not score this set at all."""
+    apart = {ratio.model, ratio.background} <= set(flux_densities)
+    unknown = np.full(rows, np.nan)
+    return ratio_values(
+        *(raw.get(ScoreColumn(n, _PER_FLUX if apart else LOGLIKE), unknown) for n in (ratio.model, ratio.background))
+    )
+
+
 def _part_table(
-    cutouts: CutoutSet, models: Mapping[str, TrainedModel], raw: dict[ScoreColumn, np.ndarray]
+    cutouts: CutoutSet,
+    models: Mapping[str, TrainedModel],
+    raw: Mapping[ScoreColumn, np.ndarray],
+    ratios: Mapping[str, np.ndarray],
 ) -> tuple[pa.Table, list[str]]:
-    """The part: identity columns, then raw score, sigma and p of each score; and what went wrong."""
+    """The part: identity columns, then raw score, sigma and p of each score, ratios; and what went wrong."""
     n, attributes = len(cutouts), cutouts.attributes
     flags = cutouts.read("flags")
     outcome = outcome_text(flags)
@@ -221,6 +260,7 @@ def _part_table(
                 reasons.append(f"{column.name}_sigma is null: {error}")
             columns[f"{column.name}_sigma"] = _nullable(sigmas, np.isfinite(sigmas))
             columns[f"{column.name}_p"] = _nullable(p_values, good)
+    columns |= {name: _nullable(values, np.isfinite(values)) for name, values in ratios.items()}
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())
     return pa.table(columns), reasons

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from galflow.errors import SpecError
-from galflow.models.base import build_model, find_model
-from galflow.spec import ModelSpec, StretchSpec
+from galflow.model_spec import ModelSpec, Ratio
+from galflow.models.base import Density, all_models, build_model, find_model
+from galflow.spec import StretchSpec
 from galflow.training.trained_model import load_uri
 
 
@@ -29,6 +31,17 @@ def check_model(model: ModelSpec, bands: tuple[str, ...], size: int, stretch: St
             raise SpecError(
                 f"model {model.name}: {model.trained} was trained {what} {trained}, and this run asks for {wanted}; "
                 "give another model, or leave out trained to train one"
+            )
+
+
+def check_ratio(ratio: Ratio, models: Sequence[ModelSpec]) -> None:
+    """SpecError if a model of ``ratio`` states no likelihood."""
+    for model in models:
+        if model.name in (ratio.model, ratio.background) and not issubclass(find_model(model.model), Density):
+            able = ", ".join(name for name, found in all_models().items() if issubclass(found, Density))
+            raise SpecError(
+                f"model {ratio.model}: background {ratio.background!r} asks for a likelihood ratio, but {model.model} "
+                f"has no exact log-likelihood; expected one of {able}"
             )
 
 

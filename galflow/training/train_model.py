@@ -16,10 +16,11 @@ import torch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import Split, TrainingSet
 from galflow.errors import DataError, ModelError
+from galflow.model_spec import ModelSpec
 from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
-from galflow.spec import CutoutSpec, ModelSpec, StretchSpec, TrainingSpec
+from galflow.spec import CutoutSpec, StretchSpec, TrainingSpec
 from galflow.spec import fingerprint as fingerprint_of
 from galflow.store import Store
 from galflow.training.check import constructor_arguments
@@ -45,12 +46,13 @@ def model_fingerprint(
     stretch: StretchSpec,
     seed: int,
     cutout_fingerprints: Sequence[str],
+    sky_fingerprints: Sequence[str] = (),
 ) -> str:
     """The fingerprint of a trained model. ``training`` has the model's own overrides applied (RunSpec.training_of).
 
     How often checkpoints are written and how many workers train changes no weight and is left out; how much is held in
-    memory decides the order of a larger set's batches and is part of it. The order of ``cutout_fingerprints`` does not
-    matter.
+    memory decides the order of a larger set's batches and is part of it. ``sky_fingerprints`` are of the sets that the
+    stretch is measured on, where they are others. The order of fingerprints does not matter.
     """
     # Came later: models from before it keep their fingerprint.
     defaults = {"precision"} if training.precision == "float32" else set()
@@ -64,6 +66,7 @@ def model_fingerprint(
             "seed": seed,
             "sets": sorted(cutout_fingerprints),
         }
+        | ({"sky": sorted(sky_fingerprints)} if sky_fingerprints else {})
     )
 
 
@@ -96,7 +99,7 @@ def train_model(
     """
     started = time.perf_counter()
     ordered = sorted(sets, key=lambda s: s.product)
-    bands, unit, size = _common_layout(ordered)
+    bands, unit, size = require_one_layout(ordered)
     arguments = constructor_arguments(model_spec, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
     with seeded(derived_seed(seed, "weights"), torch.device(device)):
         model = build_model(model_spec.model, **arguments)
@@ -171,8 +174,8 @@ def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size
     return reference
 
 
-def _common_layout(sets: Sequence[CutoutSet]) -> tuple[tuple[str, ...], str, int]:
-    """Bands, unit and side in pixels that all sets share."""
+def require_one_layout(sets: Sequence[CutoutSet]) -> tuple[tuple[str, ...], str, int]:
+    """Bands, unit and side in pixels that all sets share; DataError if they do not, or if there is no set."""
     if not sets:
         raise DataError("there are no cutouts to train on: ingest gave no object at all; check the survey's catalogue")
     layouts = {

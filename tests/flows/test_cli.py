@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from flows.cli import Stage
-from flows.terminal import likelihood_sentence, show_plan, show_run, show_runs, terminal
+from flows.terminal import likelihood_sentence, ratio_sentence, show_plan, show_run, show_runs, terminal
 from galflow.models.base import abilities, all_models
 from galflow.plan import plan_run
 from galflow.receipts import Receipt, RunManifest, publish_manifest, write_receipt
@@ -113,6 +113,28 @@ def test_sentence_follows_the_interval(low: float, high: float, verdict: str) ->
     words, numbers = likelihood_sentence("tng", "glow", {"value": (low + high) / 2, "low": low, "high": high})
     assert words == f"tng galaxies are {verdict} the sky's under glow:"
     assert numbers == f"P(tng bits/dim > sky) = {(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]; 0.5 = alike"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.2, 0.4, "LESS like the survey than"),
+        (0.6, 0.8, "MORE like the survey than"),
+        (0.45, 0.55, "about as much like the survey as"),
+    ],
+)
+def test_sentence_of_a_ratio_has_the_other_direction(low: float, high: float, verdict: str) -> None:
+    auroc = {"value": (low + high) / 2, "low": low, "high": high}
+    found = ratio_sentence("tng", "llr_glow_sersic", auroc)
+    assert found == (
+        f"tng galaxies are {verdict} the sky's by llr_glow_sersic:",
+        f"P(tng > sky) = {(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]",
+    )
+    statistics = {"auroc": auroc, "ks": auroc, "median_a": 1.0, "median_b": 2.0, "n_a": 30, "n_b": 40}
+    columns = dict.fromkeys(["bpd_glow", "loglike_glow", "llr_glow_sersic", "llr_of_nothing"], statistics)
+    text = "\n".join(printed(lambda out: show_run(out, manifest(samples={"tng": columns})), 120))
+    assert " ".join(found) in " ".join(text.split())
+    assert text.count("like the survey") == 2, "the sentence, and what the columns mean"
 
 
 def test_summary_without_samples_copies_or_report() -> None:

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 
 from galflow.catalog.published import read_parts
+from galflow.check import check_run
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import SpecError
-from galflow.plan import RunPlan, check_run, plan_run
+from galflow.plan import RunPlan, plan_run
 from galflow.receipts import Receipt, RunManifest, publish_manifest
 from galflow.scores.leading import leading_model, primary_score
 from galflow.scores.score import score_set
@@ -282,9 +283,8 @@ def test_reasons_name_what_changed(finished: Store) -> None:
         **{("score", t): f"tile {t}: model far is new or changed; scores by near hold" for t in TILES},
     }
     found = whys(planned(finished, lambda d: d.update(scoring={"primary": "far_distance"})))
-    assert found == {
-        ("score", t): f"tile {t}: the models or the primary score changed; scores by near, far hold" for t in TILES
-    }
+    reason = "the models, the primary score or the ratios changed; scores by near, far hold"
+    assert found == {("score", t): f"tile {t}: {reason}" for t in TILES}
 
 
 def test_lost_and_unreadable_receipts_are_to_do_again(copied: Store) -> None:
@@ -335,6 +335,14 @@ def test_primary_score_is_the_first_models_main_one_unless_declared() -> None:
         primary_score(parse_spec(DOCUMENT | {"scoring": {"primary": "near_kl"}}))
 
 
+def test_a_model_of_a_sample_never_leads() -> None:
+    models = [{"name": "mocks", "model": "kmeans.KMeans", "sample": "mock"}, *DOCUMENT["models"]]
+    spec = parse_spec(DOCUMENT | {"models": models})
+    assert (primary_score(spec), leading_model(spec)) == ("near_distance", "near")
+    with pytest.raises(SpecError, match="'mocks_distance' is no score of this run"):
+        primary_score(parse_spec(DOCUMENT | {"models": models, "scoring": {"primary": "mocks_distance"}}))
+
+
 def test_check_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
     check_run(parse_spec(DOCUMENT))
     (tmp_path / "empty").mkdir()
@@ -347,6 +355,14 @@ def test_check_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
         (
             {"models": [{"name": "a", "model": "kmeans.KMeans", "options": {"size": 9}}]},
             "option 'size' is 9; it follows from the",
+        ),
+        (
+            {"models": [{"name": "a", "model": "maf.MAF", "background": "b"}, {"name": "b", "model": "vae.VAE"}]},
+            "model a: background 'b' asks for a likelihood ratio, but vae.VAE has no exact log-likelihood; expected",
+        ),
+        (
+            {"models": [{"name": "a", "model": "kmeans.KMeans", "sample": "mock"}]},
+            "each has a sample, so none learns the survey",
         ),
         ({"comparison": {"samples": [mock | {"survey": one_band}]}}, "comparison sample mock: cutouts.bands: 'g'"),
     ]

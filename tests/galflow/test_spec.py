@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from galflow.errors import SpecError
-from galflow.spec import CutoutSpec, ModelSpec, RunSpec, TrainingOverrides, fingerprint, load_spec, parse_spec
+from galflow.model_spec import ModelSpec
+from galflow.spec import CutoutSpec, RunSpec, fingerprint, load_spec, parse_spec
+from galflow.training_spec import TrainingOverrides
 
 MINIMAL: dict[str, Any] = {
     "name": "demo",
@@ -28,6 +30,9 @@ text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=T
 print(hashlib.sha256(text.encode("ascii")).hexdigest()[:16])
 """
 """The same fingerprint in the standard library alone, for interpreters without galflow."""
+
+
+VAE = MINIMAL["models"][0]
 
 
 def _with(path: str, value: Any) -> dict[str, Any]:
@@ -104,6 +109,14 @@ def test_the_json_schema_describes_every_field() -> None:
         ("survey", {"release": "1"}, ["survey.kind", "is required but missing"]),
         ("models", [], ["models", "at least 1 item"]),
         ("models", [MINIMAL["models"][0]] * 2, ["model names must differ", "'vae' occurs 2 times"]),
+        ("models", [VAE | {"sample": "x"}], ["model 'vae': sample is 'x'", "one of none, for there is no such"]),
+        ("models", [VAE | {"background": "vae"}], ["model 'vae': background is 'vae'", "none, for there is no such"]),
+        ("models", [VAE, VAE | {"name": "b", "background": "c"}], ["background is 'c'", "expected one of vae"]),
+        (
+            "models",
+            [VAE | {"name": n, "background": b} for n, b in (("x", "y_z"), ("x_y", "z"), ("z", None), ("y_z", None))],
+            ["likelihood ratios' columns must differ", "'llr_x_y_z' occurs 2 times"],
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_named_with_field_value_and_what_is_allowed(path: str, value: Any, expected: list[str]) -> None:

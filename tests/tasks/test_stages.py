@@ -88,13 +88,13 @@ def run(spec: RunSpec) -> Ran:
     """All stages but the last, as the flow calls them."""
     cutouts = stages.ingest.fn(spec, spec.survey)
     samples = {s.name: stages.ingest.fn(spec, s.survey, s.name) for s in spec.comparison.samples}
-    trained = stages.train_models.fn(spec, cutouts)
+    trained = stages.train_models.fn(spec, cutouts, samples)
     scores = stages.score_cutouts.fn(spec, spec.survey, cutouts, trained)
     sample_scores = {
         s.name: stages.score_cutouts.fn(spec, s.survey, samples[s.name], trained, s.name)
         for s in spec.comparison.samples
     }
-    comparison = stages.compare.fn(spec, samples, sample_scores, trained)
+    comparison = stages.compare.fn(spec, cutouts, scores, samples, sample_scores, trained)
     return Ran(cutouts, samples, trained, scores, sample_scores, comparison)
 
 
@@ -221,6 +221,57 @@ def test_without_the_leading_model_nothing_is_ranked(cluster: ClusterSpec, tmp_p
     (failure,) = ran.comparison.failures
     assert failure.name == "mock"
     assert "no scores" in failure.reason
+
+
+def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster: ClusterSpec, tmp_path: Path) -> None:
+    """Zanisi+21's ratio in one run: of the survey's model to one of a sample, in the survey's stretch."""
+    mocks = {"kind": "synthetic", "name": "mock", "options": SURVEY | {"tiles": 2, "objects_per_tile": 60, "seed": 4,
+                                                                       "sky_sigma_njy": [6.0, 6.0, 6.0]}}  # fmt: skip
+    density = {"model": "maf.MAF", "options": {"layers": 1, "hidden_layers": 1, "width": 16}}
+    models = [
+        density | {"name": "maf", "background": "plain"},
+        density | {"name": "plain", "sample": "mock"},
+        KMEANS,
+    ]
+    spec = specify(
+        cluster, tmp_path / "store", models=models,
+        comparison={"samples": [{"name": "mock", "survey": mocks}], "bootstraps": 50}, output={"report": True},
+    )  # fmt: skip
+    ran = run(spec)
+    assert [s.failures for s in (ran.models, ran.scores, ran.comparison)] == [(), (), ()]
+    store = Store.open(spec.store.root)
+    loaded = {r.product.split("/")[1]: load_uri(store.uri(r.product)) for r in ran.models.receipts}
+    assert loaded["maf"].stretch == loaded["plain"].stretch, "so that the ratio is a difference"
+    counts = {name: model.card.training["counts"] for name, model in loaded.items()}
+    assert counts["maf"] == counts["kmeans"] != counts["plain"]
+    assert sum(counts["plain"].values()) <= sum(r.rows for r in ran.samples["mock"].receipts)
+
+    manifest = publish_ran(spec, ran)
+    table = read_published(manifest.catalog)
+    scored = table["outcome"].to_pandas() == "scored"
+    ratio, ours, theirs = (
+        table[name].to_pandas()[scored].to_numpy() for name in ("llr_maf_plain", "loglike_maf", "loglike_plain")
+    )
+    np.testing.assert_allclose(ratio, ours - theirs, rtol=1e-12)
+    assert table["llr_maf_plain"].null_count == len(table) - scored.sum()
+    (found,) = manifest.summary["samples"].values()
+    assert "llr_maf_plain" in found
+    assert "bpd_maf" in found
+    assert "bpd_plain" not in found, "its held-out objects are not the sky's"
+    assert found["llr_maf_plain"]["n_a"] == counts["maf"]["reference"]
+    assert found["llr_maf_plain"]["n_b"] == counts["plain"]["reference"]
+    assert not any("plain" in score for score in manifest.summary["inconsistent"]["real objects"])
+    report = Store.open(spec.store.root).get(f"reports/{manifest.run}/index.html").decode()
+    assert "log-likelihood ratio of maf to plain [nats]" in report
+    assert "of sample mock" in report
+    plan = plan_run(spec, store)
+    assert plan.done
+    assert plan.run == manifest.run
+    # Other galaxies in the sample: its model is stale, that of the survey holds.
+    other = mocks | {"options": mocks["options"] | {"seed": 5}}
+    changed = spec.model_dump(mode="json")
+    changed["comparison"]["samples"][0]["survey"] = other
+    assert [u.name for u in plan_run(parse_spec(changed), store).models if not u.done] == ["plain"]
 
 
 def test_survey_without_objects_is_a_failure_and_no_crash(cluster: ClusterSpec, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def trained(root: Path, cluster: RunSpec, workers: int, **training: Any) -> Stag
     wanted = wanted.model_copy(
         update={"cluster": cluster.cluster, "training": wanted.training.model_copy(update={"workers": workers})}
     )
-    return train_models.fn(wanted, ingest.fn(wanted, wanted.survey))
+    return train_models.fn(wanted, ingest.fn(wanted, wanted.survey), {})
 
 
 def weights(root: Path, receipt: Receipt) -> dict[str, torch.Tensor]:
@@ -96,7 +96,7 @@ def test_a_dead_worker_costs_no_more_than_the_time_since_the_checkpoint(tmp_path
     card = TrainedModel.load(store, receipt.product).card
     assert [point.epoch for point in card.curves] == list(range(1, 61)), "every epoch once, across the restart"
     assert not [key for key in store.list("models") if key.endswith(FILE)]
-    assert plan_models(wanted, store, [u.fingerprint for u in plan_cutouts(wanted, wanted.survey, store)])
+    assert plan_models(wanted, store, [u.fingerprint for u in plan_cutouts(wanted, wanted.survey, store)], {})
 
 
 def test_more_workers_than_the_cluster_may_have_are_refused(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from galflow.compare.two_sample import Interval, compare_scalars
+from galflow.model_spec import Ratio
 from galflow.report.inputs import ReportInputs
 from galflow.report.likelihoods import (
     compared_rows,
     headlines,
     inconsistent_rows,
-    likelihood_columns,
     likelihood_edges,
-    sample_values,
     sentences,
+    stated_likelihoods,
     with_interval,
 )
 
@@ -65,7 +65,7 @@ def test_without_a_likelihood_the_primary_score_speaks(finished_run: ReportInput
     assert sentence.text.startswith(
         "odd galaxies are MORE anomalous than the sky's under vae (P(vae_neg_elbo of odd > sky) = 1.00"
     )
-    assert likelihood_columns(only_vae) == []
+    assert stated_likelihoods(only_vae, comparison) == []
 
 
 def test_rows_state_each_number_with_its_interval(finished_run: ReportInputs):
@@ -84,13 +84,35 @@ def test_rows_state_each_number_with_its_interval(finished_run: ReportInputs):
 
 
 def test_edges_hold_reference_and_samples(finished_run: ReportInputs):
-    edges = likelihood_edges(finished_run.models, finished_run.comparison)
+    stated = stated_likelihoods(finished_run.models, finished_run.comparison)
+    edges = likelihood_edges(stated)
     assert set(edges) == {"loglike_pixelcnn", "bpd_pixelcnn"}
-    values = sample_values(finished_run.comparison, "bpd_pixelcnn")["bright"]
-    for group in (values, finished_run.models["pixelcnn"].reference["bpd"]):
+    (bits,) = (s for s in stated if s.column == "bpd_pixelcnn")
+    assert bits.label == "bits per dimension under pixelcnn [bits per pixel and band]"
+    for group in (bits.samples["bright"], finished_run.models["pixelcnn"].reference["bpd"]):
         inside = (group >= edges["bpd_pixelcnn"][0]) & (group <= edges["bpd_pixelcnn"][-1])
         assert inside.mean() >= 0.98
     assert (np.diff(edges["bpd_pixelcnn"]) > 0).all()
+
+
+def test_a_ratio_is_stated_in_words_numbers_and_a_plot(finished_run: ReportInputs, reference: np.ndarray):
+    ratio = Ratio("pixelcnn", "sersic")
+    mocks = {"mocks": reference[:90] - 0.3, "mergers": reference[:90] + 0.3, "same": reference[:90]}
+    comparison = compared("llr_pixelcnn_sersic", reference, **mocks)
+    assert [s.text.split(" (")[0] for s in sentences(comparison, finished_run.models, "vae_neg_elbo", [ratio])] == [
+        "With sersic as its background, pixelcnn finds mocks galaxies LESS like the survey than the sky's",
+        "With sersic as its background, pixelcnn finds mergers galaxies MORE like the survey than the sky's",
+        "same galaxies cannot be told from the sky's by llr_pixelcnn_sersic",
+    ]
+    rows = compared_rows(comparison, finished_run.models, [ratio])
+    assert {(r.column, r.unit) for r in rows} == {("llr_pixelcnn_sersic", "nats")}
+    assert len(rows) == 3
+    *_, stated = stated_likelihoods(finished_run.models, comparison, [ratio, Ratio("pixelcnn", "never_compared")])
+    assert (stated.column, stated.label) == (
+        "llr_pixelcnn_sersic", "log-likelihood ratio of pixelcnn to sersic [nats]"
+    )  # fmt: skip
+    np.testing.assert_array_equal(stated.reference, reference)
+    np.testing.assert_array_equal(stated.samples["mocks"], mocks["mocks"])
 
 
 def test_nothing_compared_gives_nothing(finished_run: ReportInputs):

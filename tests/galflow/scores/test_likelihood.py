@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 
@@ -12,7 +11,6 @@ from scipy import integrate, stats
 from galflow.errors import ModelError, SpecError
 from galflow.photometry import AsinhStretch
 from galflow.scores.likelihood import (
-    LikelihoodSpace,
     bits_per_dim,
     complexity_bits,
     complexity_corrected,
@@ -20,12 +18,10 @@ from galflow.scores.likelihood import (
     log_density_from_mass,
     log_density_per_flux,
     log_likelihood_ratio,
-    require_comparable,
     typicality,
 )
 
 STRETCH = AsinhStretch(1.0, 50.0, (2.0,))
-SPACE = LikelihoodSpace("abc", ("r",), STRETCH, 1 / 256, 32)
 
 
 def test_bits_per_dim_of_uniform_bytes_is_eight():
@@ -61,24 +57,6 @@ def test_mass_becomes_density_with_the_bin_width():
 
 def test_log_likelihood_ratio_is_survey_minus_background():
     np.testing.assert_array_equal(log_likelihood_ratio([-10.0, -10.0], [-12.0, -7.0]), [2.0, -3.0])
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"cutout_fingerprint": "abd"}, "cutout_fingerprint is 'abc' and 'abd'"),
-        ({"bands": ("i",)}, r"bands is \('r',\) and \('i',\)"),
-        ({"stretch": AsinhStretch(1.0, 50.0, (2.5,))}, "stretch is AsinhStretch"),
-        ({"bin_width": None}, "bin_width is 0.00390625 and None"),
-        ({"size": 64}, "size is 32 and 64"),
-    ],
-)
-def test_likelihoods_of_different_spaces_are_not_compared(change, named):
-    require_comparable(SPACE, dataclasses.replace(SPACE))
-    with pytest.raises(SpecError, match=named) as caught:
-        require_comparable(SPACE, dataclasses.replace(SPACE, **change))
-    assert str(caught.value).count(" is ") == 1
-    assert "same cutout specification, stretch and quantisation" in str(caught.value)
 
 
 def test_complexity_orders_constant_smooth_and_noise():

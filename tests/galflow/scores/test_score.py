@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch, Conditional, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt
 from galflow.scores.reuse import EarlierPart, best_earlier
 from galflow.scores.score import SCORES_VERSION, ScoreColumn, score_cutouts, score_set, scores_fingerprint
-from galflow.spec import CutoutSpec, ModelSpec, TrainingSpec
+from galflow.spec import CutoutSpec, TrainingSpec
 from galflow.store import Store
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel

@@ -12,10 +12,11 @@ import torch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import Split, TrainingSet
 from galflow.errors import DataError, ModelError, SpecError
+from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, find_receipts, verify_product
-from galflow.spec import CutoutSpec, ModelSpec, StretchSpec, TrainingSpec
+from galflow.spec import CutoutSpec, StretchSpec, TrainingSpec
 from galflow.store import Store
 from galflow.training.learning_curve import Progress
 from galflow.training.train_model import model_fingerprint, train_model
