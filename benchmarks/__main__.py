@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    compiled,
     costs,
     densities,
     digits,
@@ -52,6 +53,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "scoring": scoring.run,
     "allocator": allocator.run,
     "costs": costs.run,
+    "compiled": compiled.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,

@@ -82,6 +82,8 @@ class Player:
     effort: float = 1.0
     """Epochs of its phase relative to the training's: a phase of one step a batch learns more in an epoch than one in
     which several players share the batches. The largest of a phase's players counts."""
+    compiles: bool = True
+    """Whether ``torch.compile`` takes its loss; not one that is itself made of gradients."""
 
 
 class GenerativeModel(nn.Module, ABC):

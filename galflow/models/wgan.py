@@ -71,7 +71,14 @@ class WGAN(Adversarial):
     def players(self) -> tuple[Player, ...]:
         """Five critic steps to one of the generator, then the encoder alone."""
         return (
-            Player("critic", ("critic",), steps=5, learning_rate=self.learning_rate, betas=(0.5, 0.9)),
+            Player(
+                "critic",
+                ("critic",),
+                steps=5,
+                learning_rate=self.learning_rate,
+                betas=(0.5, 0.9),
+                compiles=False,  # its penalty is a gradient, which it follows downhill
+            ),
             Player("generator", ("generator",), learning_rate=self.learning_rate, betas=(0.5, 0.9)),
             self._encoder_player,
         )

@@ -111,7 +111,10 @@ class _Fit:
         """The present phase's players; nobody once all phases are done."""
         numbers = self.phases[self.state.phase : self.state.phase + 1]
         players = [player for player in self.model.players if player.phase in numbers]
-        return Team(self.model, players, self.spec.learning_rate, self.ranks, self.spec.precision)
+        spec = self.spec
+        return Team(
+            self.model, players, spec.learning_rate, self.ranks, precision=spec.precision, compiled=spec.compiled
+        )
 
     def _run_phase(self, team: Team) -> None:
         stops_early = self.spec.patience is not None and len(team.players) == 1

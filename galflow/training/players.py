@@ -5,6 +5,7 @@ A player's step changes that player's parameters alone, and no gradient reaches 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -52,9 +53,13 @@ class Team:
         players: Sequence[Player],
         learning_rate: float | None,
         ranks: Ranks = ALONE,
+        *,
         precision: Precision = "float32",
+        compiled: bool = False,
     ) -> None:
         self.players = tuple(players)
+        faster = torch.compile(model.loss) if compiled else model.loss
+        self._losses = {player.name: faster if player.compiles else model.loss for player in players}
         self._half = precision == "bf16"
         self._ranks = ranks
         self._model = model
@@ -107,12 +112,21 @@ class Team:
         def learn(portion: Batch) -> Tensor:
             # Weights, their gradients and Adam's moments stay in float32; only what the networks compute is rounded.
             with torch.autocast(portion.pixels.device.type, torch.bfloat16, enabled=self._half):
-                loss = self._model.loss(portion, player).float() * _weight(self._model, portion, batch)
+                loss = self._losses[player](portion, player).float() * _weight(self._model, portion, batch)
             loss.backward()
             return loss.detach()
 
         forget()
-        losses = self._portions.each(self._ranks.share(batch), learn, forget)
+        try:
+            losses = self._portions.each(self._ranks.share(batch), learn, forget)
+        except RuntimeError as error:
+            if not _is_of_the_compiler(error):
+                raise
+            raise ModelError(
+                f"torch.compile failed at the loss of player {player!r} of {type(self._model).__name__}: "
+                f"{type(error).__name__}: {str(error).splitlines()[0]}. Install what it asks for, or leave "
+                "training.compiled out"
+            ) from error
         self._ranks.sum_gradients(self._own[player])
         optimiser.step()
         return self._ranks.total(torch.stack(losses).sum() if losses else batch.pixels.new_zeros(()))
@@ -142,6 +156,15 @@ class Team:
         """Continue from ``state()``."""
         for name, optimiser in self._optimisers.items():
             optimiser.load_state_dict(state[name])
+
+
+def _is_of_the_compiler(error: RuntimeError) -> bool:
+    """Whether torch.compile raised it. Its package takes seconds to import, and is there if anything was compiled."""
+    compiler = sys.modules.get("torch._dynamo.exc")
+    if compiler is None:
+        return False
+    # A loss that is made of gradients is refused in plain words: see Player.compiles.
+    return isinstance(error, compiler.TorchDynamoException) or "aot_autograd" in str(error)
 
 
 def _weight(model: GenerativeModel, share: Batch, batch: Batch) -> Tensor | float:

@@ -54,8 +54,9 @@ def model_fingerprint(
     memory decides the order of a larger set's batches and is part of it. ``sky_fingerprints`` are of the sets that the
     stretch is measured on, where they are others. The order of fingerprints does not matter.
     """
-    # Came later: models from before it keep their fingerprint.
-    defaults = {"precision"} if training.precision == "float32" else set()
+    # Came later: models from before these keep their fingerprint.
+    later = {"precision": "float32", "compiled": False}
+    defaults = {name for name, default in later.items() if getattr(training, name) == default}
     return fingerprint_of(
         {
             "training_version": TRAINING_VERSION,

@@ -61,6 +61,31 @@ def test_bfloat16_gradients_point_the_same_way(
         assert cosine > 0.95, player.name
 
 
+@pytest.mark.full  # a minute and a half for all models; after a change to a loss
+@pytest.mark.filterwarnings("ignore")  # the compiler's own, which would be its failure if raised
+@pytest.mark.parametrize("name", list(MODELS))
+def test_losses_compile_but_for_those_that_say_they_do_not(
+    name: str, trained: Callable[[str], GenerativeModel], blobs: Callable[..., Batch]
+) -> None:
+    """Traced and differentiated by the compiler, but without the machine code, which takes most of the time."""
+    batch = blobs(trained(name), 12, seed=6)
+    for player in trained(name).players:
+        if not player.compiles:
+            continue
+        torch._dynamo.reset()
+        plain, compiled = (copy.deepcopy(trained(name)).train() for _ in range(2))
+        values = []
+        for loss in (plain.loss, torch.compile(compiled.loss, backend="aot_eager")):
+            torch.manual_seed(0)
+            values.append(loss(batch, player.name))
+            values[-1].backward()
+        torch.testing.assert_close(values[1], values[0], rtol=1e-4, atol=1e-6)
+        for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
+            if theirs.grad is not None:
+                scale = float(theirs.grad.abs().max())
+                torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4 * scale + 1e-9)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_gpu_gives_the_same_scores(
