@@ -85,7 +85,8 @@ def train(
         stretch,
         seed=spec.seed,
         device=pick_device(),
-        inputs={f"cutouts {key}": found for found, key in (sky | sets).items()},
+        inputs={f"cutouts {key}": found for found, key in sets.items()}
+        | {f"sky {key}": found for found, key in sky.items() if found not in sets},
         progress=_Teller(name),
         ranks=ranks,
     )

@@ -51,6 +51,7 @@ def published_rows(spec: RunSpec) -> dict[str, list[int]]:
     return {tile: sorted(rows[tiles == tile].tolist()) for tile in np.unique(tiles)}
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)  # three runs of the real command
 def test_a_run_killed_halfway_does_the_rest_and_asks_prefect_no_more_than_one_of_two_tiles(
     server: PrefectServer, masters: Masters, tmp_path: Path

@@ -47,6 +47,7 @@ def through(matrix: Matrix, network: BadNetwork, s3_server: Any) -> tuple[str, C
     return root, lambda: matrix.start(root, AWS_ENDPOINT_URL=network.address, AWS_MAX_ATTEMPTS="10").end()
 
 
+@pytest.mark.full
 def test_uploads_reset_in_the_middle(matrix: Matrix, network: BadNetwork, s3_server: Any) -> None:
     chance = random.Random(7)
     network.reset_after = lambda: chance.randrange(500, 40_000) if chance.random() < 0.3 else None
