@@ -147,11 +147,12 @@ def gc(
 def models(as_json: JsonOption = False) -> None:
     """List every model: its source, its scores and what it can do (Grathwohl+18, table 1)."""
     from galflow.models.base import abilities, all_models
+    from galflow.training.corrected_likelihood import scores_of
 
     found = all_models()
     able = {name: abilities(model) for name, model in found.items()}
     if as_json:
-        _print_json({n: {"source": m.source, "scores": dict(m.scores), "abilities": able[n]} for n, m in found.items()})
+        _print_json({n: {"source": m.source, "scores": scores_of(m), "abilities": able[n]} for n, m in found.items()})
     else:
         show_models(terminal(), found, able)
 

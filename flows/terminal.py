@@ -98,6 +98,8 @@ def _reasons(reasons: Iterable[str]) -> str:
 
 def show_models(out: Console, models: Mapping[str, type[GenerativeModel]], able: Mapping[str, dict[str, bool]]) -> None:
     """What each model can do, then its source and scores."""
+    from galflow.training.corrected_likelihood import scores_of
+
     columns = {
         "trains_on_data": "trains\non data",
         "one_pass_sampling": "samples in\none pass",
@@ -112,7 +114,7 @@ def show_models(out: Console, models: Mapping[str, type[GenerativeModel]], able:
     for name, model in models.items():
         out.print(f"\n{name} ({model.source})")
         scores = Table.grid(padding=(0, 2, 0, 0))
-        for score, meaning in model.scores.items():
+        for score, meaning in scores_of(model).items():
             scores.add_row(score, meaning)
         show_table(out, scores, indent=2)
 

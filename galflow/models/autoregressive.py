@@ -66,6 +66,11 @@ class Autoregressive(Density, Reconstructs):
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("position", torch.stack([y, x, torch.hypot(x, y)])[None], persistent=False)
 
+    @property
+    def pixel_bins(self) -> tuple[float, float]:
+        """The model's own bins; where it has more than 256, wider ones over the same range."""
+        return self.bins.low, max(self.bins.width, 2 * self.bins.half_range / 256)
+
     @abstractmethod
     def law(self, outputs: Tensor) -> PixelLaw:
         """What ``head``'s outputs (B, P, H, W) say of each pixel."""

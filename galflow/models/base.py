@@ -172,6 +172,11 @@ class Density(GenerativeModel):
     bin_width: float | None = None
     """Width in stretched units of the bins whose probability mass ``log_prob`` states; None: it states a density."""
 
+    @property
+    def pixel_bins(self) -> tuple[float, float]:
+        """Where the first of 256 bins of stretched pixels begins, and their width: in which images are compressed."""
+        return -0.3, 1.6 / 256
+
     @abstractmethod
     def log_prob(self, batch: Batch) -> Tensor:
         """(B,) natural-log probability, summed over observed pixels only."""

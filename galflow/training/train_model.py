@@ -25,14 +25,15 @@ from galflow.spec import fingerprint as fingerprint_of
 from galflow.store import Store
 from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
+from galflow.training.corrected_likelihood import TYPICALITY, scores_of, typicality
 from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress
 from galflow.training.randomness import derived_seed, seeded
 from galflow.training.ranks import ALONE, Ranks
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, contents_of
+from galflow.training.trained_model import BPD, ModelCard, StretchCard, TrainedModel, contents_of
 
-TRAINING_VERSION = "1"
-"""Raised when the same specification and cutouts would train to other weights."""
+TRAINING_VERSION = "2"
+"""Raised when the same specification and cutouts would give other weights or reference scores."""
 FEW_REFERENCE_OBJECTS = 20
 """With fewer, p-values come in steps coarser than 5%."""
 
@@ -160,10 +161,12 @@ def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size
     """Each score of the held-out normal objects, sorted float64; of a Density also "loglike" (nats) and "bpd"."""
     found: dict[str, list[np.ndarray]] = {}
     for batch in data.batches(Split.REFERENCE, batch_size):
-        values = trained.evaluate(batch)
+        values = trained.measure(batch)
         for name, part in values.items():
             found.setdefault(name, []).append(part)
     reference = {name: np.sort(np.concatenate(parts)) for name, parts in found.items()}
+    if TYPICALITY in trained.card.scores:
+        reference[TYPICALITY] = np.sort(typicality(reference[BPD], reference[BPD]))
     for name, sorted_values in reference.items():
         bad = int(np.count_nonzero(~np.isfinite(sorted_values)))
         if bad:
@@ -216,7 +219,7 @@ def _class_facts(model: GenerativeModel) -> dict[str, Any]:
         "model_version": model.version,
         "source": model.source,
         "bin_width": model.bin_width if isinstance(model, Density) else None,
-        "scores": dict(model.scores),
+        "scores": scores_of(type(model)),
         "main_score": next(iter(model.scores)),
         "abilities": abilities(type(model)),
     }

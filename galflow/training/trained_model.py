@@ -26,6 +26,7 @@ from galflow.photometry import AsinhStretch
 from galflow.receipts import to_json
 from galflow.store import Store
 from galflow.sums import FileSum
+from galflow.training.corrected_likelihood import COMPLEXITY, CORRECTED, TYPICALITY, complexity_corrected, typicality
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.randomness import seeded
 from galflow.training.validate import require_finite_weights
@@ -140,10 +141,18 @@ class TrainedModel:
         Its scores (HIGHER = MORE ANOMALOUS) and, of a Density, "loglike" (nats over observed pixels) and "bpd" (bits
         per observed dimension). Finite for objects within its input range; the caller judges those that are not.
         """
-        parts = self._portions.each(batch.to(self.device), self._evaluate)
-        return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in self.score_names}
+        found = self.measure(batch)
+        if TYPICALITY in self.card.scores:
+            found[TYPICALITY] = typicality(found[BPD], self.reference[BPD])
+        return {name: found[name] for name in self.score_names}
 
-    def _evaluate(self, on_device: Batch) -> dict[str, np.ndarray]:
+    def measure(self, batch: Batch) -> dict[str, np.ndarray]:
+        """What ``evaluate`` gives, but for what is relative to the reference distributions."""
+        parts = self._portions.each(batch.to(self.device), self._measure)
+        names = [name for name in self.score_names if name != TYPICALITY]
+        return {name: np.concatenate([np.empty(0), *(part[name] for part in parts)]) for name in names}
+
+    def _measure(self, on_device: Batch) -> dict[str, np.ndarray]:
         # Not inference_mode: a score that refines a latent enables gradients inside, which inference tensors refuse.
         with torch.no_grad():
             if isinstance(self.module, Density):
@@ -152,7 +161,11 @@ class TrainedModel:
                 found = {**found, LOGLIKE: log_prob, BPD: bits_per_dim(log_prob, on_device.observed)}
             else:
                 found = self.module.score(on_device)
-        return {name: self._per_object(name, found.get(name), len(on_device)) for name in self.score_names}
+        names = [name for name in self.score_names if name not in CORRECTED]
+        values = {name: self._per_object(name, found.get(name), len(on_device)) for name in names}
+        if isinstance(self.module, Density) and COMPLEXITY in self.card.scores:
+            values[COMPLEXITY] = complexity_corrected(self.module, on_device.pixels, on_device.observed, values[BPD])
+        return values
 
     def _per_object(self, name: str, values: Tensor | None, objects: int) -> np.ndarray:
         if values is None or tuple(values.shape) != (objects,):

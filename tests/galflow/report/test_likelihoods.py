@@ -72,7 +72,8 @@ def test_rows_state_each_number_with_its_interval(finished_run: ReportInputs):
     rows = compared_rows(finished_run.comparison, finished_run.models)
     names = {row.column for row in rows}
     assert names == {
-        "vae_neg_elbo", "vae_reconstruction", "vae_kl", "pixelcnn_bits_per_dim", "loglike_pixelcnn", "bpd_pixelcnn"
+        "vae_neg_elbo", "vae_reconstruction", "vae_kl", "pixelcnn_bits_per_dim", "pixelcnn_typicality",
+        "pixelcnn_complexity_corrected", "loglike_pixelcnn", "bpd_pixelcnn",
     }  # fmt: skip
     assert finished_run.comparison is not None
     statistics = finished_run.comparison["samples"]["bright"]["bpd_pixelcnn"]["statistics"]
