@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_a_change_that_nobody_heard_of_is_told_at_the_next_look(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(watching, "announce", deaf)
-    monkeypatch.setattr(watching.time, "sleep", nap)
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=nap))
     with pytest.raises(KeyboardInterrupt):
         watch(spec, 7.0, lines.append)
     assert naps == [7.0, 7.0, 7.0]
