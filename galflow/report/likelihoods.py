@@ -44,6 +44,8 @@ class Sentence:
     sample: str
     model: str
     text: str
+    by_ratio: bool = False
+    """Whether it is about a likelihood ratio."""
 
 
 def with_interval(interval: Interval, digits: str | None = None) -> str:
@@ -161,7 +163,9 @@ def sentences(
         for column in columns
         if column.name in results
     ] + [
-        Sentence(sample, ratio.model, _ratio_sentence(sample, ratio, results[ratio.column]["statistics"]))
+        Sentence(
+            sample, ratio.model, _ratio_sentence(sample, ratio, results[ratio.column]["statistics"]), by_ratio=True
+        )
         for sample, results in samples.items()
         for ratio in ratios
         if ratio.column in results
@@ -169,10 +173,10 @@ def sentences(
 
 
 def headlines(found: Sequence[Sentence]) -> list[str]:
-    """The first sentence of each sample: that of the first model which has a likelihood."""
-    first: dict[str, str] = {}
+    """The first sentence of each sample, that of the first model which has a likelihood, and its first of a ratio."""
+    first: dict[tuple[str, bool], str] = {}
     for sentence in found:
-        first.setdefault(sentence.sample, sentence.text)
+        first.setdefault((sentence.sample, sentence.by_ratio), sentence.text)
     return list(first.values())
 
 

@@ -105,6 +105,10 @@ def test_a_ratio_is_stated_in_words_numbers_and_a_plot(finished_run: ReportInput
         "With sersic as its background, pixelcnn finds mergers galaxies MORE like the survey than the sky's",
         "same galaxies cannot be told from the sky's by llr_pixelcnn_sersic",
     ]
+    raw = compared("bpd_pixelcnn", reference, mocks=reference[:90])
+    both = {"samples": {"mocks": raw["samples"]["mocks"] | comparison["samples"]["mocks"]}}
+    said = sentences(both, finished_run.models, "vae_neg_elbo", [ratio, ratio])
+    assert headlines(said) == [said[0].text, said[1].text], "what the bits say, and what the ratio says"
     rows = compared_rows(comparison, finished_run.models, [ratio])
     assert {(r.column, r.unit) for r in rows} == {("llr_pixelcnn_sersic", "nats")}
     assert len(rows) == 3
