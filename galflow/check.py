@@ -6,10 +6,10 @@ import importlib.util
 
 from galflow.cutouts.cut import chosen_bands
 from galflow.errors import SpecError
-from galflow.scores.leading import primary_score
+from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec
 from galflow.surveys.resolve import open_survey
-from galflow.training.check import check_model, check_ratio
+from galflow.training.check import check_model, check_ratio, check_score
 
 
 def check_run(spec: RunSpec) -> None:
@@ -24,6 +24,7 @@ def check_run(spec: RunSpec) -> None:
         check_model(model, bands, spec.cutouts.size, spec.stretch)
     for ratio in spec.ratios:
         check_ratio(ratio, spec.models)
-    primary_score(spec)
+    leader = next(model for model in spec.models if model.name == leading_model(spec))
+    check_score(leader, primary_score(spec).removeprefix(f"{leader.name}_"))
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         raise SpecError("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")

@@ -7,6 +7,7 @@ else. This file computes no ratio; galflow.scores does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,8 @@ from galflow.receipts import Receipt, read_sound
 from galflow.store import Store
 from galflow.training.trained_model import TrainedModel
 
-_PARTS_AT_ONCE = 64
+_AT_ONCE = 8
+"""Parts: what is waited for is mostly the store."""
 
 
 def unseen_ratios(
@@ -31,22 +33,30 @@ def unseen_ratios(
     ``cutouts`` are the parts' cutout sets, fingerprint -> key; ``learnt`` says for each ratio column which of its
     models learnt from these objects: of those, the held-out ones count.
     """
-    found: dict[str, list[np.ndarray]] = {column: [np.empty(0)] for column in learnt}
-    filled = [part for part in parts if part.rows]
-    for start in range(0, len(filled), _PARTS_AT_ONCE):
-        group = {p.product: p for p in filled[start : start + _PARTS_AT_ONCE]}
-        data = read_sound(store, {product: part.files[""] for product, part in group.items()})
-        for product, part in group.items():
-            table = pq.read_table(pa.BufferReader(data[product]), columns=["row", "flags", *learnt])
-            cutout_set = CutoutSet(store, cutouts[part.inputs["cutouts"]])
-            real = (table["flags"].to_numpy() & int(Flag.PLANTED)) == 0
-            for column, models in learnt.items():
-                wanted = real.copy()
-                for model in models:
-                    wanted &= np.isin(table["row"].to_numpy(), _held_out(cutout_set, model))
-                values = table[column].cast(pa.float64()).fill_null(np.nan).to_numpy()
-                found[column].append(values[wanted & np.isfinite(values)])
-    return {column: np.concatenate(values) for column, values in found.items()}
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        of_parts = list(
+            threads.map(
+                lambda part: _of_part(store, part, CutoutSet(store, cutouts[part.inputs["cutouts"]]), learnt),
+                [part for part in parts if part.rows],
+            )
+        )
+    return {column: np.concatenate([np.empty(0), *(of[column] for of in of_parts)]) for column in learnt}
+
+
+def _of_part(
+    store: Store, part: Receipt, cutouts: CutoutSet, learnt: Mapping[str, Sequence[TrainedModel]]
+) -> dict[str, np.ndarray]:
+    (data,) = read_sound(store, {part.product: part.files[""]}).values()
+    table = pq.read_table(pa.BufferReader(data), columns=["row", "flags", *learnt])
+    rows, real = table["row"].to_numpy(), (table["flags"].to_numpy() & int(Flag.PLANTED)) == 0
+    found = {}
+    for column, models in learnt.items():
+        values = table[column].cast(pa.float64()).fill_null(np.nan).to_numpy()
+        wanted = real & np.isfinite(values)
+        for model in models:
+            wanted &= np.isin(rows, _held_out(cutouts, model))
+        found[column] = values[wanted]
+    return found
 
 
 def _held_out(cutouts: CutoutSet, model: TrainedModel) -> np.ndarray:

@@ -34,6 +34,16 @@ def check_model(model: ModelSpec, bands: tuple[str, ...], size: int, stretch: St
             )
 
 
+def check_score(model: ModelSpec, score: str) -> None:
+    """SpecError if ``model`` was trained elsewhere, before galflow had the ``score`` that is to rank."""
+    given = {} if model.trained is None else load_uri(model.trained).card.scores
+    if given and score not in given:
+        raise SpecError(
+            f"scoring.primary: {model.trained} gives no {score!r}; expected one of {', '.join(given)}, or leave out "
+            f"trained to train {model.name} anew"
+        )
+
+
 def check_ratio(ratio: Ratio, models: Sequence[ModelSpec]) -> None:
     """SpecError if a model of ``ratio`` states no likelihood."""
     for model in models:

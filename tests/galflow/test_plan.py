@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -333,6 +334,18 @@ def test_primary_score_is_the_first_models_main_one_unless_declared() -> None:
     assert (primary_score(spec), leading_model(spec)) == ("far_distance", "far")
     with pytest.raises(SpecError, match=r"'near_kl' is no score of this run; expected one of near_distance, far_dist"):
         primary_score(parse_spec(DOCUMENT | {"scoring": {"primary": "near_kl"}}))
+
+
+def test_check_refuses_a_trained_model_without_the_score_that_ranks(finished: Store, tmp_path: Path) -> None:
+    (near, _) = planned(finished).models
+    card = json.loads(finished.get(f"{near.product}/card.json"))
+    older = Store.open(tmp_path)
+    for name in ("weights.safetensors", "reference.safetensors"):
+        older.put(f"near/{name}", finished.get(f"{near.product}/{name}"))
+    older.put("near/card.json", json.dumps(card | {"scores": {"density": "what it gave then"}}).encode())
+    given = {"name": "near", "model": "kmeans.KMeans", "trained": older.uri("near")}
+    with pytest.raises(SpecError, match=r"scoring.primary: .*near gives no 'distance'; expected one of density"):
+        check_run(parse_spec(DOCUMENT | {"models": [given]}))
 
 
 def test_a_model_of_a_sample_never_leads() -> None:
