@@ -7,7 +7,6 @@ reaches this process alone, which then stops the runner first and the server las
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -20,8 +19,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 
@@ -180,25 +187,26 @@ def _is_healthy(api: str) -> bool:
         return False
 
 
-def _post(address: str, question: dict[str, Any]) -> Any:
-    """What Prefect's REST API answers."""
-    request = urllib.request.Request(address, json.dumps(question).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
 def _are_offered(api: str, since: datetime) -> bool:
     """Whether the runner has asked the server for work since then: what an earlier one offered does not count."""
-    polled = [deployment["last_polled"] for deployment in _post(f"{api}/deployments/filter", {})]
-    return any(datetime.fromisoformat(time) > since for time in polled if time is not None)
+    # Prefect's client asks again where the server is busy: a locked database answers 503.
+    with SyncPrefectClient(api) as client:
+        polled = [deployment.last_polled for deployment in client.read_deployments()]
+    return any(time > since for time in polled if time is not None)
 
 
 def _call_off(api: str) -> None:
     """Call the runs that ended with the runner crashed: nobody else would, and they would stay Running for good."""
-    begun = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}, "deployment_id": {"is_null_": False}}
-    crashed = {"type": "CRASHED", "message": "galflow serve was stopped; the same run again does what is missing"}
-    for run in _post(f"{api}/flow_runs/filter", {"flow_runs": begun}):
-        _post(f"{api}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+    begun = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])),
+        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+    )
+    crashed = State(
+        type=StateType.CRASHED, message="galflow serve was stopped; the same run again does what is missing"
+    )
+    with SyncPrefectClient(api) as client:
+        for run in client.read_flow_runs(flow_run_filter=begun):
+            client.set_flow_run_state(run.id, crashed, force=True)
 
 
 def _stop(processes: dict[str, Process], api: str) -> None:
@@ -208,7 +216,7 @@ def _stop(processes: dict[str, Process], api: str) -> None:
     if "runner" in processes:
         _end(processes["runner"])
         if processes["server"].poll() is None:
-            with contextlib.suppress(OSError):  # a server that no longer answers keeps no books
+            with contextlib.suppress(httpx.HTTPError):  # a server that no longer answers keeps no books
                 _call_off(api)
     if "server" in processes:
         _end(processes["server"])

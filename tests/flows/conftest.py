@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 
 from galflow.catalog.published import read_published
 from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, list_runs, parse_receipt, read_manifest
@@ -208,6 +209,17 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], api: str) -> None:
         else:
             return
     pytest.fail(f"the Prefect server did not start (exit {server.poll()})")
+
+
+@pytest.fixture
+def ask(prefect_api: dict[str, str]) -> Callable[..., Any]:
+    """``ask(path, question)``: what the REST API of this session's Prefect server answers."""
+
+    def asked(path: str, question: Any = None) -> Any:
+        with SyncPrefectClient(prefect_api["PREFECT_API_URL"]) as client:
+            return client.request("GET" if question is None else "POST", f"/{path}", json=question).json()
+
+    return asked
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -25,16 +23,8 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture
-def make_block(prefect_api: dict[str, str]) -> Callable[[Any], str]:
+def make_block(ask: Callable[..., Any]) -> Callable[[Any], str]:
     """Makes a Secret block with this value, as the UI does; its name."""
-
-    def ask(path: str, question: Any = None) -> Any:
-        data = None if question is None else json.dumps(question).encode()
-        request = urllib.request.Request(
-            f"{prefect_api['PREFECT_API_URL']}/{path}", data, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
 
     def make(value: Any) -> str:
         kind = ask("block_types/slug/secret")

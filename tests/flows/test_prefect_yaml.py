@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,11 @@ from galflow.spec import parse_spec
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def ask(api: str, path: str, question: Any) -> Any:
-    request = urllib.request.Request(
-        f"{api}/{path}", None if question is None else json.dumps(question).encode(),
-        {"Content-Type": "application/json"},
-    )  # fmt: skip
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
 @pytest.mark.full
 @pytest.mark.timeout(600)
-def test_the_entrypoint_makes_the_deployments(prefect_api: dict[str, str], tmp_path: Path) -> None:
-    api = prefect_api["PREFECT_API_URL"]
+def test_the_entrypoint_makes_the_deployments(
+    prefect_api: dict[str, str], ask: Callable[..., Any], tmp_path: Path
+) -> None:
     environment = os.environ | prefect_api | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PREFECT_HOME": str(tmp_path),
         "GALFLOW_HOME": str(PROJECT), "GALFLOW_ROOT": "s3://bucket/products", "GALFLOW_SCHEDULER": "tcp://here:8786",
@@ -41,9 +32,9 @@ def test_the_entrypoint_makes_the_deployments(prefect_api: dict[str, str], tmp_p
             text=True, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-    pool = ask(api, "work_pools/galflow", None)
+    pool = ask("work_pools/galflow")
     assert (pool["type"], pool["concurrency_limit"]) == ("process", 1)
-    made = {d["name"]: d for d in ask(api, "deployments/filter", {})}
+    made = {d["name"]: d for d in ask("deployments/filter", {})}
     assert set(made) == {
         "survey-adhoc", "survey-nightly", "reprocess", "ingest-adhoc", "train-adhoc", "score-adhoc", "compare-adhoc",
         "publish-adhoc",
@@ -60,7 +51,7 @@ def test_the_entrypoint_makes_the_deployments(prefect_api: dict[str, str], tmp_p
     (schedule,) = made["survey-nightly"]["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 2 * * *", "UTC")
     assert schedule["active"] is False
-    (automation,) = ask(api, "automations/filter", {})
+    (automation,) = ask("automations/filter", {})
     assert automation["name"] == TRIGGER
     assert automation["trigger"]["expect"] == ["galflow.release.published"]
     assert automation["actions"][0]["parameters"] == FILLED_IN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,21 +26,18 @@ WATCHED: dict[str, Any] = {
 }
 
 
-def ask(api: str, path: str, question: Any) -> Any:
-    request = urllib.request.Request(
-        f"{api}/{path}", json.dumps(question).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
 @pytest.mark.s3
 def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
-    run_to_its_end: RunToItsEnd, prefect_api: dict[str, str], s3_root: str, s3_server: Any, tmp_path: Path
+    run_to_its_end: RunToItsEnd,
+    prefect_api: dict[str, str],
+    ask: Callable[..., Any],
+    s3_root: str,
+    s3_server: Any,
+    tmp_path: Path,
 ) -> None:
     json_log = {"GALFLOW_LOG_FORMAT": "json", "GALFLOW_LOG_LEVEL": "INFO"}
     finished = run_to_its_end(tmp_path, WATCHED, s3_root, **prefect_api, **json_log)
-    run, api = finished.manifest.run, prefect_api["PREFECT_API_URL"]
+    run = finished.manifest.run
     greeting, *lines = finished.process.stderr.splitlines()
     assert greeting.startswith(f"{run}: ")
     log = [json.loads(line) for line in lines]
@@ -61,12 +57,12 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
     assert warned["pid"] != dashboard["pid"]
 
     # Prefect was told the warning and nothing else, and has a page of this run.
-    told = ask(api, "logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run]}}})
+    told = ask("logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run]}}})
     assert [(entry["level"], entry["message"]) for entry in told if entry["name"].startswith("galflow")] == [
         (30, f"{EMPTY} [{place.partition('/')[0]} train vae]")
     ]
     assert [entry for entry in told if entry["name"].startswith("tasks")] == []
-    found = ask(api, "artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run]}}})
+    found = ask("artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run]}}})
     pages = {artifact["key"]: artifact["data"] for artifact in found}
     address = f"{s3_server.endpoint_url}/{finished.root.removeprefix('s3://')}/reports/{run}"
     assert pages["galflow-report"] == f"[the run's report]({address}/index.html)"

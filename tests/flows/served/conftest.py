@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 
 PATIENCE_SECONDS = 150
 TINY: dict[str, Any] = {
@@ -68,12 +68,9 @@ class Served:
 
     def ask(self, path: str, question: Any = None, method: str | None = None) -> Any:
         """Prefect's REST API."""
-        data = None if question is None else json.dumps(question).encode()
-        request = urllib.request.Request(
-            f"{self.api}/{path}", data, {"Content-Type": "application/json"}, method=method
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or "null")
+        method = method or ("GET" if question is None else "POST")
+        with SyncPrefectClient(self.api) as client:
+            return json.loads(client.request(method, f"/{path}", json=question).text or "null")  # type: ignore[arg-type]
 
     def deployment(self, name: str) -> dict[str, Any]:
         """By FLOW/DEPLOYMENT."""

@@ -6,10 +6,10 @@ import contextlib
 import signal
 import socket
 import sqlite3
-import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 import pytest
 
@@ -53,10 +53,10 @@ def test_listens_on_this_machine_alone_and_tells_nobody(served: Served) -> None:
 
 
 def test_refuses_what_cannot_be_meant_before_there_is_a_run(served: Served) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
+    with pytest.raises(httpx.HTTPStatusError) as refused:
         served.start_run("survey-run/survey-adhoc", served.tiny | {"survey": {"kind": "hubbel"}})
-    with refused.value as answer:
-        assert (answer.code, b"hubbel" in answer.read()) == (409, True)
+    answer = refused.value.response
+    assert (answer.status_code, "hubbel" in answer.text) == (409, True)
     assert served.runs_of("survey-run/survey-adhoc") == []
 
 
