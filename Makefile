@@ -23,7 +23,7 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_import_floors.py
 
-bench: .venv/ready       # ten minutes on two idle cores
+bench: .venv/ready       # twenty minutes on two idle cores
 	$(BIN)/python -m benchmarks
 
 bench-models: .venv/ready   # what trains: two hours and more; before a release, or after a change to a model

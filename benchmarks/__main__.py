@@ -1,6 +1,6 @@
 """``python -m benchmarks [NAME ...]``: run the benchmarks named and print their tables.
 
-Without a name those of the machinery run (ten minutes on two idle cores); ``models`` stands for those that train, which
+Without a name those of the machinery run (twenty minutes on two idle cores); ``models`` stands for those that train, which
 take two hours and more.
 
 The tables also go to ``benchmarks/results/<name>.json`` with the machine they were taken on.
