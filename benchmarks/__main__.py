@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME ...]``: run the benchmarks named and print their tables.
 
-Without a name those of the machinery run (twenty minutes on two idle cores); ``models`` stands for those that train, which
-take two hours and more.
+Without a name those of the machinery run (twenty minutes on two idle cores); ``models`` stands for those that train,
+which take two hours and more.
 
 The tables also go to ``benchmarks/results/<name>.json`` with the machine they were taken on.
 """
