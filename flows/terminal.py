@@ -216,11 +216,9 @@ def _show_sample(out: Console, name: str, columns: Mapping[str, Mapping[str, Any
     out.print(f"\n{name} against the sky: {first['n_b']:,} objects against {first['n_a']:,} held-out real ones")
     models = [c.removeprefix("bpd_") for c in columns if is_likelihood(c, columns)]
     farthest = sorted(columns, key=lambda c: -abs(columns[c]["auroc"]["value"] - _ALIKE))
-    for model in models:
-        verdict, numbers = likelihood_sentence(name, model, columns[f"bpd_{model}"]["auroc"])
-        out.print(verdict, numbers, sep=" " if len(verdict) + len(numbers) < out.width else "\n  ")
-    for column in (c for c in columns if any(c.startswith(f"llr_{model}_") for model in models)):
-        verdict, numbers = ratio_sentence(name, column, columns[column]["auroc"])
+    ratios = [c for c in columns if any(c.startswith(f"llr_{model}_") for model in models)]
+    said = [likelihood_sentence(name, model, columns[f"bpd_{model}"]["auroc"]) for model in models]
+    for verdict, numbers in said + [ratio_sentence(name, column, columns[column]["auroc"]) for column in ratios]:
         out.print(verdict, numbers, sep=" " if len(verdict) + len(numbers) < out.width else "\n  ")
     shown = {f"bpd_{model}": f"{model} bits/dim" for model in models}
     twins = {c for m in models for c in (f"loglike_{m}", f"{m}_bits_per_dim")}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
@@ -19,6 +20,8 @@ from galflow.errors import SpecError
 from galflow.model_spec import ModelSpec, Ratio
 from galflow.part import SECRET, ColumnName, Name, Part
 from galflow.training_spec import TrainingSpec
+
+Value = TypeVar("Value")
 
 
 def _require_distinct(names: list[str], what: str) -> None:
@@ -207,10 +210,10 @@ class RunSpec(Part):
         """The run's training settings with the model's own on top."""
         return self.training.model_copy(update=model.training.model_dump(exclude_none=True))
 
-    @property
-    def survey_models(self) -> tuple[str, ...]:
-        """Names of the models that learn the survey; the others learn a sample, and their scores are about that."""
-        return tuple(m.name for m in self.models if m.sample is None)
+    def of_survey(self, models: Mapping[str, Value]) -> dict[str, Value]:
+        """Those of ``models`` (by name) that learn the survey; the others learn a sample, and score that."""
+        learners = {m.name for m in self.models if m.sample is None}
+        return {name: model for name, model in models.items() if name in learners}
 
     @property
     def ratios(self) -> tuple[Ratio, ...]:

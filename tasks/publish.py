@@ -60,8 +60,8 @@ def publish(
     difference, why_not = _difference(store, spec, run, scores, uris)
     catalog = _publish_catalog(store, spec, run, scores, summary, difference)
     compared = json.loads(store.get(comparison.receipts[0].product)) if comparison.receipts else None
-    learnt = {name: model for name, model in models.items() if name in spec.survey_models}
-    found = findings(store, catalog.product, summary, learnt, compared, spec.cutouts.plant is not None)
+    planted = spec.cutouts.plant is not None
+    found = findings(store, catalog.product, summary, spec.of_survey(models), compared, planted)
     found["difference"] = None if difference is None else difference.to_json()
     found["failures"] = [f"{f.stage} {f.name}: {f.reason}" for r in stages.values() for f in r.failures]
     found["failures"] += why_not

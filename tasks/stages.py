@@ -207,7 +207,7 @@ def compare(
         receipt = compare_samples(
             store, unit.product, unit.fingerprint,
             {name: read_parts(store, of.receipts) for name, of in sample_scores.items()},
-            {name: model for name, model in models.items() if name in spec.survey_models},
+            spec.of_survey(models),
             bootstraps=spec.comparison.bootstraps, seed=spec.seed,
             inputs={f"model {n}": f for n, f in fingerprints.items()},
             survey_ratios=_ratios(spec, store, None, models, cutouts, scores),

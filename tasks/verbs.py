@@ -70,10 +70,9 @@ def train(
     None on a rank that does not lead.
     """
     model = next(m for m in spec.models if m.name == name)
-    survey = [CutoutSet(store, key) for key in sky.values()]
-    cutouts = [CutoutSet(store, key) for key in sets.values()]
-    stretch = stretch_for(survey, spec.stretch)
-    require_one_layout([*survey, *cutouts])
+    opened = {found: CutoutSet(store, key) for found, key in (sky | sets).items()}
+    stretch = stretch_for([opened[found] for found in sky], spec.stretch)
+    require_one_layout(list(opened.values()))
     return train_model(
         store,
         product,
@@ -81,7 +80,7 @@ def train(
         model,
         spec.training_of(model),
         spec.cutouts,
-        cutouts,
+        [opened[found] for found in sets],
         stretch,
         seed=spec.seed,
         device=pick_device(),

@@ -6,7 +6,7 @@ else. This file computes no ratio; galflow.scores does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,6 +23,8 @@ from galflow.training.trained_model import TrainedModel
 
 _AT_ONCE = 8
 """Parts: what is waited for is mostly the store."""
+_Shares = tuple[float, float]
+"""Of objects for validation and for reference."""
 
 
 def unseen_ratios(
@@ -33,10 +35,11 @@ def unseen_ratios(
     ``cutouts`` are the parts' cutout sets, fingerprint -> key; ``learnt`` says for each ratio column which of its
     models learnt from these objects: of those, the held-out ones count.
     """
+    shares = {column: {_held_out_shares(model) for model in models} for column, models in learnt.items()}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         of_parts = list(
             threads.map(
-                lambda part: _of_part(store, part, CutoutSet(store, cutouts[part.inputs["cutouts"]]), learnt),
+                lambda part: _of_part(store, part, CutoutSet(store, cutouts[part.inputs["cutouts"]]), shares),
                 [part for part in parts if part.rows],
             )
         )
@@ -44,29 +47,29 @@ def unseen_ratios(
 
 
 def _of_part(
-    store: Store, part: Receipt, cutouts: CutoutSet, learnt: Mapping[str, Sequence[TrainedModel]]
+    store: Store, part: Receipt, cutouts: CutoutSet, shares: Mapping[str, Collection[_Shares]]
 ) -> dict[str, np.ndarray]:
     (data,) = read_sound(store, {part.product: part.files[""]}).values()
-    table = pq.read_table(pa.BufferReader(data), columns=["row", "flags", *learnt])
+    table = pq.read_table(pa.BufferReader(data), columns=["row", "flags", *shares])
     rows, real = table["row"].to_numpy(), (table["flags"].to_numpy() & int(Flag.PLANTED)) == 0
+    # Models of one run hold out the same objects: asked of the set once.
+    held_out = {
+        share: np.isin(rows, split_rows(cutouts, Split.REFERENCE, *share)) for share in set().union(*shares.values())
+    }
     found = {}
-    for column, models in learnt.items():
+    for column, asked in shares.items():
         values = table[column].cast(pa.float64()).fill_null(np.nan).to_numpy()
-        wanted = real & np.isfinite(values)
-        for model in models:
-            wanted &= np.isin(rows, _held_out(cutouts, model))
-        found[column] = values[wanted]
+        found[column] = values[np.logical_and.reduce([real, np.isfinite(values), *(held_out[s] for s in asked)])]
     return found
 
 
-def _held_out(cutouts: CutoutSet, model: TrainedModel) -> np.ndarray:
-    """Row numbers of the normal objects that calibrate ``model`` and trained nothing of it."""
+def _held_out_shares(model: TrainedModel) -> _Shares:
+    """Which shares of the normal objects validated and calibrated ``model``; those of the second trained nothing."""
     settings = model.card.training.get("settings", {})
     try:
-        validation, reference = (float(settings[f"{name}_fraction"]) for name in ("validation", "reference"))
+        return float(settings["validation_fraction"]), float(settings["reference_fraction"])
     except KeyError as error:
         raise DataError(
             f"the card of model {model.card.name} does not say which share of the objects was held out ({error}); "
             "train it anew"
         ) from error
-    return split_rows(cutouts, Split.REFERENCE, validation, reference)

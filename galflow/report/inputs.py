@@ -66,7 +66,7 @@ class ReportInputs:
     @property
     def survey_models(self) -> dict[str, TrainedModel]:
         """The models that learnt the survey; what the others score is how much an object is like their sample."""
-        return {name: model for name, model in self.models.items() if name in self.spec.survey_models}
+        return self.spec.of_survey(self.models)
 
     @property
     def calibrated(self) -> list[str]:

@@ -8,10 +8,15 @@ from galflow.spec import RunSpec
 from galflow.training.corrected_likelihood import scores_of
 
 
+def _may_rank(spec: RunSpec) -> dict[str, str]:
+    """Every score by a model of the survey -> that model's name; the first is the first model's main one."""
+    able = [m for m in spec.models if m.sample is None]
+    return {f"{m.name}_{score}": m.name for m in able for score in scores_of(find_model(m.model))}
+
+
 def primary_score(spec: RunSpec) -> str:
     """The score that ranks: as declared, or the main one of the first model of the survey; or SpecError."""
-    able = [m for m in spec.models if m.name in spec.survey_models]
-    names = [f"{m.name}_{score}" for m in able for score in scores_of(find_model(m.model))]
+    names = list(_may_rank(spec))
     if not names:
         raise SpecError("models: each has a sample, so none learns the survey; leave sample out of one at least")
     if spec.scoring.primary is None:
@@ -25,5 +30,4 @@ def primary_score(spec: RunSpec) -> str:
 
 def leading_model(spec: RunSpec) -> str:
     """The name of the model that gives the score that ranks."""
-    leader = primary_score(spec)
-    return next(m.name for m in spec.models if leader in {f"{m.name}_{s}" for s in scores_of(find_model(m.model))})
+    return _may_rank(spec)[primary_score(spec)]

@@ -32,11 +32,11 @@ from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
 from galflow.spec import fingerprint
 from galflow.store import Store
-from galflow.training.trained_model import LOGLIKE, TrainedModel
+from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
 SCORES_VERSION = "1"
 """Raised when the same cutouts and models would give other scores."""
-LIKELIHOODS = ("loglike", "bpd")
+LIKELIHOODS = (LOGLIKE, BPD)
 """What a Density gives beside its scores: nats, and bits per observed dimension."""
 _PER_FLUX = "loglike_per_flux"
 """A log-likelihood as a density per flux; on the way to a ratio, in no part."""

@@ -232,11 +232,8 @@ def test_a_server_that_is_away_is_a_clear_error(monkeypatch: pytest.MonkeyPatch)
         store.get("x")
 
 
-@pytest.mark.s3
-def test_an_object_is_read_with_one_request(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store.open(s3_root)
-    for name in "ab":
-        store.put(f"x.zarr/{name}", name.encode() * 3000)
+def asked_of_s3(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the requests to S3 from now on, as they are made."""
     asked: list[str] = []
     call = S3FileSystem._call_s3
 
@@ -245,6 +242,15 @@ def test_an_object_is_read_with_one_request(s3_root: str, monkeypatch: pytest.Mo
         return await call(self, method, *words, **named)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    return asked
+
+
+@pytest.mark.s3
+def test_an_object_is_read_with_one_request(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(s3_root)
+    for name in "ab":
+        store.put(f"x.zarr/{name}", name.encode() * 3000)
+    asked = asked_of_s3(monkeypatch)
     store.get("x.zarr/a")
     assert asked == ["get_object"]
     store.get_many(["x.zarr/a", "x.zarr/b"])
@@ -355,14 +361,7 @@ def test_a_chunk_that_vanished_is_an_error_and_not_a_field_of_zeros(store: Store
 @pytest.mark.s3
 def test_a_large_object_is_written_in_parts_and_never_replaced(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(s3_root)
-    asked: list[str] = []
-    call = S3FileSystem._call_s3
-
-    async def counted(self: S3FileSystem, method: str, *words: Any, **named: Any) -> Any:
-        asked.append(method)
-        return await call(self, method, *words, **named)
-
-    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    asked = asked_of_s3(monkeypatch)
     large = os.urandom(1 << 20) * 101
     assert store.put("large", large) == FileSum.of(large)
     assert asked.count("create_multipart_upload") == 1
