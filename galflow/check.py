@@ -9,7 +9,7 @@ from galflow.errors import SpecError
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec
 from galflow.surveys.resolve import open_survey
-from galflow.training.check import check_model, check_ratio, check_score
+from galflow.training.check import check_model, check_ratio
 
 
 def check_run(spec: RunSpec) -> None:
@@ -20,11 +20,11 @@ def check_run(spec: RunSpec) -> None:
             chosen_bands(open_survey(sample.survey), spec.cutouts.model_copy(update={"bands": bands}))
         except SpecError as error:
             raise SpecError(f"comparison sample {sample.name}: {error}") from error
+    primary, leader = primary_score(spec), leading_model(spec)
     for model in spec.models:
-        check_model(model, bands, spec.cutouts.size, spec.stretch)
+        ranks_by = primary.removeprefix(f"{leader}_") if model.name == leader else None
+        check_model(model, bands, spec.cutouts.size, spec.stretch, ranks_by)
     for ratio in spec.ratios:
         check_ratio(ratio, spec.models)
-    leader = next(model for model in spec.models if model.name == leading_model(spec))
-    check_score(leader, primary_score(spec).removeprefix(f"{leader.name}_"))
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         raise SpecError("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")

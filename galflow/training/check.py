@@ -13,8 +13,13 @@ from galflow.spec import StretchSpec
 from galflow.training.trained_model import load_uri
 
 
-def check_model(model: ModelSpec, bands: tuple[str, ...], size: int, stretch: StretchSpec) -> None:
-    """SpecError if ``model`` cannot be built for cutouts of these bands and size, or was trained for other ones."""
+def check_model(
+    model: ModelSpec, bands: tuple[str, ...], size: int, stretch: StretchSpec, ranks_by: str | None = None
+) -> None:
+    """SpecError if ``model`` cannot be built for cutouts of these bands and size, or was trained for other ones.
+
+    Also if it was trained before galflow had the score ``ranks_by`` that is to rank.
+    """
     if model.trained is None:
         build_model(
             model.model,
@@ -32,15 +37,10 @@ def check_model(model: ModelSpec, bands: tuple[str, ...], size: int, stretch: St
                 f"model {model.name}: {model.trained} was trained {what} {trained}, and this run asks for {wanted}; "
                 "give another model, or leave out trained to train one"
             )
-
-
-def check_score(model: ModelSpec, score: str) -> None:
-    """SpecError if ``model`` was trained elsewhere, before galflow had the ``score`` that is to rank."""
-    given = {} if model.trained is None else load_uri(model.trained).card.scores
-    if given and score not in given:
+    if ranks_by is not None and ranks_by not in card.scores:
         raise SpecError(
-            f"scoring.primary: {model.trained} gives no {score!r}; expected one of {', '.join(given)}, or leave out "
-            f"trained to train {model.name} anew"
+            f"scoring.primary: {model.trained} gives no {ranks_by!r}; expected one of {', '.join(card.scores)}, or "
+            f"leave out trained to train {model.name} anew"
         )
 
 
