@@ -27,5 +27,9 @@ class DataError(GalflowError):
     """The data of one tile or one object cannot be used. Recorded with its reason; the run goes on."""
 
 
+class ChangedError(GalflowError):
+    """A file is not the one that was planned with: it was replaced meanwhile. Its unit fails, and is planned anew."""
+
+
 class ModelError(GalflowError):
     """A model was asked for something it cannot do, or its training left the realm of finite numbers."""

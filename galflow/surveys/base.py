@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -66,6 +66,8 @@ class TileFile:
     uri: str
     checksum: str
     """Changes when the content does: an etag, or the SHA-256 of the bytes."""
+    stamp: str = ""
+    """Size and modification time of a local file when the checksum was taken; not part of the tile's identity."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,29 @@ class Image:
                 raise DataError(f"{name} has shape {plane.shape}, its image {self.flux.shape}; they must be equal")
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with a specification or with a tile that headers, names and first rows show before any work.
+
+    Faults of one field with one problem are one kind: where every tile has it the specification is refused, where some
+    have it they are named and the run goes on.
+    """
+
+    field: str
+    """Of the specification, such as "survey.options.zero_point_keyword"."""
+    problem: str
+    """The same words for every tile that has it."""
+    mend: str
+    file: str | None = None
+    """URI of one file that shows it."""
+    tile: str | None = None
+    """Which tile has it; None: it concerns the whole specification."""
+
+    def __str__(self) -> str:
+        at = f" ({self.file})" if self.file else ""
+        return f"{self.field}: {self.problem}{at}; {self.mend}"
+
+
 BaseOptions = Options
 """The same class under a name that ``Survey.Options`` does not shadow."""
 
@@ -191,6 +216,23 @@ class Survey(ABC):
 
         ``images`` are the bands already read, so that a detection reads nothing twice; None: read what is needed.
         """
+
+    def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
+        """What is wrong, as far as file names, headers and the first rows of catalogues show it; reads no pixels.
+
+        ``tiles`` are those that ``tiles()`` gave. Whatever breaks on one tile is that tile's fault, never an exception.
+        """
+        return []
+
+    @property
+    def joins_tiles(self) -> bool:
+        """Whether rows of different tiles may be one object of the sky: so it is where each tile has its own rows."""
+        return True
+
+    @property
+    def detects(self) -> bool:
+        """Whether object ids are galflow's own, from where an object peaks, and not the survey's."""
+        return False
 
     def footprint(self, tile: Tile) -> Footprint | None:
         """Where the tile lies, from headers alone; None: unknown without reading it."""
