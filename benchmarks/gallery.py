@@ -21,7 +21,8 @@ from PIL import Image
 from benchmarks.scratch import scratch
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.stream import Split, TrainingSet, stretch_for
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet, stretch_for
 from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch, Reconstructs, find_model
 from galflow.photometry import AsinhStretch

@@ -25,7 +25,7 @@ from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
 from galflow.models.base import Batch, Density, abilities, build_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome
-from galflow.scores.score import score_set
+from galflow.scores.score import PartSettings, score_set
 from galflow.spec import CutoutSpec, ScoringSpec
 from galflow.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
@@ -95,7 +95,7 @@ def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) ->
         models,
         cutouts_fingerprint="c0",
         product_fingerprint="s0",
-        primary=f"{first}_{model.card.main_score}",
+        settings=PartSettings(f"{first}_{model.card.main_score}"),
         batch_objects=BATCH_OBJECTS,
     )
     if receipt.outcome is not Outcome.DONE or receipt.rows != OBJECTS:

@@ -14,7 +14,7 @@ import typer
 
 from flows import environment, looking
 from flows.looking import RootOption, SpecArgument
-from flows.terminal import show_run, terminal, todo_line
+from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def _run(spec: RunSpec, until: Stage) -> None:
         from tasks.credentials import use_credentials
 
         use_credentials(spec.store)
-    check_run(spec)
+    show_remarks(progress, check_run(spec))
     store = Store.open(spec.store.root, spec.store.endpoint_url)
     plan = plan_run(spec, store)
     manifest = read_manifest(store, plan.run) if plan.done else None
     if manifest is not None:
         out.print(f"Nothing to do: run {plan.run} is published, and all its products are up to date.")
-        show_run(out, manifest)
+        show_run(out, manifest.located(store))
         return
     store.require_writable()
     progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
@@ -91,7 +91,9 @@ def _run(spec: RunSpec, until: Stage) -> None:
         raise typer.Exit(130) from None
     if outcome.manifest is not None:
         show_run(out, outcome.manifest)
-    elif not outcome.failures:
+    else:
+        show_partial(progress, outcome.partial)
+    if outcome.manifest is None and not outcome.failures:
         out.print(f"{until} is done. The same command without --until does the rest.")
     if outcome.failures:
         for failure in outcome.failures:

@@ -6,6 +6,7 @@ Prefect makes a failed run of it, with its text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ class RunOutcome:
     manifest: RunManifest | None
     """What was published, if anything was."""
     failures: tuple[Failure, ...]
+    partial: tuple[str, ...] = ()
+    """Why products are partial or empty, a line a reason."""
 
 
 def run_here(flow: Flow[..., Any], spec: RunSpec) -> RunOutcome:
@@ -50,9 +53,9 @@ def run_here(flow: Flow[..., Any], spec: RunSpec) -> RunOutcome:
     return outcome
 
 
-def stage_end(failures: tuple[Failure, ...]) -> State[RunOutcome]:
+def stage_end(outcome: RunOutcome) -> State[RunOutcome]:
     """The end of a run that stops before publishing."""
-    return _completed(RunOutcome(None, failures), "Done; nothing is published yet.")
+    return _completed(outcome, "Done; nothing is published yet.")
 
 
 def whole_end(outcome: RunOutcome) -> State[RunOutcome]:
@@ -63,12 +66,17 @@ def whole_end(outcome: RunOutcome) -> State[RunOutcome]:
 
 
 def _completed(outcome: RunOutcome, done: str) -> State[RunOutcome]:
+    if outcome.partial:
+        done += f" Not whole: {_listed(outcome.partial)}."
     if not outcome.failures:
         return Completed(data=outcome, message=done)
     return Completed(data=outcome, name=WITH_FAILURES, message=f"{done} {_told(outcome.failures)} {CONTINUE}")
 
 
 def _told(failures: tuple[Failure, ...]) -> str:
-    shown = "; ".join(f"{f.stage} {f.name}: {f.reason}" for f in failures[:_SHOWN])
-    more = f"; and {len(failures) - _SHOWN:,} more" if len(failures) > _SHOWN else ""
-    return f"{len(failures):,} of its parts failed: {shown}{more}."
+    return f"{len(failures):,} of its parts failed: {_listed([f'{f.stage} {f.name}: {f.reason}' for f in failures])}."
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = f"; and {len(lines) - _SHOWN:,} more" if len(lines) > _SHOWN else ""
+    return "; ".join(lines[:_SHOWN]) + more

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import show_models, show_plan, show_run, show_runs, terminal
+from flows.terminal import show_models, show_plan, show_remarks, show_run, show_runs, terminal
 from flows.terminal_store import show_difference, show_garbage, show_lineage
 from galflow.errors import SpecError
 
@@ -43,11 +43,12 @@ def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOpti
     from galflow.store import Store
 
     spec = load_spec(specification, root)
-    check_run(spec)
+    remarks = check_run(spec)
     store = Store.open(spec.store.root, spec.store.endpoint_url)
     planned = plan_run(spec, store)
+    show_remarks(terminal(errors=True), remarks)
     if as_json:
-        _print_json(planned.to_json())
+        _print_json(planned.to_json() | {"remarks": remarks})
     else:
         show_plan(terminal(), planned, store.root)
 
@@ -58,7 +59,7 @@ def runs(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> No
     from galflow.store import Store
 
     store = Store.open(root)
-    manifests = [m for name in list_runs(store) if (m := read_manifest(store, name)) is not None]
+    manifests = [m.located(store) for name in list_runs(store) if (m := read_manifest(store, name)) is not None]
     if as_json:
         _print_json([m.model_dump(mode="json") for m in manifests])
     elif manifests:
@@ -82,10 +83,11 @@ def show(
     if manifest is None:
         published = ", ".join(known) or "none"
         raise SpecError(f"no run {run_id!r} has been published at {store.root}; published: {published}")
+    located = manifest.located(store)
     if as_json:
-        _print_json(manifest.model_dump(mode="json"))
+        _print_json(located.model_dump(mode="json"))
     else:
-        show_run(terminal(), manifest, models=True)
+        show_run(terminal(), located, models=True)
 
 
 def verify(

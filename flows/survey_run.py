@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar, cast
 
 from prefect import flow
@@ -17,7 +18,7 @@ from galflow.cluster_spec import ClusterSpec
 from galflow.spec import RunSpec
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
-from tasks.stages import check, compare, ingest, score_cutouts, train_models
+from tasks.stages import Joined, check, compare, ingest, join, score_cutouts, train_models
 from tasks.watching import watched_run
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
@@ -33,11 +34,20 @@ def quote(value: Value) -> Value:
 
 
 @dataclass(frozen=True, eq=False)
-class _Learnt:
-    """What is there once models are trained."""
+class _Cut:
+    """What is there once everything is cut: cutout sets, and which of their rows are one object."""
 
     cutouts: StageResult
     samples: dict[str, StageResult]
+    joined: Joined
+    joined_samples: Mapping[str, Joined]
+
+
+@dataclass(frozen=True, eq=False)
+class _Learnt:
+    """What is there once models are trained."""
+
+    cut: _Cut
     models: StageResult
 
 
@@ -50,38 +60,42 @@ class _Scored:
     sample_scores: dict[str, StageResult]
 
 
-def _cut(spec: RunSpec) -> tuple[StageResult, dict[str, StageResult]]:
+def _cut(spec: RunSpec) -> _Cut:
     check(spec)
+    surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
     cutouts = ingest(spec, spec.survey)
-    return cutouts, {sample.name: ingest(spec, sample.survey, sample.name) for sample in spec.comparison.samples}
+    samples = {name: ingest(spec, survey, name) for name, survey in surveys.items()}
+    joined = join(spec, spec.survey, quote(cutouts))
+    return _Cut(
+        cutouts, samples, joined, {n: join(spec, survey, quote(samples[n]), n) for n, survey in surveys.items()}
+    )
 
 
 def _learn(spec: RunSpec) -> _Learnt:
-    cutouts, samples = _cut(spec)
-    return _Learnt(cutouts, samples, train_models(spec, quote(cutouts), quote(samples)))
+    cut = _cut(spec)
+    return _Learnt(cut, train_models(spec, quote(cut.joined), quote(cut.joined_samples)))
 
 
 def _score(spec: RunSpec) -> _Scored:
     learnt = _learn(spec)
-    scores = score_cutouts(spec, spec.survey, quote(learnt.cutouts), quote(learnt.models))
+    models, cut = quote(learnt.models), learnt.cut
+    scores = score_cutouts(spec, spec.survey, quote(cut.joined), models)
     sample_scores = {
-        sample.name: score_cutouts(
-            spec, sample.survey, quote(learnt.samples[sample.name]), quote(learnt.models), sample.name
-        )
+        sample.name: score_cutouts(spec, sample.survey, quote(cut.joined_samples[sample.name]), models, sample.name)
         for sample in spec.comparison.samples
     }
     return _Scored(learnt, scores, sample_scores)
 
 
 def _compare(spec: RunSpec, scored: _Scored) -> StageResult:
-    learnt = scored.learnt
+    cut = scored.learnt.cut
     return compare(
         spec,
-        quote(learnt.cutouts),
+        quote(cut.joined),
         quote(scored.scores),
-        quote(learnt.samples),
+        quote(cut.joined_samples),
         quote(scored.sample_scores),
-        quote(learnt.models),
+        quote(scored.learnt.models),
     )
 
 
@@ -92,31 +106,32 @@ def _publish(spec: RunSpec) -> State[RunOutcome]:
 
 def _publish_on(spec: RunSpec) -> RunOutcome:
     scored = _score(spec)
-    learnt = scored.learnt
+    cut = scored.learnt.cut
     comparison = _compare(spec, scored)
-    failures = _failures(*_stages_of(scored), comparison)
+    reached = _reached(*_stages_of(scored), comparison)
     if not any(part.rows for part in scored.scores.receipts):
-        return RunOutcome(
-            None, (*failures, Failure("publish", spec.name, "no object was scored, so nothing to publish"))
-        )
+        nothing = Failure("publish", spec.name, "no object was scored, so nothing to publish")
+        return replace(reached, failures=(*reached.failures, nothing))
     manifest = publish(
         spec,
-        quote(learnt.cutouts),
-        quote(learnt.models),
+        quote(cut.cutouts),
+        quote(cut.joined),
+        quote(scored.learnt.models),
         quote(scored.scores),
-        quote(learnt.samples),
+        quote(cut.samples),
+        quote(cut.joined_samples),
         quote(scored.sample_scores),
         quote(comparison),
     )
-    return RunOutcome(manifest, failures)
+    return replace(reached, manifest=manifest)
 
 
 @flow(name="ingest", **_FLOW)
 def ingest_survey(spec: Form) -> State[RunOutcome]:
-    """Cut the survey and the comparison samples, and stop there."""
+    """Cut the survey and the comparison samples, join rows that are one object, and stop there."""
     with watched_run(spec) as reached:
-        cutouts, samples = _cut(reached)
-    return stage_end(_failures(cutouts, *samples.values()))
+        cut = _cut(reached)
+    return stage_end(_reached(*_stages_of_cutting(cut)))
 
 
 @flow(name="train", **_FLOW)
@@ -124,7 +139,7 @@ def train(spec: Form) -> State[RunOutcome]:
     """Cut what is missing, train the models, and stop there."""
     with watched_run(spec) as reached:
         learnt = _learn(reached)
-    return stage_end(_failures(*_stages_of_learning(learnt)))
+    return stage_end(_reached(*_stages_of_learning(learnt)))
 
 
 @flow(name="score", **_FLOW)
@@ -132,7 +147,7 @@ def score(spec: Form) -> State[RunOutcome]:
     """Cut and train what is missing, score every object, and stop there."""
     with watched_run(spec) as reached:
         scored = _score(reached)
-    return stage_end(_failures(*_stages_of(scored)))
+    return stage_end(_reached(*_stages_of(scored)))
 
 
 @flow(name="compare", **_FLOW)
@@ -141,19 +156,25 @@ def compare_with_sky(spec: Form) -> State[RunOutcome]:
     with watched_run(spec) as reached:
         scored = _score(reached)
         comparison = _compare(reached, scored)
-    return stage_end(_failures(*_stages_of(scored), comparison))
+    return stage_end(_reached(*_stages_of(scored), comparison))
+
+
+def _stages_of_cutting(cut: _Cut) -> list[StageResult]:
+    return [cut.cutouts, *cut.samples.values(), cut.joined, *cut.joined_samples.values()]
 
 
 def _stages_of_learning(learnt: _Learnt) -> list[StageResult]:
-    return [learnt.cutouts, *learnt.samples.values(), learnt.models]
+    return [*_stages_of_cutting(learnt.cut), learnt.models]
 
 
 def _stages_of(scored: _Scored) -> list[StageResult]:
     return [*_stages_of_learning(scored.learnt), scored.scores, *scored.sample_scores.values()]
 
 
-def _failures(*stages: StageResult) -> tuple[Failure, ...]:
-    return tuple(failure for stage in stages for failure in stage.failures)
+def _reached(*stages: StageResult) -> RunOutcome:
+    """What these stages left that is not whole; nothing is published."""
+    failures = tuple(failure for stage in stages for failure in stage.failures)
+    return RunOutcome(None, failures, tuple(line for stage in stages for line in stage.partial))
 
 
 @flow(name="publish", **_FLOW)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _WHOLE_LINES = 100_000
 """Columns of what is no terminal."""
 _REASONS_SHOWN = 3
+_PARTIAL_SHOWN = 20
 _ALIKE = 0.5
 """P(sample > sky) of two equal distributions."""
 
@@ -62,6 +63,7 @@ def stages(planned: RunPlan) -> dict[str, Sequence[Unit]]:
     """The plan's units by stage, a comparison sample's own stages apart, in the order of the work."""
     found: dict[str, Sequence[Unit]] = {"ingest": planned.cutouts}
     found |= {f"ingest {name}": units for name, units in planned.samples.items()}
+    found |= {"join": planned.joins} | {f"join {name}": units for name, units in planned.sample_joins.items()}
     found |= {"train": planned.models, "score": planned.scores}
     found |= {f"score {name}": units for name, units in planned.sample_scores.items()}
     return found | ({"compare": [planned.comparison]} if planned.comparison else {})
@@ -91,6 +93,23 @@ def _reasons(reasons: Iterable[str]) -> str:
     different = list(dict.fromkeys(reasons))
     more = len(different) - _REASONS_SHOWN
     return "; ".join(different[:_REASONS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def show_remarks(out: Console, remarks: Sequence[str]) -> None:
+    """What is wrong with some tiles, a line a kind; the run goes on without what they lack."""
+    for remark in remarks:
+        out.print(f"note: {remark}", style="yellow", soft_wrap=True)
+
+
+def show_partial(out: Console, partial: Sequence[str]) -> None:
+    """Products that are not whole, with the reason."""
+    if not partial:
+        return
+    out.print(f"\nNot whole ({len(partial)} reason{'s' * (len(partial) != 1)}):", style="yellow")
+    for line in partial[:_PARTIAL_SHOWN]:
+        out.print(f"  {line}", soft_wrap=True)
+    if len(partial) > _PARTIAL_SHOWN:
+        out.print(f"  and {len(partial) - _PARTIAL_SHOWN} more; the report lists them")
 
 
 # --- models
@@ -155,6 +174,7 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
         out.print(f"\nIncomplete: {len(failures)} of its parts failed and are not in it.", style="yellow")
         for failure in failures:
             out.print(f"  {failure}")
+    show_partial(out, found.get("partial", []))
     if models:
         out.print("\nIts models, for `galflow sample`:")
         for name, uri in manifest.models.items():
@@ -176,9 +196,11 @@ def _show_since(out: Console, difference: Mapping[str, Any]) -> None:
 
 def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
     planted = f", and {found['planted']:,} copies of them with a planted anomaly" if found["planted"] else ""
-    missing = found["rows"] - found["scored"]
+    missing = found["objects"] - found["scored"]
     scored = "all scored" if not missing else f"{missing:,} not scored (column outcome says why)"
-    out.print(f"{found['objects']:,} objects{planted}; {scored}.")
+    second = found["rows"] - found["objects"]
+    twice = f" in {found['rows']:,} rows (column is_primary marks one for each)" if second else ""
+    out.print(f"{found['objects']:,} objects{twice}{planted}; {scored}.")
     level = found["false_discovery_rate"]
     stands = f"at a false discovery rate of {level:.0%} (column anomaly_q <= {level:g})"
     if found["discoveries"]:

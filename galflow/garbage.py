@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from galflow.receipts import RECEIPT_SUFFIX, list_runs, read_manifest
+from galflow.receipts import RECEIPT_SUFFIX, as_key, list_runs, read_manifest
 from galflow.store import Entry, Store
 
 GRACE = timedelta(days=7)
 
 _PRODUCT = re.compile(
-    r"(cutouts/.+?\.zarr|scores/.+?\.parquet|comparisons/.+?\.json|models/[^/]+/[^/.]+|catalogs/[^/]+/[^/.]+"
+    r"(cutouts/.+?\.zarr|(?:scores|joins)/.+?\.parquet|comparisons/.+?\.json|models/[^/]+/[^/.]+|catalogs/[^/]+/[^/.]+"
     r"|reports/[^/.]+|runs/\.writable-[0-9a-f]+)(?=[/.]|$)"
 )
 """The product (receipts.Receipt.product) that a key belongs to, by the layout of the design."""
@@ -55,7 +55,7 @@ def find_garbage(store: Store, *, grace: timedelta = GRACE, now: datetime | None
     """
     wanted = referred(store)
     by_product: dict[str, list[Entry]] = {}
-    for prefix in ("cutouts", "models", "scores", "comparisons", "catalogs", "reports", "runs"):
+    for prefix in ("cutouts", "joins", "models", "scores", "comparisons", "catalogs", "reports", "runs"):
         for entry in store.entries(prefix):
             product = product_of(entry.key)
             if product is not None and product not in wanted:
@@ -75,7 +75,7 @@ def referred(store: Store) -> set[str]:
         found |= {key.removesuffix(RECEIPT_SUFFIX) for keys in manifest.products.values() for key in keys}
         found.add(f"reports/{run}")  # also where only Dask's performance reports lie there
         # A model that was given as trained has no receipt of this run, but may lie on this store.
-        found |= {uri.removeprefix(f"{store.root}/") for uri in manifest.models.values()}
+        found |= {as_key(model).removeprefix(f"{store.root}/") for model in manifest.models.values()}
     return found
 
 

@@ -17,15 +17,17 @@ import pyarrow as pa
 from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
 from galflow.cutouts.cut import cutouts_fingerprint, cutouts_product
+from galflow.cutouts.joins import JoinInput, JoinTask, join_base, join_product
 from galflow.errors import DataError, SpecError
 from galflow.model_spec import ModelSpec
 from galflow.receipts import Receipt, RunManifest, find_receipts, scan_receipts
 from galflow.scores.leading import primary_score
 from galflow.scores.reuse import EarlierPart, best_earlier
-from galflow.scores.score import SCORES_VERSION, scores_fingerprint, scores_product
+from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint, scores_product
 from galflow.spec import RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import Footprint, Survey, Tile
+from galflow.surveys.places import Place, neighbours
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
@@ -62,6 +64,16 @@ class CutTile:
     product: str
 
 
+@dataclass(frozen=True)
+class JoinedTile:
+    """A cutout set and what is known of its objects from other tiles."""
+
+    cutouts: CutTile
+    fingerprint: str
+    """Of the join, and with it of the cutout set."""
+    product: str
+
+
 @dataclass(frozen=True, eq=False)
 class TileUnit(Unit):
     """One tile's cutout set."""
@@ -70,11 +82,27 @@ class TileUnit(Unit):
     tile: Tile = field(kw_only=True)
     rows: pa.Table | None = field(kw_only=True, default=None)
     """The rows assigned to it from a survey-wide catalogue."""
+    place: Place | None = field(kw_only=True, default=None)
+    """Where it lies; None: unknown."""
 
     @property
     def cut(self) -> CutTile:
         """What scoring needs to know of it."""
         return CutTile(self.name, self.fingerprint, self.product)
+
+
+@dataclass(frozen=True, eq=False)
+class JoinUnit(Unit):
+    """What other tiles have of one tile's objects."""
+
+    cutouts: CutTile = field(kw_only=True)
+    task: JoinTask | None = field(kw_only=True)
+    """None if it is done."""
+
+    @property
+    def joined(self) -> JoinedTile:
+        """What training and scoring need to know of it."""
+        return JoinedTile(self.cutouts, self.fingerprint, self.product)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +116,7 @@ class ModelUnit(Unit):
 class ScoreUnit(Unit):
     """One tile's score part."""
 
-    cutouts: CutTile = field(kw_only=True)
+    joined: JoinedTile = field(kw_only=True)
     earlier: EarlierPart | None = field(kw_only=True, default=None)
     """Scores of these cutouts that still hold."""
 
@@ -100,7 +128,7 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
     receipts = _briefly(store, f"cutouts/{survey.name}")
     by_tile = _by_tile(receipts.values())
     units = []
-    for tile, rows in _tiles_and_rows(survey):
+    for tile, rows, place in _tiles_and_rows(survey):
         found = cutouts_fingerprint(survey, tile, cutouts, rows)
         receipt = receipts.get(found)
         earlier = by_tile.get(tile.name, [])
@@ -111,9 +139,8 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
         else:
             why = f"tile {tile.name}: cutout settings or catalogue rows changed"
         product = receipt.product if receipt else cutouts_product(survey.name, survey.release, tile.name, found)
-        units.append(
-            TileUnit("ingest", tile.name, found, product, receipt, why, survey=survey_spec, tile=tile, rows=rows)
-        )
+        unit = TileUnit("ingest", tile.name, found, product, receipt, why, survey=survey_spec, tile=tile, place=place)
+        units.append(replace(unit, rows=rows))
     return units
 
 
@@ -129,20 +156,24 @@ def _by_tile(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
     return found
 
 
-def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None]]:
+def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None, Place | None]]:
+    """Every tile, its rows of a survey-wide catalogue if there is one, and where it lies."""
     tiles = survey.tiles()
     if not tiles:
         raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
+    footprints = {tile.name: seen for tile in tiles if (seen := _readable_footprint(survey, tile)) is not None}
+    places = {name: Place.of(footprint) for name, footprint in footprints.items()}
     catalog = survey.survey_catalog()
     if catalog is None:
-        return [(tile, None) for tile in tiles]
-    footprints = {tile.name: found for tile in tiles if (found := _readable_footprint(survey, tile)) is not None}
+        return [(tile, None, places.get(tile.name)) for tile in tiles]
     assignment = assign(catalog, footprints)
     nothing = assignment.outside.slice(0, 0)
-    pairs: list[tuple[Tile, pa.Table | None]] = [(tile, assignment.by_tile.get(tile.name, nothing)) for tile in tiles]
+    found: list[tuple[Tile, pa.Table | None, Place | None]] = [
+        (tile, assignment.by_tile.get(tile.name, nothing), places.get(tile.name)) for tile in tiles
+    ]
     if len(assignment.outside):
-        pairs.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside))
-    return pairs
+        found.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside, None))
+    return found
 
 
 def _readable_footprint(survey: Survey, tile: Tile) -> Footprint | None:
@@ -154,10 +185,67 @@ def _readable_footprint(survey: Survey, tile: Tile) -> Footprint | None:
         return None
 
 
+def plan_joins(
+    spec: RunSpec, survey_spec: SurveySpec, store: Store, cuts: Sequence[CutTile], places: Mapping[str, Place | None]
+) -> list[JoinUnit]:
+    """A unit for each cutout set: joined with those of the tiles around it, by their places on the sky.
+
+    Where each tile has its own rows all neighbours count; where one catalogue serves all, they matter for splits alone.
+    """
+    survey = open_survey(survey_spec)
+    by_name = {cut.tile: cut for cut in cuts}
+    around = neighbours({name: places.get(name) for name in by_name}, spec.join.margin_arcsec)
+    earlier: dict[str, list[Receipt]] = {}
+    for receipt in scan_receipts(store, f"joins/{survey.name}"):
+        earlier.setdefault(str(receipt.details["tile"]), []).append(receipt)
+    settings = (spec.join, survey.joins_tiles)
+    bases = {
+        name: join_base(*settings, cut.fingerprint, [by_name[n].fingerprint for n in around[name]])
+        for name, cut in by_name.items()
+    }
+    done = {
+        name: next((r for r in earlier.get(name, ()) if r.details["base"] == bases[name]), None) for name in by_name
+    }
+    inputs = {name: _join_input(cut, survey, earlier.get(name, ()), done[name]) for name, cut in by_name.items()}
+    units = []
+    for name, cut in by_name.items():
+        if (made := done[name]) is not None:
+            units.append(JoinUnit("join", name, made.fingerprint, made.product, made, cutouts=cut, task=None))
+            continue
+        parts = [inputs[name], *(inputs[other] for other in around[name])]
+        found = fingerprint(bases[name], [part.ancestor or "" for part in parts])
+        product = join_product(survey.name, survey.release, name, found)
+        generation = 1 + max((int(r.details["generation"]) for r in earlier.get(name, ())), default=0)
+        details: dict[str, str | int] = {
+            "tile": name,
+            "base": bases[name],
+            "generation": generation,
+            "ancestor": parts[0].ancestor or "",
+        }
+        task = JoinTask(
+            parts[0], tuple(parts[1:]), survey.joins_tiles, product, found,
+            {f"cutouts {part.product}": part.fingerprint for part in parts}, details,
+        )  # fmt: skip
+        why = f"the neighbours of tile {name}, or its cutouts, changed" if name in earlier else f"tile {name} is new"
+        units.append(JoinUnit("join", name, found, product, None, why, cutouts=cut, task=task))
+    return units
+
+
+def _join_input(cut: CutTile, survey: Survey, earlier: Sequence[Receipt], done: Receipt | None) -> JoinInput:
+    """With the join whose ids a tile's objects keep: the one that its present join was made of, else its last."""
+    ancestor: str | None = None
+    if survey.detects and done is not None:
+        ancestor = str(done.details["ancestor"]) or None
+    elif survey.detects and earlier:
+        last = max(earlier, key=lambda r: (int(r.details["generation"]), r.fingerprint))
+        ancestor = last.product
+    return JoinInput(cut.tile, cut.fingerprint, cut.product, ancestor)
+
+
 def plan_models(
     spec: RunSpec, store: Store, cutouts: Sequence[str], samples: Mapping[str, Sequence[str]]
 ) -> list[ModelUnit]:
-    """A unit for each model, trained on the cutout sets with these fingerprints, or on those of a sample."""
+    """A unit for each model, trained on the joined sets with these fingerprints, or on those of a sample."""
     units = []
     for model in spec.models:
         if model.trained is not None:
@@ -180,25 +268,35 @@ def _trained_elsewhere(model: ModelSpec) -> ModelUnit:
 
 
 def plan_scores(
-    spec: RunSpec, store: Store, cutouts: Sequence[CutTile], models: Mapping[str, str], survey: SurveySpec
+    spec: RunSpec, store: Store, sets: Sequence[JoinedTile], models: Mapping[str, str], survey: SurveySpec
 ) -> list[ScoreUnit]:
-    """A unit for each cutout set, to be scored by ``models``, name -> fingerprint."""
+    """A unit for each joined set, to be scored by ``models``, name -> fingerprint."""
     receipts = _briefly(store, f"scores/{survey.survey_name}")
     by_tile = _by_tile(receipts.values())
-    primary = primary_score(spec)
+    settings = part_settings(spec)
     units = []
-    for cut in cutouts:
-        found = scores_fingerprint(cut.fingerprint, models, primary, spec.ratios)
+    for joined in sets:
+        cut = joined.cutouts
+        found = scores_fingerprint(joined.fingerprint, models, settings)
         receipt = receipts.get(found)
         product = receipt.product if receipt else scores_product(survey.survey_name, survey.release, cut.tile, found)
         of_tile = by_tile.get(cut.tile, [])
         earlier = None if receipt else best_earlier(of_tile, cut.fingerprint, models, SCORES_VERSION)
-        why = _why_score(cut, models, of_tile) + (f"; scores by {', '.join(earlier.models)} hold" if earlier else "")
-        units.append(ScoreUnit("score", cut.tile, found, product, receipt, why, cutouts=cut, earlier=earlier))
+        why = _why_score(joined, models, of_tile)
+        why += f"; scores by {', '.join(earlier.models)} hold" if earlier else ""
+        units.append(ScoreUnit("score", cut.tile, found, product, receipt, why, joined=joined, earlier=earlier))
     return units
 
 
-def _why_score(cut: CutTile, models: Mapping[str, str], earlier: list[Receipt]) -> str:
+def part_settings(spec: RunSpec) -> PartSettings:
+    """What every score part of a run holds beside scores."""
+    learns = any(model.trained is None for model in spec.models)
+    shares = (spec.training.validation_fraction, spec.training.reference_fraction) if learns else None
+    return PartSettings(primary_score(spec), spec.ratios, shares)
+
+
+def _why_score(joined: JoinedTile, models: Mapping[str, str], earlier: list[Receipt]) -> str:
+    cut = joined.cutouts
     if not earlier:
         return f"tile {cut.tile} was never scored"
     same_cutouts = [r for r in earlier if r.inputs.get("cutouts") == cut.fingerprint]
@@ -208,6 +306,8 @@ def _why_score(cut: CutTile, models: Mapping[str, str], earlier: list[Receipt]) 
     changed = [n for n, f in models.items() if scored_with.get(f"model {n}") != f]
     if changed:
         return f"tile {cut.tile}: model {', '.join(changed)} is new or changed"
+    if all(r.inputs.get("join") != joined.fingerprint for r in same_cutouts):
+        return f"tile {cut.tile}: what its neighbours have of its objects changed"
     return f"tile {cut.tile}: the models, the primary score or the ratios changed"
 
 
@@ -220,6 +320,8 @@ class RunPlan:
     """Whether the run's manifest is there."""
     cutouts: list[TileUnit]
     samples: dict[str, list[TileUnit]]
+    joins: list[JoinUnit]
+    sample_joins: dict[str, list[JoinUnit]]
     models: list[ModelUnit]
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
@@ -228,7 +330,8 @@ class RunPlan:
     @property
     def units(self) -> list[Unit]:
         """All units in the order of the work."""
-        units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us), *self.models]
+        units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
+        units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         return units + ([self.comparison] if self.comparison else [])
 
@@ -276,16 +379,22 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     """The plan of a whole run. Reads receipts, headers and catalogues; makes nothing."""
     cutouts = plan_cutouts(spec, spec.survey, store)
     samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.comparison.samples}
-    sets = {name: [u.fingerprint for u in units] for name, units in samples.items()}
-    models = plan_models(spec, store, [u.fingerprint for u in cutouts], sets)
+    joins = _joins_of(spec, spec.survey, store, cutouts)
+    sample_joins = {s.name: _joins_of(spec, s.survey, store, samples[s.name]) for s in spec.comparison.samples}
+    sets = {name: [u.fingerprint for u in units] for name, units in sample_joins.items()}
+    models = plan_models(spec, store, [u.fingerprint for u in joins], sets)
     fingerprints = {m.name: m.fingerprint for m in models}
-    scores = plan_scores(spec, store, [u.cut for u in cutouts], fingerprints, spec.survey)
+    scores = plan_scores(spec, store, [u.joined for u in joins], fingerprints, spec.survey)
     sample_scores = {
-        s.name: plan_scores(spec, store, [u.cut for u in samples[s.name]], fingerprints, s.survey)
+        s.name: plan_scores(spec, store, [u.joined for u in sample_joins[s.name]], fingerprints, s.survey)
         for s in spec.comparison.samples
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
-    plan = RunPlan("", False, cutouts, samples, models, scores, sample_scores, comparison)
+    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, scores, sample_scores, comparison)
     run = run_id(spec, [u.fingerprint for u in plan.units])
     return replace(plan, run=run, published=store.exists(RunManifest.key_of(run)))
+
+
+def _joins_of(spec: RunSpec, survey: SurveySpec, store: Store, tiles: Sequence[TileUnit]) -> list[JoinUnit]:
+    return plan_joins(spec, survey, store, [u.cut for u in tiles], {u.name: u.place for u in tiles})

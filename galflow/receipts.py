@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -25,7 +26,7 @@ UNKNOWN_VERSION = "unknown"
 _AT_ONCE = 500
 """Receipts fetched side by side: of a survey's twenty thousand only so many lie in memory as bytes."""
 PUBLISHED_PREFIXES = ("catalogs", "reports")
-PRODUCT_PREFIXES = ("cutouts", "models", "scores", "comparisons", *PUBLISHED_PREFIXES)
+PRODUCT_PREFIXES = ("cutouts", "joins", "models", "scores", "comparisons", *PUBLISHED_PREFIXES)
 
 
 class Outcome(enum.StrEnum):
@@ -64,6 +65,14 @@ class Receipt(BaseModel):
         """Where the receipt lies."""
         return self.product + RECEIPT_SUFFIX
 
+    @property
+    def name(self) -> str:
+        """What a person calls the product: its tile, or its model."""
+        parts = self.product.split("/")
+        fallback = f"model {parts[1]}" if parts[0] == "models" and len(parts) > 2 else self.product
+        tile = self.details.get("tile")
+        return f"tile {tile}" if tile else fallback
+
     def brief(self) -> Receipt:
         """The same without what grows with the product: sums of a folder's files, and details that are no single value.
 
@@ -86,18 +95,41 @@ class RunManifest(BaseModel):
     code_version: str
     specification: dict[str, Any]
     models: dict[str, str]
-    """Model name -> URI of its folder."""
+    """Model name -> key of its folder, or the URI of one that was trained elsewhere."""
     products: dict[str, list[str]]
     """Stage -> keys of its receipts."""
     catalog: str
+    """Key of the catalogue's folder."""
     report: str | None
+    """Key of the report's page."""
     summary: dict[str, Any]
     """What the run found, in a few numbers."""
+
+    def located(self, store: Store) -> RunManifest:
+        """The manifest with URIs where this store lies now: keys hold wherever it is moved."""
+        models = {name: as_uri(store, key) for name, key in self.models.items()}
+        report = None if self.report is None else as_uri(store, self.report)
+        return self.model_copy(update={"models": models, "catalog": as_uri(store, self.catalog), "report": report})
 
     @staticmethod
     def key_of(run: str) -> str:
         """Where a run's manifest lies."""
         return f"runs/{run}/manifest.json"
+
+
+_OWN_KEY = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
+"""How keys end in manifests of before, which held URIs."""
+
+
+def as_key(text: str) -> str:
+    """The key behind a key or behind the URI that an older manifest has; any other URI stays what it is."""
+    found = _OWN_KEY.search(text)
+    return found[1] if found else text
+
+
+def as_uri(store: Store, key: str) -> str:
+    """The URI of a key; one that is a URI already stays what it is."""
+    return key if "://" in key else store.uri(key)
 
 
 def to_json(document: BaseModel | Mapping[str, Any]) -> bytes:

@@ -82,6 +82,20 @@ class CutoutSpec(Part):
     """Known anomalies to add; none by default."""
 
 
+class JoinSpec(Part):
+    """When rows of different tiles are one object of the sky, and which objects must not be parted in training."""
+
+    radius_arcsec: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Rows of overlapping tiles nearer than this are one object; by default the PSF's FWHM, or three pixels."""
+    split_radius_arcsec: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Objects nearer than this are never on two sides of training and held-out; by default 1 arcsec or two FWHM."""
+
+    @property
+    def margin_arcsec(self) -> float:
+        """Tiles that come nearer than this to one another are joined."""
+        return max(30.0, 4 * (self.radius_arcsec or 0.0) + 2 * (self.split_radius_arcsec or 0.0))
+
+
 class StretchSpec(Part):
     """The asinh stretch in which models see pixels."""
 
@@ -141,6 +155,8 @@ class OutputSpec(Part):
 
     catalog: Name = "anomalies"
     """The catalogue's name."""
+    columns: tuple[str, ...] | None = None
+    """Which of the survey's and your own columns the catalogue carries; all by default."""
     formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
     """Parquet is always written; fits and hats beside it on request."""
     report: bool = True
@@ -160,6 +176,8 @@ class RunSpec(Part):
     """The survey."""
     cutouts: CutoutSpec = CutoutSpec()
     """How galaxies are cut out."""
+    join: JoinSpec = JoinSpec()
+    """Which rows of different tiles are one object."""
     stretch: StretchSpec = StretchSpec()
     """How models see pixels."""
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -21,6 +21,7 @@ from galflow.errors import GalflowError
 from galflow.logs import Where, where
 from galflow.plan import Unit
 from galflow.receipts import Receipt
+from galflow.surveys.places import Place
 from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.progress import StageProgress
 from tasks.run_page import tell_dashboard
@@ -29,6 +30,8 @@ from tasks.unit_log import hear_warnings, run_unit
 _LOOK_SECONDS = 0.02
 _COUNT_SECONDS = 1.0
 _GATHER_SECONDS = 60.0
+_NAMED = 4
+"""Products named beside a reason; the others are counted."""
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +52,22 @@ class StageResult:
     failures: tuple[Failure, ...] = ()
     made: int = 0
     """How many units were made now rather than found done."""
+    places: Mapping[str, Place | None] = field(default_factory=dict)
+    """Of an ingest: where each tile lies."""
+
+    @property
+    def partial(self) -> list[str]:
+        """Why receipts are partial or empty: a line a reason, with the products that have it."""
+        found: dict[str, list[str]] = {}
+        for receipt in self.receipts:
+            for reason in receipt.reasons:
+                found.setdefault(reason, []).append(receipt.name)
+        return [f"{_named(names)}: {reason}" for reason, names in found.items()]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 @dataclass(frozen=True, eq=False)

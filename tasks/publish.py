@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.published import (
+    CatalogPlan,
     catalog_product,
     file_name,
     group_parts,
+    plan_catalog,
+    ranked_scores,
+    supplement_of,
+    write_basis,
     write_other_formats,
-    write_summary,
 )
 from galflow.errors import GalflowError
 from galflow.plan import Unit, run_id
 from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, read_receipts, write_receipt
 from galflow.report.findings import findings
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, MODELS, SCORES, StageRecord
+from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
 from galflow.report.report import ReportInputs, build_report
 from galflow.scores.leading import primary_score
+from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec
 from galflow.store import Store
@@ -40,33 +46,44 @@ _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "num
 def publish(
     spec: RunSpec,
     cutouts: StageResult,
+    joined: StageResult,
     trained: StageResult,
     scores: StageResult,
     samples: dict[str, StageResult],
+    joined_samples: Mapping[str, StageResult],
     sample_scores: dict[str, StageResult],
     comparison: StageResult,
 ) -> RunManifest:
-    """Write the catalogue, the report and, last and only if absent, the manifest."""
+    """Write the catalogue, the report and, last and only if absent, the manifest; here with URIs for keys."""
     store = store_of(spec)
-    stages = (
-        {CUTOUTS: cutouts} | {f"{CUTOUTS} of {n}": r for n, r in samples.items()} | {MODELS: trained, SCORES: scores}
-    )
+    stages = {CUTOUTS: cutouts} | {f"{CUTOUTS} of {n}": r for n, r in samples.items()} | {JOINS: joined}
+    stages |= {f"{JOINS} of {n}": r for n, r in joined_samples.items()} | {MODELS: trained, SCORES: scores}
     stages |= {f"{SCORES} of {n}": r for n, r in sample_scores.items()} | {COMPARISON: comparison}
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
     models = {n: open_model(store, p, "cpu") for n, p in models_of(spec, trained).items()}
-    parts = read_receipts(store, [r.key for r in scores.receipts if r.rows])
-    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in parts)
-    uris = {n: store.uri(p) if "://" not in p else p for n, p in models_of(spec, trained).items()}
-    difference, why_not = _difference(store, spec, run, scores, uris)
-    catalog = _publish_catalog(store, spec, run, scores, summary, difference)
+    keys = [r.key for r in scores.receipts if r.rows]
+    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
+    places = models_of(spec, trained)
+    difference, why_not = _difference(store, spec, run, scores, places)
+    plan, remarks = plan_catalog(
+        run,
+        primary_score(spec),
+        [c.name for c in columns_of(models) if c.calibrated],
+        [c.name for c in columns_of(models) if not c.calibrated] + [r.column for r in spec.ratios],
+        read_receipts(store, keys),
+        spec.output.columns,
+    )
+    catalog, supplement = _publish_catalog(store, spec, plan, remarks, scores, summary, difference)
     compared = json.loads(store.get(comparison.receipts[0].product)) if comparison.receipts else None
     planted = spec.cutouts.plant is not None
     found = findings(store, catalog.product, summary, spec.of_survey(models), compared, planted)
     found["difference"] = None if difference is None else difference.to_json()
     found["failures"] = [f"{f.stage} {f.name}: {f.reason}" for r in stages.values() for f in r.failures]
     found["failures"] += why_not
+    found["partial"] = [line for result in stages.values() for line in result.partial]
+    found["partial"] += [f"catalogue: {reason}" for reason in catalog.reasons]
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
-    products[CATALOG] = [catalog.key]
+    products[CATALOG] = [catalog.key, supplement.key]
     report = None
     if spec.output.report:
         records = {name: _record(result) for name, result in stages.items()}
@@ -94,14 +111,14 @@ def publish(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=galflow.__version__,
         specification=spec.content(),
-        models=uris,
+        models=places,
         products=products,
-        catalog=store.uri(catalog.product),
-        report=f"{store.uri(report.product)}/index.html" if report else None,
+        catalog=catalog.product,
+        report=f"{report.product}/index.html" if report else None,
         summary=found,
     )
     publish_manifest(store, manifest)
-    return manifest
+    return manifest.located(store)
 
 
 def _difference(
@@ -118,27 +135,47 @@ def _difference(
 
 
 def _publish_catalog(
-    store: Store, spec: RunSpec, run: str, scores: StageResult, summary: PartSummary, difference: Difference | None
-) -> Receipt:
+    store: Store,
+    spec: RunSpec,
+    plan: CatalogPlan,
+    remarks: tuple[str, ...],
+    scores: StageResult,
+    summary: PartSummary,
+    difference: Difference | None,
+) -> tuple[Receipt, Receipt]:
+    """The catalogue's folder, and the supplement beside it."""
     started = time.perf_counter()
-    product = catalog_product(spec.output.catalog, run)
-    files = write_summary(store, product, summary)
-    files |= _write_files(store, spec, run, product, scores)
-    files |= write_other_formats(store, product, spec.output.catalog, spec.output.formats)
+    product = catalog_product(spec.output.catalog, plan.run)
+    ranked = ranked_scores(store, scores.receipts, plan.primary)
+    beside = write_basis(store, product, plan, summary, ranked)
+    files = _write_files(store, spec, plan.run, product, scores)
+    prefix = f"{supplement_of(product)}/"
+    beside |= {name.removeprefix(prefix): found for name, found in files.items() if name.startswith(prefix)}
+    other, lost = write_other_formats(store, product, spec.output.catalog, spec.output.formats, plan.schema)
+    beside |= other
     if difference is not None:
-        files |= write_difference(store, product, difference)
-    receipt = Receipt(
+        beside |= write_difference(store, supplement_of(product), difference)
+    reasons = [f"tile {f.name} is not in it: {f.reason}" for f in scores.failures] + [*remarks, *lost]
+    catalog = Receipt(
         product=product,
-        fingerprint=run.rpartition("-")[2],
+        fingerprint=plan.run.rpartition("-")[2],
         inputs={r.product: r.fingerprint for r in scores.receipts},
-        files=files,
+        files={name: found for name, found in files.items() if not name.startswith(prefix)},
         rows=summary.rows,
         seconds=time.perf_counter() - started,
-        outcome=Outcome.PARTIAL if scores.failures else Outcome.DONE,
-        reasons=tuple(f"tile {f.name} is not in it: {f.reason}" for f in scores.failures),
+        outcome=Outcome.PARTIAL if reasons else Outcome.DONE,
+        reasons=tuple(reasons),
     )
-    write_receipt(store, receipt)
-    return receipt
+    supplement = Receipt(
+        product=supplement_of(product),
+        fingerprint=catalog.fingerprint,
+        inputs={catalog.product: catalog.fingerprint},
+        files=beside,
+        rows=summary.planted,
+    )
+    for receipt in (catalog, supplement):
+        write_receipt(store, receipt)
+    return catalog, supplement
 
 
 def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: StageResult) -> dict[str, FileSum]:
@@ -147,8 +184,9 @@ def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: St
     for index, parts in enumerate(group_parts(scores.receipts)):
         name = file_name(index)
         unit = Unit("publish", name, f"{run}-{index}", f"{product}/{name}", None)
-        arguments = {"store": store, "catalog": product, "index": index, "parts": parts, "run": run}
-        todo.append(Work(unit, write_file, arguments | {"primary": primary_score(spec)}))
+        todo.append(
+            Work(unit, write_file, {"store": store, "catalog": product, "index": index, "parts": parts, "run": run})
+        )
     written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster)
     if written.failures:
         first = written.failures[0]

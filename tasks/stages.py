@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from galflow.catalog.published import read_parts
-from galflow.catalog.write import to_parquet_bytes
 from galflow.check import check_run
 from galflow.compare.ratios import unseen_ratios
 from galflow.compare.samples import compare_samples, require_same_space
-from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
 from galflow.plan import (
     CutTile,
+    JoinedTile,
     TileUnit,
+    part_settings,
     plan_comparison,
     plan_cutouts,
+    plan_joins,
     plan_models,
     plan_scores,
 )
+from galflow.receipts import Receipt
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec, SurveySpec
 from galflow.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.progress import StageProgress
 from tasks.together import train_together
-from tasks.verbs import cut, open_model, score, train
+from tasks.verbs import cut, open_model, open_set, score, train
 from tasks.watching import stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined(StageResult):
+    """The joins that a stage left, with the sets that they belong to."""
+
+    tiles: tuple[JoinedTile, ...] = ()
+    """In the order of the receipts."""
+    filled: frozenset[str] = frozenset()
+    """Fingerprints of those that hold objects."""
+
+    @property
+    def with_objects(self) -> tuple[JoinedTile, ...]:
+        """The sets that hold objects."""
+        return tuple(tile for tile in self.tiles if tile.fingerprint in self.filled)
 
 
 def store_of(spec: RunSpec) -> Store:
@@ -39,7 +64,8 @@ def store_of(spec: RunSpec) -> Store:
 @stage("check")
 def check(spec: RunSpec) -> None:
     """Refuse, before any work, what cannot be meant, and a store that cannot be written."""
-    check_run(spec)
+    for remark in check_run(spec):
+        logger.warning("%s", remark)
     store_of(spec).require_writable()
 
 
@@ -65,7 +91,33 @@ def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> Stag
         for unit in units
         if not unit.done
     ]
-    return run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster)
+    found = run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster)
+    return replace(found, places={unit.name: unit.place for unit in units})
+
+
+@stage("join")
+def join(spec: RunSpec, survey: SurveySpec, cutouts: StageResult, sample: str | None = None) -> Joined:
+    """Find which rows of neighbouring tiles are one object of the sky, tile by tile; in this process: it is quick."""
+    store = store_of(spec)
+    cuts = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
+    units = plan_joins(spec, survey, store, cuts, cutouts.places)
+    todo = {unit.task: unit for unit in units if unit.task is not None}
+    receipts = {unit.fingerprint: unit.receipt for unit in units if unit.receipt is not None}
+    failures = []
+    name = "join" if sample is None else f"join {sample}"
+    with StageProgress(name, len(units), len(receipts)) as progress:
+        for task, outcome in join_tiles(store, list(todo), spec.join):
+            if isinstance(outcome, Receipt):
+                receipts[task.fingerprint] = outcome
+            else:
+                failures.append(Failure(name, task.own.tile, outcome))
+            progress.advance(failed=isinstance(outcome, str))
+    made = [unit for unit in units if unit.fingerprint in receipts]
+    ordered = tuple(receipts[unit.fingerprint] for unit in made)
+    rows = {r.fingerprint: r.rows for r in cutouts.receipts}
+    tiles = tuple(unit.joined for unit in made)
+    filled = frozenset(tile.fingerprint for tile in tiles if rows[tile.cutouts.fingerprint])
+    return Joined(ordered, tuple(failures), len(todo) - len(failures), tiles=tiles, filled=filled)
 
 
 def _put_rows(store: Store, unit: TileUnit) -> str | None:
@@ -73,20 +125,21 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
     if unit.rows is None:
         return None
     key = f"{unit.product}.rows.parquet"
-    store.put(key, to_parquet_bytes(unit.rows, unit.rows.column_names))
+    sink = pa.BufferOutputStream()
+    pq.write_table(unit.rows, sink)
+    store.put(key, sink.getvalue().to_pybytes())
     return key
 
 
 @stage("train")
-def train_models(spec: RunSpec, cutouts: StageResult, samples: Mapping[str, StageResult]) -> StageResult:
-    """Train every model that is not yet trained on these cutout sets (or its sample's), several at a time."""
+def train_models(spec: RunSpec, survey: Joined, samples: Mapping[str, Joined]) -> StageResult:
+    """Train every model that is not yet trained on these sets (or its sample's), several at a time."""
     store = store_of(spec)
-    sky = _filled_sets(cutouts)
-    sets = {m.name: sky if m.sample is None else _filled_sets(samples[m.sample]) for m in spec.models}
+    sets = {m.name: (survey if m.sample is None else samples[m.sample]).with_objects for m in spec.models}
     units = plan_models(
         spec,
         store,
-        [r.fingerprint for r in cutouts.receipts],
+        [r.fingerprint for r in survey.receipts],
         {name: [r.fingerprint for r in sample.receipts] for name, sample in samples.items()},
     )
     todo = [
@@ -100,7 +153,7 @@ def train_models(spec: RunSpec, cutouts: StageResult, samples: Mapping[str, Stag
                 "product": unit.product,
                 "fingerprint": unit.fingerprint,
                 "sets": sets[unit.name],
-                "sky": sky,
+                "sky": survey.with_objects,
             },
         )
         for unit in units
@@ -109,11 +162,6 @@ def train_models(spec: RunSpec, cutouts: StageResult, samples: Mapping[str, Stag
     if spec.training.workers > 1:
         return train_together("train", units, todo, spec.cluster, spec.training.workers)
     return run_stage("train", units, todo, spec.cluster)
-
-
-def _filled_sets(cutouts: StageResult) -> dict[str, str]:
-    """Fingerprint -> key of the cutout sets that hold objects."""
-    return {r.fingerprint: r.product for r in cutouts.receipts if r.rows}
 
 
 def models_of(spec: RunSpec, trained: StageResult) -> dict[str, str]:
@@ -131,7 +179,7 @@ def fingerprints_of(trained: StageResult, products: Mapping[str, str]) -> dict[s
 
 @stage("score")
 def score_cutouts(
-    spec: RunSpec, survey: SurveySpec, cutouts: StageResult, trained: StageResult, sample: str | None = None
+    spec: RunSpec, survey: SurveySpec, joined: Joined, trained: StageResult, sample: str | None = None
 ) -> StageResult:
     """Score every cutout set of a survey that is not yet scored with these models."""
     store = store_of(spec)
@@ -139,23 +187,19 @@ def score_cutouts(
     if leading_model(spec) not in products:
         return _nothing_leads(spec, survey)
     fingerprints = fingerprints_of(trained, products)
-    cut_tiles = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
-    units = plan_scores(spec, store, cut_tiles, fingerprints, survey)
-    primary = primary_score(spec)
+    units = plan_scores(spec, store, joined.tiles, fingerprints, survey)
     todo = [
         Work(
             unit,
             score,
             {
                 "store": store,
-                "cutouts": unit.cutouts.product,
+                "tile": unit.joined,
                 "models": products,
-                "cutouts_fingerprint": unit.cutouts.fingerprint,
                 "fingerprint": unit.fingerprint,
-                "primary": primary,
+                "settings": part_settings(spec),
                 "batch_objects": spec.scoring.batch_objects,
                 "earlier": unit.earlier,
-                "ratios": spec.ratios,
             },
         )
         for unit in units
@@ -175,9 +219,9 @@ def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:
 @stage("compare")
 def compare(
     spec: RunSpec,
-    cutouts: StageResult,
+    joined: Joined,
     scores: StageResult,
-    samples: Mapping[str, StageResult],
+    samples: Mapping[str, Joined],
     sample_scores: Mapping[str, StageResult],
     trained: StageResult,
 ) -> StageResult:
@@ -200,8 +244,8 @@ def compare(
     models = {name: open_model(store, product, "cpu") for name, product in products.items()}
     try:
         for name, sample in samples.items():
-            for receipt in sample.receipts:
-                attributes = CutoutSet(store, receipt.product).attributes
+            for tile in sample.tiles:
+                attributes = open_set(store, tile).attributes
                 for model in models.values():
                     require_same_space(name, attributes, model)
         receipt = compare_samples(
@@ -210,7 +254,7 @@ def compare(
             spec.of_survey(models),
             bootstraps=spec.comparison.bootstraps, seed=spec.seed,
             inputs={f"model {n}": f for n, f in fingerprints.items()},
-            survey_ratios=_ratios(spec, store, None, models, cutouts, scores),
+            survey_ratios=_ratios(spec, store, None, models, joined, scores),
             sample_ratios={n: _ratios(spec, store, n, models, samples[n], of) for n, of in sample_scores.items()},
         )  # fmt: skip
     except GalflowError as error:
@@ -223,7 +267,7 @@ def _ratios(
     store: Store,
     sample: str | None,
     models: Mapping[str, TrainedModel],
-    cutouts: StageResult,
+    joined: Joined,
     scores: StageResult,
 ) -> dict[str, np.ndarray]:
     """Ratio column -> values of the survey's objects, or of a sample's, that no model of the ratio learnt from."""
@@ -232,4 +276,4 @@ def _ratios(
         return {}
     learners = {m.name for m in spec.models if m.sample == sample}
     learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
-    return unseen_ratios(store, scores.receipts, {r.fingerprint: r.product for r in cutouts.receipts}, learnt)
+    return unseen_ratios(store, scores.receipts, {t.fingerprint: open_set(store, t) for t in joined.tiles}, learnt)

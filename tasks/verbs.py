@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from distributed import get_worker
+from galflow.catalog.parquet import read_catalog
 
-from galflow.catalog.published import PartFiles, file_name, read_summary, write_catalog_file
-from galflow.catalog.write import read_catalog
+from galflow.catalog.published import (
+    CatalogPlan,
+    PartFiles,
+    file_name,
+    read_basis,
+    supplement_of,
+    write_catalog_file,
+)
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
-from galflow.model_spec import Ratio
+from galflow.plan import JoinedTile
 from galflow.receipts import Receipt
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.reuse import EarlierPart
-from galflow.scores.score import pick_device, score_set
+from galflow.scores.score import PartSettings, pick_device, score_set
 from galflow.spec import CutoutSpec, RunSpec, SurveySpec
 from galflow.store import Store
 from galflow.surveys.base import Survey, Tile
@@ -61,17 +70,18 @@ def train(
     name: str,
     product: str,
     fingerprint: str,
-    sets: dict[str, str],
-    sky: dict[str, str],
+    sets: Sequence[JoinedTile],
+    sky: Sequence[JoinedTile],
     ranks: Ranks = ALONE,
 ) -> Receipt | None:
-    """Train one model on the cutout sets ``sets``, fingerprint -> key, in the stretch of the survey's own, ``sky``.
+    """Train one model on ``sets``, in the stretch of the survey's own, ``sky``.
 
     None on a rank that does not lead.
     """
     model = next(m for m in spec.models if m.name == name)
-    opened = {found: CutoutSet(store, key) for found, key in (sky | sets).items()}
-    stretch = stretch_for([opened[found] for found in sky], spec.stretch)
+    opened = {tile.fingerprint: open_set(store, tile) for tile in (*sky, *sets)}
+    stretch = stretch_for([opened[tile.fingerprint] for tile in sky], spec.stretch)
+    learnt = {tile.fingerprint for tile in sets}
     require_one_layout(list(opened.values()))
     return train_model(
         store,
@@ -80,15 +90,21 @@ def train(
         model,
         spec.training_of(model),
         spec.cutouts,
-        [opened[found] for found in sets],
+        [opened[tile.fingerprint] for tile in sets],
         stretch,
         seed=spec.seed,
         device=pick_device(),
-        inputs={f"cutouts {key}": found for found, key in sets.items()}
-        | {f"sky {key}": found for found, key in sky.items() if found not in sets},
+        inputs={f"cutouts {tile.cutouts.product}": tile.cutouts.fingerprint for tile in sets}
+        | {f"join {tile.product}": tile.fingerprint for tile in sets}
+        | {f"sky {t.cutouts.product}": t.cutouts.fingerprint for t in sky if t.fingerprint not in learnt},
         progress=_Teller(name),
         ranks=ranks,
     )
+
+
+def open_set(store: Store, tile: JoinedTile) -> CutoutSet:
+    """A cutout set that knows its objects."""
+    return CutoutSet(store, tile.cutouts.product, tile.product)
 
 
 def train_rank(rank: int, world: int, address: str, arguments: dict[str, Any]) -> Receipt | None:
@@ -117,39 +133,41 @@ class _Teller:
 
 def score(
     store: Store,
-    cutouts: str,
+    tile: JoinedTile,
     models: dict[str, str],
-    cutouts_fingerprint: str,
     fingerprint: str,
-    primary: str,
+    settings: PartSettings,
     batch_objects: int,
     earlier: EarlierPart | None,
-    ratios: tuple[Ratio, ...],
 ) -> Receipt:
     """Score one cutout set with ``models``, name -> key or URI; what ``earlier`` has is taken over."""
     device = pick_device()
     loaded: dict[str, Any] = {name: open_model(store, product, device) for name, product in models.items()}
     receipt = score_set(
         store,
-        CutoutSet(store, cutouts),
+        open_set(store, tile),
         loaded,
-        cutouts_fingerprint=cutouts_fingerprint,
+        cutouts_fingerprint=tile.cutouts.fingerprint,
+        join_fingerprint=tile.fingerprint,
         product_fingerprint=fingerprint,
-        primary=primary,
+        settings=settings,
         batch_objects=batch_objects,
         device=device,
         earlier=earlier,
-        ratios=ratios,
     )
     return receipt.brief()
 
 
 @functools.lru_cache(maxsize=1)
-def _p_counts(store: Store, catalog: str) -> PValueCounts:
-    return read_summary(store, catalog).p_counts
+def _basis(store: Store, catalog: str) -> tuple[CatalogPlan, PValueCounts, np.ndarray]:
+    return read_basis(store, catalog)
 
 
-def write_file(store: Store, catalog: str, index: int, parts: PartFiles, run: str, primary: str) -> Receipt:
-    """Write one file of the catalogue at key ``catalog`` from score parts; its summary lies there already."""
-    files = write_catalog_file(store, catalog, index, parts, run, primary, _p_counts(store, catalog))
+def write_file(store: Store, catalog: str, index: int, parts: PartFiles, run: str) -> Receipt:
+    """Write one file of the catalogue at key ``catalog`` from score parts; its basis lies there already.
+
+    The receipt is on no store: it says what was written, the supplement's files under their whole keys.
+    """
+    files, beside = write_catalog_file(store, catalog, index, parts, *_basis(store, catalog))
+    files |= {f"{supplement_of(catalog)}/{name}": found for name, found in beside.items()}
     return Receipt(product=f"{catalog}/{file_name(index)}", fingerprint=f"{run}-{index}", files=files)

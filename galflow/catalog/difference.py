@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from galflow.catalog.write import read_catalog
-from galflow.cutouts.flags import Flag
+from galflow.catalog.parquet import read_catalog
 from galflow.errors import StoreError
-from galflow.receipts import Receipt, RunManifest, list_runs, read_manifest, read_receipts, to_json
+from galflow.receipts import Receipt, RunManifest, as_key, list_runs, read_manifest, read_receipts, to_json
+from galflow.scores.part_columns import OBJECTS_DETAIL
 from galflow.store import Store
 from galflow.sums import FileSum
 
@@ -70,14 +70,15 @@ class _Rows:
 
     @classmethod
     def of(cls, table: pa.Table) -> _Rows:
-        """Without rows that repeat an earlier one's id."""
-        flags = table.column("flags").to_numpy()
-        table = table.filter(pa.array((flags & int(Flag.DUPLICATE_ID)) == 0))
+        """Each object once, by its primary row; no planted copies. StoreError for a part of an older layout."""
+        if "is_primary" not in table.column_names:
+            raise StoreError("its score parts are of a galflow that did not know primary rows; they are not compared")
+        table = table.filter(table.column("is_primary"))
         scores = [n.removesuffix(_SIGMA) for n in table.column_names if n.endswith(_SIGMA)]
-        number = {n: table.column(n).to_pandas().to_numpy(dtype=np.float64) for n in ("ra_deg", "dec_deg")}
+        number = {n: table.column(n).to_pandas().to_numpy(dtype=np.float64) for n in ("ra", "dec")}
         sigma = {s: table.column(s + _SIGMA).to_pandas().to_numpy(dtype=np.float64) for s in scores}
         tile = np.asarray(table.column("tile").to_pylist(), dtype=object)
-        return cls(table.column("object_id").to_numpy(), number["ra_deg"], number["dec_deg"], tile, sigma)
+        return cls(table.column("object_id").to_numpy(), number["ra"], number["dec"], tile, sigma)
 
     def take(self, rows: np.ndarray) -> _Rows:
         """The chosen rows."""
@@ -206,7 +207,7 @@ def compare_catalogs(
 ) -> Difference:
     """The difference of the published run ``before`` and one with these score parts, tile -> receipt.
 
-    ``after_models`` are the new run's models, name -> URI. Planted copies count like any object.
+    ``after_models`` are the new run's models, name -> key or URI. Objects are counted once, planted copies never.
     """
     earlier = by_tile(read_receipts(store, before.products.get("scores", [])))
     found = _Found(changed_sigma, moved_arcsec)
@@ -217,7 +218,7 @@ def compare_catalogs(
         old, new = earlier.get(tile), after_scores.get(tile)
         if old is not None and new is not None and old.product == new.product:
             tiles["unchanged"] += 1
-            found.counts["same"] += new.rows
+            found.counts["same"] += _objects(new)
             continue
         tiles["changed" if old and new else ADDED if new else REMOVED] += 1
         one, other = (_Rows.of(read_catalog(store.get(r.product))) if r and r.rows else None for r in (old, new))
@@ -229,12 +230,12 @@ def compare_catalogs(
     found.book_alone(REMOVED, removed)
     found.book_alone(ADDED, added)
     objects = {
-        "before": sum(r.rows for r in earlier.values()),
-        "after": sum(r.rows for r in after_scores.values()),
+        "before": sum(map(_objects, earlier.values())),
+        "after": sum(map(_objects, after_scores.values())),
         **found.counts,
     }
     names = sorted(set(before.models) | set(after_models))
-    models = [name for name in names if before.models.get(name) != after_models.get(name)]
+    models = [n for n in names if as_key(before.models.get(n, "")) != as_key(after_models.get(n, ""))]
     return Difference(before.run, after_run, changed_sigma, moved_arcsec, tiles, objects, models, found.table())
 
 
@@ -259,15 +260,19 @@ def previous_run(store: Store, name: str, run: str) -> RunManifest | None:
     return max(named, key=lambda manifest: manifest.finished, default=None)
 
 
-def write_difference(store: Store, catalog: str, found: Difference) -> dict[str, FileSum]:
-    """Put ``difference/summary.json`` and ``difference/changes.parquet`` beside the catalogue's own files."""
+def write_difference(store: Store, folder: str, found: Difference) -> dict[str, FileSum]:
+    """Put ``difference/summary.json`` and ``difference/changes.parquet`` below ``folder``."""
     sink = pa.BufferOutputStream()
     pq.write_table(found.table, sink, compression="zstd")
     files = {
         "difference/summary.json": to_json(found.to_json()),
         "difference/changes.parquet": sink.getvalue().to_pybytes(),
     }
-    return {name: store.put(f"{catalog}/{name}", data) for name, data in files.items()}
+    return {name: store.put(f"{folder}/{name}", data) for name, data in files.items()}
+
+
+def _objects(part: Receipt) -> int:
+    return int(part.details.get(OBJECTS_DETAIL, part.rows))
 
 
 def by_tile(receipts: Iterable[Receipt]) -> dict[str, Receipt]:

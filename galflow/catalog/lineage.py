@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.errors import StoreError
-from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, read_manifest, read_receipts
+from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, as_key, read_manifest, read_receipts
 from galflow.store import Store
 
 
@@ -66,7 +66,9 @@ def lineage(store: Store, run: str, object_id: int) -> list[RowLineage]:
     parts = read_receipts(store, manifest.products.get("scores", []))
     found = [(scores, row) for scores in parts for row in _rows_of(store, scores, object_id)]
     if not found:
-        raise StoreError(f"run {run} has no object {object_id}; galflow.open_catalog({manifest.catalog!r}) lists them")
+        raise StoreError(
+            f"run {run} has no object {object_id}; galflow.open_catalog({manifest.located(store).catalog!r}) lists them"
+        )
     wanted = {scores.inputs["cutouts"] for scores, _ in found}
     every = read_receipts(store, manifest.products.get("cutouts", []))
     cutouts = {r.fingerprint: r for r in every if r.fingerprint in wanted}
@@ -77,8 +79,9 @@ def _models(store: Store, manifest: RunManifest) -> dict[str, Receipt]:
     """Model name -> receipt, of the models on this store; one trained elsewhere has its URI and no receipt here."""
     found = {}
     for name, uri in manifest.models.items():
-        key = uri.removeprefix(f"{store.root}/") + RECEIPT_SUFFIX
-        found[name] = next(read_receipts(store, [key])) if store.exists(key) else Receipt(product=uri, fingerprint="")
+        key = as_key(uri).removeprefix(f"{store.root}/") + RECEIPT_SUFFIX
+        there = "://" not in key and store.exists(key)
+        found[name] = next(read_receipts(store, [key])) if there else Receipt(product=uri, fingerprint="")
     return found
 
 

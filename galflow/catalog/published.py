@@ -1,10 +1,17 @@
-"""The catalogue of a run on the store: written once, of whole tiles, readable only when the run has a manifest."""
+"""The catalogue of a run on the store: written once, of whole tiles, readable only when the run has a manifest.
+
+Its folder holds Parquet files of one schema and nothing else, so that any reader opens it as it is. What belongs to it
+besides (planted copies, the summary, other formats, what changed since the last run) lies in its supplement.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +19,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from galflow.catalog.columns import concat_parts, order_columns
-from galflow.catalog.write import read_catalog, to_parquet_bytes, write_fits, write_hats
+from galflow.catalog.carried import carried_names, merged_carried
+from galflow.catalog.columns import concat_parts
+from galflow.catalog.fits_table import write_fits
+from galflow.catalog.hats import write_hats
+from galflow.catalog.parquet import read_catalog, to_parquet
+from galflow.catalog.schema import Column, catalog_schema, conform
+from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.errors import StoreError
+from galflow.errors import DataError, StoreError
 from galflow.receipts import Receipt, read_manifest, read_sound, to_json
 from galflow.scores.calibration import PValueCounts
+from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
 from galflow.store import Store
 from galflow.sums import FileSum
 
 ROWS_PER_FILE = 500_000
 """A catalogue file holds whole tiles, and a new one is begun at this many rows."""
-_SUMMARY = "summary.json"
+_SUMMARY, _PLAN, _RANKED, _PLANTED = "summary.json", "columns.json", "ranked_scores.npy", "planted"
+_KIND = Column(PLANTED_COLUMN, pa.string(), "kind of anomaly painted into this copy of a real cutout", nullable=False)
+
+PartFiles = dict[str, FileSum]
+"""Keys of score parts, and what their files must be."""
 
 
 def catalog_product(name: str, run: str) -> str:
@@ -32,18 +49,108 @@ def catalog_product(name: str, run: str) -> str:
     return f"catalogs/{name}/{run}"
 
 
-def write_summary(store: Store, product: str, summary: PartSummary) -> dict[str, FileSum]:
-    """Put the summary of all parts beside the catalogue's files, for those who write these."""
-    return {_SUMMARY: store.put(f"{product}/{_SUMMARY}", to_json(summary.to_json()))}
+def supplement_of(product: str) -> str:
+    """Key of the folder beside a catalogue's: what is no row of it."""
+    return f"{product}_supplement"
 
 
-def read_summary(store: Store, product: str) -> PartSummary:
-    """What ``write_summary`` put."""
-    return PartSummary.from_json(json.loads(store.get(f"{product}/{_SUMMARY}")))
+@dataclass(frozen=True, eq=False)
+class CatalogPlan:
+    """What every file of one catalogue has in common."""
+
+    run: str
+    primary: str
+    """The score that ranks."""
+    schema: pa.Schema
+    names: Mapping[str, str]
+    """A carried column's name in score parts -> its name in the catalogue."""
+
+    @property
+    def planted_schema(self) -> pa.Schema:
+        """Of the planted copies' files: the catalogue's columns, and the kind of anomaly."""
+        return self.schema.append(_KIND.field())
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        names = dict(self.names)
+        return {"run": self.run, "primary": self.primary, "schema": packed_schema(self.schema), "names": names}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, str]) -> CatalogPlan:
+        """The inverse of ``to_json``."""
+        names: Mapping[str, str] = value["names"]  # type: ignore[assignment]
+        return cls(value["run"], value["primary"], unpacked_schema(value["schema"]), names)
 
 
-PartFiles = dict[str, FileSum]
-"""Keys of score parts, and what their files must be."""
+def plan_catalog(
+    run: str,
+    primary: str,
+    scores: Sequence[str],
+    likelihoods: Sequence[str],
+    parts: Iterable[Receipt],
+    wanted: Sequence[str] | None = None,
+) -> tuple[CatalogPlan, tuple[str, ...]]:
+    """The one schema of a run's catalogue from the receipts of its score parts, and what is to be said about it.
+
+    ``wanted``: names of the survey's and the user's columns to carry; None: all.
+    """
+    packed = dict.fromkeys(str(r.details["carried"][SCHEMA_DETAIL]) for r in parts if r.rows)
+    schemas = [unpacked_schema(text) for text in packed]
+    ids = {str(schema.field("object_id").type): schema.field("object_id").type for schema in schemas}
+    if len(ids) != 1:
+        raise DataError(
+            f"object ids are {' and '.join(sorted(ids)) or 'absent'} in different tiles; expected one 64-bit integer "
+            "type in all, since joining different ones goes through floats. Give all tiles' catalogues ids of one type"
+        )
+    named = any(SOURCE_NAME in schema.names for schema in schemas)
+    given = [pa.schema([f.with_name(f.name.removeprefix(CARRIED)) for f in s if f.name.startswith(CARRIED)])
+             for s in schemas]  # fmt: skip
+    merged = merged_carried(given)
+    reasons = list(merged.reasons)
+    chosen = merged.schema
+    if wanted is not None:
+        absent = [name for name in wanted if name not in chosen.names]
+        reasons += [f"output.columns: no tile's catalogue has a column {name!r}" for name in absent]
+        chosen = pa.schema([field for field in chosen if field.name in set(wanted)])
+    own = catalog_schema(scores, likelihoods, pa.schema([]), next(iter(ids.values())), named)
+    names = carried_names(chosen.names, [*own.names, PLANTED_COLUMN])
+    carried = pa.schema([field.with_name(names[field.name]) for field in chosen])
+    schema = catalog_schema(scores, likelihoods, carried, next(iter(ids.values())), named)
+    return CatalogPlan(run, primary, schema, {CARRIED + n: to for n, to in names.items()}), tuple(reasons)
+
+
+def write_basis(
+    store: Store, product: str, plan: CatalogPlan, summary: PartSummary, ranked: np.ndarray
+) -> dict[str, FileSum]:
+    """Put what the writers of the catalogue's files need into its supplement; ``ranked``: see ``ranked_scores``."""
+    scores = io.BytesIO()
+    np.save(scores, ranked, allow_pickle=False)
+    contents = {_SUMMARY: to_json(summary.to_json()), _PLAN: to_json(plan.to_json()), _RANKED: scores.getvalue()}
+    return {name: store.put(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
+
+
+def read_basis(store: Store, product: str) -> tuple[CatalogPlan, PValueCounts, np.ndarray]:
+    """What ``write_basis`` put."""
+    folder = supplement_of(product)
+    plan = CatalogPlan.from_json(json.loads(store.get(f"{folder}/{_PLAN}")))
+    summary = PartSummary.from_json(json.loads(store.get(f"{folder}/{_SUMMARY}")))
+    return plan, summary.p_counts, np.load(io.BytesIO(store.get(f"{folder}/{_RANKED}")), allow_pickle=False)
+
+
+def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> np.ndarray:
+    """(n,) the score that ranks of every object that has it, sorted: one number an object, of the whole run."""
+    found = [np.zeros(0)]
+    for part in parts:
+        if part.rows:
+            table = _columns(store, part, [primary, "is_primary"])
+            values = table.column(primary).cast(pa.float64()).fill_null(np.nan).to_numpy()
+            found.append(values[table.column("is_primary").to_numpy() & np.isfinite(values)])
+    return np.sort(np.concatenate(found))
+
+
+def _columns(store: Store, part: Receipt, names: Sequence[str]) -> pa.Table:
+    (data,) = read_sound(store, {part.product: part.files[""]}).values()
+    return pq.ParquetFile(pa.BufferReader(data)).read(list(names))
 
 
 def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
@@ -60,17 +167,10 @@ def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
 
 
 def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
-    """The score parts behind these receipts in one table, by tile and row; IntegrityError if one was altered."""
-    return _read_files(store, {p.product: p.files[""] for p in parts if p.rows})
-
-
-def _read_files(store: Store, parts: PartFiles) -> pa.Table:
-    return concat_parts([read_catalog(data) for data in read_sound(store, parts).values()])
-
-
-def carried_columns(table: pa.Table) -> list[str]:
-    """Columns that come from the survey or from planting rather than from scoring."""
-    return [PLANTED_COLUMN] if PLANTED_COLUMN in table.column_names else []
+    """The scores behind these receipts in one table, by tile and row; IntegrityError if a part was altered."""
+    files = {p.product: p.files[""] for p in parts if p.rows}
+    tables = [read_catalog(data) for data in read_sound(store, files).values()]
+    return concat_parts([t.select([n for n in t.column_names if not n.startswith(CARRIED)]) for t in tables])
 
 
 def file_name(index: int) -> str:
@@ -78,24 +178,59 @@ def file_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
+def planted_name(index: int) -> str:
+    """Of the planted copies that belong to file ``index``, below the supplement."""
+    return f"{_PLANTED}/{file_name(index)}"
+
+
 def write_catalog_file(
-    store: Store, product: str, index: int, parts: PartFiles, run: str, primary: str, p_counts: PValueCounts
-) -> dict[str, FileSum]:
-    """Write file ``index`` of a catalogue from these score parts, with q-values over the whole run."""
-    table = _read_files(store, parts)
-    p = pc.fill_null(table.column(f"{primary}_p"), np.nan).to_numpy()
-    scored = np.isfinite(p)
-    q = np.full(len(table), np.nan)
-    q[scored] = p_counts.q_values(p[scored])
-    table = table.append_column("anomaly_q", pa.array(q, mask=~scored))
-    table = table.append_column("run_id", pa.array([run] * len(table), pa.string()))
-    carried = carried_columns(table)
+    store: Store,
+    product: str,
+    index: int,
+    parts: PartFiles,
+    plan: CatalogPlan,
+    p_counts: PValueCounts,
+    ranked: np.ndarray,
+) -> tuple[dict[str, FileSum], dict[str, FileSum]]:
+    """Write file ``index`` of a catalogue from these score parts, and their planted copies into the supplement.
+
+    What was written: below the catalogue's folder, and below the supplement.
+    """
+    real: list[pa.Table] = []
+    copies: list[pa.Table] = []
+    for data in read_sound(store, parts).values():
+        table = _ranked(read_catalog(data), plan, p_counts, ranked)
+        planted = (table.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
+        plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
+        real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
+        if planted.any():
+            copies.append(conform(table.filter(pa.array(planted)), plan.planted_schema))
     name = file_name(index)
-    return {name: store.put(f"{product}/{name}", to_parquet_bytes(order_columns(table, carried), carried))}
+    written = {name: store.put(f"{product}/{name}", to_parquet(pa.concat_tables(real), plan.schema))}
+    if not copies:
+        return written, {}
+    beside = planted_name(index)
+    data = to_parquet(pa.concat_tables(copies), plan.planted_schema)
+    return written, {beside: store.put(f"{supplement_of(product)}/{beside}", data)}
+
+
+def _ranked(part: pa.Table, plan: CatalogPlan, p_counts: PValueCounts, ranked: np.ndarray) -> pa.Table:
+    """A part with the run's columns, q-value and rank among all objects, and with what is carried under its name."""
+    is_object = part.column("is_primary").to_numpy()
+    score, p = (pc.fill_null(part.column(n), np.nan).to_numpy() for n in (plan.primary, f"{plan.primary}_p"))
+    counted = is_object & np.isfinite(p)
+    q, rank = np.full(len(part), np.nan), np.zeros(len(part), np.int64)
+    q[counted] = p_counts.q_values(p[counted])
+    rank[counted] = 1 + len(ranked) - np.searchsorted(ranked, score[counted], side="right")
+    kept = [n for n in part.column_names if not n.startswith(CARRIED) or n in plan.names]
+    table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+    table = table.append_column("anomaly_rank", pa.array(rank, mask=~counted))
+    table = table.append_column("anomaly_q", pa.array(q, mask=~counted))
+    return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 
 
 def _file_keys(store: Store, product: str) -> list[str]:
-    keys = [k for k in store.list(product) if k.endswith(".parquet") and k.count("/") == product.count("/") + 1]
+    keys = [k for k in store.list(product) if k.startswith(f"{product}/") and k.endswith(".parquet")]
     if not keys:
         raise StoreError(
             f"no catalogue at {store.uri(product)}; publish it before its report (`galflow runs` lists what has been "
@@ -106,21 +241,34 @@ def _file_keys(store: Store, product: str) -> list[str]:
 
 def read_files(store: Store, product: str) -> pa.Table:
     """All Parquet files of a catalogue in one table, which must fit into memory."""
-    tables = [read_catalog(store.get(key)) for key in _file_keys(store, product)]
-    # A file of tiles without planted copies lacks their column: it is null there.
-    return pa.concat_tables(tables, promote_options="default")
+    return pa.concat_tables([read_catalog(store.get(key)) for key in _file_keys(store, product)])
+
+
+def has_names(store: Store, product: str) -> bool:
+    """Whether objects have names of the user's own beside their ids."""
+    plan = CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
+    return SOURCE_NAME in plan.schema.names
 
 
 def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """These columns of one Parquet file of a catalogue after another; no more than one is in memory.
+    """These columns of a catalogue's objects, file after file; no more than one is in memory.
 
-    ``planted_kind`` is null in files of tiles without planted copies, which lack it.
+    An object of the sky comes once: by its primary row.
     """
     for key in _file_keys(store, product):
-        table = pq.ParquetFile(pa.BufferReader(store.get(key))).read(list(columns))
-        if PLANTED_COLUMN in columns and PLANTED_COLUMN not in table.column_names:
-            table = table.append_column(PLANTED_COLUMN, pa.nulls(len(table), pa.string()))
-        yield table.select(list(columns))
+        table = _read_columns(store.get(key), ["is_primary", *columns])
+        yield table.filter(table.column("is_primary")).select(list(columns))
+
+
+def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Table | None:
+    """These columns of all planted copies and ``planted_kind``; None if there are no copies. A few a tile."""
+    keys = store.list(f"{supplement_of(product)}/{_PLANTED}")
+    tables = [_read_columns(store.get(key), [*columns, PLANTED_COLUMN]) for key in keys]
+    return pa.concat_tables(tables) if tables else None
+
+
+def _read_columns(data: bytes, columns: Sequence[str]) -> pa.Table:
+    return pq.ParquetFile(pa.BufferReader(data)).read(list(dict.fromkeys(columns)))
 
 
 def read_published(uri: str) -> pa.Table:
@@ -134,20 +282,28 @@ def read_published(uri: str) -> pa.Table:
     return read_files(store, catalog_product(name, run))
 
 
-def write_other_formats(store: Store, product: str, name: str, formats: Sequence[str]) -> dict[str, FileSum]:
-    """The catalogue once more as ``<name>.fits`` or as a HATS folder ``<name>_hats``."""
+def write_other_formats(
+    store: Store, product: str, name: str, formats: Sequence[str], schema: pa.Schema
+) -> tuple[dict[str, FileSum], tuple[str, ...]]:
+    """The catalogue once more as ``<name>.fits`` or as a HATS folder ``<name>_hats`` of the supplement, by streaming.
+
+    What was written below the supplement, and what could not be said in a format.
+    """
     written: dict[str, FileSum] = {}
+    reasons: tuple[str, ...] = ()
     if not {"fits", "hats"} & set(formats):
-        return written
-    table = read_files(store, product)
-    carried = carried_columns(table)
-    with tempfile.TemporaryDirectory() as folder:
+        return written, reasons
+    tables = partial(_each_table, store, _file_keys(store, product))
+    with tempfile.TemporaryDirectory(prefix="galflow-formats-") as folder:
         if "fits" in formats:
-            write_fits(table, Path(folder, f"{name}.fits"), carried)
+            reasons += write_fits(tables, schema, Path(folder, f"{name}.fits"))
         if "hats" in formats:
-            positioned = table.filter(pc.is_valid(table.column("ra_deg")))
-            write_hats(positioned, Path(folder, f"{name}_hats"), carried)
+            reasons += write_hats(tables, schema, Path(folder, f"{name}_hats"))
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             key = path.relative_to(folder).as_posix()
-            written[key] = store.put(f"{product}/{key}", path.read_bytes())
-    return written
+            written[key] = store.put_file(f"{supplement_of(product)}/{key}", path)
+    return written, reasons
+
+
+def _each_table(store: Store, keys: Sequence[str]) -> Iterator[pa.Table]:
+    return (read_catalog(store.get(key)) for key in keys)

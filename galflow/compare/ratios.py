@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import Split, split_rows
+from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
 from galflow.receipts import Receipt, read_sound
 from galflow.store import Store
@@ -28,18 +27,18 @@ _Shares = tuple[float, float]
 
 
 def unseen_ratios(
-    store: Store, parts: Sequence[Receipt], cutouts: Mapping[str, str], learnt: Mapping[str, Sequence[TrainedModel]]
+    store: Store, parts: Sequence[Receipt], sets: Mapping[str, CutoutSet], learnt: Mapping[str, Sequence[TrainedModel]]
 ) -> dict[str, np.ndarray]:
     """Ratio column -> (n,) nats of the real objects of these score parts that none of its models was trained on.
 
-    ``cutouts`` are the parts' cutout sets, fingerprint -> key; ``learnt`` says for each ratio column which of its
-    models learnt from these objects: of those, the held-out ones count.
+    ``sets`` are the parts' cutout sets by the fingerprint of their join; ``learnt`` says for each ratio column which of
+    its models learnt from these objects: of those, the held-out ones count.
     """
     shares = {column: {_held_out_shares(model) for model in models} for column, models in learnt.items()}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         of_parts = list(
             threads.map(
-                lambda part: _of_part(store, part, CutoutSet(store, cutouts[part.inputs["cutouts"]]), shares),
+                lambda part: _of_part(store, part, sets[part.inputs["join"]], shares),
                 [part for part in parts if part.rows],
             )
         )
@@ -50,8 +49,8 @@ def _of_part(
     store: Store, part: Receipt, cutouts: CutoutSet, shares: Mapping[str, Collection[_Shares]]
 ) -> dict[str, np.ndarray]:
     (data,) = read_sound(store, {part.product: part.files[""]}).values()
-    table = pq.read_table(pa.BufferReader(data), columns=["row", "flags", *shares])
-    rows, real = table["row"].to_numpy(), (table["flags"].to_numpy() & int(Flag.PLANTED)) == 0
+    table = pq.read_table(pa.BufferReader(data), columns=["row", "is_primary", *shares])
+    rows, real = table["row"].to_numpy(), table["is_primary"].to_numpy()
     # Models of one run hold out the same objects: asked of the set once.
     held_out = {
         share: np.isin(rows, split_rows(cutouts, Split.REFERENCE, *share)) for share in set().union(*shares.values())

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.compare.two_sample import compare_scalars
-from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, SpecError
 from galflow.receipts import Outcome, Receipt, to_json, write_receipt
 from galflow.scores.calibration import Reference, inconsistent_fraction
@@ -89,7 +88,7 @@ def compare_samples(
     reasons: list[str] = []
     for name, table in samples.items():
         results[name] = {}
-        real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
+        real = table.column("is_primary").to_numpy()  # each object once, and no planted copy
         for column in columns_of(models):
             try:
                 results[name][column.name] = _compare(table, real, column, models[column.model], bootstraps, seed)

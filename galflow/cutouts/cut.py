@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.cutouts.assign import OUTSIDE_TILE, repeated
-from galflow.cutouts.cutout_set import CutoutData, encode_column, quantise, write_cutout_set
+from galflow.cutouts.column_encoding import GIVEN_NAME
+from galflow.cutouts.cutout_set import CutoutData, quantise, write_cutout_set
 from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, is_flawless, leaves_image
 from galflow.cutouts.flags import Flag, pixel_flags
 from galflow.cutouts.plant import add_planted
@@ -29,7 +30,7 @@ from galflow.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
 from galflow.surveys.sky import all_finite
 
-CUTOUTS_VERSION = "1"
+CUTOUTS_VERSION = "2"
 """Raised when the same tile and specification would give other cutouts."""
 _OWN_NAMES = frozenset({"flags", "planted_kind", "flux", "ivar", "mask", "psf", "band", "object"})
 """What galflow itself stores; a catalogue's column of that name becomes ``catalog_flux`` and so on."""
@@ -191,10 +192,9 @@ def _cut(
     flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
     if (flags & Flag.DUPLICATE_ID).any():
         reasons.append(f"{int(((flags & Flag.DUPLICATE_ID) != 0).sum())} rows repeat an earlier row's object id")
-    stored, left_out = _ordered(rows, flags)
-    reasons += left_out
     attributes = _attributes(survey, tile, bands, images)
-    return CutoutData(flux, ivar, mask, stored, attributes, _psf_images(bands, images)), reasons
+    attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
+    return CutoutData(flux, ivar, mask, _ordered(rows, flags), attributes, _psf_images(bands, images)), reasons
 
 
 def _cut_placed(
@@ -238,26 +238,24 @@ def _positions(rows: pa.Table, name: str) -> np.ndarray:
     return rows.column(name).to_pandas().to_numpy(dtype=np.float64)
 
 
-def _ordered(rows: pa.Table, flags: np.ndarray) -> tuple[pa.Table, list[str]]:
-    """The required columns first, then flags, then the rest of the catalogue's row; and what had to be left out.
+def _ordered(rows: pa.Table, flags: np.ndarray) -> pa.Table:
+    """The required columns first, then flags, then the rest of the catalogue's row, with what is said of each.
 
     Pixel positions are stored as x_pixel and y_pixel: x and y are the names of the pixels' own dimensions.
     """
-    names = {"x": "x_pixel", "y": "y_pixel"}
+    names = {"ra_deg": "ra", "dec_deg": "dec", "x": "x_pixel", "y": "y_pixel"}
     columns = {names.get(n, n): rows.column(n) for n in REQUIRED_COLUMNS} | {"flags": pa.array(flags)}
-    reasons = []
-    for name in rows.column_names:
-        if name in REQUIRED_COLUMNS or name == "repeated_id":
+    fields = [pa.field(name, column.type) for name, column in columns.items()]
+    for field in rows.schema:
+        if field.name in REQUIRED_COLUMNS or field.name == "repeated_id":
             continue
-        stored = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-        stored = f"catalog_{stored}" if stored in _OWN_NAMES or stored in columns or stored[:1] in "_." else stored
-        try:
-            encode_column(name, rows.column(name))
-        except DataError as error:
-            reasons.append(f"catalogue: {error}")
-            continue
-        columns[stored] = rows.column(name)
-    return pa.table(columns), reasons
+        stored = re.sub(r"[^A-Za-z0-9_.-]", "_", field.name)
+        while stored in _OWN_NAMES or stored in columns or stored[:1] in ("", "_", "."):
+            stored = f"catalog_{stored}"
+        columns[stored] = rows.column(field.name)
+        said = dict(field.metadata or {}) | ({GIVEN_NAME: field.name.encode()} if stored != field.name else {})
+        fields.append(pa.field(stored, field.type, metadata=said))
+    return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
 def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: TileImages) -> dict[str, object]:

@@ -7,7 +7,7 @@ A shard holds whole chunks and is written whole, by one writer. This file does n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,8 +21,10 @@ from zarr.core.buffer import Buffer
 from zarr.errors import GroupNotFoundError
 from zarr.storage import MemoryStore
 
+from galflow.cutouts.column_encoding import decode_column, encode_column, said_of_column
+from galflow.cutouts.identities import Identities
 from galflow.cutouts.zarr_writing import StagedArrays, direct_writes, put_objects
-from galflow.errors import DataError, IntegrityError
+from galflow.errors import IntegrityError
 from galflow.spec import CutoutSpec
 from galflow.store import Store
 from galflow.sums import FileSum, SummingStore
@@ -98,8 +100,8 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
         written = [pool.submit(_fill, group, name, getattr(data, name)) for name in PIXELS]
         staged = StagedArrays()
         for name in data.rows.column_names:
-            values, attributes = encode_column(name, data.rows.column(name))
-            staged.add(name, values, ("object",), attributes)
+            values, attributes = encode_column(data.rows.schema.field(name), data.rows.column(name))
+            staged.add(name, values, ("object", f"{name}_element")[: values.ndim], attributes)
         if data.psf is not None:
             staged.add("psf", data.psf, ("band", "psf_y", "psf_x"))
         staged.put_into(zarr_store)
@@ -149,41 +151,18 @@ def _pixel_attributes(name: str, unit: str) -> dict[str, Any]:
     return {"units": unit if name == "flux" else f"{unit}^-2"}
 
 
-def encode_column(name: str, column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, dict[str, Any]]:
-    """What Zarr holds of a catalogue column, (N,), and the attributes to read it back by.
-
-    Numbers stay as they are. Whole numbers and booleans with nulls become float64 with NaN. Texts and dates become
-    codes into the attribute ``categories``, -1 for null. DataError for anything else, and where that would lose digits.
-    """
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_temporal(kind):
-        coded = array.cast(pa.string()).dictionary_encode()
-        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-        return codes, {"categories": coded.dictionary.to_pylist()}
-    try:
-        if array.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-            array = array.cast(pa.int64() if pa.types.is_boolean(kind) else kind).cast(pa.float64())
-    except pa.ArrowInvalid as error:
-        raise DataError(f"column {name!r}: {error}; a column with nulls holds whole numbers to 2^53") from error
-    values = array.to_numpy(zero_copy_only=False)
-    if values.dtype.kind not in "biuf":
-        raise DataError(
-            f"column {name!r} of type {array.type} cannot be stored; give numbers, booleans, texts or dates"
-        )
-    return values, {}
-
-
 @dataclass(frozen=True)
 class CutoutSet:
     """A stored cutout set, opened for reading. Cheap to pickle: the arrays are opened on first use."""
 
     store: Store
     product: str
+    join_product: str | None = None
+    """Key of what is known of its objects from other tiles (galflow.cutouts.joins)."""
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"store": self.store, "product": self.product, "_cache": {}}
+        return {"store": self.store, "product": self.product, "join_product": self.join_product, "_cache": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -221,6 +200,19 @@ class CutoutSet:
                 )
             self._cache[name] = array
         return self._cache[name]
+
+    @cached_property
+    def join(self) -> Identities:
+        """Which object each row is, and which rows are primary."""
+        if self.join_product is None:
+            return Identities.of_one_tile(self)
+        found = Identities.parse(self.store.get(self.join_product), self.store.uri(self.join_product))
+        if len(found.object_id) != len(self):
+            raise IntegrityError(
+                f"{self.store.uri(self.join_product)} has {len(found.object_id)} rows, its cutout set {len(self)}; "
+                "`galflow verify --discard` lets the next run make it anew"
+            )
+        return found
 
     def __len__(self) -> int:
         return int(self._array("flux").shape[0])
@@ -261,17 +253,20 @@ class CutoutSet:
         return name in self.group
 
     def column(self, name: str) -> pa.Array:
-        """A catalogue column, texts decoded, NaN of floats as null."""
-        values, array = self.read(name), self._array(name)
-        if "categories" in array.attrs:
-            categories = pa.array(list(array.attrs["categories"]), pa.string())  # type: ignore[arg-type]
-            indices = pa.array(values, pa.int32(), mask=values < 0)
-            return pa.DictionaryArray.from_arrays(indices, categories).dictionary_decode()
-        if values.dtype.kind == "f":
-            return pa.array(values, from_pandas=True)
-        return pa.array(values)
+        """A catalogue column as it was given: texts decoded, NaN of floats as null."""
+        return decode_column(self.read(name), self.column_attributes(name))
 
-    def rows(self) -> pa.Table:
-        """All catalogue columns, in the order in which they were written."""
-        names = str(self.attributes["coordinates"]).split()
-        return pa.table({name: self.column(name) for name in names})
+    @property
+    def column_names(self) -> list[str]:
+        """The catalogue's columns, in the order in which they were written."""
+        return str(self.attributes["coordinates"]).split()
+
+    def rows(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Catalogue columns, all by default, with what is said of them: unit, description, UCD."""
+        chosen = self.column_names if names is None else names
+        arrays = [self.column(name) for name in chosen]
+        described = [
+            pa.field(name, array.type, metadata=said_of_column(self.column_attributes(name)))
+            for name, array in zip(chosen, arrays, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(described))

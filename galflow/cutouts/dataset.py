@@ -16,4 +16,6 @@ def open_dataset(uri: str) -> xr.Dataset:
         dataset = xr.open_zarr(store.zarr(name), consolidated=False, chunks=None)
     except FileNotFoundError as error:
         raise StoreError(f"{uri} is no cutout set: {error}; give the URI of a folder that ends in .zarr") from error
-    return dataset.assign_coords(band=("band", list(dataset.attrs["bands"])))
+    dataset = dataset.assign_coords(band=("band", list(dataset.attrs["bands"])))
+    # Scripts of before know the positions by these names.
+    return dataset.assign(ra_deg=dataset["ra"], dec_deg=dataset["dec"])

@@ -36,6 +36,8 @@ class Flag(enum.IntFlag):
     """The catalogue gives no finite position."""
     PLANTED = 2048
     """A copy of a real cutout with a known anomaly painted in."""
+    DUPLICATE = 4096
+    """Another tile has the same object of the sky deeper inside; that row is its primary one."""
 
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION

@@ -1,12 +1,10 @@
-"""Batches of stored cutouts in shuffled order for training, and the splits. Reading overlaps computing.
+"""Batches of stored cutouts in shuffled order for training. Reading overlaps computing.
 
 What a batch holds is made in galflow.cutouts.batches; this file decides which objects come when.
 """
 
 from __future__ import annotations
 
-import enum
-import hashlib
 import math
 import queue
 import threading
@@ -15,75 +13,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, join_batches
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_NORMAL
+from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.spec import StretchSpec
 
 Item = TypeVar("Item")
-
-
-class Split(enum.StrEnum):
-    """What a normal object is used for."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    REFERENCE = "reference"
-    """Held out from all training; its scores calibrate those of all objects."""
-
-
-def hashed_unit(key: np.ndarray) -> np.ndarray:
-    """A number in [0, 1) for each 64-bit integer, by the finaliser of splitmix64 (Steele+14). The same everywhere."""
-    with np.errstate(over="ignore"):
-        z = key.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) / float(2**53)
-
-
-def split_rows(cutouts: CutoutSet, split: Split, validation: float, reference: float) -> np.ndarray:
-    """Row numbers of the normal objects of a split, by hash of object id, so that reprocessing moves nobody.
-
-    Where the catalogue has a column ``group`` of near-duplicates (whole numbers or texts) that is hashed instead: a
-    group stays on one side. An object without a group is on its own.
-    """
-    normal = (cutouts.read("flags") & int(NOT_NORMAL)) == 0
-    u = hashed_unit(cutouts.read("object_id"))
-    if cutouts.has("group"):
-        u = _by_group(cutouts, u)
-    chosen = {
-        Split.VALIDATION: u < validation,
-        Split.REFERENCE: (u >= validation) & (u < validation + reference),
-        Split.TRAIN: u >= validation + reference,
-    }[split]
-    return np.flatnonzero(normal & chosen)
-
-
-def _by_group(cutouts: CutoutSet, alone: np.ndarray) -> np.ndarray:
-    """The hash of each object's group; ``alone``, (N,), for an object without one."""
-    group = cutouts.column("group")
-    if pa.types.is_string(group.type):
-        # Codes differ from tile to tile; the text does not.
-        coded = group.dictionary_encode()
-        texts = [hashlib.sha256(t.encode()).digest()[:8] for t in coded.dictionary.to_pylist()]
-        names = np.frombuffer(b"".join(texts) or bytes(8), dtype="<u8")
-        key = names[coded.indices.fill_null(0).to_numpy(zero_copy_only=False)]
-    else:
-        key = group.fill_null(0).to_numpy(zero_copy_only=False)
-        if key.dtype.kind == "f" and (key == np.floor(key)).all():
-            key = key.astype(np.int64)  # whole numbers, some of them null
-    if key.dtype.kind not in "iu":
-        raise DataError(
-            f"column 'group' of {cutouts.product} is {group.type}; near-duplicate groups must be whole numbers or texts"
-        )
-    return np.where(group.is_null().to_numpy(zero_copy_only=False), alone, hashed_unit(key))
 
 
 def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> AsinhStretch:

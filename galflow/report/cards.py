@@ -70,6 +70,7 @@ class Card:
 
     title: str
     object_id: str
+    """Its name in the user's own catalogue, or its id."""
     place: str
     position: str
     sigma: str
@@ -164,7 +165,7 @@ def make_cards(
         cards.append(
             Card(
                 titles[i],
-                str(row.object_id),
+                row.name,
                 f"tile {row.tile}, row {row.row}",
                 _position(row, cutout),
                 _sigma_text(row.sigma[primary]),
@@ -231,8 +232,8 @@ def unexplained(cards: Sequence[Card]) -> dict[str, float]:
 
 
 def _position(row: Shown, cutout: Cutout) -> str:
-    if row.ra_deg is not None and row.dec_deg is not None:
-        return f"RA {row.ra_deg:.5f}°, Dec {row.dec_deg:+.5f}°"
+    if row.ra is not None and row.dec is not None:
+        return f"RA {row.ra:.5f}°, Dec {row.dec:+.5f}°"
     if cutout.x_pixel is not None and cutout.y_pixel is not None:
         return f"x {cutout.x_pixel:.1f}, y {cutout.y_pixel:.1f} px (no sky position)"
     return "no position"

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.catalog.published import each_file
+from galflow.catalog.published import each_file, planted_copies
 from galflow.compare.samples import INCONSISTENT_LEVEL
-from galflow.cutouts.flags import Flag
 from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION
 from galflow.report.ranking import rank_copies
@@ -46,27 +45,29 @@ def findings(
     """
     found: dict[str, Any] = {
         "rows": summary.rows,
-        "planted": summary.flags.by_name.get("PLANTED", 0),
+        "objects": summary.objects,
+        "planted": summary.planted,
         "scored": summary.outcomes.by_name.get("scored", 0),
         "false_discovery_rate": FALSE_DISCOVERY_RATE,
     }
-    found["objects"] = found["rows"] - found["planted"]
     calibrated = [c for c in columns_of(models) if c.calibrated]
-    with_copies = planted and found["planted"] > 0
     names = [c.name for c in calibrated]
     files = partial(each_file, store, catalog)
     references = {c.name: Reference(c.name, models[c.model].reference[c.score]) for c in calibrated}
     tally = _Tally({name: inconsistent_above(r, INCONSISTENT_LEVEL) for name, r in references.items()})
-    for table in files(["anomaly_q", "flags", *names]):
-        tally.add(table)
+    for table in files(["anomaly_q", *names]):
+        tally.discoveries += int(np.count_nonzero(floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE))
+        tally.add(REAL, table)
     found["discoveries"] = tally.discoveries
     found |= Resolution.of(summary.p_counts, FALSE_DISCOVERY_RATE).to_json()
-    if with_copies:
-        copies, rankings = rank_copies(files, names)
-        recall = {n: r.recall(r.copies, TOP_FRACTION) for n, r in rankings.items()} if copies is not None else {}
+    copies = planted_copies(store, catalog, names) if planted else None
+    if copies is not None:
+        tally.add(PLANTED, copies)
+        recall = {n: r.recall(r.copies, TOP_FRACTION) for n, r in rank_copies(files, copies, names).items()}
         found["recall_in_top_5_percent"] = {name: r.to_json() for name, r in recall.items() if r is not None}
     found["inconsistent_level"] = INCONSISTENT_LEVEL
-    found["inconsistent"] = {group: tally.inconsistent(group) for group in (REAL, PLANTED)[: 1 + with_copies]}
+    groups = (REAL, PLANTED)[: 1 + (copies is not None)]
+    found["inconsistent"] = {group: tally.inconsistent(group) for group in groups}
     if comparison is not None:
         samples = comparison["samples"].items()
         found["inconsistent"] |= {
@@ -93,16 +94,12 @@ class _Tally:
     beyond: dict[tuple[str, str], int] = field(default_factory=dict)
     """(group, score column) -> those of them that are inconsistent."""
 
-    def add(self, table: pa.Table) -> None:
-        """Count one file's rows."""
-        real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
-        self.discoveries += int(np.count_nonzero((floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE) & real))
+    def add(self, group: str, table: pa.Table) -> None:
+        """Count some objects of a group."""
         for name, above in self.above.items():
-            scores = floats(table, name)
-            for group, rows in ((REAL, real), (PLANTED, ~real)):
-                key, values = (group, name), scores[rows]
-                self.scored[key] = self.scored.get(key, 0) + int(np.count_nonzero(np.isfinite(values)))
-                self.beyond[key] = self.beyond.get(key, 0) + int(np.count_nonzero(values > above))
+            key, values = (group, name), floats(table, name)
+            self.scored[key] = self.scored.get(key, 0) + int(np.count_nonzero(np.isfinite(values)))
+            self.beyond[key] = self.beyond.get(key, 0) + int(np.count_nonzero(values > above))
 
     def inconsistent(self, group: str) -> dict[str, Any]:
         """Score column -> fraction of the group that is inconsistent; without columns that none of it has."""

@@ -17,6 +17,7 @@ FLAG_WORDS: dict[Flag, str] = {
     Flag.DUPLICATE_ID: "repeated object id",
     Flag.NO_POSITION: "no position",
     Flag.PLANTED: "planted",
+    Flag.DUPLICATE: "second row of an object",
 }
 
 

@@ -14,7 +14,7 @@ from galflow.spec import RunSpec
 from galflow.store import Store
 from galflow.training.trained_model import TrainedModel
 
-CUTOUTS, MODELS, SCORES, COMPARISON, CATALOG = "cutouts", "models", "scores", "comparison", "catalog"
+CUTOUTS, JOINS, MODELS, SCORES, COMPARISON, CATALOG = "cutouts", "joins", "models", "scores", "comparison", "catalog"
 """Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
 
 

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.catalog.published import each_file
-from galflow.cutouts.flags import Flag
+from galflow.catalog.published import each_file, has_names, planted_copies
+from galflow.cutouts.identities import hashed_unit
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.cutouts.stream import hashed_unit
 from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION, KindRecall, recall_by_kind
 from galflow.report.ranking import rank_copies
 from galflow.scores.distributions import Histogram
+from galflow.scores.part_columns import SOURCE_NAME
 from galflow.store import Store
 
 NORMAL_SIGMA = 1.0
 """A normal object's primary score lies within so many sigmas of the reference median, and nothing is flagged."""
 _HASH_SALT = 0x5EED_0F_7E_9027
 """Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
-_IDENTITY = ("object_id", "ra_deg", "dec_deg", "tile", "row", "flags", "outcome", "anomaly_q")
+_IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q")
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,10 @@ class Shown:
     """One row of the catalogue that the report shows."""
 
     object_id: int
-    ra_deg: float | None
-    dec_deg: float | None
+    name: str
+    """As the user's own catalogue calls it: a text if its ids are texts, else the id."""
+    ra: float | None
+    dec: float | None
     tile: str
     row: int
     flags: int
@@ -78,15 +80,19 @@ class _Scan:
     kept: dict[str, list[pa.Table]] = field(default_factory=lambda: {"top": [], "normal": [], "planted": []})
 
     def add(self, table: pa.Table) -> None:
-        """Consider one file's rows."""
-        is_planted = (table.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
+        """Consider one file's objects."""
         sigma = floats(table, f"{self.primary}_sigma")
         ids = table.column("object_id").to_numpy()
         draw = hashed_unit(ids.astype(np.uint64) ^ np.uint64(_HASH_SALT + self.seed))
         clean = (table.column("flags").to_numpy() == 0) & (np.abs(np.nan_to_num(sigma, nan=np.inf)) < NORMAL_SIGMA)
-        self._keep("top", table, np.isfinite(sigma) & ~is_planted, -sigma, self.count)
+        self._keep("top", table, np.isfinite(sigma), -sigma, self.count)
         self._keep("normal", table, clean, draw, self.count)
-        self._keep("planted", table, is_planted, -np.nan_to_num(sigma, nan=-np.inf), None)
+
+    def add_planted(self, copies: pa.Table) -> None:
+        """Take the planted copies, all of them."""
+        sigma = floats(copies, f"{self.primary}_sigma")
+        every = np.ones(len(copies), bool)
+        self._keep("planted", copies, every, -np.nan_to_num(sigma, nan=-np.inf), None)
 
     def _keep(self, name: str, table: pa.Table, wanted: np.ndarray, key: np.ndarray, count: int | None) -> None:
         """Keep the ``count`` wanted rows with the lowest key, of this file and those before; equal keys by id."""
@@ -106,13 +112,14 @@ class _Scan:
     def _shown(self, row: Mapping[str, Any]) -> Shown:
         return Shown(
             object_id=row["object_id"],
-            ra_deg=row["ra_deg"],
-            dec_deg=row["dec_deg"],
+            name=row.get(SOURCE_NAME) or str(row["object_id"]),
+            ra=row["ra"],
+            dec=row["dec"],
             tile=row["tile"],
             row=row["row"],
             flags=row["flags"],
             q=row["anomaly_q"],
-            planted_kind=row[PLANTED_COLUMN],
+            planted_kind=row.get(PLANTED_COLUMN),
             sigma={score: row[f"{score}_sigma"] for score in self.scores},
             p=row[f"{self.primary}_p"],
         )
@@ -137,17 +144,20 @@ def select_objects(
     scan = _Scan(primary, tuple(scores), count, seed)
     histograms = {name: Histogram.empty(edges) for name, edges in likelihood_edges.items()}
     files = partial(each_file, store, catalog)
-    columns = [f"{primary}_p", *scores, *(f"{s}_sigma" for s in scores), *histograms, PLANTED_COLUMN]
-    for table in files([*_IDENTITY, *columns]):
-        scan.add(table)
-        real = (table.column("flags").to_numpy() & int(Flag.PLANTED)) == 0
+    named = [SOURCE_NAME] if has_names(store, catalog) else []
+    shown = [*_IDENTITY, *named, f"{primary}_p", *scores, *(f"{s}_sigma" for s in scores)]
+    for table in files([*shown, *histograms]):
+        scan.add(table.select(shown))
         for name, histogram in histograms.items():
             values = floats(table, name)
-            histograms[name] = histogram.add(values[real & np.isfinite(values)])
+            histograms[name] = histogram.add(values[np.isfinite(values)])
+    copies = planted_copies(store, catalog, shown) if planted else None
+    if copies is not None:
+        scan.add_planted(copies)
     found = scan.rows("planted")
     sigma = {s: np.array([v for row in found if (v := row.sigma[s]) is not None]) for s in scores}
     sigma_column = f"{primary}_sigma"
-    copies, rankings = rank_copies(files, [*scores, sigma_column]) if planted and found else (None, {})
+    rankings = {} if copies is None else rank_copies(files, copies, [*scores, sigma_column])
     return Selection(
         scan.rows("top"),
         scan.rows("normal"),

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.report.columns import floats
 from galflow.scores.calibration import Fraction
 
@@ -88,19 +87,14 @@ class Ranking:
 
 
 def rank_copies(
-    files: Callable[[Sequence[str]], Iterator[pa.Table]], columns: Sequence[str]
-) -> tuple[pa.Table | None, Mapping[str, Ranking]]:
-    """The planted copies with ``planted_kind`` and these columns, and the ranking of each column; None: no copies.
+    files: Callable[[Sequence[str]], Iterator[pa.Table]], copies: pa.Table, columns: Sequence[str]
+) -> Mapping[str, Ranking]:
+    """The ranking of each column of the planted ``copies`` among all objects.
 
-    ``files`` gives the catalogue's tables one by one with the columns it is asked for, and is gone through twice.
+    ``files`` gives the catalogue's objects file by file with the columns it is asked for.
     """
-    wanted = [*columns, PLANTED_COLUMN]
-    copies = pa.concat_tables(table.filter(table.column(PLANTED_COLUMN).is_valid()) for table in files(wanted))
-    if not len(copies):
-        return None, {}
     rankings = {name: Ranking(floats(copies, name)) for name in columns}
-    for table in files(wanted):
-        is_real = table.column(PLANTED_COLUMN).is_null().to_numpy()
+    for table in files(columns):
         for name, ranking in rankings.items():
-            ranking.add(floats(table, name)[is_real])
-    return copies, rankings
+            ranking.add(floats(table, name))
+    return rankings

@@ -72,12 +72,15 @@ def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
     """The few numbers that matter: (number, what it is, a remark)."""
     found = inputs.findings
     planted, tiles = found["planted"], len(inputs.cutouts)
-    remark = f"and {count_text(planted)} planted copies" if planted else f"in {tiles} tile{'s' * (tiles != 1)}"
+    remark = f"in {tiles} tile{'s' * (tiles != 1)}"
+    if (second := found["rows"] - found["objects"]) > 0:
+        remark += f", {count_text(second)} of them seen once more"
+    remark += f"; and {count_text(planted)} planted copies" if planted else ""
     scored = found["scored"]
     rate = f"at a false discovery rate of {found['false_discovery_rate']:.0%}"
     numbers = [
         (count_text(found["objects"]), "objects", remark),
-        (f"{100 * scored / max(1, found['rows']):.1f}%", "of all rows scored", f"{count_text(scored)} rows"),
+        (f"{100 * scored / max(1, found['objects']):.1f}%", "of all objects scored", f"{count_text(scored)} objects"),
         (
             count_text(found["discoveries"]),
             "anomalous objects",

@@ -22,7 +22,7 @@ class Resolution:
     rate: float
     """The false discovery rate asked for."""
     objects: int
-    """Scored ones, planted copies included: those over which q-values are taken."""
+    """Scored ones: those over which q-values are taken."""
     references: int
     beyond: int
     """Objects that outscore every held-out one: those with the smallest possible p-value."""

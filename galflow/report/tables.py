@@ -9,7 +9,7 @@ from typing import Any
 
 from galflow.receipts import Outcome, Receipt
 from galflow.report.flag_words import FLAG_WORDS
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, MODELS, SCORES, StageRecord
+from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
 from galflow.scores.summary import PartSummary
 from galflow.training.trained_model import TrainedModel
 
@@ -19,6 +19,7 @@ TILES_NAMED = 4
 """A reason names so many of the tiles it concerns; the rest are counted."""
 _STAGE_WORDS = {
     CUTOUTS: ("ingest", "cutout sets, one a tile"),
+    JOINS: ("join", "objects joined across tiles, one a tile"),
     MODELS: ("train", "models"),
     SCORES: ("score", "score parts, one a tile"),
     COMPARISON: ("compare", "comparison of all samples"),

@@ -60,8 +60,8 @@ def earlier_scores(
     if FileSum.of(data) != part.sum:
         logger.warning("%s: not used again, for its bytes are not what its receipt says", part.product)
         return None
-    table = pq.read_table(pa.BufferReader(data), columns=["object_id", *names])
-    if not np.array_equal(table["object_id"].to_numpy(), object_ids):
+    table = pq.read_table(pa.BufferReader(data), columns=["id_in_tile", *names])
+    if not np.array_equal(table["id_in_tile"].to_numpy(), object_ids):
         logger.warning("%s: not used again, for it is of other objects", part.product)
         return None
     return {name: table[name].cast(pa.float64()).fill_null(np.nan).to_numpy() for name in names}

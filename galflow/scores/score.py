@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ import torch
 from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, lacking
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, outcome_text
-from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.stream import prefetch
 from galflow.errors import ModelError
 from galflow.model_spec import Ratio
@@ -27,6 +26,15 @@ from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt, write_receipt
 from galflow.scores.calibration import Reference, conformal_p, robust_sigma
+from galflow.scores.part_columns import (
+    OBJECTS_DETAIL,
+    SCHEMA_DETAIL,
+    carried_schema,
+    identity_columns,
+    marked_flags,
+    packed_schema,
+    with_carried,
+)
 from galflow.scores.ratio import in_flux, per_flux, ratio_values
 from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
@@ -34,7 +42,7 @@ from galflow.spec import fingerprint
 from galflow.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
-SCORES_VERSION = "1"
+SCORES_VERSION = "2"
 """Raised when the same cutouts and models would give other scores."""
 LIKELIHOODS = (LOGLIKE, BPD)
 """What a Density gives beside its scores: nats, and bits per observed dimension."""
@@ -60,11 +68,20 @@ class ScoreColumn:
         return self.score not in LIKELIHOODS
 
 
-def scores_fingerprint(cutouts: str, models: Mapping[str, str], primary: str, ratios: Sequence[Ratio] = ()) -> str:
-    """Of what a score part depends on: its cutout set, the models, which score leads, and the likelihood ratios."""
-    # Ratios came later: parts without one keep their fingerprint.
-    columns = [[ratio.column for ratio in ratios]] if ratios else []
-    return fingerprint(SCORES_VERSION, cutouts, dict(models), primary, *columns)
+@dataclass(frozen=True)
+class PartSettings:
+    """What a score part holds beside the models' scores, and which score ranks."""
+
+    primary: str
+    ratios: tuple[Ratio, ...] = ()
+    shares: tuple[float, float] | None = None
+    """Shares of objects that validate and that calibrate, for the column ``split``; None: nothing is trained."""
+
+
+def scores_fingerprint(joined: str, models: Mapping[str, str], settings: PartSettings) -> str:
+    """Of what a score part depends on: its joined set, the models, which score leads, ratios and splits."""
+    columns = [ratio.column for ratio in settings.ratios]
+    return fingerprint(SCORES_VERSION, joined, dict(models), settings.primary, columns, settings.shares)
 
 
 def scores_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
@@ -144,11 +161,11 @@ def score_set(
     *,
     cutouts_fingerprint: str,
     product_fingerprint: str,
-    primary: str,
+    settings: PartSettings,
+    join_fingerprint: str = "",
     batch_objects: int = 128,
     device: str = "cpu",
     earlier: EarlierPart | None = None,
-    ratios: Sequence[Ratio] = (),
 ) -> Receipt:
     """Score one cutout set with all models, store the part and its receipt, and return the receipt.
 
@@ -157,7 +174,7 @@ def score_set(
     """
     started = time.perf_counter()
     attributes = cutouts.attributes
-    ratios = [ratio for ratio in ratios if {ratio.model, ratio.background} <= models.keys()]
+    ratios = [ratio for ratio in settings.ratios if {ratio.model, ratio.background} <= models.keys()]
     flux_densities = in_flux(ratios, models)
     raw: dict[ScoreColumn, np.ndarray] = {}
     if earlier is not None and len(cutouts):
@@ -169,18 +186,19 @@ def score_set(
         missing = {name: model for name, model in models.items() if name not in known}
         raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
     found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
-    table, reasons = _part_table(cutouts, models, raw, found)
+    table, reasons = _part_table(cutouts, models, raw, found, settings.shares)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
     calibrated = [c.name for c in columns_of(models) if c.calibrated]
     references = {c.name: len(models[c.model].reference[c.score]) for c in columns_of(models) if c.calibrated}
-    summary = PartSummary.of(table, calibrated, primary, references[primary])
+    summary = PartSummary.of(table, calibrated, settings.primary, references[settings.primary])
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
-        inputs={"cutouts": cutouts_fingerprint} | {f"model {n}": m.card.fingerprint for n, m in models.items()},
+        inputs={"cutouts": cutouts_fingerprint, "join": join_fingerprint}
+        | {f"model {n}": m.card.fingerprint for n, m in models.items()},
         files={"": store.put(product, data)},
         rows=len(table),
         seconds=time.perf_counter() - started,
@@ -188,7 +206,9 @@ def score_set(
         reasons=tuple(reasons) or (("the cutout set is empty",) if not len(table) else ()),
         details={
             "tile": attributes["tile"],
+            OBJECTS_DETAIL: summary.objects,
             "summary": summary.to_json(),
+            "carried": {SCHEMA_DETAIL: packed_schema(carried_schema(table))},
             VERSION_DETAIL: SCORES_VERSION,
             "taken_over": sorted(known),
         },
@@ -223,19 +243,18 @@ def _part_table(
     models: Mapping[str, TrainedModel],
     raw: Mapping[ScoreColumn, np.ndarray],
     ratios: Mapping[str, np.ndarray],
+    shares: tuple[float, float] | None,
 ) -> tuple[pa.Table, list[str]]:
-    """The part: identity columns, then raw score, sigma and p of each score, ratios; and what went wrong."""
-    n, attributes = len(cutouts), cutouts.attributes
-    flags = cutouts.read("flags")
+    """The part: who the rows are, then raw score, sigma and p of each score, ratios, and what the survey says.
+
+    And what went wrong.
+    """
+    n = len(cutouts)
+    flags = marked_flags(cutouts)
     outcome = outcome_text(flags)
     reasons: list[str] = []
     unable: list[str] = []
-    columns: dict[str, pa.Array] = {name: cutouts.column(name) for name in ("object_id", "ra_deg", "dec_deg")}
-    for name in ("survey", "release", "tile"):
-        columns[name] = pa.array([attributes[name]] * n, pa.string())
-    columns["row"] = pa.array(np.arange(n))
-    if cutouts.has(PLANTED_COLUMN):
-        columns[PLANTED_COLUMN] = cutouts.column(PLANTED_COLUMN)
+    columns = identity_columns(cutouts, shares)
     scored = (flags & int(NOT_SCORED)) == 0
     for column in columns_of(models):
         values = raw.get(column, np.full(n, np.nan))
@@ -263,7 +282,7 @@ def _part_table(
     columns |= {name: _nullable(values, np.isfinite(values)) for name, values in ratios.items()}
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())
-    return pa.table(columns), reasons
+    return with_carried(pa.table(columns), cutouts), reasons
 
 
 @functools.lru_cache(maxsize=64)

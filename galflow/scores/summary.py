@@ -26,40 +26,49 @@ class PartSummary:
     """Counts, histograms, p-value counts and the top of one part, or of many merged."""
 
     rows: int
+    """Of real objects; planted copies are no rows of the catalogue."""
+    planted: int
+    objects: int
+    """Primary rows of real objects: each object of the sky once. All that follows is of them."""
     outcomes: Counts
     flags: Counts
     sigma: Mapping[str, Histogram]
-    """Calibrated score column -> histogram of its sigma over real (not planted) objects."""
+    """Calibrated score column -> histogram of its sigma."""
     p_counts: PValueCounts
-    """Of the primary score, over all scored objects."""
+    """Of the primary score."""
     top: TopK
-    """By the primary score's sigma, real objects only."""
+    """By the primary score's sigma."""
 
     @classmethod
     def of(cls, part: pa.Table, columns: list[str], primary: str, n_reference: int) -> PartSummary:
         """The summary of one part whose calibrated score columns are ``columns``."""
-        flags = part.column("flags").to_numpy()
-        real = (flags & int(Flag.PLANTED)) == 0
+        planted = (part.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
+        objects = part.filter(pa.array(part.column("is_primary").to_numpy() & ~planted))
+        flags = objects.column("flags").to_numpy()
         names = [str(f.name) for f in Flag for _ in range(int(((flags & f) != 0).sum()))]
         histograms = {}
         for column in columns:
-            values = _floats(part, f"{column}_sigma")[real]
+            values = _floats(objects, f"{column}_sigma")
             histograms[column] = Histogram.empty(SIGMA_EDGES).add(values[np.isfinite(values)])
-        p = _floats(part, f"{primary}_p")
-        ids = part.column("object_id").to_numpy()
+        p = _floats(objects, f"{primary}_p")
+        ids = objects.column("object_id").to_numpy()
         return cls(
-            len(part),
-            Counts.empty().add(part.column("outcome").to_pylist()),
+            int((~planted).sum()),
+            int(planted.sum()),
+            len(objects),
+            Counts.empty().add(objects.column("outcome").to_pylist()),
             Counts.empty().add(names),
             histograms,
             PValueCounts.empty(n_reference).add(p[np.isfinite(p)]),
-            TopK.empty(TOP, ids.dtype).add(_floats(part, f"{primary}_sigma")[real], ids[real]),
+            TopK.empty(TOP, ids.dtype).add(_floats(objects, f"{primary}_sigma"), ids),
         )
 
     def merge(self, other: PartSummary) -> PartSummary:
         """Both together."""
         return PartSummary(
             self.rows + other.rows,
+            self.planted + other.planted,
+            self.objects + other.objects,
             self.outcomes.merge(other.outcomes),
             self.flags.merge(other.flags),
             {name: histogram.merge(other.sigma[name]) for name, histogram in self.sigma.items()},
@@ -71,6 +80,8 @@ class PartSummary:
         """Plain values for the receipt."""
         return {
             "rows": self.rows,
+            "planted": self.planted,
+            "objects": self.objects,
             "outcomes": self.outcomes.to_json(),
             "flags": self.flags.to_json(),
             "sigma": {name: histogram.to_json() for name, histogram in self.sigma.items()},
@@ -83,6 +94,8 @@ class PartSummary:
         """The inverse of ``to_json``."""
         return cls(
             value["rows"],
+            value["planted"],
+            value["objects"],
             Counts.from_json(value["outcomes"]),
             Counts.from_json(value["flags"]),
             {name: Histogram.from_json(histogram) for name, histogram in value["sigma"].items()},

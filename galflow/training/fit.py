@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
 from galflow.models.base import GenerativeModel, Player
 from galflow.spec import TrainingSpec

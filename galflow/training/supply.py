@@ -12,7 +12,8 @@ from itertools import islice
 
 import torch
 
-from galflow.cutouts.stream import Split, TrainingSet, prefetch
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet, prefetch
 from galflow.models.base import Batch
 from galflow.spec import TrainingSpec
 from galflow.training.randomness import derived_seed

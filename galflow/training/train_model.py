@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
 from galflow.model_spec import ModelSpec
 from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model

@@ -14,7 +14,7 @@ import pytest
 from galflow.compare.ratios import unseen_ratios
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import Split, split_rows
+from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError, IntegrityError
 from galflow.receipts import Receipt
 from galflow.spec import CutoutSpec

@@ -13,7 +13,8 @@ import torch
 
 from galflow.cutouts.batches import Contents, ObjectReader, join_batches, lacking, make_batch, psf_of
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError
 from galflow.photometry import AsinhStretch
 from galflow.spec import CutoutSpec

@@ -13,7 +13,9 @@ import torch
 
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.stream import Split, TrainingSet, hashed_unit, prefetch, split_rows, stretch_for
+from galflow.cutouts.identities import hashed_unit
+from galflow.cutouts.splits import Split, split_rows
+from galflow.cutouts.stream import TrainingSet, prefetch, stretch_for
 from galflow.errors import DataError, IntegrityError
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.models.base import Batch
 from galflow.models.wgan import WGAN
 from galflow.report.inputs import ReportInputs

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import ModelError
 from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch, Density, all_models

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
 from galflow.models.base import Batch, Player
 from galflow.spec import TrainingSpec

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.models.base import Batch
 from galflow.spec import TrainingSpec
 from galflow.training.supply import Supply

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.stream import Split, TrainingSet
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError, SpecError
 from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch
