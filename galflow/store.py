@@ -8,15 +8,15 @@ product: what lies under which key, and when it counts as done, is said in galfl
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -25,6 +25,7 @@ from zarr.core.sync import sync as zarr_sync
 from zarr.storage import FsspecStore, LocalStore
 
 from galflow.errors import SpecError, StoreError
+from galflow.listing import Entry, files_around, modified_at
 from galflow.sums import FileSum, SummingStore, WholeStore
 
 _TEMPORARY = ".galflow-tmp-"
@@ -32,37 +33,8 @@ _UNFINISHED = re.compile(rf"{re.escape(_TEMPORARY)}|\.[0-9a-f]{{32}}\.partial$")
 _ATTEMPTS = 10
 """Of a request that is throttled, answered by 5xx or not at all, with a pause that doubles to 20 s: a minute in all.
 AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, as botocore reads them, say otherwise."""
+_PARTS_AT_ONCE = 2  # Of a file on its way to S3, 50 MiB each and all in memory.
 _IN_ONE_REQUEST = {"max_concurrency": 1}  # Else s3fs asks for an object's size before it reads: twice the requests.
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One object in a listing."""
-
-    key: str
-    size: int
-    """Bytes."""
-    modified: datetime
-    """UTC."""
-
-
-def _when(info: dict[str, Any]) -> datetime:
-    modified = info["LastModified"] if "LastModified" in info else info["mtime"]
-    return modified.astimezone(UTC) if isinstance(modified, datetime) else datetime.fromtimestamp(float(modified), UTC)
-
-
-def _files_around(top: str, around: tuple[str, ...]) -> list[str]:
-    """Paths of all files below a folder, without a look into folders whose names end so."""
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # a folder may go meanwhile
-            raise error
-
-    paths = []
-    for folder, folders, files in os.walk(top, onerror=refuse):
-        folders[:] = [name for name in folders if not name.endswith(around)]
-        paths += [f"{folder}/{name}" for name in files]
-    return paths
 
 
 @dataclass(frozen=True)
@@ -178,18 +150,29 @@ class Store:
         """Write an object whole, replacing an older one; its checksum."""
         with self.speaking("write", key):
             if self.is_local:
-                with self._temporary(key, data) as (temporary, target):
-                    os.replace(temporary, target)
-            else:
-                self._fs.pipe_file(self._full(key), data)
+                return self._replace(key, io.BytesIO(data))
+            self._fs.pipe_file(self._full(key), data)
         return FileSum.of(data)
+
+    def put_file(self, key: str, path: str | os.PathLike[str]) -> FileSum:
+        """Write a local file as an object, replacing an older one, with some megabytes in memory; its checksum."""
+        with self.speaking("write", key), open(path, "rb") as source:
+            if self.is_local:
+                return self._replace(key, source)
+            self._fs.put_file(os.fspath(path), self._full(key), max_concurrency=_PARTS_AT_ONCE)
+            return FileSum.copying(source)
+
+    def _replace(self, key: str, source: BinaryIO) -> FileSum:
+        with self._temporary(key, source) as (temporary, target, written):
+            os.replace(temporary, target)
+        return written
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an object unless one exists; whether this call wrote it. Of two writers at once exactly one wins."""
         with self.speaking("write", key):
             try:
                 if self.is_local:
-                    with self._temporary(key, data) as (temporary, target):
+                    with self._temporary(key, io.BytesIO(data)) as (temporary, target, _):
                         os.link(temporary, target)
                 else:
                     self._fs.pipe_file(self._full(key), data, mode="create")
@@ -202,18 +185,18 @@ class Store:
         return True
 
     @contextlib.contextmanager
-    def _temporary(self, key: str, data: bytes) -> Iterator[tuple[str, str]]:
-        """The data on disk under a name beside the target that no listing shows; removed at the end."""
+    def _temporary(self, key: str, source: BinaryIO) -> Iterator[tuple[str, str, FileSum]]:
+        """What is read from ``source``, on disk beside the target under a name that no listing shows; its checksum."""
         target = self._full(key)
         folder = os.path.dirname(target)
         os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
         try:
             with open(temporary, "xb") as file:
-                file.write(data)
+                written = FileSum.copying(source, file)
                 file.flush()
                 os.fsync(file.fileno())
-            yield temporary, target
+            yield temporary, target, written
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -251,7 +234,7 @@ class Store:
         with self.speaking("list", prefix):
             try:
                 if around and self.is_local:
-                    paths = _files_around(self._full(prefix), around)
+                    paths = files_around(self._full(prefix), around)
                 else:
                     found = self._fs.find(self._full(prefix), detail=True)
                     # Some servers show a folder that was emptied as an entry of its own.
@@ -272,7 +255,7 @@ class Store:
                 return ()
         start = len(self._path) + 1
         files = ((str(path)[start:], info) for path, info in found.items() if info["type"] == "file")
-        return tuple(sorted((Entry(k, int(i["size"]), _when(i)) for k, i in files), key=lambda entry: entry.key))
+        return tuple(sorted((Entry(k, int(i["size"]), modified_at(i)) for k, i in files), key=lambda entry: entry.key))
 
     def delete(self, prefix: str) -> None:
         """Remove an object, or all below a prefix; nothing there is no error."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
+
+_PIECE = 4 << 20
+"""Bytes of a file in memory at a time."""
 
 
 class FileSum(BaseModel):
@@ -28,6 +32,17 @@ class FileSum(BaseModel):
     def of(cls, data: bytes | memoryview) -> FileSum:
         """The sum of these bytes."""
         return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+    @classmethod
+    def copying(cls, source: BinaryIO, target: BinaryIO | None = None) -> FileSum:
+        """The sum of all that is left of ``source``, a piece at a time, written to ``target`` on the way if given."""
+        digest, size = hashlib.sha256(), 0
+        while piece := source.read(_PIECE):
+            digest.update(piece)
+            size += len(piece)
+            if target is not None:
+                target.write(piece)
+        return cls(sha256=digest.hexdigest(), size=size)
 
 
 class SummingStore(WrapperStore[ZarrStore]):

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from astropy.table import MaskedColumn, Table
 
 from galflow.catalog.columns import require_finite
-from galflow.errors import DataError, IntegrityError, SpecError, StoreError
+from galflow.catalog.parquet import read_catalog as read_catalog
+from galflow.errors import DataError, SpecError, StoreError
 
 HATS_ROWS_PER_PIXEL = 1_000_000
 HATS_ORDER = 29
@@ -34,21 +35,6 @@ def to_parquet_bytes(table: pa.Table, carried: Collection[str] = ()) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table.cast(plain).combine_chunks(), sink, compression="zstd", version="2.6", row_group_size=1 << 20)
     return sink.getvalue()
-
-
-def read_catalog(source: str | Path | bytes) -> pa.Table:
-    """The table of a Parquet catalogue, given as bytes or as a local path. Raises StoreError or IntegrityError."""
-    what = "the bytes given" if isinstance(source, bytes) else str(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise StoreError(f"no catalogue at {what}; expected a Parquet file (galflow show RUN says where one is)")
-    try:
-        # Not through the dataset reader, which would make columns of folder names such as "Norder=3".
-        return pq.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise IntegrityError(
-            f"{what} cannot be read as Parquet ({error}); expected a whole Parquet file. "
-            "galflow verify lists what is damaged"
-        ) from error
 
 
 def _require_new(path: Path) -> None:

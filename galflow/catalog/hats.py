@@ -1,0 +1,241 @@
+"""The catalogue as HATS: one Parquet file per HEALPix pixel, by way of files on disk that gather each pixel's rows.
+
+Tables come one after another, twice: first the rows of each small pixel are counted and the partition is chosen, then
+rows are put aside by pixel, and each pixel is sorted and written. In memory are one table and one pixel's rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from galflow.catalog.parquet import to_parquet
+from galflow.catalog.schema import HEALPIX_COLUMN, Column, conform
+from galflow.errors import DataError, SpecError, StoreError
+
+HATS_ROWS_PER_PIXEL = 1_000_000
+HATS_ORDER = 29
+"""HEALPix order of the ``_healpix_29`` column that HATS sorts by."""
+HATS_MAX_ORDER = 10
+"""The finest partition, 12 square arcminutes: finer files would hold little in any survey."""
+_HEALPIX = Column(
+    HEALPIX_COLUMN, pa.int64(), "HEALPix pixel of order 29, nested (ICRS)", ucd="pos.healpix", nullable=False
+).field()
+
+Indices = npt.NDArray[np.int64]
+Tables = Callable[[], Iterable[pa.Table]]
+SpatialIndex = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.ArrayLike]
+"""(n,) right ascensions and declinations in degrees -> (n,) HEALPix pixels of order 29, nested."""
+
+
+@dataclass(frozen=True)
+class PixelCounts:
+    """How many rows lie in each HEALPix pixel of order ``HATS_MAX_ORDER``; pixels without rows are left out."""
+
+    pixels: Indices
+    """(p,) ascending."""
+    counts: Indices
+    """(p,)."""
+
+    @classmethod
+    def of(cls, index: Indices) -> PixelCounts:
+        """Of (n,) pixels of order 29."""
+        return cls(*np.unique(_coarser(index, HATS_ORDER, HATS_MAX_ORDER), return_counts=True))
+
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        pixels, place = np.unique(np.concatenate([self.pixels, other.pixels]), return_inverse=True)
+        counts = np.zeros(len(pixels), np.int64)
+        np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
+        return PixelCounts(pixels, counts)
+
+
+def _coarser(pixels: Indices, order: int, coarse: int | Indices) -> Indices:
+    return pixels >> (2 * (order - coarse))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Which file each row goes to."""
+
+    pixels: Indices
+    """(p,) of order ``HATS_MAX_ORDER``, ascending."""
+    files: Indices
+    """(p,) the file of each: a number into ``parts``."""
+    parts: tuple[tuple[int, int], ...]
+    """HEALPix order and pixel of each file."""
+
+    @classmethod
+    def choose(cls, counted: PixelCounts, limit: int) -> Partition:
+        """Each file the largest pixel that holds at most ``limit`` rows; one of the finest order may hold more."""
+        orders = np.full(len(counted.pixels), HATS_MAX_ORDER, np.int64)
+        for order in range(HATS_MAX_ORDER - 1, -1, -1):
+            _, place = np.unique(_coarser(counted.pixels, HATS_MAX_ORDER, order), return_inverse=True)
+            orders[np.bincount(place, counted.counts)[place] <= limit] = order
+        pixels = _coarser(counted.pixels, HATS_MAX_ORDER, orders)
+        parts, files = np.unique(np.stack([orders, pixels], axis=1), axis=0, return_inverse=True)
+        return cls(counted.pixels, files.ravel(), tuple((int(order), int(pixel)) for order, pixel in parts))
+
+    def of(self, index: Indices) -> Indices:
+        """(n,) numbers of the files for (n,) pixels of order 29. Raises DataError for a pixel that was not counted."""
+        fine = _coarser(index, HATS_ORDER, HATS_MAX_ORDER)
+        place = np.searchsorted(self.pixels, fine)
+        if len(fine) and not np.array_equal(self.pixels[np.minimum(place, len(self.pixels) - 1)], fine):
+            raise DataError("the tables hold other rows the second time; expected the same tables each time")
+        return self.files[place]
+
+
+class Spill:
+    """Rows put aside on disk, part by part: what is added to one part comes back in the order in which it was added."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._schema = pa.schema([field.remove_metadata() for field in schema])
+        self._options = pa.ipc.IpcWriteOptions(compression="zstd")
+
+    def _path(self, part: int) -> Path:
+        return self._folder / f"{part}.arrows"
+
+    def add(self, part: int, rows: pa.Table) -> None:
+        """Append rows to a part: one Arrow stream after the other in its file."""
+        bare = rows.cast(self._schema)
+        with (
+            self._path(part).open("ab") as file,
+            pa.ipc.new_stream(file, self._schema, options=self._options) as stream,
+        ):
+            stream.write_table(bare)
+
+    def take(self, part: int) -> pa.Table:
+        """All rows of a part, whose file is removed."""
+        found = []
+        with pa.OSFile(str(self._path(part))) as file:
+            size = file.size()
+            while file.tell() < size:
+                found.append(pa.ipc.open_stream(file).read_all())
+        self._path(part).unlink()
+        return pa.concat_tables(found)
+
+
+@dataclass(frozen=True)
+class WrittenPixels:
+    """What was written."""
+
+    parts: tuple[tuple[int, int], ...]
+    """HEALPix order and pixel of each file."""
+    rows: int
+    without_position: int
+    """Rows left out: HATS has no place for them."""
+
+
+def write_pixels(
+    tables: Tables,
+    schema: pa.Schema,
+    spatial_index: SpatialIndex,
+    path_of: Callable[[int, int], Path],
+    rows_per_pixel: int,
+    scratch: Path,
+) -> WrittenPixels:
+    """Write the rows of ``tables()``, which is called twice, as one file per pixel, sorted by ``_healpix_29``.
+
+    ``path_of`` gives the file of a pixel by order and number; ``scratch`` is an empty folder with room for all rows.
+    Raises DataError if no row has a position.
+    """
+    total, counted = 0, PixelCounts.of(np.zeros(0, np.int64))
+    for table in tables():
+        total += len(table)
+        counted += PixelCounts.of(_placed(table, spatial_index)[1])
+    placed = int(counted.counts.sum())
+    if not placed:
+        raise DataError(
+            f"none of {total} rows has a position on the sky, and HATS needs one; "
+            "leave hats out of the formats to publish"
+        )
+    partition = Partition.choose(counted, rows_per_pixel)
+    full = schema.append(_HEALPIX)
+    spill = Spill(scratch, full)
+    for table in tables():
+        _put_aside(spill, partition, conform(table, schema), spatial_index)
+    written = 0
+    for number, part in enumerate(partition.parts):
+        rows = spill.take(number)
+        by_place = np.argsort(rows[HEALPIX_COLUMN].to_numpy(), kind="stable")
+        path = path_of(*part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(to_parquet(rows.take(pa.array(by_place)), full))
+        written += len(rows)
+    if written != placed:
+        raise DataError(f"{placed} rows were counted and {written} came; expected the same tables each time")
+    return WrittenPixels(partition.parts, written, total - placed)
+
+
+def _put_aside(spill: Spill, partition: Partition, table: pa.Table, spatial_index: SpatialIndex) -> None:
+    rows, index = _placed(table, spatial_index)
+    files = partition.of(index)
+    by_file = np.argsort(files, kind="stable")
+    table = table.take(pa.array(rows[by_file])).append_column(_HEALPIX, pa.array(index[by_file]))
+    numbers, starts = np.unique(files[by_file], return_index=True)
+    for number, start, stop in zip(numbers, starts, [*starts[1:], len(rows)], strict=True):
+        spill.add(int(number), table.slice(start, stop - start))
+
+
+def _placed(table: pa.Table, spatial_index: SpatialIndex) -> tuple[Indices, Indices]:
+    """The rows that have a position on the sky, and their pixels of order 29."""
+    ra, dec = (pc.fill_null(table[name], np.nan).to_numpy() for name in ("ra", "dec"))
+    rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
+    if not len(rows):
+        return rows, np.zeros(0, np.int64)
+    return rows, np.asarray(spatial_index(ra[rows] % 360, dec[rows])).astype(np.int64)
+
+
+def write_hats(tables: Tables, schema: pa.Schema, folder: str | Path, rows_per_pixel: int = HATS_ROWS_PER_PIXEL) -> int:
+    """Write the rows of ``tables()``, which is called twice, as a HATS catalogue in the new ``folder``, named after it.
+
+    Returns how many rows have no position and were left out. Raises SpecError where the package hats is not installed.
+    """
+    try:
+        from hats.io import paths
+        from hats.pixel_math.healpix_pixel import HealpixPixel
+        from hats.pixel_math.spatial_index import compute_spatial_index
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"HATS output needs the package hats, which is not installed ({error}); "
+            "install galflow[hats], or leave hats out of the formats to publish"
+        ) from error
+    root = Path(folder)
+    if root.exists():
+        raise StoreError(f"{root} exists already; nothing is overwritten in place, write under a new name")
+
+    def path_of(order: int, pixel: int) -> Path:
+        return Path(str(paths.pixel_catalog_file(root, HealpixPixel(order, pixel))))
+
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=".hats-") as scratch:
+        written = write_pixels(tables, schema, compute_spatial_index, path_of, rows_per_pixel, Path(scratch))
+    _write_hats_metadata(root, written.parts, written.rows)
+    return written.without_position
+
+
+def _write_hats_metadata(root: Path, parts: Sequence[tuple[int, int]], rows: int) -> None:
+    from hats.catalog.dataset.table_properties import TableProperties
+    from hats.catalog.partition_info import PartitionInfo
+    from hats.io import paths
+    from hats.io.parquet_metadata import write_parquet_metadata
+    from hats.pixel_math.healpix_pixel import HealpixPixel
+
+    write_parquet_metadata(root)
+    pixels = [HealpixPixel(order, pixel) for order, pixel in parts]
+    PartitionInfo.from_healpix(pixels).write_to_file(paths.get_partition_info_pointer(root))
+    TableProperties(
+        catalog_name=root.name,
+        catalog_type="object",
+        total_rows=rows,
+        ra_column="ra",
+        dec_column="dec",
+        healpix_column=HEALPIX_COLUMN,
+        healpix_order=HATS_ORDER,
+    ).to_properties_file(root)

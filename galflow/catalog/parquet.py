@@ -1,0 +1,92 @@
+"""Catalogue files as Parquet: one schema, held to when written, with VOParquet's metadata; and read back.
+
+All files of a catalogue's folder have one schema, so that every tool opens the folder as one table. Nothing here knows
+a store: bytes go out and come in.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from galflow.catalog.schema import conform
+from galflow.catalog.votable import votable_document
+from galflow.errors import IntegrityError, StoreError
+
+ROWS_PER_GROUP = 1 << 17
+"""Rows that a reader can skip together."""
+_VERSION_KEY, _CONTENT_KEY = b"IVOA.VOTable-Parquet.version", b"IVOA.VOTable-Parquet.content"
+_FIELD_ID = b"PARQUET:field_id"
+
+
+def to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:
+    """The table, held to ``schema``, as a Parquet file (zstd); the same rows give the same bytes, however chunked.
+
+    Raises DataError or ModelError where the table does not conform.
+    """
+    whole = conform(table, schema).combine_chunks()
+    metadata = {_VERSION_KEY: b"1.0", _CONTENT_KEY: votable_document(schema), **_text_lengths(whole)}
+    sink = io.BytesIO()
+    pq.write_table(
+        whole.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        version="2.6",
+        row_group_size=ROWS_PER_GROUP,
+    )
+    return sink.getvalue()
+
+
+def _text_lengths(table: pa.Table) -> dict[bytes, bytes]:
+    """Longest texts as astropy notes them: without, its reader warns, and ends in an error at the first null."""
+    lengths = {}
+    for field in table.schema:
+        if pa.types.is_string(field.type):
+            column = table[field.name]
+            longest = pc.max(pc.utf8_length(column)).as_py() or 0
+            # astropy makes the text None of a null.
+            lengths[f"table::len::{field.name}".encode()] = str(max(longest, 4 if column.null_count else 1)).encode()
+    return lengths
+
+
+def _open(source: str | Path | bytes) -> pq.ParquetFile:
+    what = "the bytes given" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise StoreError(f"no catalogue at {what}; expected a Parquet file (galflow show RUN says where one is)")
+    try:
+        # Not through the dataset reader, which would make columns of folder names such as "Norder=3".
+        return pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(what, error) from error
+
+
+def _damaged(what: str, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        f"{what} cannot be read as Parquet ({error}); expected a whole Parquet file. "
+        "galflow verify lists what is damaged"
+    )
+
+
+def read_catalog(source: str | Path | bytes) -> pa.Table:
+    """The table of a Parquet catalogue, given as bytes or as a local path. Raises StoreError or IntegrityError."""
+    try:
+        with _open(source) as file:
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged("the bytes given" if isinstance(source, bytes) else str(source), error) from error
+
+
+def schema_of(source: str | Path | bytes) -> pa.Schema:
+    """The schema that a catalogue file was written with, from its footer alone: what ``to_parquet`` was given."""
+    with _open(source) as file:
+        schema = file.schema_arrow
+    return pa.schema([_without_field_id(field) for field in schema])
+
+
+def _without_field_id(field: pa.Field) -> pa.Field:
+    said = {key: text for key, text in (field.metadata or {}).items() if key != _FIELD_ID}
+    return field.with_metadata(said or None)
