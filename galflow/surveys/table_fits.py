@@ -6,6 +6,7 @@ Text is read as UTF-8 or else Latin-1, though the standard knows ASCII alone. Co
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from typing import Any
@@ -86,7 +87,7 @@ def _column(hdu: Any, data: Any, stored: Any, index: int, column: Any, count: in
     if stored is None or count == 0:
         return pa.nulls(0, _empty_type(code, form))
     if code in ("P", "Q"):
-        return _lists(data[:count].field(index), column)
+        return _lists(data[:count].field(index), raw[:, 0], column)
     if code == "A":
         return _text(raw, column.dim)
     if code == "X":
@@ -161,14 +162,18 @@ def _decoded(raw: np.ndarray) -> pa.Array:
 
 def _text(raw: np.ndarray, dim: Any) -> pa.Array:
     """One text a cell, or with TDIM several of equal length."""
-    width = int(dim[-1]) if isinstance(dim, tuple) and len(dim) > 1 else 0
+    sides = re.findall(r"\d+", str(dim or ""))
+    width = int(sides[0]) if len(sides) > 1 else 0
     if raw.ndim == 1 and width and raw.dtype.itemsize % width == 0:
         raw = np.ascontiguousarray(raw).view(f"S{width}").reshape(len(raw), -1)
     return _cells(_decoded(raw.reshape(-1)), len(raw))
 
 
-def _lists(cells: Any, column: Any) -> pa.Array:
+def _lists(cells: Any, lengths: np.ndarray, column: Any) -> pa.Array:
     """Arrays of variable length, row by row, as astropy scales them; characters of variable length as text."""
+    short = [row for row, (cell, length) in enumerate(zip(cells, lengths, strict=True)) if np.size(cell) != length]
+    if short:  # astropy gives what lies there, without a word
+        raise DataError(f"row {short[0]} has {lengths[short[0]]} numbers, which lie beyond the end of the table")
     if column.format.p_format == "A":
         texts = ["".join(np.asarray(cell).astype(str).reshape(-1).tolist()) for cell in cells]
         return pa.array([text.rstrip() for text in texts], pa.string())
