@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from galflow.errors import ModelError, SpecError
 from galflow.models.base import Batch, Encodes, Player, Reconstructs
-from galflow.models.blocks import ImageDecoder, ImageEncoder, mean_over_observed, observed_pixels, standard_normal
+from galflow.models.blocks import (
+    ImageDecoder,
+    ImageEncoder,
+    mean_over_observed,
+    observed_pixels,
+    random_choice,
+    standard_normal,
+)
 from galflow.models.kmeans import plus_plus_rows
 
 COVARIANCE_FLOOR = 1e-4
@@ -90,9 +97,7 @@ class GaussianMixture(nn.Module):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, D) draws."""
-        weights = self.log_weights.exp()
-        weights = weights if generator is None else weights.to(generator.device)
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
+        chosen = random_choice(self.log_weights.exp(), n, generator)
         noise = standard_normal((n, self.means.shape[1]), generator, self.means)
         step = torch.linalg.solve_triangular(self.whitenings[chosen], noise[:, :, None], upper=False)[:, :, 0]
         return self.means[chosen] + step

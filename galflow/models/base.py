@@ -128,7 +128,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n, C, H, W) stretched pixels drawn from the model."""
+        """(n, C, H, W) stretched pixels drawn from the model; ``n`` = 0 gives an empty tensor of that shape."""
 
     @classmethod
     @abstractmethod

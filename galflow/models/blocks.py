@@ -38,6 +38,14 @@ def standard_normal(shape: Sequence[int], generator: torch.Generator | None, lik
     return torch.randn(tuple(shape), generator=generator, device=device, dtype=like.dtype).to(like.device)
 
 
+def random_choice(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """(n,) int64 indices drawn in proportion to ``weights`` (K,), where ``generator`` lives; on the weights' device."""
+    if n == 0:  # which torch refuses
+        return torch.empty(0, dtype=torch.int64, device=weights.device)
+    device = weights.device if generator is None else generator.device
+    return torch.multinomial(weights.to(device), n, replacement=True, generator=generator).to(weights.device)
+
+
 def halvings(size: int) -> int:
     """How often an image of ``size`` pixels on a side is halved; refuses a size with too few factors of two."""
     levels, grid = 0, size

@@ -127,7 +127,8 @@ class CachedStack:
         """The vertical stack along row y, once the row above is complete; then a fresh row."""
         if y > 0:
             side = (self._rows_above.shape[1] - self.width) // 2
-            finished = self._row.view(self.n, -1, self.context)[:, self._look_back :].transpose(0, 1)
+            places = self._look_back + self.width
+            finished = self._row.view(self.n, places, self.context)[:, self._look_back :].transpose(0, 1)
             self._rows_above = self._rows_above.roll(-1, 0)
             self._rows_above[-1, side : side + self.width] = finished
             self._row.zero_()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from galflow.errors import ModelError, SpecError
 from galflow.models.base import Batch, GenerativeModel, Player
-from galflow.models.blocks import observed_pixels, standard_normal
+from galflow.models.blocks import observed_pixels, random_choice, standard_normal
 
 START_SEED = 20
 """Seed of the k-means++ draws: the same objects give the same start."""
@@ -184,8 +184,7 @@ class KMeans(GenerativeModel):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, C, H, W): centroids drawn by weight, plus white noise of the cluster's variance."""
-        weights = self.weights if generator is None else self.weights.to(generator.device)
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.weights.device)
+        chosen = random_choice(self.weights, n, generator)
         centroids = self.centroids[chosen]
         noise = standard_normal(centroids.shape, generator, centroids)
         return centroids + self.variances[chosen].sqrt()[:, :, None, None] * noise

@@ -129,6 +129,8 @@ def render(light: Tensor, psf: Tensor, *, size: int, step: float = 1.0) -> Tenso
         )  # (n, 2 half): a real product is half the work
         rows = torch.view_as_complex((light @ across).unflatten(-1, (half, 2)))
         spectrum = (waves @ rows) * transfer(psf, period)
+        if spectrum.numel() == 0:  # no image, which FFT libraries refuse
+            return light.new_zeros(*spectrum.shape[:-2], size, size)
         return torch.fft.irfft2(spectrum, s=(period, period))[..., :size, :size]
 
 

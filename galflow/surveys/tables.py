@@ -1,180 +1,268 @@
-"""A catalogue file (FITS, CSV or Parquet) as a table with galflow's column names.
+"""A catalogue file (FITS, Parquet, CSV, TSV or ECSV) as a table with galflow's column names.
 
-Object ids stay the 64-bit integers they are: they never pass through a float, and ids that are floating-point or text
-in the file are refused. Positions that are not numbers are kept as null, so that no row goes missing.
+Object ids stay the 64-bit integers they are, or are hashes of the text they are. Positions that are not numbers are
+kept as null, so that no row goes missing; what had to be left out is told by ``table_metadata.reasons_of``.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 from astropy.wcs import WCS
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys.files import read_bytes
-from galflow.surveys.fits_io import Extension, read_table_hdu
+from galflow.surveys.fits_io import Extension
+from galflow.surveys.positions import icrs_to_pixel, pixel_to_icrs
+from galflow.surveys.table_files import is_text, load_table
+from galflow.surveys.table_ids import identify
+from galflow.surveys.table_metadata import ROLE, assembled, notes, reasons_of, with_reasons
+from galflow.surveys.table_units import numbers, sky_positions
 
-POSITIONS = ("ra_deg", "dec_deg", "x", "y")
+SKY = ("ra_deg", "dec_deg")
+PIXELS = ("x", "y")
+POSITIONS = SKY + PIXELS
+MAPPED = ("object_id", *POSITIONS, "is_primary")
+"""What a specification's catalog.columns may map."""
+_Turn = Callable[[WCS, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+_Column = tuple[pa.Field, pa.Array | pa.ChunkedArray]
 
 
-def read_catalog(uri: str, columns: Mapping[str, str], origin: int = 0, extension: Extension = None) -> pa.Table:
+def read_catalog(
+    uri: str,
+    columns: Mapping[str, str],
+    origin: int = 0,
+    extension: Extension = None,
+    *,
+    head: int | None = None,
+) -> pa.Table:
     """The catalogue at ``uri``: object_id (int64 or uint64), ra_deg, dec_deg and/or x, y (float64), the rest.
 
     ``columns`` maps galflow's names to the file's ("object_id": "COADD_ID"); names that it leaves out are taken as they
-    are. ``origin`` 1: the file counts pixels from 1 (FITS, SExtractor). Positions that are not finite, or beyond
-    the poles (-99 and the like), are null. Rows keep the file's order.
+    are. Text ids are hashed (``table_ids``) and kept in ``source_name``; ``is_primary`` becomes a boolean.
+    ``origin`` 1: the file counts pixels from 1 (FITS, SExtractor). Beside sky positions, x and y that ``columns`` does
+    not name may belong to another image: they are kept as x_in_file and y_in_file (see ``with_positions``). Positions
+    that are not finite, or beyond the poles (-99 and the like), are null. Rows keep the file's order; ``head``: only
+    the first so many. Units, descriptions and UCDs are the fields' metadata.
 
-    Raises SpecError for columns that are not there or ids of the wrong type; DataError for a damaged file, and for ids
-    that are missing or given twice.
+    Raises SpecError for columns that are not there or of the wrong kind; DataError for a damaged file. Rows without an
+    id are left out, with a reason (``table_metadata.reasons_of``); a file in which no row has one is a DataError.
     """
-    names = {name: columns.get(name, name) for name in ("object_id", *POSITIONS)}
+    names = {name: columns.get(name, name) for name in MAPPED}
     unknown = sorted(set(columns) - set(names))
     if unknown:
         raise SpecError(
             f"catalog.columns names {unknown[0]!r}; it maps only {', '.join(names)}, other columns are kept"
         )
-    table = _load(uri, names["object_id"], extension)
+    read_as_text = frozenset({names["object_id"], *(names[name] for name in SKY)})
+    table = load_table(uri, extension, as_text=read_as_text, head=head)
+    found = _found(table, columns, names, uri)
+    reasons: list[str] = []
+    front = _identity(table, found["object_id"], uri, reasons)
+    front += _positions(table, found, origin, set(columns), uri, reasons)
+    taken = {found[name] for name in found if name != "is_primary"}
+    if "is_primary" in found:
+        flags = _flags(table[found["is_primary"]], found["is_primary"], uri, reasons)
+        if flags is not None:
+            front.append((pa.field("is_primary", pa.bool_(), metadata=_notes(table, found["is_primary"])), flags))
+            taken.add(found["is_primary"])
+    reserved = {field.name for field, _ in front} | set(POSITIONS)
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if field.name not in taken:
+            name = f"{field.name}_in_file" if field.name in reserved else field.name
+            front.append((pa.field(name, field.type, metadata=field.metadata), column))
+    whole = with_reasons(assembled(front, like=table), reasons)
+    return _with_ids(whole, found["object_id"], uri)
+
+
+def _found(table: pa.Table, columns: Mapping[str, str], names: Mapping[str, str], uri: str) -> dict[str, str]:
+    """galflow's names of the columns that the file has. Raises SpecError for those that it must have and has not."""
     for name, source in names.items():
         wanted = name == "object_id" or name in columns
         if wanted and source not in table.column_names:
+            broken = [reason for reason in reasons_of(table) if f"column {source!r} is left out" in reason]
+            if broken:
+                raise DataError(f"{name}: {broken[0]}; fetch the file again or map another column")
             raise SpecError(
                 f"{uri} has no column {source!r} for {name}; it has "
                 f"{', '.join(table.column_names)}. Change catalog.columns"
             )
     found = {name: source for name, source in names.items() if source in table.column_names}
-    if not ({"ra_deg", "dec_deg"} <= set(found) or {"x", "y"} <= set(found)):
+    if not (set(SKY) <= set(found) or set(PIXELS) <= set(found)):
         raise SpecError(f"{uri}: catalog.columns must say which columns are ra_deg and dec_deg, or x and y")
-    out: dict[str, Any] = {"object_id": _ids(table[found["object_id"]], found["object_id"], uri)}
-    for name in POSITIONS:
-        if name in found:
-            out[name] = _numbers(table[found[name]], found[name], uri) - (origin if name in ("x", "y") else 0)
-    if "dec_deg" in out:
-        nowhere = ~(np.abs(out["dec_deg"]) <= 90) | ~np.isfinite(out["ra_deg"])
-        out["ra_deg"][nowhere] = out["dec_deg"][nowhere] = np.nan
-    arrays = {n: pa.array(v, from_pandas=True) if isinstance(v, np.ndarray) else v for n, v in out.items()}
-    others = [n for n in table.column_names if n not in found.values()]
-    rest = {f"{n}_in_file" if n in arrays else n: table[n] for n in others}
-    return pa.table(arrays | rest)
+    return found
+
+
+def _notes(table: pa.Table, name: str) -> dict[bytes, bytes]:
+    metadata: dict[bytes, bytes] = dict(table.schema.field(name).metadata or {})
+    metadata.pop(ROLE, None)
+    return metadata
+
+
+def _identity(table: pa.Table, source: str, uri: str, reasons: list[str]) -> list[_Column]:
+    """object_id, and source_name where ids are text."""
+    field = table.schema.field(source)
+    typed = not is_text(uri) or (field.metadata or {}).get(ROLE) == b"text"
+    identified = identify(table[source], source, uri, typed=typed)
+    reasons += identified.reasons
+    described: list[_Column] = [
+        (pa.field("object_id", identified.ids.type, metadata=_notes(table, source)), identified.ids)
+    ]
+    if identified.names is not None:
+        described.append((pa.field("source_name", pa.string(), metadata=_notes(table, source)), identified.names))
+    return described
+
+
+def _with_ids(table: pa.Table, source: str, uri: str) -> pa.Table:
+    """The rows that have an id, and a reason where there are others."""
+    missing = table["object_id"].null_count
+    if not missing:
+        return table
+    if missing == len(table):
+        raise DataError(f"{uri}: no row has an id in column {source!r}; give each an id, or map another column")
+    known = table["object_id"].is_valid()
+    first = int(np.flatnonzero(~np.asarray(known.to_numpy(zero_copy_only=False)))[0])
+    reason = f"{uri}: {missing} rows have no id in column {source!r} and are left out, first row {first}; give each one"
+    return with_reasons(table.filter(known), [reason])
+
+
+def _positions(
+    table: pa.Table, found: Mapping[str, str], origin: int, mapped: set[str], uri: str, reasons: list[str]
+) -> list[_Column]:
+    """ra_deg and dec_deg, x and y as far as the file has them."""
+    described: list[_Column] = []
+    on_sky = set(SKY) <= set(found)
+    if on_sky:
+        fields = [table.schema.field(found[name]) for name in SKY]
+        ra_deg, dec_deg, told = sky_positions(
+            table[found["ra_deg"]], table[found["dec_deg"]], fields[0], fields[1], uri
+        )
+        reasons += told
+        for name, field, values in zip(SKY, fields, (ra_deg, dec_deg), strict=True):
+            ucd = {"ra_deg": "pos.eq.ra", "dec_deg": "pos.eq.dec"}[name]
+            text = (field.metadata or {}).get(b"description", b"").decode()
+            described.append((pa.field(name, pa.float64(), metadata=notes("deg", text, ucd)), _nullable(values)))
+    own_frame = on_sky and not mapped & set(PIXELS)
+    for name in PIXELS:
+        if name not in found:
+            continue
+        values, told = numbers(table[found[name]], found[name], uri)
+        reasons += told
+        metadata = _notes(table, found[name])
+        if own_frame:
+            metadata |= {ROLE: f"{name}{origin}".encode()}
+            described.append((pa.field(f"{name}_in_file", pa.float64(), metadata=metadata), _nullable(values)))
+        else:
+            described.append((pa.field(name, pa.float64(), metadata=metadata), _nullable(values - origin)))
+    return described
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    """(n,) float64 with null for NaN."""
+    return pa.array(values, from_pandas=True)
+
+
+def _flags(column: pa.ChunkedArray, name: str, uri: str, reasons: list[str]) -> pa.ChunkedArray | None:
+    """Booleans of a column of 0 and 1, T and F, true and false, yes and no; null where it is none of these.
+
+    Raises SpecError for a column that is none of these anywhere.
+    """
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        return column.cast(pa.bool_())
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise SpecError(
+            f"{uri}: column {name!r} for is_primary is of type {kind}; expected booleans, 0 and 1, or T and F"
+        )
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.string())))
+    yes = pc.is_in(text, value_set=pa.array(["1", "1.0", "t", "true", "y", "yes"]))
+    no = pc.is_in(text, value_set=pa.array(["0", "0.0", "f", "false", "n", "no"]))
+    flags = pc.if_else(pc.or_(yes, no), yes, pa.scalar(None, pa.bool_()))
+    bad = flags.null_count - column.null_count
+    if bad:
+        example = column.filter(pc.and_(pc.is_null(flags), pc.is_valid(column)))[0].as_py()
+        if flags.null_count == len(flags):
+            raise SpecError(
+                f"{uri}: column {name!r} for is_primary holds such as {example!r}; expected booleans, 0 and 1, or T "
+                "and F: map another column"
+            )
+        reasons.append(f"{uri}: {bad} cells of column {name!r} are no booleans, such as {example!r}: unknown there")
+    return flags
 
 
 def with_positions(table: pa.Table, wcs: WCS | None) -> pa.Table:
-    """The table with ra_deg, dec_deg, x and y (0-based), those it lacks computed by the WCS; null without one."""
-    given = [name for name in POSITIONS if name in table.column_names]
-    values = {name: np.array(table[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in given}
-    missing = np.full(table.num_rows, np.nan)
-    for wanted, source in ((("ra_deg", "dec_deg"), ("x", "y")), (("x", "y"), ("ra_deg", "dec_deg"))):
-        if set(wanted) <= set(values):
-            continue
-        found: tuple[np.ndarray, np.ndarray] = (missing, missing.copy())
-        known = np.isfinite(values[source[0]]) & np.isfinite(values[source[1]])
-        if wcs is not None and known.any():
-            found = (missing.copy(), missing.copy())
-            pair = (values[source[0]][known], values[source[1]][known], 0)
-            turned = wcs.all_pix2world(*pair) if wanted[0] == "ra_deg" else wcs.all_world2pix(*pair, quiet=True)
-            for column, numbers in zip(found, turned, strict=True):
-                column[known] = numbers
-        values |= dict(zip(wanted, found, strict=True))
-    positions = {name: pa.array(values[name], from_pandas=True) for name in POSITIONS}
-    rest = {name: table[name] for name in table.column_names if name not in POSITIONS and name != "object_id"}
-    return pa.table({"object_id": table["object_id"]} | positions | rest)
+    """The table with ra_deg, dec_deg (ICRS), x and y (0-based), all of them, after object_id; null where unknown.
+
+    Where a row has a sky position and there is a WCS, they give x and y; the file's own x and y serve rows without a
+    sky position, and tables without a WCS. What they were stays in x_in_file and y_in_file where they are overruled;
+    those that the specification did not name serve only where no row has a sky position, or there is no WCS. Other
+    columns, metadata and reasons stay. Raises DataError for a WCS that cannot be inverted.
+    """
+    values = {name: _column_or_nan(table, name) for name in POSITIONS}
+    fields = {name: table.schema.field(name) for name in POSITIONS if name in table.column_names}
+    on_sky = np.isfinite(values["ra_deg"]) & np.isfinite(values["dec_deg"])
+    in_file: dict[str, _Column] = {}
+    given = set(PIXELS) <= set(fields)
+    if not given and (wcs is None or not on_sky.any()):
+        values |= _unnamed_pixels(table)
+    if given and wcs is not None and on_sky.any():
+        in_file = {
+            name: (pa.field(f"{name}_in_file", pa.float64(), metadata=fields[name].metadata), table[name])
+            for name in PIXELS
+            if f"{name}_in_file" not in table.column_names
+        }
+    if wcs is not None:
+        in_image = ~on_sky & np.isfinite(values["x"]) & np.isfinite(values["y"])
+        pixels = _transformed(icrs_to_pixel, wcs, values["ra_deg"][on_sky], values["dec_deg"][on_sky])
+        sky = _transformed(pixel_to_icrs, wcs, values["x"][in_image], values["y"][in_image])
+        for name, numbers_found in zip(PIXELS, pixels, strict=True):
+            values[name][on_sky] = numbers_found
+        for name, numbers_found in zip(SKY, sky, strict=True):
+            values[name][in_image] = numbers_found
+    described: list[_Column] = [(table.schema.field("object_id"), table["object_id"])]
+    for name in POSITIONS:
+        column = np.where(np.isfinite(values[name]), values[name], np.nan)
+        metadata = fields[name].metadata if name in fields else None
+        described.append((pa.field(name, pa.float64(), metadata=metadata), _nullable(column)))
+    described += [
+        (field, column)
+        for field, column in zip(table.schema, table.columns, strict=True)
+        if field.name not in ("object_id", *POSITIONS)
+    ]
+    return assembled([*described, *in_file.values()], like=table)
+
+
+def _column_or_nan(table: pa.Table, name: str) -> np.ndarray:
+    """(n,) float64 of a column, NaN for null and for a column that is not there."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    return np.array(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _unnamed_pixels(table: pa.Table) -> dict[str, np.ndarray]:
+    """0-based x and y out of the file's own columns that the specification did not name; none if there are none."""
+    found = {}
+    for field in table.schema:
+        role = (field.metadata or {}).get(ROLE, b"").decode()
+        if role[:1] in PIXELS and role[1:].isdigit():
+            found[role[0]] = _column_or_nan(table, field.name) - int(role[1:])
+    return found if len(found) == len(PIXELS) else {}
+
+
+def _transformed(turn: _Turn, wcs: WCS, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions by way of a WCS; nothing is asked of it for no rows."""
+    if not len(first):
+        return first, second
+    try:
+        return turn(wcs, first, second)
+    except (ValueError, RuntimeError) as error:  # what wcslib and astropy raise on a WCS that cannot be used
+        raise DataError(f"the WCS gives no positions ({type(error).__name__}: {error}); correct its cards") from error
 
 
 def rows_inside(table: pa.Table, shape: tuple[int, int]) -> pa.Table:
     """The rows whose pixel position lies in an image of ``shape`` (y, x)."""
-    x, y = (np.array(table[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in ("x", "y"))
+    x, y = (_column_or_nan(table, name) for name in PIXELS)
     inside = (x >= -0.5) & (x < shape[1] - 0.5) & (y >= -0.5) & (y < shape[0] - 0.5)
     return table.filter(pa.array(inside))
-
-
-def _load(uri: str, id_column: str, extension: Extension) -> pa.Table:
-    """The file as it is, by its name's ending; in CSV the ids stay text, since a guessed type could be a float."""
-    ending = uri.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    if ending in ("fits", "fit", "fts"):
-        return _load_fits(uri, extension)
-    if ending not in ("csv", "parquet", "parq"):
-        raise SpecError(f"{uri} is no catalogue that can be read; expected a name ending in .fits, .csv or .parquet")
-    content = read_bytes(uri)
-    try:
-        if ending == "csv":
-            text = pa.csv.ConvertOptions(column_types={id_column: pa.string()}, strings_can_be_null=True)
-            source = pa.CompressedInputStream(io.BytesIO(content), "gzip") if uri.lower().endswith(".gz") else None
-            return pa.csv.read_csv(source or io.BytesIO(content), convert_options=text)
-        return pa.parquet.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{uri} cannot be read as {ending}: {error}; fetch it again") from error
-
-
-def _load_fits(uri: str, extension: Extension) -> pa.Table:
-    """A FITS table, its integers exact (unsigned by TZERO included), its TNULL and NaN as null."""
-    with read_table_hdu(uri, extension) as hdu:
-        data = hdu.data
-        return pa.table({column.name: _fits_column(np.asarray(data[column.name]), column) for column in hdu.columns})
-
-
-def _fits_column(values: np.ndarray, column: Any) -> pa.Array:
-    """One FITS column; one with several numbers in a cell becomes lists of fixed length."""
-    if values.dtype.kind in "OV" or (values.ndim > 1 and values.dtype.kind in "SU"):
-        return pa.array([np.asarray(value).tolist() for value in values])
-    if values.dtype.kind in "SU":
-        return pa.array(np.char.rstrip(values.astype(str)))
-    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    flat = native.reshape(-1)
-    missing = flat == column.null if column.null is not None and native.dtype.kind in "iu" else None
-    array = pa.array(flat, mask=missing, from_pandas=True)
-    return array if native.ndim == 1 else pa.FixedSizeListArray.from_arrays(array, int(np.prod(native.shape[1:])))
-
-
-def _ids(column: pa.ChunkedArray, name: str, uri: str) -> pa.ChunkedArray:
-    """The ids as int64, or uint64 where they need it; exact and present. Repeated ones are recorded when cut."""
-    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
-        raise SpecError(
-            f"{uri}: the ids in column {name!r} are floating-point ({column.type}), which cannot hold every 64-bit "
-            "integer; store them as integers, or map object_id to another column"
-        )
-    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    ids = column
-    if text and uri.lower().removesuffix(".gz").endswith(".csv"):
-        ids = _parsed(pc.utf8_trim_whitespace(column), name, uri)
-    elif not pa.types.is_integer(column.type):
-        raise SpecError(
-            f"{uri}: the ids in column {name!r} are of type {column.type}; expected integers of up to 64 bits. "
-            "Give the catalogue an integer id, or map object_id to another column"
-        )
-    if ids.null_count:
-        row = int(np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"{uri}: row {row} has no id in column {name!r} ({ids.null_count} such rows); give each an id")
-    if ids.type != pa.uint64():
-        ids = ids.cast(pa.int64())
-    return ids
-
-
-def _parsed(text: pa.ChunkedArray, name: str, uri: str) -> pa.ChunkedArray:
-    """Ids written out in digits."""
-    for kind in (pa.int64(), pa.uint64()):
-        try:
-            return text.cast(kind)
-        except pa.ArrowInvalid:
-            continue  # beyond int64, uint64 is tried; text is refused below
-    present = text.drop_null()
-    bad = present.filter(pc.invert(pc.match_substring_regex(present, r"^[+-]?\d+$")))
-    example = (bad if len(bad) else present)[0].as_py()
-    raise SpecError(
-        f"{uri}: the ids in column {name!r} are not all integers of 64 bits, such as {example!r}; text and "
-        "floating-point ids are not supported, give the catalogue an integer id"
-    )
-
-
-def _numbers(column: pa.ChunkedArray, name: str, uri: str) -> np.ndarray:
-    """A position column as float64, NaN where null or not finite."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
-        raise SpecError(f"{uri}: column {name!r} is of type {column.type}; expected numbers as positions")
-    values = np.array(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
-    values[~np.isfinite(values)] = np.nan
-    return values

@@ -286,6 +286,14 @@ def test_samples(name: str, trained: Callable[[str], GenerativeModel]) -> None:
     assert model.sample(2).shape[0] == 2
 
 
+def test_no_samples_are_an_empty_tensor(name: str, trained: Callable[[str], GenerativeModel]) -> None:
+    model = trained(name)
+    for generator in (None, torch.Generator().manual_seed(1)):
+        nothing = model.sample(0, generator)
+        assert nothing.shape == (0, model.channels, model.size, model.size)
+        assert nothing.dtype == model.sample(1).dtype
+
+
 def test_one_pass_sampling(name: str, trained: Callable[[str], GenerativeModel]) -> None:
     """An autoregressive model runs its network at least once a pixel; a one-pass model far less often."""
     model = trained(name)
