@@ -26,6 +26,12 @@ class Mosaic:
     count: int
     stamp_side: int
 
+    @classmethod
+    def fits(cls, count: int, stamp_side: int) -> bool:
+        """Whether a mosaic of so many stamps of that side is small enough."""
+        rows = -(-max(count, 1) // _columns(count))
+        return rows * _columns(count) * (2 * stamp_side) ** 2 <= MOST_PIXELS
+
     def __post_init__(self) -> None:
         pixels = self.shape[0] * self.shape[1]
         if pixels > MOST_PIXELS:
@@ -42,7 +48,7 @@ class Mosaic:
     @property
     def columns(self) -> int:
         """Cells in a row: as square a grid as can be."""
-        return max(1, math.isqrt(max(self.count - 1, 0)) + 1)
+        return _columns(self.count)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,3 +71,8 @@ class Mosaic:
                 top, left = y - stamp.shape[0] // 2, x - stamp.shape[1] // 2
                 canvas[top : top + stamp.shape[0], left : left + stamp.shape[1]] = stamp
         return canvas
+
+
+def _columns(count: int) -> int:
+    """Columns of the grid of ``count`` cells."""
+    return max(1, math.isqrt(max(count - 1, 0)) + 1)

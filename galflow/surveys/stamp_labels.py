@@ -6,20 +6,20 @@ are text unless they are declared numbers, and a label that would hide one of ga
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
-from galflow.errors import SpecError
+from galflow.errors import DataError, SpecError
 from galflow.surveys import files
+from galflow.surveys.table_metadata import reasons_of, with_reasons
+from galflow.surveys.table_text import read_text_table
 
 RESERVED = frozenset(
-    {"object_id", "ra_deg", "dec_deg", "x", "y", "file", "read_error"}
+    {"object_id", "ra_deg", "dec_deg", "x", "y", "file", "file_name", "source_name", "read_error"}
     | {"survey", "release", "tile", "row", "run_id", "anomaly_q", "flags", "outcome"}
 )
 """Columns that galflow writes itself."""
@@ -30,8 +30,8 @@ def read_labels(uri: str, file_column: str, columns: Mapping[str, str]) -> pa.Ta
     all others under their own names). Raises SpecError for a missing, repeated or reserved column.
     """
     try:
-        table = pyarrow.csv.read_csv(io.BytesIO(files.read_bytes(uri)))
-    except pa.ArrowInvalid as error:
+        table = read_text_table(files.read_bytes(uri), uri, as_text=frozenset({file_column}))
+    except DataError as error:
         raise SpecError(f"labels {uri} are no CSV table: {error}; give a CSV file with a header line") from error
     chosen = dict(columns) or {name: name for name in table.column_names if name != file_column}
     for name in (file_column, *chosen):
@@ -41,12 +41,13 @@ def read_labels(uri: str, file_column: str, columns: Mapping[str, str]) -> pa.Ta
                 f"{', '.join(table.column_names)}"
             )
     check_names(chosen.values(), f"labels {uri}")
-    arrays = [table[file_column].cast(pa.string()), *(table[name].combine_chunks() for name in chosen)]
+    table = table.filter(table[file_column].is_valid())
+    arrays = [pc.utf8_trim_whitespace(table[file_column]), *(table[name].combine_chunks() for name in chosen)]
     if len(pc.unique(arrays[0])) != len(arrays[0]):
         counts = pc.value_counts(arrays[0]).to_pylist()
         twice = next(entry["values"] for entry in counts if entry["counts"] > 1)
         raise SpecError(f"labels {uri} name the file {twice!r} more than once; keep one line a file")
-    return pa.Table.from_arrays(arrays, names=["file", *chosen.values()])
+    return with_reasons(pa.Table.from_arrays(arrays, names=["file", *chosen.values()]), reasons_of(table))
 
 
 def check_names(names: Iterable[str], where: str) -> None:
@@ -92,7 +93,7 @@ def describe(
         for name in labels.column_names[1:]:
             columns[name] = labels[name].take(rows)
     check_names([name for name in columns if name != "file"], "stamps")
-    return pa.table(columns)
+    return with_reasons(pa.table(columns), [] if labels is None else reasons_of(labels))
 
 
 def selected(table: pa.Table, select: Mapping[str, str | tuple[str, ...]]) -> pa.Array:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from galflow.errors import SpecError
+
+IMAGE_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".npz", ".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Endings of the formats that stamp_files reads."""
 
 
 def matcher(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
@@ -29,6 +33,15 @@ def matcher(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
 def hash64(text: str) -> int:
     """The first 64 bits of the SHA-256 of the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def source_name(key: str) -> str:
+    """The name by which its owner knows an image: the file's without folder and ending, or the {id} that it is."""
+    name = PurePosixPath(key).name
+    for ending in IMAGE_ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
 
 
 def object_ids(keys: Sequence[str], id_pattern: str | None) -> np.ndarray:

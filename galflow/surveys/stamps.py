@@ -2,7 +2,8 @@
 
 Images are dealt into tiles by a hash of their names, and a tile is read as one mosaic with missing pixels between the
 images, so that the one extraction path serves here too. An image that cannot be read keeps its row, with the reason in
-``read_error`` and missing pixels in its place. This survey refuses to find objects: the object is each image's centre.
+``read_error`` and missing pixels in its place. A stamp with a WCS in its FITS header has a position on the sky. This
+survey refuses to find objects: the object is each image's centre.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from galflow.surveys import files, stamp_files, stamp_labels, stamp_names
 from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
 from galflow.surveys.last_tile import LastTile
 from galflow.surveys.mosaic import Mosaic
+from galflow.surveys.stamp_reading import Stamp, check_unchanged, of_like_size, sky_position
 from galflow.surveys.stamps_options import StampsOptions
+from galflow.surveys.table_metadata import reasons_of, with_reasons
 
 _ALL_BANDS = "*"
 _SIDE_OF_NOTHING = 32
@@ -40,6 +43,10 @@ class _Decoded:
     pixels: tuple[np.ndarray | None, ...]
     """Each (B, h, w) float32, or None if it cannot be read."""
     errors: tuple[str | None, ...]
+    sky: np.ndarray
+    """(n, 2) ICRS degrees of each centre pixel, NaN where no WCS tells."""
+    reasons: tuple[str, ...]
+    """What is wrong with stamps that can be read all the same."""
     side: int
     """The largest."""
 
@@ -52,6 +59,7 @@ class Stamps(Survey):
     """Ready-made images as a survey; see the module's docstring."""
 
     Options = StampsOptions
+    version = "2"
     options: StampsOptions
 
     def __init__(self, name: str, release: str, options: StampsOptions) -> None:
@@ -170,34 +178,54 @@ class Stamps(Survey):
     def _decode(self, tile: Tile) -> _Decoded:
         members = self._members(tile)
         with ThreadPoolExecutor(_READERS) as readers:
-            results = list(readers.map(self._decode_one, members, members.values()))
-        sides = [max(pixels.shape[1:]) for pixels, _ in results if pixels is not None]
+            stamps = of_like_size(list(readers.map(self._decode_one, members, members.values())))
+        sides = [max(stamp.pixels.shape[1:]) for stamp in stamps if stamp.pixels is not None]
         expected = (self.options.crop or _SIDE_OF_NOTHING * self.options.bin) // self.options.bin
-        return _Decoded(tuple(p for p, _ in results), tuple(e for _, e in results), max(sides, default=expected))
+        return _Decoded(
+            tuple(stamp.pixels for stamp in stamps),
+            tuple(stamp.error for stamp in stamps),
+            np.array([stamp.sky for stamp in stamps], dtype=np.float64).reshape(-1, 2),
+            tuple(stamp.reason for stamp in stamps if stamp.reason is not None),
+            max(sides, default=expected),
+        )
 
-    def _decode_one(self, key: str, of_band: Mapping[str, TileFile]) -> tuple[np.ndarray | None, str | None]:
-        """The pixels of one image, or why there are none. A store out of reach is no fault of an image: it raises."""
+    def _decode_one(self, key: str, of_band: Mapping[str, TileFile]) -> Stamp:
+        """One image. A store out of reach, or a file that was replaced, is no fault of an image: it raises."""
         options = self.options
         try:
             if _ALL_BANDS in of_band:
-                pixels = self._load(of_band[_ALL_BANDS], len(self.bands))
+                first = self._load(of_band[_ALL_BANDS], len(self.bands))
+                stored = first.pixels
             else:
                 absent = [band for band in self.bands if band not in of_band]
                 if absent:
                     raise DataError(f"{key} has no file for band {absent[0]}; expected one for each band")
-                pixels = np.concatenate([self._load(of_band[band], 1) for band in self.bands])
+                loaded = [self._load(of_band[band], 1) for band in self.bands]
+                first, stored = loaded[0], np.concatenate([image.pixels for image in loaded])
             pixels = stamp_files.reshape(
-                pixels, key, background=options.background, crop=options.crop, block=options.bin, mode=options.bin_mode
+                stored,
+                key,
+                blank_value=options.blank_value,
+                background=options.background,
+                crop=options.crop,
+                block=options.bin,
+                mode=options.bin_mode,
             )
-        except (DataError, ValueError) as error:  # ValueError: bands of different shapes do not join
-            return None, str(error)
-        if options.zero_point_ab is not None:
-            pixels = pixels * np.float32(njy_per_count(options.zero_point_ab))
-        return pixels, None
+            if options.zero_point_ab is not None:
+                pixels = pixels * np.float32(njy_per_count(options.zero_point_ab))
+        except (DataError, ValueError, MemoryError) as error:  # ValueError: bands of different shapes do not join
+            return Stamp(None, str(error) or f"{key} needs more memory than there is; crop or bin it")
+        height, width = stored.shape[1:]
+        place = stamp_files.centre_pixel((height, width), crop=options.crop, block=options.bin)
+        try:
+            return Stamp(pixels, sky=sky_position(first.header, key, place))
+        except DataError as error:
+            return Stamp(pixels, reason=f"{error}: the stamp has no position on the sky")
 
-    def _load(self, file: TileFile, bands: int) -> np.ndarray:
+    def _load(self, file: TileFile, bands: int) -> stamp_files.Decoded:
         content = files.read_bytes(file.uri)
-        return stamp_files.decode(
+        check_unchanged(file, content)
+        return stamp_files.decode_file(
             content,
             file.uri,
             bands=bands,
@@ -217,21 +245,32 @@ class Stamps(Survey):
         return Image(flux, self.unit, self.pixel_scale_arcsec, psf=psf)
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
-        """One row an image: its id, its centre in the mosaic (no sky position), its labels, and ``read_error``."""
+        """One row an image: its id, its centre in the mosaic and on the sky, its names, labels and ``read_error``.
+
+        ``file_name`` is the (first) file's path below the root, ``file`` the same or what {id} stands for. Without an
+        ``id_pattern``, ``source_name`` is what {id} stands for or the file's name without folder and ending.
+        """
         decoded = self._decoded(tile)
-        keys = list(self._members(tile))
+        members = self._members(tile)
+        keys = list(members)
         y, x = decoded.mosaic.centres
-        nowhere = pa.nulls(len(keys), pa.float64())
+        paths = [
+            next(of_band[b] for b in (_ALL_BANDS, *self.bands) if b in of_band).uri for of_band in members.values()
+        ]
         columns = {
             "object_id": pa.array(stamp_names.object_ids(keys, self.options.id_pattern)),
-            "ra_deg": nowhere,
-            "dec_deg": nowhere,
+            "ra_deg": pa.array(decoded.sky[:, 0], from_pandas=True),
+            "dec_deg": pa.array(decoded.sky[:, 1], from_pandas=True),
             "x": pa.array(x.astype(np.float64)),
             "y": pa.array(y.astype(np.float64)),
+            "file_name": pa.array([path.removeprefix(self._root + "/") for path in paths], pa.string()),
         }
+        if self.options.id_pattern is None:
+            columns["source_name"] = pa.array([stamp_names.source_name(key) for key in keys], pa.string())
         described = self._describe(keys)
         columns |= {name: described[name] for name in described.column_names}
-        return pa.table(columns | {"read_error": pa.array(decoded.errors, pa.string())})
+        table = pa.table(columns | {"read_error": pa.array(decoded.errors, pa.string())})
+        return with_reasons(table, [*reasons_of(described), *decoded.reasons])
 
 
 def _checksum(table: pa.Table) -> str:

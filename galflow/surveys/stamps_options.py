@@ -39,6 +39,8 @@ class StampsOptions(Options):
     """Axis of the bands in arrays and FITS cubes."""
     hdu: Annotated[int, Field(ge=0)] | None = None
     """FITS extension; by default the first with an image."""
+    blank_value: float | None = None
+    """Pixels of exactly this value are missing; by default only NaN and BLANK are, and zero is a number."""
     background: Literal["none", "constant"] = "none"
     """constant: take off the median of each image's rim, band by band."""
     crop: Annotated[int, Field(ge=1)] | None = None

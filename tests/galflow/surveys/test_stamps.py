@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from PIL import Image as Picture
 from pydantic import ValidationError
 
-from galflow.errors import SpecError, StoreError
+from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.photometry import njy_per_count
+from galflow.surveys import mosaic, stamp_files
 from galflow.surveys.stamps import Stamps
 from galflow.surveys.stamps_options import StampsOptions
+from galflow.surveys.table_metadata import reasons_of
 
 DATA = Path(os.environ.get("GALFLOW_DATA", Path(__file__).parents[4] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data are absent: {DATA} (set GALFLOW_DATA)")
@@ -307,3 +310,121 @@ def test_the_hsc_thumbnails_and_blends() -> None:
     y, x = int(rows["y"][3].as_py()) - original.shape[1] // 2, int(rows["x"][3].as_py()) - original.shape[2] // 2
     cell = blends.read(tile, "z").flux[y : y + original.shape[1], x : x + original.shape[2]]
     np.testing.assert_array_equal(cell, original[3])
+
+
+def wcs_header(ra: float, dec: float, axes: tuple[str, str] = ("RA---TAN", "DEC--TAN")) -> fits.Header:
+    header = fits.Header()
+    header["CTYPE1"], header["CTYPE2"] = axes
+    header["CRVAL1"], header["CRVAL2"] = ra, dec
+    header["CRPIX1"], header["CRPIX2"] = 5.0, 5.0  # the centre of 9 pixels
+    header["CDELT1"], header["CDELT2"] = -0.2 / 3600, 0.2 / 3600
+    return header
+
+
+def test_a_stamp_with_a_wcs_has_a_position_on_the_sky(tmp_path: Path) -> None:
+    galactic = SkyCoord(l=120, b=30, unit="deg", frame="galactic").icrs
+    broken = wcs_header(10.0, 20.0)
+    broken["CDELT1"] = 0.0
+    headers = {
+        "a": wcs_header(150.0, 2.0),
+        "b": wcs_header(120.0, 30.0, ("GLON-TAN", "GLAT-TAN")),
+        "c": fits.Header(),
+        "d": broken,
+    }
+    for name, header in headers.items():
+        fits.PrimaryHDU(pixels(1)[0], header).writeto(tmp_path / f"{name}.fits")
+    made = survey(tmp_path, pattern="*.fits", bands=("r",))
+    (tile,) = made.tiles()
+    table = made.catalog(tile)
+    expected = {"a": (150.0, 2.0), "b": (galactic.ra.deg, galactic.dec.deg)}
+    for row in table.to_pylist():
+        if row["source_name"] in expected:
+            assert (row["ra_deg"], row["dec_deg"]) == pytest.approx(expected[row["source_name"]])
+        else:
+            assert row["ra_deg"] is row["dec_deg"] is None
+        assert row["read_error"] is None
+    (reason,) = reasons_of(table)
+    assert reason.startswith("d.fits: ")
+    assert reason.endswith("the stamp has no position on the sky")
+    binned = survey(tmp_path, pattern="a.fits", bands=("r",), crop=8, bin=4, bin_mode="mean")
+    (tile,) = binned.tiles()
+    assert binned.catalog(tile)["dec_deg"][0].as_py() == pytest.approx(2.0 + 1.5 * 0.2 / 3600, abs=1e-9)
+
+
+def test_an_image_keeps_the_name_its_owner_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "spiral").mkdir()
+    np.save(tmp_path / "spiral" / "NGC 1.v2.npy", pixels(1))
+    made = survey(tmp_path, pattern="**.npy")
+    (tile,) = made.tiles()
+    row = made.catalog(tile).to_pylist()[0]
+    assert (row["file_name"], row["source_name"]) == ("spiral/NGC 1.v2.npy", "NGC 1.v2")
+    for band in ("g", "r"):
+        fits.PrimaryHDU(pixels(1)[0]).writeto(tmp_path / f"obj7_{band}.fits")
+    apart = survey(tmp_path, pattern="obj{id}_{band}.fits")
+    (tile,) = apart.tiles()
+    row = apart.catalog(tile).to_pylist()[0]
+    assert (row["file_name"], row["source_name"], row["file"]) == ("obj7_g.fits", "7", "7")
+
+
+def test_exact_zeros_are_data_unless_declared(tmp_path: Path) -> None:
+    plane = pixels(1)
+    plane[:, :3] = 0.0
+    np.save(tmp_path / "a.npy", plane)
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    image = made.read(tile, "g")
+    assert image.ivar is None
+    assert np.isfinite(image.flux).sum() == 81
+    declared = survey(tmp_path, blank_value=0.0)
+    (tile,) = declared.tiles()
+    assert np.isfinite(declared.read(tile, "g").flux).sum() == 54
+
+
+def test_an_image_replaced_after_planning_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    np.save(tmp_path / "gal_001.npy", pixels(55))
+    with pytest.raises(ChangedError, match=r"gal_001.npy was replaced since it was planned"):
+        made.read(tile, "g")
+    with pytest.raises(ChangedError):
+        made.catalog(tile)
+
+
+def test_a_picture_that_needs_too_much_memory_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 3)
+    decode_file = stamp_files.decode_file
+
+    def hungry(content: bytes, name: str, **options: object) -> stamp_files.Decoded:
+        if "001" in name:
+            raise MemoryError
+        return decode_file(content, name, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stamp_files, "decode_file", hungry)
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    errors = made.catalog(tile)["read_error"].to_pylist()
+    assert errors[0] is errors[2] is None
+    assert "gal_001.npy needs more memory than there is" in errors[1]
+
+
+def test_one_huge_image_does_not_cost_the_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 8)
+    np.save(tmp_path / "gal_003.npy", pixels(3, side=60))
+    monkeypatch.setattr(mosaic, "MOST_PIXELS", 20_000)
+    made = survey(tmp_path)
+    (tile,) = made.tiles()
+    rows = {row["file"]: row["read_error"] for row in made.catalog(tile).to_pylist()}
+    assert "this stamp of 60 pixels a side is more than 4 times as large" in rows.pop("gal_003.npy")
+    assert set(rows.values()) == {None}
+    np.testing.assert_array_equal(cut(made, "gal_005.npy"), pixels(5))
+
+
+def test_labels_in_another_encoding_with_a_bad_line(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    (tmp_path / "l.csv").write_bytes("file;Größe\ngal_000.npy;1,5\ngal_001.npy;2;3\n".encode("latin-1"))
+    made = survey(tmp_path, labels=str(tmp_path / "l.csv"))
+    (tile,) = made.tiles()
+    table = made.catalog(tile)
+    assert table["Größe"].to_pylist() == [1.5, None]
+    assert "1 rows are left out" in reasons_of(table)[0]
