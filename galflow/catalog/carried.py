@@ -60,9 +60,9 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if test.is_time32(kind):
         return pa.time32("ms")
     if test.is_fixed_size_list(kind):
-        return pa.list_(plain_type(kind.value_type), kind.list_size)
+        return _array(plain_type(kind.value_type), kind.list_size)
     if _is_list(kind):
-        return pa.list_(plain_type(kind.value_type))
+        return _array(plain_type(kind.value_type))
     if test.is_struct(kind) and kind.num_fields:
         return pa.struct([pa.field(f.name, plain_type(f.type)) for f in kind])
     if test.is_decimal(kind) and kind.precision <= _DECIMAL_DIGITS:
@@ -72,6 +72,11 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     ):
         return pa.string()
     return kind
+
+
+def _array(element: pa.DataType, size: int = -1) -> pa.DataType:
+    """A list type as Parquet names its parts: what is read back is what was written."""
+    return pa.list_(pa.field("element", element), size)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -99,14 +104,18 @@ def unified_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return _unified_integer(one, other)
     numbers = [test.is_integer(k) or test.is_floating(k) or test.is_boolean(k) for k in (one, other)]
     if all(numbers):
-        return pa.float64() if test.is_floating(one) or test.is_floating(other) else pa.int64()
+        if test.is_floating(one) or test.is_floating(other):
+            return pa.float64()
+        return pa.uint64() if pa.uint64() in (one, other) else pa.int64()
     if test.is_timestamp(one) and test.is_timestamp(other) and (one.tz is None) == (other.tz is None):
         finest = max((one.unit, other.unit), key=_CODED_UNITS.index)
         return pa.timestamp(finest, one.tz if one.tz == other.tz else "UTC")
     if _is_list(one) and _is_list(other):
         inner = unified_type(one.value_type, other.value_type)
+        if test.is_string(inner) and not (test.is_string(one.value_type) and test.is_string(other.value_type)):
+            return pa.string()
         same = test.is_fixed_size_list(one) and test.is_fixed_size_list(other) and one.list_size == other.list_size
-        return pa.list_(inner, one.list_size) if same else pa.list_(inner)
+        return _array(inner, one.list_size if same else -1)
     return pa.string()
 
 

@@ -29,7 +29,10 @@ def to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:
     Raises DataError or ModelError where the table does not conform.
     """
     whole = conform(table, schema).combine_chunks()
-    metadata = {_VERSION_KEY: b"1.0", _CONTENT_KEY: votable_document(schema), **_text_lengths(whole)}
+    lengths = {field.name: n for field in schema if (n := _length(whole[field.name])) is not None}
+    metadata = {_VERSION_KEY: b"1.0", _CONTENT_KEY: votable_document(schema, lengths)}
+    # As astropy notes them: without, its reader warns, and ends in an error at the first null.
+    metadata |= {f"table::len::{name}".encode(): str(n).encode() for name, n in lengths.items() if n}
     sink = io.BytesIO()
     pq.write_table(
         whole.replace_schema_metadata(metadata),
@@ -41,16 +44,17 @@ def to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:
     return sink.getvalue()
 
 
-def _text_lengths(table: pa.Table) -> dict[bytes, bytes]:
-    """Longest texts as astropy notes them: without, its reader warns, and ends in an error at the first null."""
-    lengths = {}
-    for field in table.schema:
-        if pa.types.is_string(field.type):
-            column = table[field.name]
-            longest = pc.max(pc.utf8_length(column)).as_py() or 0
-            # astropy makes the text None of a null.
-            lengths[f"table::len::{field.name}".encode()] = str(max(longest, 4 if column.null_count else 1)).encode()
-    return lengths
+def _length(column: pa.ChunkedArray) -> int | None:
+    """The longest text (in characters) or piece of bytes; that of "None", which astropy makes of a null, at least.
+
+    0 for truth values of which some are null: to astropy these are objects, as are texts without a length.
+    """
+    kind, none = column.type, 4 if column.null_count else 1
+    if pa.types.is_string(kind):
+        return max(none, pc.max(pc.utf8_length(column)).as_py() or 0)
+    if pa.types.is_binary(kind):
+        return max(none, pc.max(pc.binary_length(column)).as_py() or 0)
+    return 0 if pa.types.is_boolean(kind) and column.null_count else None
 
 
 def _open(source: str | Path | bytes) -> pq.ParquetFile:

@@ -234,6 +234,12 @@ def _conform_column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     return column
 
 
+def _element(kind: pa.DataType) -> pa.DataType:
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
+
+
 def _is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in (pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null))
 
@@ -252,8 +258,8 @@ def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
         elif test.is_duration(given):
             column = column.cast(pa.int64())
         else:
-            # Of carried columns merged_carried has said that numbers beyond 2^53 are rounded.
-            rounded = carried and test.is_integer(given) and test.is_floating(wanted)
+            # Of carried columns merged_carried has said that whole numbers beyond 2^53 are rounded.
+            rounded = carried and test.is_floating(_element(wanted))
             column = column.cast(wanted, safe=not rounded)
     if carried and test.is_floating(wanted):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, wanted), column)

@@ -6,6 +6,7 @@ of the positions are said here; values and their types are Parquet's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ _POSITIONS = ("ra", "dec")
 _TYPES = {
     pa.bool_(): "boolean", pa.uint8(): "unsignedByte", pa.int8(): "short", pa.int16(): "short", pa.uint16(): "int",
     pa.int32(): "int", pa.uint32(): "long", pa.int64(): "long", pa.uint64(): "long", pa.float32(): "float",
-    pa.float64(): "double", pa.binary(): "unsignedByte",
+    pa.float64(): "double",
 }  # fmt: skip
 """VOTable has no unsigned types but the byte: wider ones stand in (readers take Parquet's own)."""
 
@@ -38,29 +39,31 @@ def array_shape(kind: pa.DataType) -> tuple[pa.DataType, tuple[int, ...]]:
     return kind, tuple(shape)
 
 
-def votable_document(schema: pa.Schema, name: str = "catalogue") -> bytes:
-    """The document as UTF-8 XML; the same schema gives the same bytes."""
+def votable_document(schema: pa.Schema, text_lengths: Mapping[str, int], name: str = "catalogue") -> bytes:
+    """The document as UTF-8 XML; the same columns give the same bytes.
+
+    ``text_lengths`` are the longest texts, in characters, or bytes of each such column, 0 for text of any length. Truth
+    values of which some are null are given as such text: else astropy could not put them together with the data.
+    """
     root = ElementTree.Element("VOTABLE", version=VERSION, xmlns=NAMESPACE)
     resource = ElementTree.SubElement(root, "RESOURCE", type="results")
     ElementTree.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")
     table = ElementTree.SubElement(resource, "TABLE", name=name)
     for field in schema:
-        _add_field(table, field)
+        _add_field(table, field, text_lengths.get(field.name))
     ElementTree.indent(root)
     document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return document
 
 
-def _add_field(table: ElementTree.Element, field: pa.Field) -> None:
+def _add_field(table: ElementTree.Element, field: pa.Field, length: int | None) -> None:
     element, shape = array_shape(field.type)
     sizes = [str(size) for size in reversed(shape)]
     while pa.types.is_list(element):
         element, sizes = element.value_type, ["*"]
-    if pa.types.is_binary(element):
-        sizes = ["*"]
     datatype = _TYPES.get(element)
-    if datatype is None:  # text, and what VOTable has no type for: dates, structures
-        datatype, sizes = "unicodeChar", ["*"]
+    if datatype is None or length is not None:  # text, and what VOTable has no type for: dates, structures
+        datatype, sizes = "char" if pa.types.is_binary(element) else "unicodeChar", [f"{length or ''}*"]
     attributes = {"name": field.name, "datatype": datatype}
     if sizes and 0 not in shape:
         attributes["arraysize"] = "x".join(sizes)
