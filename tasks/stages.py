@@ -101,12 +101,12 @@ def join(spec: RunSpec, survey: SurveySpec, cutouts: StageResult, sample: str | 
     store = store_of(spec)
     cuts = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
     units = plan_joins(spec, survey, store, cuts, cutouts.places)
-    todo = {unit.task: unit for unit in units if unit.task is not None}
+    todo = [unit.task for unit in units if unit.task is not None]
     receipts = {unit.fingerprint: unit.receipt for unit in units if unit.receipt is not None}
     failures = []
     name = "join" if sample is None else f"join {sample}"
     with StageProgress(name, len(units), len(receipts)) as progress:
-        for task, outcome in join_tiles(store, list(todo), spec.join):
+        for task, outcome in join_tiles(store, todo, spec.join):
             if isinstance(outcome, Receipt):
                 receipts[task.fingerprint] = outcome
             else:

@@ -298,7 +298,8 @@ def write_other_formats(
         if "fits" in formats:
             reasons += write_fits(tables, schema, Path(folder, f"{name}.fits"))
         if "hats" in formats:
-            reasons += write_hats(tables, schema, Path(folder, f"{name}_hats"))
+            left_out = write_hats(tables, schema, Path(folder, f"{name}_hats"))
+            reasons += (f"{name}_hats: {left_out} rows without a position are not in it",) if left_out else ()
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             key = path.relative_to(folder).as_posix()
             written[key] = store.put_file(f"{supplement_of(product)}/{key}", path)

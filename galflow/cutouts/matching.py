@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -74,39 +74,76 @@ def primary_rows(tiles: Sequence[TileRows], *, matches: bool = True) -> list[np.
 
     Rows are taken from the best to the worst: those with pixels first, then the deepest in its tile, then by tile name
     and row. Each that no better one has claimed is primary and claims its mutual nearest neighbour in every other
-    tile. So an object has exactly one primary row, and the outcome depends on no order of the tiles. Without
-    ``matches`` every row is primary.
+    tile, the mutual nearest neighbours of these in tiles that have no row of the object yet, and what else lies within
+    the radius without a match: where a tile sees two objects and a tile that is deeper there sees one, it is one. So
+    an object has exactly one primary row, and the outcome depends on no order of the tiles. Without ``matches`` every
+    row is primary.
     """
     starts = np.cumsum([0, *(len(t) for t in tiles)])
     primary = np.arange(starts[-1])
-    found = _matches(tiles, starts) if matches else {}
-    if found:
-        involved = np.array(sorted(found))
-        claimed: set[int] = set()
+    if matches:
+        mutual, loose = _matches(tiles, starts)
+        involved = np.array(sorted({*mutual, *loose, *chain.from_iterable(loose.values())}), dtype=np.int64)
+        tile_of = np.searchsorted(starts, involved, side="right") - 1
+        owners = dict(zip(involved.tolist(), tile_of.tolist(), strict=True))
+        unclaimed = set(owners)
         for row in involved[_best_first(tiles, starts, involved)].tolist():
-            if row in claimed:
-                continue
-            for other in found[row]:
-                if other not in claimed:
-                    claimed.add(other)
-                    primary[other] = row
-            claimed.add(row)
+            if row in unclaimed:
+                mine = _claims(row, mutual, loose, owners, unclaimed)
+                unclaimed -= mine
+                primary[list(mine)] = row
     owner = np.searchsorted(starts, primary, side="right") - 1
     pairs = np.stack([owner, primary - starts[owner]], axis=-1)
     return np.split(pairs, starts[1:-1])
 
 
-def _matches(tiles: Sequence[TileRows], starts: np.ndarray) -> dict[int, list[int]]:
-    """Row -> rows of other tiles that it matches; numbers count through all tiles."""
-    found: dict[int, list[int]] = {}
+_Links = dict[int, list[int]]
+"""Row -> rows of other tiles; numbers count through all tiles."""
+
+
+def _claims(row: int, mutual: _Links, loose: _Links, tile_of: dict[int, int], unclaimed: set[int]) -> set[int]:
+    """The rows of the object whose primary row this is, itself among them."""
+    mine, tiles = {row}, {tile_of[row]}
+    for step in (mutual.get(row, ()), [k for other in mutual.get(row, ()) for k in mutual[other]]):
+        for other in step:
+            if other in unclaimed and tile_of[other] not in tiles:
+                mine.add(other)
+                tiles.add(tile_of[other])
+    return mine | unclaimed.intersection(loose.get(row, ()))
+
+
+def _matches(tiles: Sequence[TileRows], starts: np.ndarray) -> tuple[_Links, _Links]:
+    """Mutual nearest neighbours; and for each row those within the radius that have none in the row's tile."""
+    mutual: _Links = {}
+    loose: _Links = {}
     placed = [np.flatnonzero(t.placed) for t in tiles]
     for i, j in combinations(range(len(tiles)), 2):
         radius = max(tiles[i].radius_arcsec, tiles[j].radius_arcsec)
-        a, b = mutual_pairs(tiles[i].direction[placed[i]], tiles[j].direction[placed[j]], radius)
-        for one, other in zip(placed[i][a] + starts[i], placed[j][b] + starts[j], strict=True):
-            found.setdefault(int(one), []).append(int(other))
-            found.setdefault(int(other), []).append(int(one))
-    return found
+        a, b = tiles[i].direction[placed[i]], tiles[j].direction[placed[j]]
+        numbers = placed[i] + starts[i], placed[j] + starts[j]
+        matched = mutual_pairs(a, b, radius)
+        _link(mutual, numbers[0][matched[0]], numbers[1][matched[1]])
+        _link(mutual, numbers[1][matched[1]], numbers[0][matched[0]])
+        one, other = _within(a, b, radius)
+        alone = ~np.isin(other, matched[1])
+        _link(loose, numbers[0][one[alone]], numbers[1][other[alone]])
+        alone = ~np.isin(one, matched[0])
+        _link(loose, numbers[1][other[alone]], numbers[0][one[alone]])
+    return mutual, loose
+
+
+def _link(links: _Links, rows: np.ndarray, others: np.ndarray) -> None:
+    for row, other in zip(rows.tolist(), others.tolist(), strict=True):
+        links.setdefault(row, []).append(other)
+
+
+def _within(a: np.ndarray, b: np.ndarray, radius_arcsec: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of rows of ``a`` and ``b``, (n, 3) and (m, 3) unit vectors, that lie within a radius."""
+    if not len(a) or not len(b):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    lists = cKDTree(a).query_ball_point(b, float(chord(radius_arcsec)))
+    which = np.repeat(np.arange(len(b)), [len(found) for found in lists])
+    return np.array([row for found in lists for row in found], dtype=np.int64), which
 
 
 def _best_first(tiles: Sequence[TileRows], starts: np.ndarray, rows: np.ndarray) -> np.ndarray:

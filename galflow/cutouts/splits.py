@@ -25,7 +25,8 @@ class Split(enum.StrEnum):
 
 def side_of(u: np.ndarray, validation: float, reference: float) -> np.ndarray:
     """(N,) 0, 1 or 2 for numbers in [0, 1): validation, reference or training, in this order."""
-    return (u >= validation).astype(np.int64) + (u >= validation + reference)
+    beyond: np.ndarray = (u >= validation).astype(np.int64) + (u >= validation + reference)
+    return beyond
 
 
 _SIDES = (Split.VALIDATION, Split.REFERENCE, Split.TRAIN)
@@ -42,7 +43,9 @@ def splits(cutouts: CutoutSet, validation: float, reference: float) -> np.ndarra
     side = side_of(join.split_hash, validation, reference)
     alone = side_of(join.neighbour_hash, validation, reference) >= side
     chosen = normal_rows(cutouts) & alone
-    return np.where(chosen, np.array([str(s) for s in _SIDES], dtype=object)[side], None)
+    found: np.ndarray = np.array([str(s) for s in _SIDES], dtype=object)[side]
+    found[~chosen] = None
+    return found
 
 
 def split_rows(cutouts: CutoutSet, split: Split, validation: float, reference: float) -> np.ndarray:
