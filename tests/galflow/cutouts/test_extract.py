@@ -153,7 +153,9 @@ def test_a_band_on_another_grid_is_interpolated_through_the_wcs(name: str, tan_w
         seen = np.isfinite(expected) & np.isfinite(found.flux[i])
         # Off only where the image ends, and there by no more than rounding.
         assert (np.isfinite(expected) ^ np.isfinite(found.flux[i])).sum() <= size
-        np.testing.assert_allclose(found.flux[i][seen], expected[seen], rtol=2e-4)
+        # On turned grids pixels are shared out by area, from overlaps tabulated every 1/64 of a pixel.
+        tolerance = 1e-3 if "turned" in name else 2e-4
+        np.testing.assert_allclose(found.flux[i][seen], expected[seen], rtol=tolerance)
         checked += int(seen.sum())
     assert checked > 15 * size * size
 
