@@ -208,7 +208,7 @@ def diff(
 
 def lineage(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, as `galflow runs` lists it.")],
-    object_id: Annotated[int, typer.Argument(metavar="OBJECT_ID", help="An id of the run's catalogue.")],
+    wanted: Annotated[str, typer.Argument(metavar="OBJECT", help="An id of its catalogue, or your own name of it.")],
     root: ReadRootOption = DEFAULT_ROOT,
     as_json: JsonOption = False,
 ) -> None:
@@ -216,7 +216,7 @@ def lineage(
     from galflow.catalog import lineage as rows
     from galflow.store import Store
 
-    found = rows.lineage(Store.open(root), run_id, object_id)
+    found = rows.lineage(Store.open(root), run_id, wanted)
     if as_json:
         _print_json([row.to_json() for row in found])
     else:
@@ -229,5 +229,7 @@ def _print_json(value: Any) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Give the command line these commands."""
-    for command in (plan, runs, show, diff, lineage, verify, gc, models, sample, schema):
+    for command in (plan, runs, show, diff, verify, gc, models, sample, schema):
         app.command()(command)
+    # A negative id is no option.
+    app.command(context_settings={"ignore_unknown_options": True})(lineage)

@@ -66,7 +66,9 @@ def show_difference(out: Console, found: Difference, shown: int = 20) -> None:
 def show_lineage(out: Console, rows: Sequence[RowLineage]) -> None:
     """A block a row of the catalogue."""
     for row in rows:
-        out.print(f"object {row.object_id}: row {row.row} of tile {row.tile} in run {row.run}", soft_wrap=True)
+        second = "" if row.is_primary else " (not its primary row)"
+        called = f"{row.name} (object {row.object_id})" if row.name != str(row.object_id) else f"object {row.object_id}"
+        out.print(f"{called}: row {row.row} of tile {row.tile} in run {row.run}{second}", soft_wrap=True)
         for name, made in (("scores", row.scores), ("cutouts", row.cutouts)):
             out.print(f"  {name:<8}  {made.product}  (galflow {made.code_version})", soft_wrap=True)
         for name, made in row.models.items():
@@ -75,4 +77,4 @@ def show_lineage(out: Console, rows: Sequence[RowLineage]) -> None:
             out.print(f"  model     {name}: {made.product}  (galflow {made.code_version}{trained})", soft_wrap=True)
         out.print(f"  tile      identity {row.tile_identity}", soft_wrap=True)
         for file in row.files:
-            out.print(f"            {file['role']}: {file['uri']}  {file['checksum']}", soft_wrap=True)
+            out.print(f"            {file['role']}: {file['file']}  {file['checksum']}", soft_wrap=True)

@@ -29,6 +29,7 @@ from galflow.store import Store
 from galflow.surveys.base import Footprint, Survey, Tile
 from galflow.surveys.places import Place, neighbours
 from galflow.surveys.resolve import open_survey
+from galflow.surveys.table_metadata import reasons_of, with_reasons, without_reasons
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
 
@@ -166,11 +167,15 @@ def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None, Place |
     catalog = survey.survey_catalog()
     if catalog is None:
         return [(tile, None, places.get(tile.name)) for tile in tiles]
-    assignment = assign(catalog, footprints)
+    # What is wrong with the one catalogue is told once, with the first tile's rows.
+    reasons = reasons_of(catalog)
+    assignment = assign(without_reasons(catalog), footprints)
     nothing = assignment.outside.slice(0, 0)
     found: list[tuple[Tile, pa.Table | None, Place | None]] = [
         (tile, assignment.by_tile.get(tile.name, nothing), places.get(tile.name)) for tile in tiles
     ]
+    if reasons and found and (first := found[0])[1] is not None:
+        found[0] = (first[0], with_reasons(first[1], reasons), first[2])
     if len(assignment.outside):
         found.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside, None))
     return found
@@ -191,10 +196,13 @@ def plan_joins(
     """A unit for each cutout set: joined with those of the tiles around it, by their places on the sky.
 
     Where each tile has its own rows all neighbours count; where one catalogue serves all, they matter for splits alone.
+    Of ready-made images every other tile is a neighbour.
     """
     survey = open_survey(survey_spec)
     by_name = {cut.tile: cut for cut in cuts}
     around = neighbours({name: places.get(name) for name in by_name}, spec.join.margin_arcsec)
+    if survey.ready_made:  # a copy of an image may be anywhere
+        around = {name: tuple(other for other in sorted(by_name) if other != name) for name in by_name}
     earlier: dict[str, list[Receipt]] = {}
     for receipt in scan_receipts(store, f"joins/{survey.name}"):
         earlier.setdefault(str(receipt.details["tile"]), []).append(receipt)

@@ -5,14 +5,18 @@ Everything is read from receipts; nothing is inferred from names or times.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from galflow.errors import StoreError
 from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, as_key, read_manifest, read_receipts
+from galflow.scores.part_columns import SOURCE_NAME
 from galflow.store import Store
 
 
@@ -37,6 +41,9 @@ class RowLineage:
 
     run: str
     object_id: int
+    name: str
+    """As the user's own catalogue calls it: a text if its ids are texts, else the id."""
+    is_primary: bool
     tile: str
     row: int
     """In the tile's cutout set."""
@@ -44,7 +51,7 @@ class RowLineage:
     cutouts: Made
     tile_identity: str
     files: tuple[dict[str, str], ...]
-    """role, uri and checksum of each of the tile's files."""
+    """role, file (its path below the survey's root) and checksum of each of the tile's files."""
     models: dict[str, Made]
     trained_on: dict[str, dict[str, str]]
     """Model -> cutout set -> fingerprint."""
@@ -54,25 +61,26 @@ class RowLineage:
         return asdict(self)
 
 
-def lineage(store: Store, run: str, object_id: int) -> list[RowLineage]:
+def lineage(store: Store, run: str, wanted: str) -> list[RowLineage]:
     """The lineage of every row that the run has of an object; StoreError if it has none, or the run is none.
 
-    Reads the score parts' id columns until the object is found in each tile: one small column a tile.
+    ``wanted``: the object's id, in the catalogue or in its tile, or the name that the user's own catalogue gives it.
+    Reads the score parts' id columns: small columns of each tile.
     """
     manifest = read_manifest(store, run)
     if manifest is None:
         raise StoreError(f"no run {run!r} has been published at {store.root}; `galflow runs` lists those that are")
     models = _models(store, manifest)
     parts = read_receipts(store, manifest.products.get("scores", []))
-    found = [(scores, row) for scores in parts for row in _rows_of(store, scores, object_id)]
+    found = [(scores, row) for scores in parts for row in _rows_of(store, scores, wanted)]
     if not found:
         raise StoreError(
-            f"run {run} has no object {object_id}; galflow.open_catalog({manifest.located(store).catalog!r}) lists them"
+            f"run {run} has no object {wanted}; galflow.open_catalog({manifest.located(store).catalog!r}) lists them"
         )
-    wanted = {scores.inputs["cutouts"] for scores, _ in found}
+    needed = {scores.inputs["cutouts"] for scores, _ in found}
     every = read_receipts(store, manifest.products.get("cutouts", []))
-    cutouts = {r.fingerprint: r for r in every if r.fingerprint in wanted}
-    return [_row(run, object_id, row, scores, cutouts[scores.inputs["cutouts"]], models) for scores, row in found]
+    cutouts = {r.fingerprint: r for r in every if r.fingerprint in needed}
+    return [_row(run, row, scores, cutouts[scores.inputs["cutouts"]], models) for scores, row in found]
 
 
 def _models(store: Store, manifest: RunManifest) -> dict[str, Receipt]:
@@ -85,30 +93,41 @@ def _models(store: Store, manifest: RunManifest) -> dict[str, Receipt]:
     return found
 
 
-def _rows_of(store: Store, scores: Receipt, object_id: int) -> list[int]:
+def _rows_of(store: Store, scores: Receipt, wanted: str) -> list[dict[str, Any]]:
+    """The rows of one part that are called so; planted copies among them."""
     if not scores.rows:
         return []
-    table = pq.read_table(pa.BufferReader(store.get(scores.product)), columns=["object_id", "row"])
-    chosen = table.column("object_id").to_numpy() == object_id
-    return [int(row) for row in table.column("row").to_numpy()[chosen]]
+    part = pq.ParquetFile(pa.BufferReader(store.get(scores.product)))
+    names = [n for n in ("object_id", "id_in_tile", SOURCE_NAME, "row", "is_primary") if n in part.schema_arrow.names]
+    table = part.read(names)
+    chosen = np.zeros(len(table), bool)
+    if re.fullmatch(r"-?\d{1,20}", wanted):
+        for name in ("object_id", "id_in_tile"):
+            chosen |= table.column(name).to_numpy().astype(object) == int(wanted)
+    if SOURCE_NAME in names:
+        chosen |= pc.fill_null(pc.equal(table.column(SOURCE_NAME), wanted), False).to_numpy()
+    return table.filter(pa.array(chosen)).to_pylist()
 
 
-def _row(
-    run: str, object_id: int, row: int, scores: Receipt, cutouts: Receipt, models: dict[str, Receipt]
-) -> RowLineage:
+def _row(run: str, row: dict[str, Any], scores: Receipt, cutouts: Receipt, models: dict[str, Receipt]) -> RowLineage:
     made = {}
     for name, receipt in models.items():
         fingerprint = scores.inputs.get(f"model {name}", "")
         made[name] = Made(receipt.product, fingerprint, receipt.code_version)
     return RowLineage(
         run=run,
-        object_id=object_id,
+        object_id=row["object_id"],
+        name=row.get(SOURCE_NAME) or str(row["object_id"]),
+        is_primary=row["is_primary"],
         tile=str(cutouts.details["tile"]),
-        row=row,
+        row=row["row"],
         scores=Made.of(scores),
         cutouts=Made.of(cutouts),
         tile_identity=cutouts.inputs["tile"],
-        files=tuple(cutouts.details.get("files", ())),
+        files=tuple(
+            {"role": f["role"], "file": f.get("file", f.get("uri", "")), "checksum": f["checksum"]}
+            for f in cutouts.details.get("files", ())
+        ),
         models=made,
         trained_on={
             name: {k.removeprefix("cutouts "): v for k, v in r.inputs.items() if k.startswith("cutouts ")}

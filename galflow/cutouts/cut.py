@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cutout_set import CutoutData, quantise, write_cutout_set
 from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, is_flawless, leaves_image
 from galflow.cutouts.flags import Flag, pixel_flags
+from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR, likeness
 from galflow.cutouts.plant import add_planted
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
@@ -29,10 +30,13 @@ from galflow.spec import CutoutSpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
 from galflow.surveys.sky import all_finite
+from galflow.surveys.table_metadata import reasons_of, without_reasons
 
 CUTOUTS_VERSION = "2"
 """Raised when the same tile and specification would give other cutouts."""
-_OWN_NAMES = frozenset({"flags", "planted_kind", "flux", "ivar", "mask", "psf", "band", "object"})
+_OWN_NAMES = frozenset(
+    {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
+)
 """What galflow itself stores; a catalogue's column of that name becomes ``catalog_flux`` and so on."""
 
 
@@ -104,7 +108,8 @@ def cut_tile(
         problem: list[str] = []
         if rows is None:
             rows, problem = _own_rows(survey, tile, images)
-        data, reasons = _cut(survey, tile, spec, bands, images, rows)
+        problem += reasons_of(rows)
+        data, reasons = _cut(survey, tile, spec, bands, images, without_reasons(rows))
         reasons = images.reasons + problem + reasons
     if spec.plant is not None:
         try:
@@ -112,11 +117,11 @@ def cut_tile(
             reasons += fewer
         except DataError as error:
             reasons.append(str(error))
+    if survey.ready_made:
+        data = replace(data, likeness=likeness(data))
     if spec.pixels == "quantised":
         sigma = np.array([s or np.nan for s in data.attributes["sky_sigma"]])
-        data = CutoutData(
-            quantise(data.flux, sigma, spec.quantum_sigma), data.ivar, data.mask, data.rows, data.attributes, data.psf
-        )
+        data = replace(data, flux=quantise(data.flux, sigma, spec.quantum_sigma))
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
     files = write_cutout_set(store, product, data, spec)
     receipt = Receipt(
@@ -132,7 +137,10 @@ def cut_tile(
             "tile": tile.name,
             "flags": _flag_counts(data.rows),
             "sky_sigma": data.attributes["sky_sigma"],
-            "files": [asdict(file) for file in tile.files],
+            "files": [
+                {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
+                for file in tile.files
+            ],
         },
     )
     write_receipt(store, receipt)

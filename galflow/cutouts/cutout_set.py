@@ -52,6 +52,8 @@ class CutoutData:
     """survey, release, tile, bands, unit, pixel_scale_arcsec, sky_sigma, psf_fwhm_arcsec, ..."""
     psf: np.ndarray | None = None
     """(band, y, x): the tile's PSF images where the survey gives them."""
+    likeness: dict[str, np.ndarray] = field(default_factory=dict)
+    """Of ready-made images: by what copies of one image are found, (N,) and (N, elements)."""
 
 
 def quantise(flux: np.ndarray, sky_sigma: np.ndarray, quantum_sigma: float) -> np.ndarray:
@@ -102,6 +104,8 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
         for name in data.rows.column_names:
             values, attributes = encode_column(data.rows.schema.field(name), data.rows.column(name))
             staged.add(name, values, ("object", f"{name}_element")[: values.ndim], attributes)
+        for name, values in data.likeness.items():
+            staged.add(name, values, ("object", f"{name}_element")[: values.ndim])
         if data.psf is not None:
             staged.add("psf", data.psf, ("band", "psf_y", "psf_x"))
         staged.put_into(zarr_store)

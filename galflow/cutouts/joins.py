@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED
 from galflow.cutouts.identities import Identities, can_be_primary, hashed_unit, own_primary, split_hash
+from galflow.cutouts.likeness import copy_hashes, read_likeness
 from galflow.cutouts.matching import (
     ARCSEC_PER_RADIAN,
     TileRows,
@@ -102,6 +103,10 @@ class _Rows:
     split_radius_arcsec: float
     ra: np.ndarray
     dec: np.ndarray
+    on_sky: bool
+    """Whether rows have positions on the sky; else their directions mean nothing beside another tile's."""
+    likeness: tuple[np.ndarray, np.ndarray] | None
+    """By what copies of one image are found."""
 
     def take(self, rows: np.ndarray) -> _Rows:
         """Some of them."""
@@ -109,7 +114,7 @@ class _Rows:
         arrays = (self.counts[rows], self.normal[rows])
         return _Rows(
             self.matched.take(rows), self.identity[rows], self.group_hash[rows], own, *arrays,
-            self.split_radius_arcsec, self.ra[rows], self.dec[rows],
+            self.split_radius_arcsec, self.ra[rows], self.dec[rows], self.on_sky, None,
         )  # fmt: skip
 
 
@@ -120,6 +125,7 @@ def join_tiles(store: Store, tasks: Sequence[JoinTask], spec: JoinSpec) -> Itera
     """
     ordered = sorted(tasks, key=lambda task: task.own.tile)
     uses = Counter(part.product for task in ordered for part in (task.own, *task.others))
+    copies = _Copies()
     loaded: dict[str, _Rows | GalflowError] = {}
 
     def load(part: JoinInput) -> _Rows | GalflowError:
@@ -133,20 +139,42 @@ def join_tiles(store: Store, tasks: Sequence[JoinTask], spec: JoinSpec) -> Itera
             parts = (task.own, *task.others)
             missing = [part for part in parts if part.product not in loaded]
             loaded |= dict(zip((p.product for p in missing), readers.map(load, missing), strict=True))
-            yield task, _join(store, task, [loaded[part.product] for part in parts])
+            yield task, _join(store, task, [loaded[part.product] for part in parts], copies)
             uses.subtract(part.product for part in parts)
             for part in parts:
                 if uses[part.product] == 0:
                     del loaded[part.product]
 
 
-def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError]) -> Receipt | str:
+class _Copies:
+    """Which images are copies of each other, found once for tiles that all have one another as neighbours."""
+
+    def __init__(self) -> None:
+        self._products: frozenset[str] = frozenset()
+        self._found: dict[str, np.ndarray] = {}
+
+    def of(self, products: Sequence[str], rows: Sequence[_Rows]) -> np.ndarray | None:
+        """(N,) for the first of these tiles, as ``copy_hashes``; None for rows that are no ready-made images."""
+        if rows[0].likeness is None:
+            return None
+        having = {product: r.likeness for product, r in zip(products, rows, strict=True) if r.likeness is not None}
+        if self._products != frozenset(having):
+            self._products = frozenset(having)
+            self._found = dict(zip(having, copy_hashes(list(having.values())), strict=True))
+        return self._found[products[0]]
+
+
+def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], copies: _Copies) -> Receipt | str:
     started = time.perf_counter()
     rows: list[_Rows] = []
     for part in parts:
         if isinstance(part, GalflowError):
             return str(part)
         rows.append(part)
+    products = [part.product for part in (task.own, *task.others)]
+    if (alike := copies.of(products, rows)) is not None:
+        group = np.where(np.isnan(rows[0].group_hash), alike, rows[0].group_hash)
+        rows[0] = replace(rows[0], group_hash=group)
     found = joined(rows[0], rows[1:], matches=task.matches)
     columns = {name: getattr(found, name) for name in Identities.__dataclass_fields__}
     # Positions are for later releases, whose objects keep these ids.
@@ -193,7 +221,8 @@ def _read(store: Store, part: JoinInput, spec: JoinSpec) -> _Rows:
     group = split_hash(cutouts, object_id)
     group = np.where(group == hashed_unit(object_id), np.nan, group)
     normal = (flags & int(NOT_NORMAL)) == 0
-    return _Rows(matched, identity, group, own_primary(cutouts), counts, normal, apart, ra, dec)
+    known = (own_primary(cutouts), counts, normal, apart, ra, dec, bool(np.isfinite(ra).any()), read_likeness(cutouts))
+    return _Rows(matched, identity, group, *known)
 
 
 def _directions(cutouts: CutoutSet, ra: np.ndarray, dec: np.ndarray, scale_arcsec: float) -> np.ndarray:
@@ -236,7 +265,7 @@ def _kept_ids(store: Store, ancestor: str, rows: TileRows, object_id: np.ndarray
 
 def joined(own: _Rows, others: Sequence[_Rows], *, matches: bool = True) -> Identities:
     """Who the rows of a tile are, given those of its neighbours."""
-    near = [own, *(_near(own, other) for other in others)]
+    near = [own, *(_near(own, other) for other in others if own.on_sky and other.on_sky)]
     owners = primary_rows([rows.matched for rows in near], matches=matches)
     starts = np.cumsum([0, *(len(rows.identity) for rows in near)])
     # As bits: int64 and uint64 put together would go through floats.

@@ -225,9 +225,24 @@ class Survey(ABC):
         return []
 
     @property
+    def root_uri(self) -> str | None:
+        """Where its files lie; None: it has none, or they lie anywhere."""
+        return None
+
+    def below_root(self, uri: str) -> str:
+        """A file's path below the root, which holds wherever the survey is moved; else its URI."""
+        root = self.root_uri
+        return uri.removeprefix(f"{root.rstrip('/')}/") if root else uri
+
+    @property
     def joins_tiles(self) -> bool:
         """Whether rows of different tiles may be one object of the sky: so it is where each tile has its own rows."""
         return True
+
+    @property
+    def ready_made(self) -> bool:
+        """Whether its objects are ready-made images, of which some may be copies of others."""
+        return False
 
     @property
     def detects(self) -> bool:

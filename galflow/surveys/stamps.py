@@ -68,6 +68,16 @@ class Stamps(Survey):
         self._last = LastTile[_Decoded]()
 
     @property
+    def ready_made(self) -> bool:
+        """It is nothing else."""
+        return True
+
+    @property
+    def root_uri(self) -> str:
+        """The option root."""
+        return self._root
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """The option of that name."""
         return self.options.bands
