@@ -22,8 +22,6 @@ from galflow.catalog.votable import array_shape
 
 LONGEST_TEXT = 1024
 """Bytes. Every row has room for the longest text of a column, so that one long cell would swell the whole file."""
-_PRINTABLE = "[^ -~]"
-"""A character that FITS text cannot hold: it is restricted to ASCII from blank to tilde."""
 _INT64_LOWEST = np.iinfo(np.int64).min
 _PLAIN = {
     pa.int16(): "I", pa.int32(): "J", pa.int64(): "K", pa.uint8(): "B", pa.float32(): "E", pa.float64(): "D",
@@ -140,7 +138,7 @@ class FitsColumn:
         return filled
 
     def _encode_text(self, column: pa.ChunkedArray, lost: Counter[str]) -> np.ndarray:
-        lost[NON_ASCII] += pc.sum(pc.match_substring_regex(column, _PRINTABLE)).as_py() or 0
+        lost[NON_ASCII] += pc.sum(_foreign(column)).as_py() or 0
         text = pc.fill_null(_ascii(column), "")
         long = pc.greater(pc.binary_length(text), self.width)
         cut = pc.sum(long).as_py() or 0
@@ -173,9 +171,14 @@ def _elements(values: pa.Array, shape: tuple[int, ...]) -> pa.Array:
     return values
 
 
+def _foreign(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which texts FITS cannot hold as they are: it knows ASCII from blank to tilde."""
+    return pc.invert(pc.fill_null(pc.ascii_is_printable(column), True))
+
+
 def _ascii(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text with everything beyond printable ASCII written out, as \\xe9 or \\n."""
-    foreign = pc.fill_null(pc.match_substring_regex(column, _PRINTABLE), False)
+    foreign = _foreign(column)
     if not pc.any(foreign).as_py():
         return column
     written = pa.array([_written_out(text) for text in column.filter(foreign).to_pylist()], pa.string())
@@ -195,7 +198,7 @@ def fits_names(names: Iterable[str]) -> dict[str, str]:
     """Columns by name -> their names in FITS: ASCII letters, digits and underscores, all different in any case."""
     plain = {name: re.sub(r"\W", "_", _without_accents(name), flags=re.ASCII) for name in names}
     # A name that can stay as it is stays.
-    given = {name: name for name in plain if plain[name] == name}
+    given = {name: name for name in plain if name and plain[name] == name}
     for name in plain:
         if name not in given:
             given[name] = free_name(plain[name], {other.lower() for other in given.values()})

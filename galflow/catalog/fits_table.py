@@ -101,9 +101,18 @@ class FitsTableWriter:
             part = table.slice(start, step)
             rows = np.zeros(len(part), self._dtype)
             for name, column in zip(self._dtype.names or (), self._columns, strict=True):
-                rows[name] = column.encode(part[column.field.name], self._lost[column.field.name])
+                rows[name] = self._encoded(column, part[column.field.name])
             self._file.write(rows.data)
             self._written += len(rows)
+
+    def _encoded(self, column: FitsColumn, values: pa.ChunkedArray) -> np.ndarray:
+        try:
+            return column.encode(values, self._lost[column.field.name])
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"column {column.field.name} holds values that its FITS format {column.form} does not ({error}); "
+                "expected the rows that text_widths was taken from"
+            ) from error
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -141,7 +150,7 @@ def _cards(column: FitsColumn, name: str) -> list[tuple[str, str | int]]:
         cards += [("TSCAL", 1), ("TZERO", column.zero)]
     description = said_of(field, DESCRIPTION)
     if pa.types.is_boolean(field.type) and column.code != "L":
-        description += " (0 false, 1 true)"
+        description = f"{description} (0 false, 1 true)".lstrip()
     texts = (("TUNIT", _fits_unit(said_of(field, UNIT))), ("TUCD", said_of(field, UCD)), ("TCOMM", description))
     return [*cards, *((key, ascii_text(text)) for key, text in texts if text)]
 

@@ -25,6 +25,8 @@ HATS_ORDER = 29
 """HEALPix order of the ``_healpix_29`` column that HATS sorts by."""
 HATS_MAX_ORDER = 10
 """The finest partition, 12 square arcminutes: finer files would hold little in any survey."""
+_BASE_PIXELS = 12
+"""Of order 0; each splits into four of the next order."""
 _HEALPIX = Column(
     HEALPIX_COLUMN, pa.int64(), "HEALPix pixel of order 29, nested (ICRS)", ucd="pos.healpix", nullable=False
 ).field()
@@ -35,60 +37,50 @@ SpatialIndex = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.
 """(n,) right ascensions and declinations in degrees -> (n,) HEALPix pixels of order 29, nested."""
 
 
-@dataclass(frozen=True)
 class PixelCounts:
-    """How many rows lie in each HEALPix pixel of order ``HATS_MAX_ORDER``; pixels without rows are left out."""
+    """How many rows lie in each HEALPix pixel of order ``HATS_MAX_ORDER``: 50 MB, however many rows come."""
 
-    pixels: Indices
-    """(p,) ascending."""
-    counts: Indices
-    """(p,)."""
+    def __init__(self) -> None:
+        self.counts = np.zeros(_BASE_PIXELS << (2 * HATS_MAX_ORDER), np.int32)
 
-    @classmethod
-    def of(cls, index: Indices) -> PixelCounts:
-        """Of (n,) pixels of order 29."""
-        return cls(*np.unique(_coarser(index, HATS_ORDER, HATS_MAX_ORDER), return_counts=True))
-
-    def __add__(self, other: PixelCounts) -> PixelCounts:
-        pixels, place = np.unique(np.concatenate([self.pixels, other.pixels]), return_inverse=True)
-        counts = np.zeros(len(pixels), np.int64)
-        np.add.at(counts, place, np.concatenate([self.counts, other.counts]))
-        return PixelCounts(pixels, counts)
-
-
-def _coarser(pixels: Indices, order: int, coarse: int | Indices) -> Indices:
-    return pixels >> (2 * (order - coarse))
+    def add(self, index: Indices) -> None:
+        """Count rows by their (n,) pixels of order 29."""
+        pixels, counts = np.unique(index >> (2 * (HATS_ORDER - HATS_MAX_ORDER)), return_counts=True)
+        self.counts[pixels] += counts.astype(np.int32)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Which file each row goes to."""
+    """Which file each row goes to: HEALPix pixels that do not overlap, in the order of the nested numbering."""
 
-    pixels: Indices
-    """(p,) of order ``HATS_MAX_ORDER``, ascending."""
-    files: Indices
-    """(p,) the file of each: a number into ``parts``."""
     parts: tuple[tuple[int, int], ...]
     """HEALPix order and pixel of each file."""
 
     @classmethod
     def choose(cls, counted: PixelCounts, limit: int) -> Partition:
         """Each file the largest pixel that holds at most ``limit`` rows; one of the finest order may hold more."""
-        orders = np.full(len(counted.pixels), HATS_MAX_ORDER, np.int64)
-        for order in range(HATS_MAX_ORDER - 1, -1, -1):
-            _, place = np.unique(_coarser(counted.pixels, HATS_MAX_ORDER, order), return_inverse=True)
-            orders[np.bincount(place, counted.counts)[place] <= limit] = order
-        pixels = _coarser(counted.pixels, HATS_MAX_ORDER, orders)
-        parts, files = np.unique(np.stack([orders, pixels], axis=1), axis=0, return_inverse=True)
-        return cls(counted.pixels, files.ravel(), tuple((int(order), int(pixel)) for order, pixel in parts))
+        by_order = [counted.counts]
+        for _ in range(HATS_MAX_ORDER):
+            by_order.insert(0, by_order[0].reshape(-1, 4).sum(axis=1, dtype=np.int64))
+        found: list[tuple[int, int]] = []
+        pixels = np.arange(_BASE_PIXELS)
+        for order, counts in enumerate(by_order):
+            pixels = pixels[counts[pixels] > 0]
+            fits = counts[pixels] <= limit if order < HATS_MAX_ORDER else np.ones(len(pixels), bool)
+            found += ((order, int(pixel)) for pixel in pixels[fits])
+            pixels = (pixels[~fits, None] * 4 + np.arange(4)).ravel()
+        return cls(tuple(sorted(found, key=lambda part: part[1] << (2 * (HATS_ORDER - part[0])))))
 
     def of(self, index: Indices) -> Indices:
-        """(n,) numbers of the files for (n,) pixels of order 29. Raises DataError for a pixel that was not counted."""
-        fine = _coarser(index, HATS_ORDER, HATS_MAX_ORDER)
-        place = np.searchsorted(self.pixels, fine)
-        if len(fine) and not np.array_equal(self.pixels[np.minimum(place, len(self.pixels) - 1)], fine):
+        """(n,) numbers of the files for (n,) pixels of order 29. Raises DataError for a row that lies in none."""
+        starts, stops = (
+            np.array([(pixel + more) << (2 * (HATS_ORDER - order)) for order, pixel in self.parts], np.int64)
+            for more in (0, 1)
+        )
+        files = np.searchsorted(starts, index, side="right") - 1
+        if ((files < 0) | (index >= stops[files])).any():
             raise DataError("the tables hold other rows the second time; expected the same tables each time")
-        return self.files[place]
+        return files
 
 
 class Spill:
@@ -146,17 +138,18 @@ def write_pixels(
     ``path_of`` gives the file of a pixel by order and number; ``scratch`` is an empty folder with room for all rows.
     Raises DataError if no row has a position.
     """
-    total, counted = 0, PixelCounts.of(np.zeros(0, np.int64))
+    total, counted = 0, PixelCounts()
     for table in tables():
         total += len(table)
-        counted += PixelCounts.of(_placed(table, spatial_index)[1])
-    placed = int(counted.counts.sum())
+        counted.add(_placed(table, spatial_index)[1])
+    placed = int(counted.counts.sum(dtype=np.int64))
     if not placed:
         raise DataError(
             f"none of {total} rows has a position on the sky, and HATS needs one; "
             "leave hats out of the formats to publish"
         )
     partition = Partition.choose(counted, rows_per_pixel)
+    del counted
     full = schema.append(_HEALPIX)
     spill = Spill(scratch, full)
     for table in tables():
@@ -176,6 +169,8 @@ def write_pixels(
 
 def _put_aside(spill: Spill, partition: Partition, table: pa.Table, spatial_index: SpatialIndex) -> None:
     rows, index = _placed(table, spatial_index)
+    if not len(rows):
+        return
     files = partition.of(index)
     by_file = np.argsort(files, kind="stable")
     table = table.take(pa.array(rows[by_file])).append_column(_HEALPIX, pa.array(index[by_file]))

@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -370,6 +371,64 @@ def test_a_large_object_is_written_in_parts_and_never_replaced(s3_root: str, mon
     assert store.put_if_absent("manifest", large)
     assert not store.put_if_absent("manifest", large[:-1])
     assert FileSum.of(store.get("manifest")) == FileSum.of(large)
+
+
+def test_a_file_is_stored_as_it_lies_on_disk_with_its_checksum(store: Store, tmp_path: Path) -> None:
+    data = os.urandom(9 << 20)
+    path = tmp_path / "with blank.bin"
+    for content in (data, b"", b"shorter"):
+        path.write_bytes(content)
+        assert store.put_file("a/b/file.bin", path) == FileSum.of(content)
+        assert store.get("a/b/file.bin") == content
+    assert path.read_bytes() == b"shorter"
+    assert store.list("") == ["a/b/file.bin"]
+
+
+def test_a_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot write .*/key: it does not exist \(.*none\.fits"):
+        store.put_file("key", tmp_path / "none.fits")
+    with pytest.raises(StoreError, match="leaves the root"):
+        store.put_file("../key", Path(__file__))
+    assert store.list("") == []
+
+
+def test_a_file_that_breaks_on_its_way_leaves_the_old_object_and_no_litter(
+    local_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_store.put("kept", b"old")
+    (tmp_path / "new").write_bytes(b"newer")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write file://.*/kept: .*No space left.*disk has room"):
+        local_store.put_file("kept", tmp_path / "new")
+    assert local_store.get("kept") == b"old"
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["kept"]
+
+
+def test_a_file_on_its_way_to_a_folder_is_never_whole_in_memory(local_store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(100 << 20)
+    tracemalloc.start()
+    local_store.put_file("large", path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+@pytest.mark.s3
+def test_a_large_file_goes_to_s3_in_parts(s3_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(s3_root)
+    asked = asked_of_s3(monkeypatch)
+    large = os.urandom(1 << 20) * 101
+    (tmp_path / "large").write_bytes(large)
+    assert store.put_file("large", tmp_path / "large") == FileSum.of(large)
+    assert asked.count("upload_part") == 3
+    assert asked.count("complete_multipart_upload") == 1
+    assert FileSum.of(store.get("large")) == FileSum.of(large)
 
 
 class Throttling(http.server.BaseHTTPRequestHandler):
