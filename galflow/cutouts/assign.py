@@ -5,8 +5,9 @@ Every row ends in exactly one tile, or among those outside every tile; none is l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,15 @@ import pyarrow.compute as pc
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
-from galflow.errors import SpecError
+from galflow.errors import DataError, SpecError
 from galflow.surveys.base import Footprint
+from galflow.surveys.grids import WCS_FAULTS, cause
+from galflow.surveys.positions import icrs_to_pixel, pixel_to_icrs
 
+logger = logging.getLogger(__name__)
+
+_WIDE = 1.0
+"""A tile with a larger radius (as a chord, 60 degrees) may bulge beyond a circle through its corners."""
 OUTSIDE_TILE = "outside"
 """Name of the cutout set that keeps the rows which lie in no tile."""
 
@@ -29,6 +36,8 @@ class Assignment:
     """Each with columns x and y, 0-based pixels of the reference band; in catalogue order."""
     outside: pa.Table
     """Rows in no tile, x and y NaN."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Tiles whose WCS gives no positions, and why: no row is assigned to them."""
 
 
 def repeated(object_id: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -41,9 +50,10 @@ def repeated(object_id: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Assignment:
-    """Assign each row (object_id, ra_deg, dec_deg, ...) to a tile by position.
+    """Assign each row (object_id, ra_deg, dec_deg, ...; ICRS degrees) to a tile by position, in whatever frame it lies.
 
-    Rows that repeat the object id of an earlier one are marked in a boolean column ``repeated_id``.
+    A WCS that has no pixel for some positions does not cover them; one that has none for its own tile costs that tile,
+    with a reason. Rows that repeat the object id of an earlier one are marked in a boolean column ``repeated_id``.
     """
     blind = [name for name, footprint in footprints.items() if footprint is None or footprint.wcs is None]
     if blind:
@@ -59,15 +69,22 @@ def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Ass
     finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     tree = cKDTree(_unit_vectors(np.deg2rad(ra[finite]), np.deg2rad(dec[finite])))
     names = sorted(footprints)
+    problems: dict[str, str] = {}
     for index, name in enumerate(names):
         footprint = footprints[name]
         if footprint is None or footprint.wcs is None:
             continue
-        centre, chord = _circle(footprint.wcs, footprint.shape)
+        try:
+            centre, chord = _circle(footprint.wcs, footprint.shape)
+            icrs_to_pixel(footprint.wcs, *(np.atleast_1d(v) for v in _degrees(centre)))
+        except (*WCS_FAULTS, DataError) as error:
+            problems[name] = f"its WCS gives no positions: {cause(error)}; check its cards"
+            logger.warning("tile %s covers no object: %s", name, problems[name])
+            continue
         near = finite[np.sort(np.asarray(tree.query_ball_point(centre, chord), dtype=np.int64))]
         if not len(near):
             continue
-        x, y = (np.asarray(v) for v in footprint.wcs.all_world2pix(ra[near], dec[near], 0, quiet=True))
+        x, y = _pixels(footprint.wcs, ra[near], dec[near])
         height, width = footprint.shape
         # Distance to the nearest edge of the image, whose first pixel begins at -0.5; positive inside.
         with np.errstate(invalid="ignore"):
@@ -81,7 +98,7 @@ def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Ass
     order = np.argsort(best, kind="stable")
     first = np.searchsorted(best[order], np.arange(len(names)))
     parts = [marked.take(pa.array(rows)) for rows in np.split(order, first)]
-    return Assignment(dict(zip(names, parts[1:], strict=True)), parts[0])
+    return Assignment(dict(zip(names, parts[1:], strict=True)), parts[0], problems)
 
 
 def _floats(catalog: pa.Table, name: str) -> np.ndarray:
@@ -89,14 +106,44 @@ def _floats(catalog: pa.Table, name: str) -> np.ndarray:
     return column.to_pandas().to_numpy(dtype=np.float64)
 
 
+def _pixels(wcs: WCS, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y, (n,); NaN for positions at which the WCS raises, which are found by halving."""
+    try:
+        with np.errstate(all="ignore"):
+            return icrs_to_pixel(wcs, ra, dec)
+    except WCS_FAULTS:
+        if len(ra) == 1:
+            return np.full(1, np.nan), np.full(1, np.nan)
+    half = len(ra) // 2
+    first, second = _pixels(wcs, ra[:half], dec[:half]), _pixels(wcs, ra[half:], dec[half:])
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
 def _circle(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """Centre (unit vector) and radius (chord) of a circle on the sky that holds the tile's corners."""
+    """Centre (unit vector) and radius (chord) of a circle on the sky that holds the tile's edge.
+
+    A tile of which the projection does not reach all corners may lie anywhere: its circle is the whole sphere.
+    """
     height, width = shape
-    xs = np.array([(width - 1) / 2, -0.5, width - 0.5, -0.5, width - 0.5])
-    ys = np.array([(height - 1) / 2, -0.5, -0.5, height - 0.5, height - 0.5])
-    sky = np.deg2rad(np.array(wcs.all_pix2world(xs, ys, 0)))
-    points = _unit_vectors(sky[0], sky[1])
-    return points[0], float(np.linalg.norm(points[1:] - points[0], axis=1).max()) * 1.02 + 1e-6
+    across, up = np.linspace(-0.5, width - 0.5, 9), np.linspace(-0.5, height - 0.5, 9)
+    xs = np.concatenate([[(width - 1) / 2], across, across, np.full(9, -0.5), np.full(9, width - 0.5)])
+    ys = np.concatenate([[(height - 1) / 2], np.full(9, -0.5), np.full(9, height - 0.5), up, up])
+    with np.errstate(all="ignore"):
+        ra, dec = (np.deg2rad(v) for v in pixel_to_icrs(wcs, xs, ys))
+    points = _unit_vectors(ra, dec)
+    seen = np.isfinite(points).all(axis=1)
+    if not seen.any():
+        raise DataError("no pixel of the tile has a position")
+    radius = float(np.linalg.norm(points[1:] - points[0], axis=1).max()) if seen.all() else 2.0
+    if radius > _WIDE or not seen.all():
+        return points[seen][0], 2.0
+    return points[0], radius * 1.02 + 1e-6
+
+
+def _degrees(point: np.ndarray) -> tuple[float, float]:
+    """Right ascension and declination of a unit vector."""
+    ra, dec = np.arctan2(point[1], point[0]), np.arcsin(np.clip(point[2], -1.0, 1.0))
+    return float(np.rad2deg(ra)) % 360.0, float(np.rad2deg(dec))
 
 
 def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

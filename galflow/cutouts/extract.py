@@ -68,21 +68,32 @@ class BandCutouts:
 
 
 def cut_band(image: Image, grid: Grid, size: int, out: BandCutouts | None = None) -> BandCutouts:
-    """Cutouts of ``image`` (whose ivar must be given) on ``grid``, float32, float32, uint16; into ``out`` if given."""
+    """Cutouts of ``image`` (whose ivar must be given) on ``grid``, float32, float32, uint16; into ``out`` if given.
+
+    Raises DataError where there is no inverse variance, where grids differ absurdly, or memory does not suffice.
+    """
     if image.ivar is None:
         raise DataError("cut_band needs the image's inverse variance; galflow.surveys.sky.with_ivar measures it")
     mask = image.mask if image.mask is not None else np.broadcast_to(np.uint16(0), image.flux.shape)
-    if out is None:
-        out = BandCutouts.empty(len(grid.x), size)
+    try:
+        out = out or BandCutouts.empty(len(grid.x), size)
+        _fill(out, Planes(image.flux, image.ivar, mask), grid, size)
+    except MemoryError as error:
+        raise DataError(
+            f"its {len(grid.x)} cutouts of {size} pixels did not fit into memory: {error}; give workers more memory"
+        ) from error
+    return out
+
+
+def _fill(out: BandCutouts, band: Planes, grid: Grid, size: int) -> None:
+    """Write the cutouts of ``band`` into ``out``."""
     if grid.matrix is None:
         x0, y0 = corners(grid.x, size), corners(grid.y, size)
-        gather(image.flux, x0, y0, size, np.nan, out.flux)
-        gather(image.ivar, x0, y0, size, 0.0, out.ivar)
-        gather(mask, x0, y0, size, int(BEYOND), out.mask)
-        return out
+        gather(band.flux, x0, y0, size, np.nan, out.flux)
+        gather(band.ivar, x0, y0, size, 0.0, out.ivar)
+        gather(band.mask, x0, y0, size, int(BEYOND), out.mask)
+        return
     for start in range(0, len(grid.x), _OBJECTS_AT_ONCE):
         rows = slice(start, start + _OBJECTS_AT_ONCE)
-        part = Grid(grid.x[rows], grid.y[rows], grid.matrix[rows])
-        made = resample(Planes(image.flux, image.ivar, mask), part, size)
+        made = resample(band, Grid(grid.x[rows], grid.y[rows], grid.matrix[rows]), size)
         out.flux[rows], out.ivar[rows], out.mask[rows] = made.flux, made.ivar, made.mask
-    return out

@@ -1,10 +1,12 @@
 """The bands of one tile, read side by side while the first of them are already being cut.
 
-A band that cannot be read is missing, with the reason; only the store's own faults are raised. This file cuts nothing.
+A band that cannot be read is missing, with the reason; only the store's own faults, and a file that was replaced since
+the run was planned, are raised. This file cuts nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,11 @@ from types import TracebackType
 from typing import Self
 
 from galflow.cutouts.assign import OUTSIDE_TILE
-from galflow.errors import DataError
+from galflow.errors import DataError, GalflowError
 from galflow.surveys.base import Image, Survey, Tile
-from galflow.surveys.sky import with_ivar
+from galflow.surveys.sky import complete_image
+
+logger = logging.getLogger(__name__)
 
 _BANDS_AT_ONCE = 4
 
@@ -27,6 +31,7 @@ class _Found:
     image: Image | None
     sigma: float
     reason: str | None = None
+    doubt: str | None = None
 
 
 class TileImages(Mapping[str, Image]):
@@ -65,14 +70,28 @@ class TileImages(Mapping[str, Image]):
 
     @property
     def reasons(self) -> list[str]:
-        """Why bands are missing, one line each."""
+        """Why bands are missing or hold no data, one line each."""
         return [reason for found in self._reading.values() if (reason := found.result().reason) is not None]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a person should know of bands whose pixels are all there (no noise to be measured), one line each."""
+        return [doubt for found in self._reading.values() if (doubt := found.result().doubt) is not None]
 
 
 def _read(survey: Survey, tile: Tile, band: str) -> _Found:
     if band not in tile.bands:
         return _Found(None, math.nan, None if tile.name == OUTSIDE_TILE else f"band {band}: the tile has no such file")
     try:
-        return _Found(*with_ivar(survey.read(tile, band)))
+        complete = complete_image(survey.read(tile, band))
     except DataError as error:
         return _Found(None, math.nan, f"band {band}: {error}")
+    except GalflowError:
+        raise
+    except Exception as error:  # of astropy, numpy, Pillow on a file's content; a mistake of galflow's own is logged
+        logger.exception("tile %s, band %s cannot be read", tile.name, band)
+        text = " ".join(str(error).split()) or "no further words"
+        return _Found(None, math.nan, f"band {band}: {type(error).__name__} while it was read: {text}")
+    reason = None if complete.lost is None else f"band {band}: {complete.lost}"
+    doubt = None if complete.doubt is None else f"band {band}: {complete.doubt}"
+    return _Found(complete.image, complete.sigma, reason, doubt)

@@ -7,6 +7,7 @@ It tells no star from a galaxy.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,13 +19,22 @@ from pydantic import Field
 from scipy import ndimage
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys.base import UNUSABLE, Image, Options
+from galflow.surveys.base import Image, Options
+from galflow.surveys.common_grid import on_grid
+from galflow.surveys.detection_image import DetectionImage, combine
+from galflow.surveys.grids import WCS_FAULTS, cause
 from galflow.surveys.identity import MAX_PIXELS, check_tile_size
-from galflow.surveys.sky import measure_sky
+from galflow.surveys.observed import usable_pixels
+from galflow.surveys.positions import pixel_to_icrs
+from galflow.surveys.sky import complete_image, look_at_sky
+
+logger = logging.getLogger(__name__)
 
 _KRON_FACTOR = 2.5
 _MINIMUM_RADIUS = 3.5
 """SExtractor's PHOT_AUTOPARAMS: the aperture in Kron radii, and its smallest radius in pixels."""
+_LEAST_COVERED = 0.5
+"""A band that covers less of an aperture than this has no flux in it."""
 _FWHM_TO_SIGMA = 0.42466090014400953
 _SEP = threading.Lock()
 """sep keeps the size of its pixel buffer in a global; it must not change under a running extraction."""
@@ -72,32 +82,57 @@ def schema(bands: Sequence[str]) -> pa.Schema:
 def detect(images: Mapping[str, Image], options: DetectionOptions, id_base: int) -> pa.Table:
     """The objects of one tile, in the order of ``object_id``; columns as ``schema(images)``.
 
-    ``images``: the tile's bands on one pixel grid; the first with a WCS gives the sky positions (else null).
+    ``images``: the tile's bands; positions and shapes are in pixels of the first. A band on another grid is resampled
+    onto it, its flux kept, for the detection image and for its own fluxes; one that cannot be aligned takes no part.
+    The first band with a WCS gives the sky positions (ICRS; else null).
     ``id_base``: ``identity.id_base(tile_key)``; an object's id is that plus peak_y * width + peak_x.
-    Fluxes are Kron-like (2.5 Kron radii), in the same aperture in all bands, neighbours' pixels left out.
-    ``snr`` is that of the detection image, from sky noise alone. ``detection_flag`` is sep's.
+    Fluxes are Kron-like (2.5 Kron radii), in the same aperture in all bands, neighbours' pixels left out; null where
+    the band has no data in half of the aperture or more.
+    ``snr`` is that of the detection image, from sky noise alone; in images without any noise, from a nominal one (0.001
+    of the brightest pixel). ``detection_flag`` is sep's.
 
-    An image without usable pixels gives an empty table. Raises DataError for bands of different shape, for more than
-    ``max_objects``, or where none of ``options.bands`` is there.
+    An image without usable pixels gives an empty table. Raises DataError for more than ``max_objects``, where none of
+    ``options.bands`` is there or can be aligned, and where memory does not suffice.
     """
     if id_base % MAX_PIXELS:
         raise SpecError(f"id_base {id_base} is no multiple of 2^30; take it from identity.id_base(tile_key)")
-    first = next(iter(images.values()), None)
-    if first is None or len({image.flux.shape for image in images.values()}) != 1:
-        shapes = {band: image.flux.shape for band, image in images.items()}
-        raise DataError(f"detection needs at least one band, all of one shape (y, x); got {shapes or 'none'}")
-    check_tile_size(first.flux.shape)
+    if not images:
+        raise DataError("detection needs at least one band; got none")
     chosen = [band for band in (options.bands or images) if band in images]
     if not chosen:
         raise DataError(
             f"detection is asked for in {', '.join(options.bands or ())}, but the tile has {', '.join(images)}; "
             "change detection.bands"
         )
-    combined = _combine([images[band] for band in chosen])
+    try:
+        return _detect(images, chosen, options, id_base)
+    except MemoryError as error:
+        shapes = ", ".join(f"{band} {image.flux.shape}" for band, image in images.items())
+        raise DataError(f"detection ran out of memory ({shapes}, (y, x)): {error}; give workers more memory") from error
+
+
+def _detect(images: Mapping[str, Image], chosen: Sequence[str], options: DetectionOptions, id_base: int) -> pa.Table:
+    reference = next(iter(images.values()))
+    check_tile_size(reference.flux.shape)
+    aligned: dict[str, Image] = {}
+    problems: dict[str, str] = {}
+    for band, image in images.items():
+        try:
+            given = image if image.ivar is not None and image.mask is not None else complete_image(image).image
+            aligned[band] = on_grid(given, reference)
+        except DataError as error:
+            problems[band] = str(error)
+            logger.warning("band %s takes no part in the detection: %s", band, error)
+    usable = [aligned[band] for band in chosen if band in aligned]
+    if not usable:
+        raise DataError(
+            "no band of the detection lies on the reference's grid: "
+            + "; ".join(f"band {band}: {problems[band]}" for band in chosen)
+        )
+    combined = combine(usable)
     if combined is None:
         return schema(list(images)).empty_table()
-    light, missing, noise = combined
-    objects, segments = _extract(light, missing, noise, options)
+    objects, segments = _extract(combined, options)
     if len(objects) > options.max_objects:
         raise DataError(
             f"{len(objects)} detections, more than max_objects = {options.max_objects}: the tile is damaged, "
@@ -105,65 +140,28 @@ def detect(images: Mapping[str, Image], options: DetectionOptions, id_base: int)
         )
     if len(objects) == 0:
         return schema(list(images)).empty_table()
-    return _table(objects, segments, light, missing, images, id_base)
+    return _table(objects, segments, combined, images, aligned, id_base)
 
 
-def _usable(image: Image) -> np.ndarray:
-    """(y, x) bool: pixels that are data."""
-    usable = np.isfinite(image.flux)
-    if image.mask is not None:
-        usable &= (image.mask & np.uint16(UNUSABLE)) == 0
-    if image.ivar is not None:
-        usable &= image.ivar > 0
-    return usable
-
-
-def _combine(bands: Sequence[Image]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-    """The bands' mean in units of sky sigma, where no band has data, and the relative noise if inverse variances vary.
-
-    All (y, x); None where no band has a measurable sky.
-    """
-    shape = bands[0].flux.shape
-    light = np.zeros(shape, dtype=np.float32)
-    covered = np.zeros(shape, dtype=bool)
-    variance = np.zeros(shape, dtype=np.float32)
-    varies, used = False, 0
-    for image in bands:
-        usable = _usable(image)
-        try:
-            sky = measure_sky(image.flux, np.where(usable, np.uint16(0), np.uint16(UNUSABLE)))
-        except DataError:
-            continue  # a band that is empty here takes no part; the others do
-        light += np.where(usable, (image.flux - np.float32(sky.level)) / np.float32(sky.sigma), np.float32(0))
-        covered |= usable
-        used += 1
-        if image.ivar is None:
-            variance += usable
-        else:
-            typical = np.float32(np.median(image.ivar[usable][:: max(1, usable.sum() // 100_000)]))
-            variance[usable] += typical / image.ivar[usable]
-            varies = varies or bool(np.ptp(image.ivar[usable]) > 0)
-    if used == 0:
-        return None
-    light /= np.float32(used)
-    noise = np.sqrt(variance / np.float32(used)) if varies else None
-    return light, ~covered, noise
-
-
-def _extract(
-    light: np.ndarray, missing: np.ndarray, noise: np.ndarray | None, options: DetectionOptions
-) -> tuple[Any, np.ndarray]:
+def _extract(combined: DetectionImage, options: DetectionOptions) -> tuple[Any, np.ndarray]:
     """sep's objects (a structured array) and its segment map, both from the smoothed image."""
-    smooth, absent = light, np.where(missing, np.uint16(UNUSABLE), np.uint16(0))
+    light, missing, noise, absent = combined.light, combined.missing, combined.noise, combined.absent
+    smooth = light
     width = options.smoothing_fwhm_pixels * _FWHM_TO_SIGMA
     if width > 0:
         smooth = ndimage.gaussian_filter(light, width, truncate=3.0)
         # Noise leaks into its quieter neighbourhood just as light does.
         noise = None if noise is None else ndimage.gaussian_filter(noise, width, truncate=3.0)
-    smooth = np.ascontiguousarray(smooth - np.float32(measure_sky(smooth, absent).level), dtype=np.float32)
+    sky = look_at_sky(smooth, absent, smoothed=combined.noisy)
+    smooth = np.ascontiguousarray(smooth - np.float32(sky.level), dtype=np.float32)
     if noise is not None:
         noise = np.maximum(noise, np.float32(1e-3))
-    sigma = measure_sky(smooth if noise is None else smooth / noise, absent).sigma
+    sigma = 1.0
+    if combined.noisy:
+        sky = look_at_sky(smooth if noise is None else smooth / noise, absent, smoothed=True)
+        if not sky.sigma > 0:
+            raise DataError(f"detection has no threshold, for the smoothed image has no noise: {sky.problem}")
+        sigma = sky.sigma
     error = None if noise is None else np.ascontiguousarray(noise * np.float32(sigma))
     threshold = options.threshold_sigma * (sigma if error is None else 1.0)
     with _SEP:
@@ -191,12 +189,13 @@ def _extract(
 def _table(
     objects: Any,
     segments: np.ndarray,
-    light: np.ndarray,
-    missing: np.ndarray,
+    combined: DetectionImage,
     images: Mapping[str, Image],
+    aligned: Mapping[str, Image],
     id_base: int,
 ) -> pa.Table:
     """Measure the objects and put them into a table."""
+    light, missing = combined.light, combined.missing
     x, y = objects["x"], objects["y"]
     major = np.maximum(np.nan_to_num(objects["a"], nan=1.0), 0.5)
     minor = np.clip(np.nan_to_num(objects["b"], nan=1.0), 0.5, major)
@@ -205,15 +204,14 @@ def _table(
     kron, _ = sep.kron_radius(light, x, y, major, minor, theta, 6.0, mask=missing, **others)
     kron = np.clip(np.nan_to_num(kron, nan=1.0), 1.0, 6.0)
     scale = np.maximum(_KRON_FACTOR * kron, _MINIMUM_RADIUS / np.sqrt(major * minor))
-    sky_sigma = measure_sky(light, np.where(missing, np.uint16(UNUSABLE), np.uint16(0))).sigma
+    sky_sigma = look_at_sky(light, combined.absent, smoothed=True).sigma if combined.noisy else 1.0
     ellipse = (x, y, major, minor, theta, scale)
     total, error, flag = sep.sum_ellipse(light, *ellipse, err=sky_sigma, mask=missing, subpix=5, **others)
     radius, _ = sep.flux_radius(light, x, y, scale * major, 0.5, normflux=total, mask=missing, subpix=5, **others)
     columns: dict[str, Any] = {}
-    for band, image in images.items():
-        usable = _usable(image)
-        pixels = np.ascontiguousarray(np.where(usable, image.flux, 0), dtype=np.float32)
-        columns[f"flux_{band}"], _, _ = sep.sum_ellipse(pixels, *ellipse, mask=~usable, subpix=5, **others)
+    for band in images:
+        image = aligned.get(band)
+        columns[f"flux_{band}"] = np.full(len(x), np.nan) if image is None else _aperture_fluxes(image, ellipse, others)
     peak_x, peak_y = objects["xpeak"].astype(np.int64), objects["ypeak"].astype(np.int64)
     columns |= {
         "object_id": np.int64(id_base) + peak_y * light.shape[1] + peak_x,
@@ -238,10 +236,25 @@ def _table(
     return pa.Table.from_arrays(arrays, schema=layout)
 
 
+def _aperture_fluxes(image: Image, ellipse: tuple[np.ndarray, ...], others: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) sums in apertures, without the neighbours' pixels; NaN where too little of an aperture has data."""
+    usable = usable_pixels(image.flux, image.mask, image.ivar)
+    pixels = np.ascontiguousarray(np.where(usable, image.flux, 0), dtype=np.float32)
+    flux, _, _ = sep.sum_ellipse(pixels, *ellipse, mask=~usable, subpix=5, **others)
+    if usable.all():
+        return flux
+    seen, _, _ = sep.sum_ellipse(usable.astype(np.float32), *ellipse, subpix=5, **others)
+    whole, _, _ = sep.sum_ellipse(np.ones(usable.shape, np.float32), *ellipse, subpix=5, **others)
+    return np.where(seen > _LEAST_COVERED * whole, flux, np.nan)
+
+
 def _sky_positions(images: Mapping[str, Image], x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """ra_deg and dec_deg from the first band that has a WCS; NaN (null in the table) without one."""
     wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
     if wcs is None:
         return {"ra_deg": np.full(len(x), np.nan), "dec_deg": np.full(len(x), np.nan)}
-    ra, dec = wcs.all_pix2world(x, y, 0)
-    return {"ra_deg": np.asarray(ra), "dec_deg": np.asarray(dec)}
+    try:
+        ra, dec = pixel_to_icrs(wcs, x, y)
+    except WCS_FAULTS as error:
+        raise DataError(f"the tile's WCS gives no positions: {cause(error)}; check its cards") from error
+    return {"ra_deg": ra, "dec_deg": dec}

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from galflow.errors import DataError
 from galflow.surveys.base import UNUSABLE, Image
+from galflow.surveys.observed import largest_weight, weighted
 
 _NEIGHBOURS = 16
 """Sources that may be so large as to reach a place although others lie nearer."""
@@ -34,9 +35,13 @@ def empty_places(
     """``(y, x)`` centre pixels, each (count,) int64, of squares of ``size`` pixels that lie within the tile.
 
     ``x``, ``y`` and ``reach``, (n,) in pixels: no place lies within ``reach`` of a source. Places are drawn evenly and
-    may overlap. ``images``: the tile's bands on one grid. Raises DataError where they are not to be found.
+    may overlap. ``images``: the tile's bands on one grid (galflow.surveys.common_grid). Raises DataError where they are
+    not to be found, or for bands of different shape.
     """
     first = next(iter(images.values()))
+    if len({image.flux.shape for image in images.values()}) != 1:
+        shapes = ", ".join(f"{band} {image.flux.shape}" for band, image in images.items())
+        raise DataError(f"empty places are places in all bands, on one grid; got shapes {shapes}, (y, x); align them")
     height, width = first.flux.shape
     if min(height, width) < size:
         raise DataError(
@@ -76,6 +81,8 @@ def _usable(images: Mapping[str, Image], row: np.ndarray, column: np.ndarray) ->
         y = np.clip(row[:, None, None] + around[:, None], 0, height - 1)
         x = np.clip(column[:, None, None] + around, 0, width - 1)
         usable &= np.isfinite(image.flux[y, x]).all(axis=(1, 2))
+        if image.ivar is not None:
+            usable &= weighted(image.ivar[y, x], largest_weight(image.ivar)).all(axis=(1, 2))
         if image.mask is not None:
             usable &= ((image.mask[y, x] & np.uint16(UNUSABLE)) == 0).all(axis=(1, 2))
     return usable

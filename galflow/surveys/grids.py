@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import WCS, WcsError
+from astropy.wcs import WCS, NoConvergence, WcsError
 
 from galflow.errors import DataError
 from galflow.surveys.base import Image
@@ -17,6 +17,9 @@ from galflow.surveys.windows import central_pixel
 
 SAME_GRID_PIXELS = 0.05
 """Two bands whose grids differ by a whole number of pixels to within this are gathered without resampling."""
+
+WCS_FAULTS = (WcsError, NoConvergence, ValueError, ArithmeticError, LookupError)
+"""What astropy raises on a WCS that cannot be used, or not for the positions given."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Grid:
         xs = self.x[:, None, None] + part[:, 0, 0] * along_x + part[:, 0, 1] * along_y
         ys = self.y[:, None, None] + part[:, 1, 0] * along_x + part[:, 1, 1] * along_y
         return xs, ys
+
+
+def cause(error: BaseException) -> str:
+    """What an error of a WCS says, in a line: wcslib gives a traceback, of which the last line is the cause."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def grid_in_band(x: np.ndarray, y: np.ndarray, size: int, reference: Image, band: Image) -> Grid:
@@ -63,10 +71,8 @@ def grid_in_band(x: np.ndarray, y: np.ndarray, size: int, reference: Image, band
     try:
         with np.errstate(invalid="ignore"):
             there = icrs_to_pixel(band.wcs, *pixel_to_icrs(reference.wcs, points_x, points_y))
-    except (WcsError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
-        # wcslib gives a traceback; its last line is the cause.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise DataError(f"the bands cannot be aligned: {reason}; check the WCS of both") from error
+    except (*WCS_FAULTS, MemoryError) as error:
+        raise DataError(f"the bands cannot be aligned: {cause(error)}; check the WCS of both") from error
     centre, right, left, up, down = np.split(np.stack(there, axis=-1), 5)
     matrix = np.stack([(right - left) / (2 * half), (up - down) / (2 * half)], axis=-1)
     if _is_whole_shift(centre, matrix, x, y, half):

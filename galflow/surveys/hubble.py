@@ -93,6 +93,11 @@ class Hubble(Survey):
         """Display-stretched counts."""
         return COUNT
 
+    @property
+    def detects(self) -> bool:
+        """Objects are what galflow finds."""
+        return True
+
     @cached_property
     def _wcs(self) -> WCS:
         wcs = WCS(naxis=2)

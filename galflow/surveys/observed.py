@@ -52,6 +52,8 @@ def whole(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None) ->
 def sample(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(p, h, q, w) float32 pixels of p x q blocks spread evenly over the image, and which of them are usable."""
     height, width = flux.shape
+    if not flux.size:
+        return whole(flux, mask, ivar)
     if flux.size <= SAMPLE_PIXELS or min(height, width) < 2 * _BLOCK:
         step_y, step_x, block_y, block_x = height, width, height, width
     else:

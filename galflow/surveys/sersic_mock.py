@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,11 +23,14 @@ from galflow.errors import DataError, SpecError
 from galflow.spec import SurveySpec
 from galflow.surveys import galaxies
 from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
+from galflow.surveys.common_grid import on_grid
 from galflow.surveys.detection import DetectionOptions, detect
 from galflow.surveys.empty_sky import empty_places
+from galflow.surveys.grids import WCS_FAULTS, cause
 from galflow.surveys.identity import object_ids, tile_keys
 from galflow.surveys.last_tile import LastTile
 from galflow.surveys.mosaic import Mosaic
+from galflow.surveys.positions import icrs_to_pixel
 from galflow.surveys.psf import estimate_fwhm_pix
 from galflow.surveys.resolve import open_survey
 from galflow.surveys.sersic_mock_options import SersicMockOptions
@@ -77,6 +81,11 @@ class SersicMock(Survey):
         return self._base.unit
 
     @property
+    def joins_tiles(self) -> bool:
+        """Each mock is an object of its own, wherever the sky it is laid on lies."""
+        return False
+
+    @property
     def largest_cutout(self) -> int:
         """Twice the side of a mock: more would see its neighbour."""
         return 2 * self.options.stamp_size
@@ -104,7 +113,7 @@ class SersicMock(Survey):
                 f"tile {tile.name} of {self._base.name}, which {self.name} imitates, has changed or gone since this "
                 "run was planned; plan the run again"
             )
-        images = {band: self._base.read(imitated, band) for band in imitated.bands}
+        images = _on_one_grid({band: self._base.read(imitated, band) for band in imitated.bands})
         rng = np.random.default_rng([self.options.seed, int(tile.identity[:15], 16)])
         sources = detect(images, DetectionOptions(), 0)
         psfs = {band: image.psf or _estimated_psf(band, image, sources) for band, image in images.items()}
@@ -191,6 +200,29 @@ def _open_base(like: SurveySpec) -> Survey:
     return base
 
 
+def _on_one_grid(images: Mapping[str, Image]) -> dict[str, Image]:
+    """The bands and their PSF images on the pixels of the first: a mock is one galaxy in one place of all bands."""
+    reference = next(iter(images.values()))
+    aligned = {}
+    for band, image in images.items():
+        try:
+            made = on_grid(image, reference)
+        except DataError as error:
+            raise DataError(f"band {band}: {error}") from error
+        aligned[band] = made if made is image else replace(made, psf=_psf_at_scale(image, made.pixel_scale_arcsec))
+    return aligned
+
+
+def _psf_at_scale(image: Image, scale: float) -> Psf | None:
+    """The PSF of ``image`` drawn in pixels of ``scale`` arcsec; the grids' angle to each other is left out."""
+    psf = image.psf
+    if psf is None or psf.image is None or math.isclose(scale, image.pixel_scale_arcsec, rel_tol=1e-3):
+        return psf
+    side = 2 * math.ceil(max(psf.image.shape) * image.pixel_scale_arcsec / scale / 2) + 1
+    drawn = galaxies.psf_image(galaxies.psf_profile(psf, image.pixel_scale_arcsec), scale, side)
+    return Psf(drawn / drawn.sum(), psf.fwhm_arcsec)
+
+
 def _estimated_psf(band: str, image: Image, sources: pa.Table) -> Psf:
     """A PSF for a band that brings none, from its own compact sources."""
     try:
@@ -217,7 +249,11 @@ def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: 
         if wcs is None:
             raise DataError(f"tile {tile.name} of {base.name} has no WCS, by which its catalogue could be laid on it")
         ra, dec = (everywhere[name].to_numpy(zero_copy_only=False) for name in ("ra_deg", "dec_deg"))
-        x, y = wcs.all_world2pix(ra, dec, 0, quiet=True)
+        try:
+            with np.errstate(all="ignore"):
+                x, y = icrs_to_pixel(wcs, ra, dec)
+        except WCS_FAULTS as error:
+            raise DataError(f"tile {tile.name} of {base.name}: its WCS gives no positions: {cause(error)}") from error
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any() or len(sources) == 0:
         return sources.slice(0, 0)

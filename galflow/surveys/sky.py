@@ -75,8 +75,13 @@ def measure_sky(flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarr
     return Sky(look.level, look.sigma)
 
 
-def look_at_sky(flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarray | None = None) -> SkyLook:
-    """As ``measure_sky``, with a reason instead of an error, and what else was seen."""
+def look_at_sky(
+    flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarray | None = None, *, smoothed: bool = False
+) -> SkyLook:
+    """As ``measure_sky``, with a reason instead of an error, and what else was seen.
+
+    ``smoothed``: the pixels are known to have noise, however smooth they are.
+    """
     blocks, usable = sample(flux, mask, ivar)
     if usable.sum() < _FEW < flux.size:
         # Little of the image is data (a sliver at a survey's edge): look at all of it, for a sample would miss it.
@@ -95,7 +100,7 @@ def look_at_sky(flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarr
             f"{MIN_PIXELS}; the image is empty or masked"
         )
         return SkyLook(level, math.nan, problem, unexposed=unexposed)
-    smooth = is_smooth(blocks, usable & (blocks != most_common(blocks, usable)))
+    smooth = not smoothed and is_smooth(blocks, usable & (blocks != most_common(blocks, usable)))
     free = usable & ~_sources(blocks, usable, _clipped(_thinned(blocks[usable])))
     # An image that a galaxy fills keeps too few free pixels for a second look; the clipped values are then the best.
     sky = _clipped(blocks[free if free.sum() >= max(MIN_PIXELS, 0.05 * count) else usable])

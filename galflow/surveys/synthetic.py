@@ -24,6 +24,7 @@ from galflow.surveys import detection, galaxies, identity
 from galflow.surveys.anomalies import plant
 from galflow.surveys.base import Footprint, Image, Psf, Survey, Tile, TileFile
 from galflow.surveys.last_tile import LastTile
+from galflow.surveys.positions import pixel_to_icrs
 from galflow.surveys.synthetic_galaxies import Cells, Population
 from galflow.surveys.synthetic_options import SyntheticOptions
 
@@ -80,6 +81,16 @@ class Synthetic(Survey):
     def unit(self) -> str:
         """nJy."""
         return NJY
+
+    @property
+    def joins_tiles(self) -> bool:
+        """Not with one true catalogue for all tiles, in which a galaxy stands once."""
+        return self.options.catalog != "truth"
+
+    @property
+    def detects(self) -> bool:
+        """With catalog = detect."""
+        return self.options.catalog == "detect"
 
     @cached_property
     def _sigma(self) -> np.ndarray:
@@ -223,8 +234,8 @@ class Synthetic(Survey):
         return self._table(everything.take((everything.x >= -0.5) & (everything.x < end - 0.5)))
 
     def _table(self, population: Population) -> pa.Table:
-        ra, dec = self._wcs(0).wcs_pix2world(population.x, population.y, 0)
-        columns = {"object_id": population.object_id, "ra_deg": np.mod(ra, 360.0), "dec_deg": dec}
+        ra, dec = pixel_to_icrs(self._wcs(0), population.x, population.y)
+        columns = {"object_id": population.object_id, "ra_deg": ra, "dec_deg": dec}
         for name in ("magnitude", "half_light_radius_arcsec", "bulge_fraction", "axis_ratio", "angle_deg"):
             columns[name] = getattr(population, name)
         columns["anomaly"] = population.anomaly

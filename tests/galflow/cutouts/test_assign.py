@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
-from astropy.wcs import WCS
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS, NoConvergence
 
 from galflow.cutouts.assign import assign, repeated
 from galflow.errors import SpecError
@@ -123,3 +124,89 @@ def test_a_tile_without_wcs_is_refused(tan_wcs: MakeWcs) -> None:
             SpecError, match=r"tile 'x' has no WCS.*declare a nominal WCS, or give a catalogue with pixel"
         ):
             assign(none, {"a": Footprint(tan_wcs(), (10, 10)), "x": blind})
+
+
+# --- frames, and WCS that fail
+
+
+def _galactic(tan_wcs: MakeWcs, latitude_first: bool) -> WCS:
+    """The tile at ra 150, dec 2 in Galactic coordinates."""
+    centre = SkyCoord(150.0, 2.0, unit="deg").galactic
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["GLAT-TAN", "GLON-TAN"] if latitude_first else ["GLON-TAN", "GLAT-TAN"]
+    wcs.wcs.crval = [centre.b.deg, centre.l.deg] if latitude_first else [centre.l.deg, centre.b.deg]
+    wcs.wcs.crpix = [101, 101]
+    wcs.wcs.cd = np.array([[-0.2, 0.03], [0.03, 0.2]]) / 3600
+    wcs.wcs.set()
+    return wcs
+
+
+@pytest.mark.parametrize("latitude_first", [False, True])
+def test_an_equatorial_catalogue_finds_tiles_in_galactic_coordinates(tan_wcs: MakeWcs, latitude_first: bool) -> None:
+    wcs = _galactic(tan_wcs, latitude_first)
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(0, 200, 50), rng.uniform(0, 200, 50)
+    sky = wcs.pixel_to_world(x, y).icrs
+    result = assign(
+        _catalog(sky.ra.deg, sky.dec.deg),
+        {"a": Footprint(wcs, (201, 201)), "b": Footprint(tan_wcs(crval=(150, 12)), (201, 201))},
+    )
+    rows = result.by_tile["a"]
+    assert rows.num_rows == 50
+    np.testing.assert_allclose(rows.column("x").to_numpy(), x, atol=1e-5)
+    np.testing.assert_allclose(rows.column("y").to_numpy(), y, atol=1e-5)
+
+
+class _Partial(WCS):
+    """A WCS that raises for positions south of a declination, as wcslib does beyond some projections."""
+
+    south: float = -90.0
+
+    def all_world2pix(self, *world: object, **how: object) -> object:
+        if np.min(np.asarray(world[1])) < self.south:
+            raise NoConvergence("the solution is diverging")
+        return super().all_world2pix(*world, **how)
+
+
+def _partial(tan_wcs: MakeWcs, south: float) -> _Partial:
+    made = _Partial(tan_wcs().to_header())
+    made.south = south
+    return made
+
+
+def test_positions_for_which_a_wcs_raises_cost_those_positions_alone(tan_wcs: MakeWcs) -> None:
+    ra, dec = np.full(7, 150.0), 2.0 + np.array([0.003, -0.004, 0.0, -0.0041, 0.001, 0.002, 0.004])
+    result = assign(_catalog(ra, dec), {"a": Footprint(_partial(tan_wcs, 1.999), (201, 201))})
+    assert result.by_tile["a"].column("object_id").to_pylist() == [0, 2, 4, 5, 6]
+    assert result.outside.column("object_id").to_pylist() == [1, 3]
+    assert result.problems == {}
+
+
+def test_a_wcs_without_any_position_costs_its_tile_with_a_reason(tan_wcs: MakeWcs) -> None:
+    good, broken = Footprint(tan_wcs(), (201, 201)), WCS(naxis=2)
+    broken.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    broken.wcs.cd = np.zeros((2, 2))
+    linear = WCS(naxis=2)
+    tiles = {
+        "a": Footprint(broken, (50, 50)),
+        "b": good,
+        "c": Footprint(_partial(tan_wcs, 80.0), (201, 201)),
+        "d": Footprint(linear, (9, 9)),
+    }
+    result = assign(_catalog(np.array([150.0]), np.array([2.0])), tiles)
+    assert result.by_tile["b"].num_rows == 1
+    assert result.by_tile["a"].num_rows == result.by_tile["c"].num_rows == 0
+    assert sorted(result.problems) == ["a", "c", "d"]
+    assert all(
+        "its WCS gives no positions: " in text and "check its cards" in text for text in result.problems.values()
+    )
+
+
+def test_a_tile_of_the_whole_sky_whose_corners_are_no_sky() -> None:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---AIT", "DEC--AIT"]
+    wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [0.0, 0.0], [180.5, 90.5], [-1.0, 1.0]
+    wcs.wcs.set()
+    ra, dec = np.array([0.0, 90.0, 170.0, 300.0]), np.array([0.0, 60.0, -80.0, 10.0])
+    result = assign(_catalog(ra, dec), {"sky": Footprint(wcs, (180, 360))})
+    assert result.by_tile["sky"].num_rows == 4

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from astropy.io.fits.verify import VerifyError
 
 from galflow.cutouts.assign import OUTSIDE_TILE
 from galflow.cutouts.tile_images import TileImages
-from galflow.errors import DataError, StoreError
+from galflow.errors import ChangedError, DataError, StoreError
 from galflow.surveys.base import Image, Survey, Tile
 
 MakeSurvey = Callable[..., Survey]
@@ -78,3 +79,56 @@ def test_a_fault_of_the_store_is_raised_where_the_band_is_asked_for(
         TileImages(survey, survey.tiles()[0], ("g",)) as images,
     ):
         images["g"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [MemoryError("Unable to allocate 12 TiB"), ValueError("bad card"), OSError("truncated"), KeyError("NAXIS1"),
+     ZeroDivisionError("by zero"), VerifyError("unparsable")],
+)  # fmt: skip
+def test_whatever_a_library_raises_costs_that_band_and_is_logged(
+    survey: Survey, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = survey.read
+
+    def broken(tile: Tile, band: str) -> Image:
+        if band == "i":
+            raise fault
+        return read(tile, band)
+
+    monkeypatch.setattr(survey, "read", broken)
+    with TileImages(survey, survey.tiles()[0], ("i", "g")) as images:
+        assert list(images) == ["g"]
+        assert images.reasons == [f"band i: {type(fault).__name__} while it was read: {fault}"]
+    assert "tile t, band i cannot be read" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_file_that_was_replaced_fails_the_tile(survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replaced(tile: Tile, band: str) -> Image:
+        raise ChangedError("g.fits is not the file that was planned with")
+
+    monkeypatch.setattr(survey, "read", replaced)
+    with (
+        pytest.raises(ChangedError, match="not the file that was planned with"),
+        TileImages(survey, survey.tiles()[0], ("g",)) as images,
+    ):
+        len(images)
+
+
+def test_bands_without_noise_or_without_data_are_told_apart(array_survey: MakeSurvey, catalog: Catalog) -> None:
+    y, x = np.mgrid[:60, :60]
+    smooth = 100 * np.exp(-((y - 30) ** 2 + (x - 30) ** 2) / 50)
+    found = {
+        "g": _sky(1),
+        "r": Image(smooth.astype(np.float32), "nJy", 0.2),
+        "i": Image(np.zeros((60, 60), np.float32), "nJy", 0.2),
+    }
+    survey = array_survey(found, catalog([30], [30]))
+    with TileImages(survey, survey.tiles()[0], ("g", "r", "i")) as images:
+        assert list(images) == ["g", "r", "i"]
+        assert math.isnan(images.sigma("r"))
+        assert len(images.doubts) == len(images.reasons) == 1
+        assert images.doubts[0].startswith("band r: no noise is measurable")
+        assert "nominal, 1 / (0.001 of the brightest pixel)^2 = 1 / (0.1)^2" in images.doubts[0]
+        assert images.reasons[0].startswith("band i: its pixels all have the value 0")

@@ -39,3 +39,14 @@ def test_a_tile_without_room_is_an_error_that_says_what_to_change() -> None:
         empty_places({"r": blank()}, np.array([60.0]), np.array([45.0]), np.array([500.0]), count=3, size=9, rng=rng)
     rows, _ = empty_places({"r": blank()}, nothing, nothing, nothing, count=3, size=9, rng=rng)
     assert len(rows) == 3
+
+
+def test_pixels_without_weight_are_no_empty_sky_and_bands_must_share_a_grid() -> None:
+    rng, nothing = np.random.default_rng(0), np.empty(0)
+    ivar = np.ones((90, 120), np.float32)
+    ivar[:, :60] = 0
+    image = Image(np.zeros((90, 120), np.float32), "count", 0.2, ivar=ivar)
+    _, columns = empty_places({"r": image}, nothing, nothing, nothing, count=50, size=21, rng=rng)
+    assert columns.min() >= 62
+    with pytest.raises(DataError, match=r"one grid; got shapes r \(90, 120\), i \(90, 60\), \(y, x\); align them"):
+        empty_places({"r": blank(), "i": blank(90, 60)}, nothing, nothing, nothing, count=1, size=21, rng=rng)

@@ -74,3 +74,7 @@ def test_another_picture_is_refused(tmp_path: object, monkeypatch: pytest.Monkey
 def test_options_change_the_identity() -> None:
     assert survey().tiles()[0].identity == survey().tiles()[0].identity
     assert survey(detection={"threshold_sigma": 6}).tiles()[0].identity != survey().tiles()[0].identity
+
+
+def test_objects_are_galflow_s_own() -> None:
+    assert Hubble("h", "1", HubbleOptions()).detects

@@ -43,3 +43,29 @@ def test_too_few_sources_are_no_estimate() -> None:
     image, x, y = field(3.0, stars=4, galaxies=0)
     with pytest.raises(DataError, match=r"of 4 sources are bright, .* expected at least 5; give the survey a PSF"):
         estimate_fwhm_pix(image, x, y)
+
+
+def test_sources_without_position_or_weight_take_no_part() -> None:
+    image, x, y = field(3.0, stars=24, galaxies=0)
+    ivar = np.ones((SIDE, SIDE), np.float32)
+    spoilt = image.flux.copy()
+    for i in range(8):
+        row, column = round(y[i]), round(x[i])
+        spoilt[row, column] += 300.0
+        ivar[row, column] = 0
+    x, y = np.append(x, [np.nan, np.inf, 1e12, -5.0]), np.append(y, [50.0, 50.0, 50.0, np.nan])
+    assert estimate_fwhm_pix(Image(spoilt, "count", 0.2, ivar=ivar), x, y) == pytest.approx(3.0, rel=0.04)
+
+
+@pytest.mark.parametrize("flux", [np.full((60, 60), np.nan), np.zeros((60, 60)), np.ones((5, 5)), np.zeros((0, 9))])
+def test_an_image_without_a_sky_is_a_data_error(flux: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"the PSF cannot be estimated, for its sky cannot be measured: "):
+        estimate_fwhm_pix(Image(flux.astype(np.float32), "count", 0.2), np.array([2.0]), np.array([np.nan]))
+
+
+def test_a_simulation_without_noise_has_a_psf_too() -> None:
+    y, x = np.mgrid[:300, :300]
+    places = [(a, b) for a in range(30, 280, 40) for b in range(30, 280, 40)]
+    flux = sum((100 + a) * np.exp(-((y - b) ** 2 + (x - a) ** 2) / 2 / 1.5**2) for a, b in places)
+    image = Image(np.asarray(flux, np.float32), "count", 0.2)
+    assert estimate_fwhm_pix(image, *np.array(places, float).T) == pytest.approx(1.5 * 2.3548, rel=0.02)

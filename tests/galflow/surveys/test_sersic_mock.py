@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys.base import Image, Tile, TileFile
+from galflow.surveys import galaxies
+from galflow.surveys.base import Image, Psf, Tile, TileFile
+from galflow.surveys.common_grid import on_grid
 from galflow.surveys.detection import DetectionOptions, detect
 from galflow.surveys.sersic_mock import SersicMock
 from galflow.surveys.sersic_mock_options import SersicMockOptions
@@ -176,3 +180,38 @@ def test_what_cannot_be_meant_is_refused() -> None:
         made.read(made.tiles()[0], "z")
     with pytest.raises(DataError, match="plan the run again"):
         made.read(Tile("t00009", (TileFile("base", "", "x"),), ("g",)), "g")
+
+
+class _Regridded(Synthetic):
+    """The same sky, its second band in pixels of 0.15 arcsec and an image of another shape."""
+
+    def read(self, tile: Tile, band: str) -> Image:
+        image = super().read(tile, band)
+        if band == "g":
+            return image
+        assert image.wcs is not None
+        frame = image.wcs.deepcopy()
+        frame.wcs.cdelt = frame.wcs.cdelt * 0.75
+        frame.wcs.crpix = (frame.wcs.crpix - 0.5) / 0.75 + 0.5
+        frame.wcs.set()
+        finer = Image(np.zeros((330, 341), np.float32), image.unit, 0.15, wcs=frame)
+        made = on_grid(image, finer)
+        assert image.psf is not None
+        picture = galaxies.psf_image(galaxies.psf_profile(image.psf, 0.2), 0.15, 41)
+        return replace(made, psf=Psf(picture, image.psf.fwhm_arcsec))
+
+
+def test_bands_on_grids_of_their_own_give_mocks_on_one() -> None:
+    made, plain = survey(count=6), survey(count=6)
+    made.__dict__["_base"] = _Regridded("synthetic", "1", SyntheticOptions.model_validate(BASE))
+    (tile,) = made.tiles()
+    images = {band: made.read(tile, band) for band in ("g", "i")}
+    assert images["g"].flux.shape == images["i"].flux.shape
+    assert {image.pixel_scale_arcsec for image in images.values()} == {0.2}
+    rows, same = made.catalog(tile), plain.catalog(plain.tiles()[0])
+    for band in ("g", "i"):
+        np.testing.assert_allclose(rows[f"flux_{band}"].to_numpy(), same[f"flux_{band}"].to_numpy(), rtol=0.2)
+    psf = [images[band].psf for band in ("g", "i")]
+    sizes = [galaxies.psf_profile(p, 0.2).calculateFWHM() for p in psf if p is not None]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+    assert not made.joins_tiles

@@ -167,3 +167,11 @@ def test_what_cannot_be_meant_is_refused() -> None:
     made = survey()
     with pytest.raises(DataError, match="synthetic has no band 'z'; its bands are g, r, i"):
         made.read(made.tiles()[0], "z")
+
+
+@pytest.mark.parametrize(
+    ("catalog", "joins", "detects"), [("truth", False, False), ("tile_truth", True, False), ("detect", True, True)]
+)
+def test_whether_rows_of_two_tiles_may_be_one_object(catalog: str, joins: bool, detects: bool) -> None:
+    made = Synthetic("s", "1", SyntheticOptions.model_validate({"catalog": catalog}))
+    assert (made.joins_tiles, made.detects) == (joins, detects)
