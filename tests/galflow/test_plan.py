@@ -17,9 +17,10 @@ from galflow.check import check_run
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.joins import join_tiles
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import SpecError
-from galflow.plan import RunPlan, plan_run
+from galflow.plan import RunPlan, part_settings, plan_run
 from galflow.receipts import Receipt, RunManifest, publish_manifest
 from galflow.scores.leading import leading_model, primary_score
 from galflow.scores.score import score_set
@@ -27,7 +28,7 @@ from galflow.spec import RunSpec, parse_spec
 from galflow.store import Store
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model
-from galflow.training.trained_model import TrainedModel
+from galflow.training.trained_model import TrainedModel, load_uri
 
 SURVEY = {"tiles": 3, "tile_size": 128, "objects_per_tile": 24, "overlap_pixels": 16, "magnitude_range": [18.5, 21.5]}
 TILES = ("t00000", "t00001", "t00002")
@@ -63,17 +64,25 @@ def carry_out(spec: RunSpec, store: Store) -> None:
             receipts[unit.fingerprint] = cut_tile(
                 store, open_survey(unit.survey), unit.tile, cutouts, unit.fingerprint, unit.rows
             )
-    sets = [CutoutSet(store, u.product) for u in plan.cutouts]
+    joins = [*plan.joins, *(u for units in plan.sample_joins.values() for u in units)]
+    for _, joined in join_tiles(store, [u.task for u in joins if u.task is not None], spec.join):
+        assert isinstance(joined, Receipt)
+    sets = [CutoutSet(store, u.cutouts.product, u.product) for u in plan.joins]
     for unit in plan.models:
+        if unit.done:
+            continue
         train_model(
             store, unit.product, unit.fingerprint, unit.model, spec.training_of(unit.model), spec.cutouts, sets,
             stretch_for(sets, spec.stretch), seed=spec.seed, inputs={},
         )  # fmt: skip
-    models = {u.name: TrainedModel.load(store, u.product) for u in plan.models}
+    models = {
+        u.name: load_uri(u.product) if u.model.trained else TrainedModel.load(store, u.product) for u in plan.models
+    }
     for scored in [*plan.scores, *(u for units in plan.sample_scores.values() for u in units)]:
         receipts[scored.fingerprint] = score_set(
-            store, CutoutSet(store, scored.cutouts.product), models, cutouts_fingerprint=scored.cutouts.fingerprint,
-            product_fingerprint=scored.fingerprint, primary=primary_score(spec),
+            store, CutoutSet(store, scored.joined.cutouts.product, scored.joined.product), models,
+            cutouts_fingerprint=scored.joined.cutouts.fingerprint, join_fingerprint=scored.joined.fingerprint,
+            product_fingerprint=scored.fingerprint, settings=part_settings(spec),
         )  # fmt: skip
     if plan.comparison is not None:
         parts = {n: read_parts(store, [receipts[u.fingerprint] for u in us]) for n, us in plan.sample_scores.items()}
@@ -134,8 +143,10 @@ def planned(store: Store, change: Change = lambda document: None) -> RunPlan:
 
 def todo(plan: RunPlan) -> dict[str, list[str]]:
     """Stage -> names of the units to do, the sample's marked as such; stages with nothing to do are left out."""
-    groups = [("ingest", "", plan.cutouts), ("train", "", plan.models), ("score", "", plan.scores)]
+    groups = [("ingest", "", plan.cutouts), ("join", "", plan.joins)]
+    groups += [("train", "", plan.models), ("score", "", plan.scores)]
     groups += [("ingest", f"{n}/", units) for n, units in plan.samples.items()]
+    groups += [("join", f"{n}/", units) for n, units in plan.sample_joins.items()]
     groups += [("score", f"{n}/", units) for n, units in plan.sample_scores.items()]
     groups += [("compare", "", [plan.comparison] if plan.comparison else [])]
     found: dict[str, list[str]] = {}
@@ -146,12 +157,13 @@ def todo(plan: RunPlan) -> dict[str, list[str]]:
 
 def whys(plan: RunPlan) -> dict[tuple[str, str], str]:
     """(Stage, unit) of the survey -> why it is to do."""
-    units = [*plan.cutouts, *plan.models, *plan.scores]
+    units = [*plan.cutouts, *plan.joins, *plan.models, *plan.scores]
     return {(u.stage, u.name): u.why for u in units if not u.done}
 
 
 EVERYTHING = {
     "ingest": [*TILES, "mock/t00000"],
+    "join": [*TILES, "mock/t00000"],
     "train": ["near", "far"],
     "score": [*TILES, "mock/t00000"],
     "compare": ["mock"],
@@ -164,7 +176,7 @@ def test_on_an_empty_store_everything_is_to_do(tmp_path: Path) -> None:
     assert todo(plan) == EVERYTHING
     assert not plan.done
     assert whys(plan) == {
-        **{("ingest", t): f"tile {t} is new" for t in TILES},
+        **{(stage, t): f"tile {t} is new" for t in TILES for stage in ("ingest", "join")},
         **{("train", m): f"model {m} is new" for m in ("near", "far")},
         **{("score", t): f"tile {t} was never scored" for t in TILES},
     }
@@ -194,11 +206,12 @@ def test_plan_as_json_says_why_for_what_is_to_do_alone(finished: Store) -> None:
 
 
 def test_updated_tile_restales_what_depends_on_it(finished: Store) -> None:
-    """Its cutouts; the models, which are trained on them; and the scores, which come from the models."""
+    """Its cutouts; its neighbours' joins; the models, which are trained on them; and the scores from the models."""
     plan = planned(finished, lambda d: d["survey"]["options"].update(revision={"t00001": 1}))
-    assert todo(plan) == EVERYTHING | {"ingest": ["t00001"]}
+    assert todo(plan) == EVERYTHING | {"ingest": ["t00001"], "join": list(TILES)}
     assert whys(plan) == {
         ("ingest", "t00001"): "tile t00001 changed",
+        **{("join", t): f"the neighbours of tile {t}, or its cutouts, changed" for t in TILES},
         **{("train", m): f"model {m}: settings or training tiles changed" for m in ("near", "far")},
         ("score", "t00000"): "tile t00000: model near, far is new or changed",
         ("score", "t00001"): "the cutouts of tile t00001 changed",
@@ -206,7 +219,8 @@ def test_updated_tile_restales_what_depends_on_it(finished: Store) -> None:
     }
 
 
-def test_updated_tile_under_models_trained_elsewhere_restales_that_tile(finished: Store) -> None:
+def test_updated_tile_under_models_trained_elsewhere_restales_that_tile(finished: Store, copied: Store) -> None:
+    """And the scores of its neighbours, which say of their objects what it has of them."""
     trained = {unit.name: finished.uri(unit.product) for unit in planned(finished).models}
     given = [model | {"trained": trained[model["name"]]} for model in DOCUMENT["models"]]
 
@@ -217,13 +231,25 @@ def test_updated_tile_under_models_trained_elsewhere_restales_that_tile(finished
         given_models(document)
         document["survey"]["options"]["revision"] = {"t00001": 1}
 
-    assert todo(planned(finished, given_models)) == {}
-    assert todo(planned(finished, update)) == {"ingest": ["t00001"], "score": ["t00001"]}
+    # Which rows trained a model that was trained elsewhere is not known: scores hold, and their parts are written anew.
+    plan = planned(copied, given_models)
+    assert todo(plan) == SCORES_ALONE
+    assert all(unit.earlier is not None and set(unit.earlier.models) == {"near", "far"} for unit in plan.scores)
+    carry_out(parse_spec(DOCUMENT | {"models": given}), copied)
+    assert todo(planned(copied, given_models)) == {}
+    plan = planned(copied, update)
+    assert todo(plan) == {"ingest": ["t00001"], "join": list(TILES), "score": list(TILES)}
+    found = whys(plan)
+    assert found["score", "t00001"] == "the cutouts of tile t00001 changed"
+    for tile in ("t00000", "t00002"):
+        reason = f"tile {tile}: what its neighbours have of its objects changed; scores by near, far hold"
+        assert found["score", tile] == reason
 
 
 def test_one_tile_more_is_new_and_its_neighbour_gives_it_objects(finished: Store) -> None:
     plan = planned(finished, lambda d: d["survey"]["options"].update(tiles=4))
     assert set(todo(plan)["ingest"]) <= {"t00002", "t00003"}
+    assert {"t00002", "t00003"} <= set(todo(plan)["join"])
     found = whys(plan)
     assert found["ingest", "t00003"] == "tile t00003 is new"
     # The catalogue's rows in the overlap may go over to the new tile.
@@ -236,7 +262,8 @@ def test_one_tile_more_is_new_and_its_neighbour_gives_it_objects(finished: Store
         (lambda d: d["cutouts"].update(size=20), EVERYTHING),
         (lambda d: d["cutouts"].update(minimum_observed=0.4), EVERYTHING),
         # Nothing is planted into a sample.
-        (lambda d: d["cutouts"].update(plant={"per_tile": 3}), EVERYTHING | {"ingest": list(TILES)}),
+        (lambda d: d["cutouts"].update(plant={"per_tile": 3}), EVERYTHING | {"ingest": list(TILES), "join": list(TILES)}),
+        (lambda d: d["join"].update(radius_arcsec=2), {k: v for k, v in EVERYTHING.items() if k != "ingest"}),
         (lambda d: d["stretch"].update(white_sigma=500), {"train": ["near", "far"], **SCORES_ALONE}),
         (lambda d: d["models"][1]["options"].update(clusters=3), {"train": ["far"], **SCORES_ALONE}),
         (lambda d: d["models"][0].update(training={"epochs": 2}), {"train": ["near"], **SCORES_ALONE}),
@@ -250,14 +277,14 @@ def test_one_tile_more_is_new_and_its_neighbour_gives_it_objects(finished: Store
         (lambda d: d["output"].update(top=5), {}),
         (lambda d: d.update(cluster={"workers": 3, "in_flight_per_worker": 1}), {}),
     ],
-    ids=["size", "observed", "plant", "stretch", "option", "training", "new-model", "fewer-models", "primary",
+    ids=["size", "observed", "plant", "join", "stretch", "option", "training", "new-model", "fewer-models", "primary",
          "bootstraps", "seed", "no-comparison", "checkpoints", "report", "cluster"],
 )  # fmt: skip
 def test_a_change_restales_what_depends_on_it_and_nothing_else(
     finished: Store, change: Change, expected: dict[str, list[str]]
 ) -> None:
     def both(document: dict[str, Any]) -> None:
-        for part in ("stretch", "scoring", "output"):
+        for part in ("join", "stretch", "scoring", "output"):
             document.setdefault(part, {})
         change(document)
 

@@ -21,8 +21,8 @@ def make_part() -> Callable[..., pa.Table]:
         rng = np.random.default_rng(n)
         columns = {
             "object_id": pa.array([int(top) - n + i for i in range(n)], kind),
-            "ra_deg": pa.array(rng.uniform(149, 151, n)),
-            "dec_deg": pa.array(rng.uniform(1, 3, n)),
+            "ra": pa.array(rng.uniform(149, 151, n)),
+            "dec": pa.array(rng.uniform(1, 3, n)),
             **{
                 name: pa.array([value] * n) for name, value in (("survey", survey), ("release", "pdr3"), ("tile", tile))
             },

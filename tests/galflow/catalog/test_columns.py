@@ -4,61 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from galflow.catalog.columns import (
-    CATALOG_COLUMNS,
-    catalog_schema,
-    concat_parts,
-    nan_to_null,
-    order_columns,
-    require_finite,
-)
+from galflow.catalog.columns import concat_parts, require_finite
 from galflow.errors import DataError, ModelError, SpecError
-
-
-def test_columns_come_in_the_designs_order(make_part):
-    schema = catalog_schema(["wgan_anomaly", "vae_elbo"], ["loglike_glow", "bpd_glow", "llr_glow_sersic"])
-    expected = [
-        *("object_id", "ra_deg", "dec_deg", "survey", "release", "tile", "row", "run_id"),
-        *("wgan_anomaly", "wgan_anomaly_sigma", "wgan_anomaly_p", "vae_elbo", "vae_elbo_sigma", "vae_elbo_p"),
-        *("anomaly_q", "loglike_glow", "bpd_glow", "llr_glow_sersic", "flags", "outcome"),
-    ]
-    assert schema.names == expected
-    assert schema.field("object_id").type == pa.int64()
-    last = [
-        "anomaly_q",
-        "vae_elbo_sigma",
-        "vae_elbo",
-        "vae_elbo_p",
-        "flags",
-        "loglike_glow",
-        *reversed(CATALOG_COLUMNS),
-    ]
-    first = ["outcome", "bpd_glow", "wgan_anomaly_p", "llr_glow_sersic", "wgan_anomaly", "wgan_anomaly_sigma"]
-    shuffled = schema.empty_table().select([*first, *last])
-    assert order_columns(shuffled).column_names == expected
-    with_more = shuffled.append_column("mag_auto", pa.array([], pa.float32()))
-    assert order_columns(with_more, carried=["mag_auto"]).column_names == [*expected, "mag_auto"]
-    with pytest.raises(SpecError, match="object ids cannot be double"):
-        catalog_schema(id_type=pa.float64())
-
-
-def test_no_column_is_lost_in_ordering_and_missing_ones_are_named(make_part):
-    table = make_part("t", 2)
-    odd = ["x_p_sigma", "x_p", "x", "y_sigma", "z_p"]
-    for name in odd:
-        table = table.append_column(name, pa.array([0.5, 0.5]))
-    ordered = order_columns(table).column_names
-    assert sorted(ordered) == sorted(table.column_names)
-    assert ordered.index("x") < ordered.index("x_p")
-    with pytest.raises(DataError, match=r"lacks column\(s\) tile, flags"):
-        order_columns(table.drop_columns(["tile", "flags"]))
-
-
-def test_null_means_not_scored_and_nan_is_refused():
-    column = nan_to_null("vae_elbo", [1.0, np.nan, np.inf], [True, False, False])
-    assert column.to_pylist() == [1.0, None, None]
-    with pytest.raises(ModelError, match=r"vae_elbo is nan for 1 object\(s\) that count as scored \(first: row 1\)"):
-        nan_to_null("vae_elbo", [1.0, np.nan], [True, True])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

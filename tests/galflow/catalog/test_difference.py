@@ -30,11 +30,11 @@ def publish(local_store: Store) -> Callable[..., None]:
             table = pa.table(
                 {
                     "object_id": pa.array(list(rows), pa.int64()),
-                    "ra_deg": pa.array([10.0] * len(rows)),
-                    "dec_deg": pa.array([dec for dec, _ in rows.values()], pa.float64()),
+                    "ra": pa.array([10.0] * len(rows)),
+                    "dec": pa.array([dec for dec, _ in rows.values()], pa.float64()),
                     "tile": pa.array([tile] * len(rows), pa.string()),
                     "vae_kl_sigma": pa.array([score for _, score in rows.values()], pa.float64()),
-                    "flags": pa.array([0] * len(rows), pa.uint32()),
+                    "is_primary": pa.array([True] * len(rows)),
                 }
             )
             sink = pa.BufferOutputStream()

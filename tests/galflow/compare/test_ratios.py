@@ -38,8 +38,8 @@ def tile(store: Store, name: str, flags: np.ndarray) -> Receipt:
     rows = pa.table(
         {
             "object_id": rng.integers(1, 2**60, OBJECTS),
-            "ra_deg": np.zeros(OBJECTS),
-            "dec_deg": np.zeros(OBJECTS),
+            "ra": np.zeros(OBJECTS),
+            "dec": np.zeros(OBJECTS),
             "flags": flags,
         }
     )
@@ -53,10 +53,11 @@ def tile(store: Store, name: str, flags: np.ndarray) -> Receipt:
     values = np.arange(OBJECTS) + 0.5
     known = pa.array(values, mask=np.arange(OBJECTS) == 7)
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"row": np.arange(OBJECTS), "flags": flags, COLUMN: known}), sink)
+    primary = (flags & int(Flag.PLANTED)) == 0
+    pq.write_table(pa.table({"row": np.arange(OBJECTS), "is_primary": primary, COLUMN: known}), sink)
     product = f"scores/{name}.parquet"
     written = store.put(product, sink.getvalue().to_pybytes())
-    inputs = {"cutouts": f"of {name}"}
+    inputs = {"cutouts": "shared", "join": f"of {name}"}
     return Receipt(product=product, fingerprint=name, inputs=inputs, files={"": written}, rows=OBJECTS)
 
 
@@ -73,39 +74,50 @@ def parts(store: Store) -> list[Receipt]:
     return [tile(store, name, flags) for name in ("a", "b")]
 
 
-CUTOUTS = {"of a": "a.zarr", "of b": "b.zarr"}
+@pytest.fixture
+def sets(store: Store) -> dict[str, CutoutSet]:
+    """By the fingerprint of their join."""
+    return {f"of {name}": CutoutSet(store, f"{name}.zarr") for name in ("a", "b")}
 
 
-def test_of_objects_that_a_model_learnt_only_the_held_out_ones_count(store: Store, parts: list[Receipt]) -> None:
-    found = unseen_ratios(store, parts, CUTOUTS, {COLUMN: [model()]})[COLUMN]
-    wanted = [split_rows(CutoutSet(store, f"{n}.zarr"), Split.REFERENCE, 0.1, 0.3) for n in ("a", "b")]
+def test_of_objects_that_a_model_learnt_only_the_held_out_ones_count(
+    store: Store, parts: list[Receipt], sets: dict[str, CutoutSet]
+) -> None:
+    found = unseen_ratios(store, parts, sets, {COLUMN: [model()]})[COLUMN]
+    wanted = [split_rows(sets[f"of {n}"], Split.REFERENCE, 0.1, 0.3) for n in ("a", "b")]
     expected = np.concatenate([rows[rows != 7] + 0.5 for rows in wanted])
     np.testing.assert_array_equal(np.sort(found), np.sort(expected))
     assert 10 < len(found) < 70
 
 
-def test_of_two_learners_both_must_not_have_seen_it(store: Store, parts: list[Receipt]) -> None:
+def test_of_two_learners_both_must_not_have_seen_it(
+    store: Store, parts: list[Receipt], sets: dict[str, CutoutSet]
+) -> None:
     """The one's validation objects are the other's held-out ones."""
-    both = unseen_ratios(store, parts, CUTOUTS, {COLUMN: [model(0.1, 0.3), model(0.25, 0.3)]})[COLUMN]
-    one = unseen_ratios(store, parts, CUTOUTS, {COLUMN: [model(0.25, 0.15)]})[COLUMN]
+    both = unseen_ratios(store, parts, sets, {COLUMN: [model(0.1, 0.3), model(0.25, 0.3)]})[COLUMN]
+    one = unseen_ratios(store, parts, sets, {COLUMN: [model(0.25, 0.15)]})[COLUMN]
     np.testing.assert_array_equal(np.sort(both), np.sort(one))
 
 
-def test_of_objects_that_no_model_learnt_all_real_ones_count(store: Store, parts: list[Receipt]) -> None:
-    found = unseen_ratios(store, parts, CUTOUTS, {COLUMN: []})[COLUMN]
+def test_of_objects_that_no_model_learnt_all_real_ones_count(
+    store: Store, parts: list[Receipt], sets: dict[str, CutoutSet]
+) -> None:
+    found = unseen_ratios(store, parts, sets, {COLUMN: []})[COLUMN]
     real = np.delete(np.arange(50), 7) + 0.5
     np.testing.assert_array_equal(np.sort(found), np.sort(np.concatenate([real, real])))
-    assert len(unseen_ratios(store, [replace_rows(p, 0) for p in parts], CUTOUTS, {COLUMN: []})[COLUMN]) == 0
+    assert len(unseen_ratios(store, [replace_rows(p, 0) for p in parts], sets, {COLUMN: []})[COLUMN]) == 0
 
 
 def replace_rows(part: Receipt, rows: int) -> Receipt:
     return part.model_copy(update={"rows": rows})
 
 
-def test_an_altered_part_and_a_card_without_shares_are_refused(store: Store, parts: list[Receipt]) -> None:
+def test_an_altered_part_and_a_card_without_shares_are_refused(
+    store: Store, parts: list[Receipt], sets: dict[str, CutoutSet]
+) -> None:
     silent: Any = SimpleNamespace(card=SimpleNamespace(name="old", training={}))
     with pytest.raises(DataError, match="model old does not say which share"):
-        unseen_ratios(store, parts, CUTOUTS, {COLUMN: [silent]})
+        unseen_ratios(store, parts, sets, {COLUMN: [silent]})
     store.put(parts[1].product, store.get(parts[0].product)[:-1] + b"x")
     with pytest.raises(IntegrityError, match="differs from what its receipt says"):
-        unseen_ratios(store, parts, CUTOUTS, {COLUMN: []})
+        unseen_ratios(store, parts, sets, {COLUMN: []})

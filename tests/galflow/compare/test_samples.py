@@ -17,7 +17,6 @@ from galflow.compare.samples import (
     require_same_space,
 )
 from galflow.compare.two_sample import TwoSample, compare_scalars
-from galflow.cutouts.flags import Flag
 from galflow.errors import SpecError
 from galflow.models.pixelcnn_pp import PixelCNNPP
 from galflow.receipts import Outcome, find_receipts
@@ -46,12 +45,11 @@ def model() -> TrainedModel:
 
 
 def sample(bits: np.ndarray, planted: int = 0) -> pa.Table:
-    """A score part; the last ``planted`` rows are planted copies."""
-    flags = np.zeros(len(bits), np.uint32)
-    flags[len(bits) - planted :] = int(Flag.PLANTED)
+    """A score part; the last ``planted`` rows are planted copies, which are no primary rows."""
+    primary = np.arange(len(bits)) < len(bits) - planted
     known = np.isfinite(bits)
     columns = {"pixelcnn_bits_per_dim": bits, "bpd_pixelcnn": bits, "loglike_pixelcnn": -1000 * bits}
-    return pa.table({"flags": flags} | {name: pa.array(v, mask=~known) for name, v in columns.items()})
+    return pa.table({"is_primary": primary} | {name: pa.array(v, mask=~known) for name, v in columns.items()})
 
 
 def compare(store: Store, model: TrainedModel, **samples: pa.Table) -> tuple[Any, dict[str, Any]]:

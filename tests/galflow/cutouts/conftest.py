@@ -175,7 +175,7 @@ def data() -> MakeData:
         flux = rng.normal(size=(n, bands, size, size)).astype(np.float32)
         ids = np.arange(n) + 1000 * seed if ids is None else ids
         rows = pa.table(
-            {"object_id": ids, "ra_deg": rng.uniform(0, 360, n), "dec_deg": rng.uniform(-90, 90, n),
+            {"object_id": ids, "ra": rng.uniform(0, 360, n), "dec": rng.uniform(-90, 90, n),
              "x_pixel": np.arange(n) * 1.0, "y_pixel": np.arange(n) * 1.0,
              "flags": np.zeros(n, np.int64) if flags is None else flags} | columns
         )  # fmt: skip

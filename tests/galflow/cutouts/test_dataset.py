@@ -28,7 +28,7 @@ def test_xarray_reads_the_folder_without_galflow_and_without_a_warning(tmp_path:
     with xr.open_zarr(tmp_path / "p.zarr", consolidated=False) as dataset:
         assert dict(dataset.sizes) == {"object": 3, "band": 2, "y": 8, "x": 8}
         assert {"flux", "ivar", "mask"} <= set(dataset.data_vars)
-        assert {"object_id", "ra_deg", "dec_deg", "flags", "tag"} <= set(dataset.coords)
+        assert {"object_id", "ra", "dec", "flags", "tag"} <= set(dataset.coords)
         np.testing.assert_array_equal(dataset.flux.values, content.flux)
         assert dataset.object_id.values.tolist() == IDS.tolist()
         assert dataset.object_id.dtype == np.int64
@@ -46,6 +46,9 @@ def test_open_cutouts_names_the_bands_and_reads_lazily(store: Store, data: MakeD
     np.testing.assert_array_equal(one.values, content.flux[3:7, 1])
     assert dataset.object_id.values.tolist() == [2**63 + i for i in range(40)]
     assert dataset.attrs["survey"] == "arrays"
+    for name, older in (("ra", "ra_deg"), ("dec", "dec_deg")):
+        np.testing.assert_array_equal(dataset[name].values, content.rows[name].to_numpy())
+        np.testing.assert_array_equal(dataset[older].values, dataset[name].values)
 
 
 def test_a_trailing_slash_and_a_plain_path_do(tmp_path: Path, data: MakeData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_copies_come_after_the_untouched_originals(galaxies: CutoutData) -> None
     assert set(originals) <= set(range(N))
     assert (copies.column("object_id").to_numpy() < 0).all()
     expected = before.rows.take(pa.array(originals))
-    for name in ("ra_deg", "dec_deg", "x_pixel", "mag", "tag"):
+    for name in ("ra", "dec", "x_pixel", "mag", "tag"):
         assert copies.column(name).to_pylist() == expected.column(name).to_pylist()
     assert (copies.column("flags").to_numpy() == int(Flag.PLANTED)).all()
     assert int(Flag.PLANTED) & int(NOT_NORMAL)

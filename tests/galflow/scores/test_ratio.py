@@ -22,7 +22,7 @@ from galflow.photometry import AsinhStretch
 from galflow.receipts import Receipt
 from galflow.scores.ratio import in_flux, same_space
 from galflow.scores.reuse import best_earlier
-from galflow.scores.score import SCORES_VERSION, score_set, scores_fingerprint
+from galflow.scores.score import SCORES_VERSION, PartSettings, score_set, scores_fingerprint
 from galflow.spec import CutoutSpec
 from galflow.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
@@ -92,8 +92,9 @@ def tile(store: Store) -> CutoutSet:
     flux = rng.normal(10, 4, (OBJECTS, 2, 8, 8)).astype(np.float32)
     flags = np.zeros(OBJECTS, np.uint32)
     flags[-1] = 2  # NO_DATA
+    ids, nothing = np.arange(OBJECTS), np.zeros(OBJECTS)
     rows = pa.table(
-        {"object_id": np.arange(OBJECTS), "ra_deg": np.zeros(OBJECTS), "dec_deg": np.zeros(OBJECTS), "flags": flags}
+        {"object_id": ids, "ra": nothing, "dec": nothing, "x_pixel": nothing, "y_pixel": nothing, "flags": flags}
     )
     attributes = {
         "survey": "toy", "release": "1", "tile": "a", "bands": ["g", "r"], "unit": "nJy", "sky_sigma": [1.0, 2.0],
@@ -124,9 +125,10 @@ def scored(
     before: Receipt | None = None,
 ) -> tuple[Receipt, pa.Table]:
     fingerprints = {name: model.card.fingerprint for name, model in models.items()}
+    settings = PartSettings("sky_bits_per_dim", tuple(ratios))
     receipt = score_set(
-        store, tile, models, cutouts_fingerprint="c", primary="sky_bits_per_dim", batch_objects=8, ratios=ratios,
-        product_fingerprint=scores_fingerprint("c", fingerprints, "sky_bits_per_dim", ratios),
+        store, tile, models, cutouts_fingerprint="c", batch_objects=8, settings=settings,
+        product_fingerprint=scores_fingerprint("c", fingerprints, settings),
         earlier=None if before is None else best_earlier([before], "c", fingerprints, SCORES_VERSION),
     )  # fmt: skip
     return receipt, pq.read_table(pa.BufferReader(store.get(receipt.product)))
@@ -199,7 +201,9 @@ def test_an_object_without_one_of_the_likelihoods_has_no_ratio(store: Store, til
 
 
 def test_ratios_are_part_of_the_fingerprint_where_there_are_any() -> None:
-    plain = scores_fingerprint("c", {"sky": "f"}, "sky_bits_per_dim")
-    assert plain == scores_fingerprint("c", {"sky": "f"}, "sky_bits_per_dim", ())
-    assert plain != scores_fingerprint("c", {"sky": "f"}, "sky_bits_per_dim", (RATIO,))
+    plain = scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim"))
+    assert plain == scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim", ()))
+    assert plain != scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim", (RATIO,)))
+    # And so are the shares, by which each row says what it served for.
+    assert plain != scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim", (), (0.1, 0.1)))
     assert replace(RATIO, background="old").column == "llr_sky_old"

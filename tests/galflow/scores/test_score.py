@@ -22,13 +22,21 @@ from galflow.models.base import Batch, Conditional, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome, Receipt
 from galflow.scores.reuse import EarlierPart, best_earlier
-from galflow.scores.score import SCORES_VERSION, ScoreColumn, score_cutouts, score_set, scores_fingerprint
+from galflow.scores.score import (
+    SCORES_VERSION,
+    PartSettings,
+    ScoreColumn,
+    score_cutouts,
+    score_set,
+    scores_fingerprint,
+)
 from galflow.spec import CutoutSpec, TrainingSpec
 from galflow.store import Store
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel
 
 STRETCH = AsinhStretch(3.0, 100.0, (1.0,))
+SETTINGS = PartSettings("plain_mean")
 SPEC = CutoutSpec(size=8, chunk_megabytes=8 * 64 * 4 / 2**20)
 
 
@@ -106,8 +114,10 @@ def cutouts(store: Store, tile: str, seed: int, *, psf: bool = True) -> CutoutSe
     rows = pa.table(
         {
             "object_id": rng.integers(1, 2**60, 40),
-            "ra_deg": np.zeros(40),
-            "dec_deg": np.zeros(40),
+            "ra": np.zeros(40),
+            "dec": np.zeros(40),
+            "x_pixel": np.zeros(40),
+            "y_pixel": np.zeros(40),
             "flags": np.zeros(40, np.uint32),
             "radius": np.arange(40) / 7,
         }
@@ -150,7 +160,7 @@ def test_a_tile_that_lacks_it_has_nulls_and_says_why(store: Store) -> None:
     good, bare = cutouts(store, "a", 1), cutouts(store, "b", 2, psf=False)
     models = {name.lower(): trained(store, name, [good]) for name in ("Plain", "Curious")}
     receipt = score_set(
-        store, bare, models, cutouts_fingerprint="c", product_fingerprint="p", primary="plain_mean", batch_objects=16
+        store, bare, models, cutouts_fingerprint="c", product_fingerprint="p", settings=SETTINGS, batch_objects=16
     )
     assert receipt.outcome == Outcome.PARTIAL
     assert receipt.reasons == (
@@ -176,7 +186,7 @@ def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store)
     tile = cutouts(store, "a", 1)
     models = {name.lower(): trained(store, name, [tile]) for name in ("Plain", "Collapsed")}
     receipt = score_set(
-        store, tile, models, cutouts_fingerprint="c", product_fingerprint="p", primary="plain_mean", batch_objects=16
+        store, tile, models, cutouts_fingerprint="c", product_fingerprint="p", settings=SETTINGS, batch_objects=16
     )
     assert receipt.outcome == Outcome.PARTIAL
     (reason,) = receipt.reasons
@@ -190,9 +200,9 @@ def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store)
 
 def part(store: Store, tile: CutoutSet, models: dict[str, TrainedModel], earlier: EarlierPart | None = None) -> Receipt:
     """The tile scored by these models."""
-    fingerprint = scores_fingerprint("c", {n: m.card.fingerprint for n, m in models.items()}, "plain_mean")
+    fingerprint = scores_fingerprint("c", {n: m.card.fingerprint for n, m in models.items()}, SETTINGS)
     return score_set(
-        store, tile, models, cutouts_fingerprint="c", product_fingerprint=fingerprint, primary="plain_mean",
+        store, tile, models, cutouts_fingerprint="c", product_fingerprint=fingerprint, settings=SETTINGS,
         batch_objects=16, earlier=earlier,
     )  # fmt: skip
 
