@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
-from galflow.errors import SpecError, StoreError
+from galflow.errors import ChangedError, SpecError, StoreError
+from galflow.surveys.base import TileFile
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -33,11 +34,20 @@ class StoredFile:
     size: int
     etag: str | None
     """What the object store gives; None for local files."""
+    dangling: bool = False
+    """Whether it is a link to nothing."""
 
     @property
     def checksum(self) -> str:
         """Changes when the content does; no request where the listing gave an etag."""
+        if self.dangling:
+            return "dangling"
         return f"etag:{self.etag}" if self.etag else checksum(self.uri)
+
+    @property
+    def stamp(self) -> str:
+        """Size and modification time of a local file, as of now; "" for one in an object store."""
+        return "" if self.dangling or self.etag else stamp(self.uri)
 
 
 def expand_root(root: str) -> str:
@@ -94,13 +104,16 @@ def _store_errors(uri: str) -> Iterator[None]:
 
 def _matcher(pattern: str) -> re.Pattern[str]:
     """``*`` stands for anything within one folder, ``**`` for anything across folders; all else is literal."""
-    parts = re.split(r"(\*\*|\*)", pattern)
+    parts = re.split(r"(\*\*|\*)", re.sub(r"\*{2,}(/\*\*)*", "**", pattern))
     wild = {"**": ".*", "*": "[^/]*"}
     return re.compile("".join(wild.get(part, re.escape(part)) for part in parts))
 
 
 def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
     """Files under ``root_uri`` whose path below it matches ``pattern`` (``*`` and ``**``), sorted by URI."""
+    path = local_path(root_uri)
+    if path is not None:
+        return _local_entries(path.rstrip("/"), pattern)
     file_system = _filesystem(root_uri)
     protocol = root_uri.split("://", 1)[0] + "://" if "://" in root_uri else "file://"
     literal = pattern.split("*", 1)[0]
@@ -120,6 +133,79 @@ def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
         if path.startswith(root) and matcher.fullmatch(path[len(root) :])
     ]
     return sorted(entries, key=lambda entry: entry.uri)
+
+
+def _local_entries(root: str, pattern: str) -> list[StoredFile]:
+    """As ``list_entries`` in a folder: through links, as `ls` goes; hidden files and folders are left out."""
+    literal = pattern.split("*", 1)[0]
+    folder, _, _ = literal.rpartition("/")
+    base = f"{root}/{folder}" if folder else root
+    depth = None if "**" in pattern else pattern.count("/")
+    matcher = _matcher(pattern)
+    found: list[StoredFile] = []
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    with _store_errors(f"file://{base}"):
+        seen: set[tuple[int, int]] = set()
+        for where, folders, names in os.walk(base, followlinks=True, onerror=refuse):
+            below = where[len(root) + 1 :]
+            status = os.stat(where)
+            if (status.st_dev, status.st_ino) in seen and where != base:
+                folders.clear()  # a link back to a folder that has been gone through
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            level = below.count("/") + 1 if below else 0
+            folders[:] = sorted(n for n in folders if n[0] != "." and (depth is None or level < depth))
+            for name in names:
+                path = f"{below}/{name}" if below else name
+                if name[0] != "." and matcher.fullmatch(path):
+                    found.append(_local_file(f"{where}/{name}"))
+    return sorted(found, key=lambda entry: entry.uri)
+
+
+def _local_file(path: str) -> StoredFile:
+    try:
+        return StoredFile(f"file://{path}", os.stat(path).st_size, None)
+    except FileNotFoundError:
+        return StoredFile(f"file://{path}", 0, None, dangling=True)
+
+
+def stamp(uri: str) -> str:
+    """Size and modification time of a local file, "" for one in an object store."""
+    path = local_path(uri)
+    if path is None:
+        return ""
+    with _store_errors(uri):
+        status = os.stat(path)
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+@contextmanager
+def unchanged(file: TileFile) -> Iterator[str]:
+    """Read a tile's file within this context, at the URI that it gives: it must be the one that was planned with.
+
+    ChangedError if it is not, before or after the reading. A local file whose size and time are as they were is taken
+    for the same; otherwise its checksum decides, as in an object store.
+    """
+    if local_path(file.uri) is not None:  # in an object store one question, afterwards, says it all
+        _require_same(file)
+    yield file.uri
+    _require_same(file)
+
+
+def _require_same(file: TileFile) -> None:
+    local = local_path(file.uri) is not None
+    if local and file.stamp and stamp(file.uri) == file.stamp:
+        return
+    found = checksum(file.uri)
+    if found != file.checksum:
+        raise ChangedError(
+            f"{file.uri} was replaced while the run was under way: its checksum is {found[:24]}..., it was planned with "
+            f"{file.checksum[:24]}...; the same command again takes the new one"
+        )
 
 
 def list_files(root_uri: str, pattern: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from galflow.errors import SpecError
 from galflow.surveys.files import StoredFile, list_entries
 
+_EXTENSION = re.compile(r"(.*)\[([^\[\]*{}]+)\]")
 _TOKEN = re.compile(r"(\{[^{}]*\}|\*\*|\*)")
 
 
@@ -19,6 +20,7 @@ def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, Stored
     Raises SpecError for a placeholder that is none of these, or where two files match for one tile.
     """
     expression, glob, seen = "", "", False
+    pattern, _ = parted(pattern)
     for part in _TOKEN.split(pattern):
         if part in ("{tile}", "{tile:path}"):
             kind = "[^/]+" if part == "{tile}" else ".+"
@@ -49,6 +51,15 @@ def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, Stored
             )
         found[name] = entry
     return found
+
+
+def parted(pattern: str) -> tuple[str, int | str | None]:
+    """A pattern and the extension that it names at its end: "{tile}.fits[SCI]"; None where it names none."""
+    found = _EXTENSION.fullmatch(pattern)
+    if found is None:
+        return pattern, None
+    name = found[2].strip()
+    return found[1], int(name) if name.isdigit() else name
 
 
 def tile_names(raw: Iterable[str]) -> dict[str, str]:

@@ -8,8 +8,16 @@ from pydantic import Field, model_validator
 
 from galflow.surveys.base import Options, Plane
 from galflow.surveys.detection import DetectionOptions
+from galflow.surveys.fits_names import parted
 
 Extension = int | str | None
+Extensions = int | str | None | dict[str, int | str]
+_EXTENSION = (
+    "Extension by number or name, for all bands or per band, or at the end of a pattern as file.fits[NAME]; empty: the "
+    "first 2-D image of the file"
+)
+LEAST_ZERO_POINT, MOST_ZERO_POINT = -50.0, 50.0
+"""Of a declared AB zero point: -48.6 is that of erg/s/cm2/Hz, 31.4 of nJy; -99 and 99 stand for none."""
 _PATTERN = (
     "Path below root. {tile} stands for a tile's name within one folder level, {tile:path} for one across levels, "
     "{band} for the band, * for anything"
@@ -20,11 +28,22 @@ class _Source(Options):
     """Companion images: one file per tile, or per tile and band."""
 
     pattern: str | dict[str, str] = Field(description=_PATTERN + "; or one pattern per band")
-    extension: Extension = Field(default=None, description="Extension by number or name; empty: the first 2-D image")
+    extension: Extensions = Field(default=None, description=_EXTENSION)
 
     def pattern_for(self, band: str) -> str | None:
         """The pattern of a band; None where the bands are listed and this one is not."""
         return self.pattern if isinstance(self.pattern, str) else self.pattern.get(band)
+
+    def extension_for(self, band: str) -> Extension:
+        """The extension of a band's file."""
+        return extension_of(self.extension, band, self.pattern_for(band))
+
+
+def extension_of(extension: Extensions, band: str, pattern: str | None) -> Extension:
+    """Which extension holds a band: as its pattern says at its end, as declared for it, or as declared for all."""
+    if pattern is not None and (named := parted(pattern)[1]) is not None:
+        return named
+    return extension.get(band) if isinstance(extension, dict) else extension
 
 
 class WeightOptions(_Source):
@@ -40,18 +59,20 @@ class WeightOptions(_Source):
 class MaskOptions(_Source):
     """Images of integer flags."""
 
-    planes: dict[int, str] | None = Field(
+    planes: dict[int | str, str] | None = Field(
         default=None,
-        description="Bit number (0 = lowest) to mask plane (BAD, SATURATED, ...); empty: any non-zero pixel is BAD",
+        description="Bit number (0 = lowest), or the plane's name in the file's own header (MP_SAT: SAT), to mask plane "
+        "(BAD, SATURATED, ...); empty: any non-zero pixel is BAD. Where a header names bits otherwise, the header is right",
     )
     invert: bool = Field(default=False, description="Non-zero pixels are the good ones")
 
     @model_validator(mode="after")
     def _check(self) -> MaskOptions:
         for bit, name in (self.planes or {}).items():
-            if not 0 <= bit < 64 or name not in Plane.__members__:
+            if (isinstance(bit, int) and not 0 <= bit < 64) or name not in Plane.__members__:
                 raise ValueError(
-                    f"planes maps bit {bit} to {name!r}; expected bits 0-63 to {', '.join(Plane.__members__)}"
+                    f"planes maps {bit!r} to {name!r}; expected bits 0-63, or names of the file's header, to "
+                    f"{', '.join(Plane.__members__)}"
                 )
         if self.planes and self.invert:
             raise ValueError("invert goes with masks of one meaning; leave out planes or invert")
@@ -62,7 +83,7 @@ class PsfOptions(Options):
     """The point-spread function: an image, a number, or a header keyword."""
 
     pattern: str | dict[str, str] | None = Field(default=None, description="PSF image. " + _PATTERN)
-    extension: Extension = Field(default=None, description="Extension by number or name; empty: the first 2-D image")
+    extension: Extensions = Field(default=None, description=_EXTENSION)
     fwhm_arcsec: float | dict[str, float] | None = Field(
         default=None, description="FWHM in arcsec, for all bands or per band"
     )
@@ -94,7 +115,8 @@ class CatalogOptions(Options):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Names in the file of object_id, ra_deg, dec_deg, x, y; those left out are taken as they are",
+        description="Names in the file of object_id, ra_deg, dec_deg, x, y, and of is_primary where the survey flags one "
+        "row of each object; those left out are taken as they are",
     )
     pixel_origin: Literal[0, 1] = Field(
         default=0, description="Number of the first pixel for x and y (1: FITS and SExtractor)"
@@ -117,9 +139,7 @@ class FitsTilesOptions(Options):
     tile: str | None = Field(
         default=None, description="Name of the only tile, where no pattern has {tile}; empty: root's last part"
     )
-    extension: Extension = Field(
-        default=None, description="Extension by number or name; empty: the first 2-D image of the file"
-    )
+    extension: Extensions = Field(default=None, description=_EXTENSION)
     weight: WeightOptions | None = Field(
         default=None, description="Noise images; empty: the noise is measured from the sky"
     )
@@ -136,6 +156,10 @@ class FitsTilesOptions(Options):
     zero_point_keyword: str | None = Field(
         default=None,
         description="Header keyword with the AB magnitude of one count of the image as stored, such as MAGZPT",
+    )
+    unit: Literal["count", "bunit"] = Field(
+        default="count",
+        description="Unit of the pixels without a zero point: counts, or the flux density that BUNIT names (nJy, MJy/sr, ...)",
     )
     background: Literal["none", "constant", "mesh"] = Field(
         default="constant", description="Background to subtract: none, the image's sky level, or a smooth mesh"
@@ -174,6 +198,18 @@ class FitsTilesOptions(Options):
             raise ValueError("nominal gives all tiles one position; use patterns without {tile}, or files with a WCS")
         if self.zero_point is not None and self.zero_point_keyword is not None:
             raise ValueError("give zero_point or zero_point_keyword, not both")
+        if self.unit == "bunit" and (self.zero_point is not None or self.zero_point_keyword is not None):
+            raise ValueError("unit: bunit takes the unit from BUNIT; leave out zero_point and zero_point_keyword, or unit")
+        points = self.zero_point.values() if isinstance(self.zero_point, dict) else [self.zero_point]
+        for point in points:
+            if point is not None and not LEAST_ZERO_POINT <= point <= MOST_ZERO_POINT:
+                raise ValueError(
+                    f"zero_point {point} is no AB magnitude of one count; expected {LEAST_ZERO_POINT:g} to "
+                    f"{MOST_ZERO_POINT:g}, such as 27.0"
+                )
+        for source in (self, self.weight, self.mask, self.psf):
+            if source is not None and isinstance(source.extension, dict) and set(source.extension) - set(self.bands):
+                raise ValueError(f"extension names bands {sorted(source.extension)}; the survey has {sorted(self.bands)}")
         for name in ("zero_point", "saturation_level"):
             value = getattr(self, name)
             if isinstance(value, dict) and set(value) != set(self.bands):

@@ -13,64 +13,68 @@ from galflow.errors import DataError
 from galflow.photometry import njy_per_count
 from galflow.surveys.base import Plane, Psf
 from galflow.surveys.fits_io import Extension, read_image
-from galflow.surveys.fits_options import FitsTilesOptions, MaskOptions, NominalWcs
+from galflow.surveys.fits_options import MOST_ZERO_POINT, FitsTilesOptions, NominalWcs
+from galflow.surveys.fits_units import is_magnitude, njy_per_unit
 from galflow.surveys.sky import measure_sky
 
 
-def read_companion(uri: str, extension: Extension, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels of a companion image, refused if its shape (y, x) is not that of the image it goes with."""
-    pixels, _ = read_image(uri, extension)
+def read_companion(uri: str, extension: Extension, shape: tuple[int, int]) -> tuple[np.ndarray, fits.Header]:
+    """Pixels and header of a companion image, refused if its shape (y, x) is not that of the image it goes with."""
+    pixels, header = read_image(uri, extension)
     if pixels.shape != shape:
         raise DataError(f"{uri} has shape {pixels.shape} (y, x), its image {shape}; they must be equal")
-    return pixels
+    return pixels, header
+
+
+NO_SIGMA = 1e15
+"""A standard deviation as large as this stands for no data (1e16 in Euclid's stamps), whatever the unit."""
+NO_WEIGHT = 1e-20
+"""So does an inverse variance smaller than this part of the typical one (1e-33 beside 1)."""
+
+
+def relative_ivar(pixels: np.ndarray, kind: Literal["ivar", "variance", "sigma", "weight"]) -> np.ndarray:
+    """(y, x) float32 inverse variance in the stored unit, up to a factor for a weight; 0 where a pixel has no data.
+
+    No data are values that are not positive and finite, and those that stand for none.
+    """
+    values = np.array(pixels, dtype=np.float64 if pixels.dtype.itemsize > 4 else np.float32)
+    good = np.isfinite(values) & (values > 0)
+    if kind in ("sigma", "variance"):
+        good &= values < (NO_SIGMA if kind == "sigma" else NO_SIGMA**2)
+    values[~good] = 1
+    if kind == "sigma":
+        values *= values
+    if kind in ("sigma", "variance"):
+        np.reciprocal(values, out=values)
+    if good.any():
+        typical = float(np.median(values[good][:: max(1, int(good.sum()) >> 20)]))
+        good &= values > NO_WEIGHT * typical
+        if kind == "weight":
+            values /= values.dtype.type(typical)
+    values[~good] = 0
+    return values.astype(np.float32, copy=False)
 
 
 def inverse_variance(
-    pixels: np.ndarray,
+    relative: np.ndarray,
     kind: Literal["ivar", "variance", "sigma", "weight"],
     unit_per_count: float,
     flux: np.ndarray,
     mask: np.ndarray | None,
 ) -> np.ndarray:
-    """(y, x) float32 inverse variance in the unit of ``flux``; 0 where a noise pixel is not a positive finite number.
+    """(y, x) float32 inverse variance in the unit of ``flux``, from ``relative_ivar``.
 
     ``unit_per_count``: the factor that took the stored pixels to ``flux``. A relative weight w (SWarp's) is scaled so
     that flux * sqrt(ivar) has unit sky noise.
     """
-    values = np.array(pixels, dtype=np.float32)
-    good = np.isfinite(values) & (values > 0)
-    values[~good] = 1
-    if kind == "weight":
-        values /= np.median(values[good]) if good.any() else np.float32(1)
-        masked = np.where(good, np.uint16(0), np.uint16(Plane.NO_DATA)) | (0 if mask is None else mask)
-        try:
-            scale = measure_sky(flux * np.sqrt(values), masked).sigma ** -2
-        except DataError:
-            scale = 0.0  # an empty tile: nothing in it is known
-    else:
-        scale = unit_per_count**-2
-    if kind == "sigma":
-        values *= values
-    if kind in ("sigma", "variance"):
-        np.reciprocal(values, out=values)
-    values *= np.float32(scale)
-    values[~good] = 0
-    return values
-
-
-def mask_planes(pixels: np.ndarray, options: MaskOptions) -> np.ndarray:
-    """(y, x) uint16 ``Plane`` bits of a survey's flags. A flag that is not a number is taken as BAD."""
-    lost = ~np.isfinite(pixels)
-    planes = np.zeros(pixels.shape, dtype=np.uint16)
-    if options.planes is None:
-        flagged = pixels == 0 if options.invert else pixels != 0
-        planes[flagged] = Plane.BAD
-    else:
-        bits = np.where(lost, 0, pixels).astype(np.uint64 if pixels.dtype.kind == "u" else np.int64)
-        for bit, name in options.planes.items():
-            planes[(bits >> bits.dtype.type(bit)) & bits.dtype.type(1) == 1] |= np.uint16(Plane[name])
-    planes[lost] |= np.uint16(Plane.BAD)
-    return planes
+    if kind != "weight":
+        return relative * np.float32(unit_per_count**-2)
+    masked = np.where(relative > 0, np.uint16(0), np.uint16(Plane.NO_DATA)) | (0 if mask is None else mask)
+    try:
+        scale = measure_sky(flux * np.sqrt(relative), masked).sigma ** -2
+    except DataError:
+        scale = 0.0  # an empty tile: nothing in it is known
+    return relative * np.float32(scale)
 
 
 def psf_image(pixels: np.ndarray, uri: str) -> np.ndarray:
@@ -97,19 +101,47 @@ def make_psf(image: np.ndarray | None, fwhm_arcsec: float | None, uri: str) -> P
 def header_number(header: fits.Header, keyword: str, uri: str) -> float:
     """The finite number that a header gives for ``keyword``; DataError where it gives none."""
     value = header.get(keyword)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            pass  # said below, as it stands in the header
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(f"{uri}: its header gives {keyword} = {value!r}; expected a number, or name another keyword")
     return float(value)
 
 
-def unit_per_count(options: FitsTilesOptions, band: str, header: fits.Header, uri: str) -> float:
+def zero_point_of(options: FitsTilesOptions, band: str, header: fits.Header, uri: str) -> float | None:
+    """AB magnitude of one stored count, as declared or from the header; None where neither is."""
+    declared: Any = options.zero_point
+    if isinstance(declared, dict):
+        return float(declared[band])
+    if options.zero_point_keyword is None:
+        return None if declared is None else float(declared)
+    point = header_number(header, options.zero_point_keyword, uri)
+    if not LEAST_HEADER_ZERO_POINT <= point <= MOST_ZERO_POINT:
+        raise DataError(
+            f"{uri}: its header gives {options.zero_point_keyword} = {point:g}, which is no AB magnitude of one count; "
+            f"expected {LEAST_HEADER_ZERO_POINT:g} to {MOST_ZERO_POINT:g}. Name another keyword, or declare zero_point"
+        )
+    return point
+
+
+LEAST_HEADER_ZERO_POINT = -10.0
+"""Of a zero point that a header gives: below it are -99 and the like; a true one may be declared in the options."""
+
+
+def unit_per_count(
+    options: FitsTilesOptions, band: str, header: fits.Header, uri: str, scale_arcsec: float | None = None
+) -> float:
     """nJy in one stored count, or 1 where no zero point is declared and flux stays in counts."""
-    zero_point: Any = options.zero_point
-    if isinstance(zero_point, dict):
-        zero_point = zero_point[band]
-    elif options.zero_point_keyword is not None:
-        zero_point = header_number(header, options.zero_point_keyword, uri)
-    return 1.0 if zero_point is None else njy_per_count(zero_point)
+    text = str(header.get("BUNIT", "")).strip()
+    if is_magnitude(text):
+        raise DataError(f"{uri}: its pixels are magnitudes (BUNIT = {text!r}); expected counts or a flux density")
+    if options.unit == "bunit":
+        return njy_per_unit(text, scale_arcsec, uri)
+    point = zero_point_of(options, band, header, uri)
+    return 1.0 if point is None else njy_per_count(point)
 
 
 def scaled(stored: np.ndarray, factor: float) -> np.ndarray:
