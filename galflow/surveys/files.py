@@ -23,6 +23,8 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.surveys.base import TileFile
 
+DANGLING = "dangling"
+"""Checksum of a file that is a link to nothing."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -41,7 +43,7 @@ class StoredFile:
     def checksum(self) -> str:
         """Changes when the content does; no request where the listing gave an etag."""
         if self.dangling:
-            return "dangling"
+            return DANGLING
         return f"etag:{self.etag}" if self.etag else checksum(self.uri)
 
     @property
@@ -203,7 +205,7 @@ def _require_same(file: TileFile) -> None:
     found = checksum(file.uri)
     if found != file.checksum:
         raise ChangedError(
-            f"{file.uri} was replaced while the run was under way: its checksum is {found[:24]}..., it was planned with "
+            f"{file.uri} was replaced while the run was under way: its checksum is {found[:24]}..., that of the plan "
             f"{file.checksum[:24]}...; the same command again takes the new one"
         )
 

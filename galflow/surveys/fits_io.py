@@ -102,7 +102,7 @@ def _opened(
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{uri} is truncated or corrupt: {error}; fetch it again") from error
     except MemoryError as error:
-        raise DataError(f"{uri} does not fit into memory: its header claims too much, or it needs smaller tiles") from error
+        raise DataError(f"{uri} does not fit into memory: give smaller tiles") from error
     except Exception as error:  # astropy raises all kinds on damaged headers and compressed data
         raise DataError(f"{uri} cannot be read as FITS ({type(error).__name__}: {error}); fetch it again") from error
     finally:

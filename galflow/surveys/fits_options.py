@@ -61,8 +61,8 @@ class MaskOptions(_Source):
 
     planes: dict[int | str, str] | None = Field(
         default=None,
-        description="Bit number (0 = lowest), or the plane's name in the file's own header (MP_SAT: SAT), to mask plane "
-        "(BAD, SATURATED, ...); empty: any non-zero pixel is BAD. Where a header names bits otherwise, the header is right",
+        description="Bit number (0 = lowest), or the plane's name in the file's own header (MP_SAT: SAT), to mask "
+        "plane (BAD, SATURATED, ...); empty: any non-zero pixel is BAD. Where a header names bits otherwise, it is right",
     )
     invert: bool = Field(default=False, description="Non-zero pixels are the good ones")
 
@@ -115,8 +115,8 @@ class CatalogOptions(Options):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Names in the file of object_id, ra_deg, dec_deg, x, y, and of is_primary where the survey flags one "
-        "row of each object; those left out are taken as they are",
+        description="Names in the file of object_id, ra_deg, dec_deg, x, y, and of is_primary where the survey flags "
+        "one row of each object; those left out are taken as they are",
     )
     pixel_origin: Literal[0, 1] = Field(
         default=0, description="Number of the first pixel for x and y (1: FITS and SExtractor)"
@@ -159,7 +159,7 @@ class FitsTilesOptions(Options):
     )
     unit: Literal["count", "bunit"] = Field(
         default="count",
-        description="Unit of the pixels without a zero point: counts, or the flux density that BUNIT names (nJy, MJy/sr, ...)",
+        description="Unit of the pixels without a zero point: counts, or the flux density that BUNIT names (nJy, ...)",
     )
     background: Literal["none", "constant", "mesh"] = Field(
         default="constant", description="Background to subtract: none, the image's sky level, or a smooth mesh"
@@ -199,7 +199,9 @@ class FitsTilesOptions(Options):
         if self.zero_point is not None and self.zero_point_keyword is not None:
             raise ValueError("give zero_point or zero_point_keyword, not both")
         if self.unit == "bunit" and (self.zero_point is not None or self.zero_point_keyword is not None):
-            raise ValueError("unit: bunit takes the unit from BUNIT; leave out zero_point and zero_point_keyword, or unit")
+            raise ValueError(
+                "unit: bunit takes the unit from BUNIT; leave it out beside zero_point or zero_point_keyword"
+            )
         points = self.zero_point.values() if isinstance(self.zero_point, dict) else [self.zero_point]
         for point in points:
             if point is not None and not LEAST_ZERO_POINT <= point <= MOST_ZERO_POINT:
@@ -209,7 +211,9 @@ class FitsTilesOptions(Options):
                 )
         for source in (self, self.weight, self.mask, self.psf):
             if source is not None and isinstance(source.extension, dict) and set(source.extension) - set(self.bands):
-                raise ValueError(f"extension names bands {sorted(source.extension)}; the survey has {sorted(self.bands)}")
+                raise ValueError(
+                    f"extension names bands {sorted(source.extension)}; the survey has {sorted(self.bands)}"
+                )
         for name in ("zero_point", "saturation_level"):
             value = getattr(self, name)
             if isinstance(value, dict) and set(value) != set(self.bands):

@@ -22,7 +22,7 @@ def physical(stored: np.ndarray, header: fits.Header, uri: str) -> np.ndarray:
     """(y, x) pixels of a ``stored`` image; whole numbers stay whole where none is undefined and none is scaled."""
     scale, zero = _number(header, "BSCALE", 1.0, uri), _number(header, "BZERO", 0.0, uri)
     if not math.isfinite(scale) or scale == 0 or not math.isfinite(zero):
-        raise DataError(f"{uri}: its header gives BSCALE = {scale}, BZERO = {zero}; expected finite numbers, BSCALE not 0")
+        raise DataError(f"{uri}: its header gives BSCALE = {scale}, BZERO = {zero}; expected numbers, BSCALE not 0")
     if stored.dtype.kind not in "iu":
         return stored if scale == 1 and zero == 0 else stored * stored.dtype.type(scale) + stored.dtype.type(zero)
     blank = header.get("BLANK", header.get("ZBLANK"))
@@ -36,9 +36,8 @@ def physical(stored: np.ndarray, header: fits.Header, uri: str) -> np.ndarray:
         native = stored.astype(stored.dtype.newbyteorder("="))
         return native.view(f"u{bits // 8}") ^ np.array(1 << (bits - 1), f"u{bits // 8}")
     # Whole numbers of 16 bits are exact in float32.
-    values = stored.astype(np.float32 if bits <= 16 and scale == 1 else np.float64)
-    values *= scale
-    values += zero
+    kind = np.float32 if bits <= 16 and scale == 1 else np.float64
+    values: np.ndarray = stored.astype(kind) * kind(scale) + kind(zero)
     if undefined is not None:
         values[undefined] = np.nan
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ def relative_ivar(pixels: np.ndarray, kind: Literal["ivar", "variance", "sigma",
 
     No data are values that are not positive and finite, and those that stand for none.
     """
+    values: np.ndarray[Any, np.dtype[np.floating[Any]]]
     values = np.array(pixels, dtype=np.float64 if pixels.dtype.itemsize > 4 else np.float32)
     good = np.isfinite(values) & (values > 0)
     if kind in ("sigma", "variance"):
@@ -102,10 +104,8 @@ def header_number(header: fits.Header, keyword: str, uri: str) -> float:
     """The finite number that a header gives for ``keyword``; DataError where it gives none."""
     value = header.get(keyword)
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):  # said below, as it stands in the header
             value = float(value)
-        except ValueError:
-            pass  # said below, as it stands in the header
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(f"{uri}: its header gives {keyword} = {value!r}; expected a number, or name another keyword")
     return float(value)

@@ -80,7 +80,9 @@ def _number(cards: dict[bytes, bytes], name: bytes, default: int, uri: str) -> i
     found = _INTEGER.search(card[8:].rstrip())
     if found is None:
         text = card.decode("ascii", "replace").strip()
-        raise DataError(f"{uri}: its header says {text!r}; expected a whole number. The file is damaged, fetch it again")
+        raise DataError(
+            f"{uri}: its header says {text!r}; expected a whole number; the file is damaged, fetch it again"
+        )
     return int(found[1])
 
 

@@ -1,51 +1,59 @@
 """A survey that is a folder or an s3:// prefix of FITS images, one file per tile and band, whatever they are called.
 
 Names, units, weights, masks and PSFs are translated as the options declare; nothing is guessed from file names, and a
-file that is truncated or corrupt is a DataError, never pixels. Bands of one tile must share a pixel grid.
+file that is truncated or corrupt is a DataError, never pixels. Bands of a tile may lie on grids of their own.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from galflow.errors import DataError, SpecError
+from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import COUNT, NJY
-from galflow.surveys.base import BaseOptions, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
+from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.detection import detect, schema
-from galflow.surveys.files import StoredFile, checksum, expand_root
-from galflow.surveys.fits_io import celestial_wcs, local_pixel_scale_arcsec, read_header, read_image
+from galflow.surveys.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
+from galflow.surveys.fits_inspect import Inspection, stored_header
+from galflow.surveys.fits_io import Extension, read_image
+from galflow.surveys.fits_masks import mask_planes
 from galflow.surveys.fits_names import files_by_tile, tile_names
-from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions
+from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions, extension_of
+from galflow.surveys.fits_pixels import linear
 from galflow.surveys.fits_planes import (
     header_number,
     inverse_variance,
     make_psf,
-    mask_planes,
     nominal_wcs,
     psf_image,
     read_companion,
+    relative_ivar,
     saturation_level,
     scaled,
     unit_per_count,
 )
+from galflow.surveys.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.identity import id_base, tile_keys
 from galflow.surveys.sky import sky_level, subtract_background
 from galflow.surveys.tables import read_catalog, rows_inside, with_positions
+
+
+def _tile_file(role: str, file: StoredFile) -> TileFile:
+    return TileFile(role, file.uri, file.checksum, file.stamp)
 
 
 class FitsTiles(Survey):
     """Any FITS images as a survey. Keep one instance per process: it lists the folder once for its object ids."""
 
     Options = FitsTilesOptions
+    version = "2"
 
     def __init__(self, name: str, release: str, options: BaseOptions) -> None:
         if not isinstance(options, FitsTilesOptions):
@@ -63,7 +71,8 @@ class FitsTiles(Survey):
     @property
     def unit(self) -> str:
         """nJy where a zero point is declared, else count."""
-        declared = self._options.zero_point is not None or self._options.zero_point_keyword is not None
+        options = self._options
+        declared = options.zero_point is not None or options.zero_point_keyword is not None or options.unit == "bunit"
         return NJY if declared else COUNT
 
     @functools.cached_property
@@ -99,22 +108,41 @@ class FitsTiles(Survey):
         """What {tile} stands for, or the declared or folder's name of the only tile."""
         return name or self._options.tile or self._root.rsplit("/", 1)[-1]
 
+    @property
+    def root_uri(self) -> str:
+        """The option root."""
+        return self._root
+
+    @property
+    def joins_tiles(self) -> bool:
+        """Not where one catalogue serves all tiles: its rows are different objects."""
+        catalog = self._options.catalog
+        return catalog is None or catalog.per_tile or self._one_tile
+
+    @property
+    def detects(self) -> bool:
+        """Without a catalogue."""
+        return self._options.catalog is None
+
     def tiles(self) -> list[Tile]:
         """Every tile of which at least one band is there, with the bands it has. Local files are read for checksums."""
         tiles = self._images()
         files: dict[str, list[TileFile]] = {name: [] for name in tiles}
         for name, images in tiles.items():
-            files[name] += [TileFile(f"flux/{band}", file.uri, file.checksum) for band, file in images.items()]
+            files[name] += [_tile_file(f"flux/{band}", file) for band, file in images.items()]
         for role, pattern in self._companions().items():
             for raw, file in files_by_tile(self._root, pattern, role.rsplit("/", 1)[-1]).items():
                 owners = list(tiles) if raw is None else [n for n in tile_names([raw]).values() if n in tiles]
                 for name in owners:
-                    files[name].append(TileFile(role, file.uri, file.checksum))
+                    files[name].append(_tile_file(role, file))
         if self._one_tile and self._options.catalog is not None:
             uri = self._catalog_uri
             for name in tiles:
-                files[name].append(TileFile("catalog", uri, checksum(uri)))
-        return [Tile(name, tuple(files[name]), tuple(images)) for name, images in tiles.items()]
+                files[name].append(TileFile("catalog", uri, checksum(uri), stamp(uri)))
+        there = {
+            name: tuple(band for band, file in images.items() if not file.dangling) for name, images in tiles.items()
+        }
+        return [Tile(name, tuple(files[name]), there[name]) for name in tiles]
 
     def _companions(self) -> dict[str, str]:
         """Role -> pattern of all declared companions of the images."""
@@ -134,89 +162,112 @@ class FitsTiles(Survey):
             roles["catalog"] = options.catalog.path
         return roles
 
-    def _file(self, tile: Tile, role: str, declared: bool = True) -> str | None:
-        """The URI of a tile's file; None if the options declare none, DataError if it is declared and not there."""
+    def _file(self, tile: Tile, role: str) -> TileFile:
+        """A tile's file; DataError if it is not there."""
         file = tile.file(role)
-        if file is None and declared:
-            raise DataError(f"tile {tile.name} of {self.name} has no file for {role}; expected one below {self._root}")
-        return file.uri if file is not None and declared else None
+        if file is None or file.checksum == DANGLING:
+            kind, _, band = role.partition("/")
+            what = f"{kind} file for band {band}" if band else f"{kind} file"
+            lost = f": {file.uri} is a link to nothing" if file is not None else f"; expected one below {self._root}"
+            raise DataError(f"tile {tile.name} of {self.name} has no {what}{lost}")
+        return file
+
+    def _companion(self, tile: Tile, role: str) -> TileFile | None:
+        """A companion's file; None if the options declare none."""
+        return self._file(tile, role) if role in self._companions() else None
+
+    def extension(self, band: str) -> Extension:
+        """Which extension of a file holds the image of a band."""
+        return extension_of(self._options.extension, band, self._options.bands[band])
 
     def read(self, tile: Tile, band: str) -> Image:
         """One band: scaled to nJy (or counts), background subtracted, with what companions the options declare."""
         options = self._options
-        uri = cast(str, self._file(tile, f"flux/{band}"))
-        stored, header = read_image(uri, options.extension)
+        with unchanged(self._file(tile, f"flux/{band}")) as uri:
+            stored, header = read_image(uri, self.extension(band))
         shape = (stored.shape[0], stored.shape[1])
-        factor = unit_per_count(options, band, header, uri)
-        companions = self._companions()
-        mask = self._mask(tile, band, stored, header, f"mask/{band}" in companions)
+        wcs = self._wcs(header, shape, uri)
+        scale = options.pixel_scale_arcsec or (local_pixel_scale_arcsec(wcs, shape) if wcs else self.pixel_scale_arcsec)
+        factor = unit_per_count(options, band, header, uri, scale)
+        mask = self._mask(tile, band, stored, header, uri)
         blank = None if options.blank_value is None else stored == options.blank_value
-        flux = scaled(stored, factor)
+        flux = scaled(linear(stored, header, uri), factor)
         if blank is not None:
             flux[blank] = np.nan
         if not math.isfinite(float(flux.sum())):  # far cheaper than asking each pixel
             flux[~np.isfinite(flux)] = np.nan
+        weight = self._weight(tile, band, shape)
         if options.background == "constant":
-            flux -= np.float32(sky_level(flux, mask))  # in place: the tile may be large
+            flux -= np.float32(sky_level(flux, mask, weight))  # in place: the tile may be large
         else:
-            flux = subtract_background(flux, mask, options.background, options.background_mesh_pixels)
+            flux = subtract_background(flux, mask, options.background, options.background_mesh_pixels, weight)
         ivar = None
-        weight_uri = self._file(tile, f"weight/{band}", f"weight/{band}" in companions)
-        if weight_uri is not None and options.weight is not None:
-            pixels = read_companion(weight_uri, options.weight.extension, shape)
-            ivar = inverse_variance(pixels, options.weight.kind, factor, flux, mask)
-        wcs = self._wcs(header, shape, uri)
-        scale = options.pixel_scale_arcsec or (local_pixel_scale_arcsec(wcs, shape) if wcs else self.pixel_scale_arcsec)
-        psf = self._psf(tile, band, header, scale, f"psf/{band}" in companions)
+        if weight is not None and options.weight is not None:
+            ivar = inverse_variance(weight, options.weight.kind, factor, flux, mask)
+        psf = self._psf(tile, band, header, scale, uri)
         kept = {key: header[key] for key in options.header_keywords if isinstance(header.get(key), str | int | float)}
         return Image(flux, self.unit, scale, ivar, mask, wcs, psf, kept)
 
-    def _mask(
-        self, tile: Tile, band: str, stored: np.ndarray, header: fits.Header, declared: bool
-    ) -> np.ndarray | None:
+    def _weight(self, tile: Tile, band: str, shape: tuple[int, int]) -> np.ndarray | None:
+        """(y, x) inverse variance of the stored pixels up to a factor; None where no weight is declared."""
+        file, options = self._companion(tile, f"weight/{band}"), self._options.weight
+        if file is None or options is None:
+            return None
+        with unchanged(file) as uri:
+            pixels, _ = read_companion(uri, options.extension_for(band), shape)
+        return relative_ivar(pixels, options.kind)
+
+    def _mask(self, tile: Tile, band: str, stored: np.ndarray, header: fits.Header, image: str) -> np.ndarray | None:
         """The survey's mask and saturated pixels, as planes; None where neither is declared."""
-        options = self._options
         mask = None
-        mask_uri = self._file(tile, f"mask/{band}", declared)
-        if mask_uri is not None and options.mask is not None:
-            pixels = read_companion(mask_uri, options.mask.extension, (stored.shape[0], stored.shape[1]))
-            mask = mask_planes(pixels, options.mask)
-        level = saturation_level(options, band, header, cast(str, self._file(tile, f"flux/{band}")))
+        file, options = self._companion(tile, f"mask/{band}"), self._options.mask
+        if file is not None and options is not None:
+            with unchanged(file) as uri:
+                pixels, own = read_companion(uri, options.extension_for(band), (stored.shape[0], stored.shape[1]))
+            mask = mask_planes(pixels, own, options, uri)
+        level = saturation_level(self._options, band, header, image)
         if level is not None:
             mask = np.zeros(stored.shape, dtype=np.uint16) if mask is None else mask
             mask[stored >= level] |= np.uint16(Plane.SATURATED)
         return mask
 
-    def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, declared: bool) -> Psf | None:
+    def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, image_uri: str) -> Psf | None:
         """The PSF as the options declare it; None where they say nothing for this band."""
         options = self._options.psf
         if options is None:
             return None
-        uri = cast(str, self._file(tile, f"flux/{band}"))
-        psf_uri = self._file(tile, f"psf/{band}", declared)
-        image = None if psf_uri is None else psf_image(read_image(psf_uri, options.extension)[0], psf_uri)
+        image = None
+        if (file := self._companion(tile, f"psf/{band}")) is not None:
+            pattern = options.pattern.get(band) if isinstance(options.pattern, dict) else options.pattern
+            with unchanged(file) as uri:
+                image = psf_image(read_image(uri, extension_of(options.extension, band, pattern))[0], uri)
         fwhm: Any = options.fwhm_arcsec
         if isinstance(fwhm, dict):
             fwhm = fwhm.get(band)
         elif options.fwhm_keyword is not None:
-            fwhm = header_number(header, options.fwhm_keyword, uri) * (scale if options.fwhm_unit == "pixel" else 1.0)
-        return None if image is None and fwhm is None else make_psf(image, fwhm, uri)
+            fwhm = header_number(header, options.fwhm_keyword, image_uri)
+            fwhm *= scale if options.fwhm_unit == "pixel" else 1.0
+        return None if image is None and fwhm is None else make_psf(image, fwhm, image_uri)
 
     def _wcs(self, header: fits.Header, shape: tuple[int, int], uri: str) -> WCS | None:
         nominal = self._options.nominal
         return celestial_wcs(header, uri) if nominal is None else nominal_wcs(nominal, shape)
 
-    def footprint(self, tile: Tile) -> Footprint:
-        """Shape and WCS of the tile's first readable band, from its header alone."""
+    def footprint(self, tile: Tile, band: str | None = None) -> Footprint:
+        """Shape and WCS of a band, by default of the tile's first one with a readable header, from that alone."""
         problems = []
-        for band in tile.bands:
-            uri = cast(str, self._file(tile, f"flux/{band}"))
+        for name in dict.fromkeys(b for b in (band, *tile.bands) if b in tile.bands):
+            file = self._file(tile, f"flux/{name}")
             try:
-                shape, header = read_header(uri, self._options.extension)
-                return Footprint(self._wcs(header, shape, uri), shape)
+                shape, header = stored_header(file, self.extension(name))
+                return Footprint(self._wcs(header, shape, file.uri), shape)
             except DataError as error:
                 problems.append(str(error))
-        raise DataError(f"tile {tile.name} has no readable header: {'; '.join(problems)}")
+        raise DataError(f"tile {tile.name} has no readable header: {'; '.join(problems) or 'no band is there'}")
+
+    def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
+        """What headers, file names and the first rows of catalogues show to be wrong; no pixels are read."""
+        return Inspection(self, self._options, self._companions()).of(tiles)
 
     @property
     def _catalog_uri(self) -> str:
@@ -225,16 +276,18 @@ class FitsTiles(Survey):
         absolute = "://" in path or path.startswith("/") or "${" in path
         return expand_root(path) if absolute else f"{self._root}/{path}"
 
-    def _read_catalog(self, uri: str) -> pa.Table:
+    def read_own_catalog(self, tile: Tile, head: int | None = None) -> pa.Table:
+        """The catalogue of a tile's own, or its first rows; DataError where it cannot be read."""
         options = cast(CatalogOptions, self._options.catalog)
-        return read_catalog(uri, options.columns, options.pixel_origin, options.extension)
+        with unchanged(self._file(tile, "catalog")) as uri:
+            return read_catalog(uri, options.columns, options.pixel_origin, options.extension, head=head)
 
     @functools.cached_property
     def _survey_table(self) -> pa.Table | None:
         options = self._options.catalog
         if options is None or options.per_tile or self._one_tile:
             return None
-        table = self._read_catalog(self._catalog_uri)
+        table = read_catalog(self._catalog_uri, options.columns, options.pixel_origin, options.extension)
         if "ra_deg" not in table.column_names:
             raise SpecError(
                 f"{self._catalog_uri} serves all tiles, so it needs ra_deg and dec_deg: map them in catalog.columns, "
@@ -243,31 +296,25 @@ class FitsTiles(Survey):
         return table
 
     def survey_catalog(self) -> pa.Table | None:
-        """The catalogue of all tiles; None where objects are detected, or tiles' own catalogues have no sky positions.
-
-        Catalogues of single tiles that give ra and dec are put together, and a row that two of them repeat is taken
-        once: an object in the overlap of tiles is to be cut once.
-        """
-        options = self._options.catalog
-        if options is None or not options.per_tile:
-            return self._survey_table
-        uris = [uri for tile in self.tiles() if (uri := self._file(tile, "catalog")) is not None]
-        tables = [self._read_catalog(uri) for uri in uris]
-        if not tables or any("ra_deg" not in table.column_names for table in tables):
-            return None
-        whole = pa.concat_tables([t.drop_columns([c for c in ("x", "y") if c in t.column_names]) for t in tables],
-                                 promote_options="default")  # fmt: skip
-        keys = pd.DataFrame({name: whole.column(name).to_pandas() for name in ("object_id", "ra_deg", "dec_deg")})
-        return whole.filter(pa.array(~keys.duplicated().to_numpy()))
+        """The catalogue that serves all tiles; None where each tile has its own rows."""
+        return self._survey_table
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """The tile's own catalogue, its part of the survey's, or what is detected in its bands."""
         if self._options.catalog is None:
             return self._detect(tile, images or {band: self.read(tile, band) for band in tile.bands})
-        footprint = self.footprint(tile)
+        reference = next((image for image in images.values()), None) if images else None
+        if reference is not None:
+            footprint = Footprint(reference.wcs, (reference.flux.shape[0], reference.flux.shape[1]))
+        else:
+            footprint = self.footprint(tile)
         if self._survey_table is not None:
             return rows_inside(with_positions(self._survey_table, footprint.wcs), footprint.shape)
-        return with_positions(self._read_catalog(cast(str, self._file(tile, "catalog"))), footprint.wcs)
+        try:
+            table = self.read_own_catalog(tile)
+        except (SpecError, StoreError) as error:
+            raise DataError(str(error)) from error  # of this tile's file; the check has told whether all are so
+        return with_positions(table, footprint.wcs)
 
     @functools.cached_property
     def _tile_keys(self) -> dict[str, int]:

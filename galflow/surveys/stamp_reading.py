@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from galflow.errors import ChangedError, DataError
 from galflow.surveys.base import TileFile
-from galflow.surveys.fits_io import celestial_wcs
+from galflow.surveys.fits_wcs import celestial_wcs
 from galflow.surveys.mosaic import Mosaic
 from galflow.surveys.positions import pixel_to_icrs
 
