@@ -319,3 +319,13 @@ def test_only_an_image_without_any_missing_or_masked_pixel_is_flawless() -> None
     ):
         assert not is_flawless(with_ivar(image)[0])
     assert not is_flawless(Image(flux, "nJy", 0.2))
+
+
+def test_cutouts_that_do_not_fit_into_memory_cost_their_band(image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    flux = np.ones((20, 20), np.float32)
+    monkeypatch.setattr("galflow.cutouts.extract.gather", full)
+    with pytest.raises(DataError, match="its 2 cutouts of 8 pixels did not fit into memory: Unable to allocate 9 TiB"):
+        cut_band(image(flux, ivar=flux), Grid(np.full(2, 9.0), np.full(2, 9.0), None), 8)

@@ -126,3 +126,26 @@ def test_bands_are_chosen_and_refused(scene):
         detect({}, DetectionOptions(), BASE)
     with pytest.raises(SpecError, match="multiple of 2"):
         detect(images, DetectionOptions(), 77)
+
+
+def _one_source(width: float) -> Image:
+    rng = np.random.default_rng(11)
+    y, x = np.mgrid[:200, :200]
+    light = 1e5 / (2 * np.pi * width**2) * np.exp(-((y - 99.7) ** 2 + (x - 100.2) ** 2) / 2 / width**2)
+    return Image((light + rng.normal(0, 2.0, (200, 200))).astype(np.float32), "nJy", 0.2)
+
+
+def test_apertures_are_kron_s() -> None:
+    """A Gaussian's Kron radius is sqrt(pi / 2) of its width; 2.5 of them hold 1 - exp(-(2.5^2 pi / 4)) of its light."""
+    table = detect({"r": _one_source(4.0)}, DetectionOptions(), BASE)
+    assert table.num_rows == 1
+    share = 1 - np.exp(-(2.5**2) * np.pi / 4)
+    assert table["flux_r"][0].as_py() / 1e5 == pytest.approx(share, abs=0.008)
+    error = 2.0 * np.sqrt(np.pi) * 2.5 * np.sqrt(np.pi / 2) * 4.0
+    assert table["snr"][0].as_py() == pytest.approx(1e5 * share / error, rel=0.06)
+
+
+def test_apertures_are_no_smaller_than_3_5_pixels() -> None:
+    table = detect({"r": _one_source(0.9)}, DetectionOptions(min_area_pixels=3), BASE)
+    assert table.num_rows == 1
+    assert table["snr"][0].as_py() == pytest.approx(1e5 / (2.0 * np.sqrt(np.pi) * 3.5), rel=0.06)

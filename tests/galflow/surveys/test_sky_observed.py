@@ -76,7 +76,7 @@ def test_a_tile_whose_weights_all_stand_for_no_exposure_is_lost_in_words() -> No
     assert complete.lost == "none of its pixels has a weight"
 
 
-@pytest.mark.parametrize("level", [0.0, 10.0])
+@pytest.mark.parametrize("level", [-0.5, 0.0, 10.0])
 def test_connected_zeros_of_a_survey_without_weights_are_no_data_and_single_ones_stay(level: float) -> None:
     flux = noise(level)
     lost = without_exposure(flux, 0.2, "side")
