@@ -27,7 +27,7 @@ def require_finite(table: pa.Table, carried: Collection[str] = ()) -> None:
             if bad:
                 raise ModelError(
                     f"column {field.name} passes off {bad} NaN or infinite value(s) as numbers, first in row "
-                    f"{pc.index(finite, False).as_py()}; expected a finite number or null, with an outcome that says why"
+                    f"{pc.index(finite, False).as_py()}; expected a finite number, or null and an outcome that says why"
                 )
 
 
