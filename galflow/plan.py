@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
-from galflow.cutouts.cut import cutouts_fingerprint, cutouts_product
+from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
 from galflow.cutouts.joins import JoinInput, JoinTask, join_base, join_product
 from galflow.errors import DataError, SpecError
 from galflow.model_spec import ModelSpec
@@ -129,7 +129,7 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
     receipts = _briefly(store, f"cutouts/{survey.name}")
     by_tile = _by_tile(receipts.values())
     units = []
-    for tile, rows, place in _tiles_and_rows(survey):
+    for tile, rows, place in _tiles_and_rows(survey, chosen_bands(survey, cutouts)[0]):
         found = cutouts_fingerprint(survey, tile, cutouts, rows)
         receipt = receipts.get(found)
         earlier = by_tile.get(tile.name, [])
@@ -157,12 +157,14 @@ def _by_tile(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
     return found
 
 
-def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None, Place | None]]:
+def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table | None, Place | None]]:
     """Every tile, its rows of a survey-wide catalogue if there is one, and where it lies."""
     tiles = survey.tiles()
     if not tiles:
         raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
-    footprints = {tile.name: seen for tile in tiles if (seen := _readable_footprint(survey, tile)) is not None}
+    footprints = {
+        tile.name: seen for tile in tiles if (seen := _readable_footprint(survey, tile, reference)) is not None
+    }
     places = {name: Place.of(footprint) for name, footprint in footprints.items()}
     catalog = survey.survey_catalog()
     if catalog is None:
@@ -181,10 +183,10 @@ def _tiles_and_rows(survey: Survey) -> list[tuple[Tile, pa.Table | None, Place |
     return found
 
 
-def _readable_footprint(survey: Survey, tile: Tile) -> Footprint | None:
+def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint | None:
     """None for a tile whose headers cannot be read: it covers nothing, and cutting it records why."""
     try:
-        return survey.footprint(tile) or Footprint(None, (0, 0))
+        return survey.footprint(tile, reference) or Footprint(None, (0, 0))
     except DataError as error:
         logger.warning("tile %s covers no object: %s", tile.name, error)
         return None

@@ -23,6 +23,8 @@ from galflow.sums import FileSum
 RECEIPT_SUFFIX = ".receipt.json"
 UNKNOWN_VERSION = "unknown"
 """The code version of receipts from before it was kept."""
+DOUBTS_DETAIL = "doubts"
+"""Where a receipt says what a person should know of a product that is whole."""
 _AT_ONCE = 500
 """Receipts fetched side by side: of a survey's twenty thousand only so many lie in memory as bytes."""
 PUBLISHED_PREFIXES = ("catalogs", "reports")

@@ -20,7 +20,7 @@ from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.logs import Where, where
 from galflow.plan import Unit
-from galflow.receipts import Receipt
+from galflow.receipts import DOUBTS_DETAIL, Receipt
 from galflow.surveys.places import Place
 from tasks.cluster import PROGRESS_TOPIC, open_client
 from tasks.progress import StageProgress
@@ -57,10 +57,11 @@ class StageResult:
 
     @property
     def partial(self) -> list[str]:
-        """Why receipts are partial or empty: a line a reason, with the products that have it."""
+        """Why receipts are partial, empty or in doubt: a line a reason, with the products that have it."""
         found: dict[str, list[str]] = {}
         for receipt in self.receipts:
-            for reason in receipt.reasons:
+            doubts = str(receipt.details.get(DOUBTS_DETAIL, ""))
+            for reason in (*receipt.reasons, *([doubts] if doubts else [])):
                 found.setdefault(reason, []).append(receipt.name)
         return [f"{_named(names)}: {reason}" for reason, names in found.items()]
 

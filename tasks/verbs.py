@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from distributed import get_worker
-from galflow.catalog.parquet import read_catalog
 
+from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import (
     CatalogPlan,
     PartFiles,

@@ -245,7 +245,8 @@ def read_files(store: Store, product: str) -> pa.Table:
 
 
 def has_names(store: Store, product: str) -> bool:
-    """Whether objects have names of the user's own beside their ids."""
+    """Whether objects have names of the user's own beside their ids; StoreError if there is no such catalogue."""
+    _file_keys(store, product)
     plan = CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
     return SOURCE_NAME in plan.schema.names
 

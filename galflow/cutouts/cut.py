@@ -25,7 +25,7 @@ from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR, likeness
 from galflow.cutouts.plant import add_planted
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
-from galflow.receipts import Outcome, Receipt, write_receipt
+from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt, write_receipt
 from galflow.spec import CutoutSpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
@@ -111,6 +111,7 @@ def cut_tile(
         problem += reasons_of(rows)
         data, reasons = _cut(survey, tile, spec, bands, images, without_reasons(rows))
         reasons = images.reasons + problem + reasons
+        doubts = images.doubts
     if spec.plant is not None:
         try:
             data, fewer = add_planted(data, spec.plant, tile.name)
@@ -137,6 +138,7 @@ def cut_tile(
             "tile": tile.name,
             "flags": _flag_counts(data.rows),
             "sky_sigma": data.attributes["sky_sigma"],
+            DOUBTS_DETAIL: "; ".join(doubts),
             "files": [
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
                 for file in tile.files

@@ -249,8 +249,11 @@ class Survey(ABC):
         """Whether object ids are galflow's own, from where an object peaks, and not the survey's."""
         return False
 
-    def footprint(self, tile: Tile) -> Footprint | None:
-        """Where the tile lies, from headers alone; None: unknown without reading it."""
+    def footprint(self, tile: Tile, band: str | None = None) -> Footprint | None:
+        """Where the tile lies, from headers alone; None: unknown without reading it.
+
+        ``band``: the reference band, in whose pixels positions are; None: the survey's own choice.
+        """
         return None
 
     def survey_catalog(self) -> pa.Table | None:

@@ -62,7 +62,7 @@ class MaskOptions(_Source):
     planes: dict[int | str, str] | None = Field(
         default=None,
         description="Bit number (0 = lowest), or the plane's name in the file's own header (MP_SAT: SAT), to mask "
-        "plane (BAD, SATURATED, ...); empty: any non-zero pixel is BAD. Where a header names bits otherwise, it is right",
+        "plane (BAD, SATURATED, ...); empty: any non-zero pixel is BAD. Where a header names bits, it is right",
     )
     invert: bool = Field(default=False, description="Non-zero pixels are the good ones")
 

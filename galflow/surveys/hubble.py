@@ -117,7 +117,7 @@ class Hubble(Survey):
         options = TileFile("options", "", hashlib.sha256(settings.encode()).hexdigest())
         return [Tile(_TILE, (picture, options), self.bands)]
 
-    def footprint(self, tile: Tile) -> Footprint:
+    def footprint(self, tile: Tile, band: str | None = None) -> Footprint:
         """Nominal."""
         return Footprint(self._wcs, SHAPE)
 

@@ -118,7 +118,7 @@ class Synthetic(Survey):
             for i in range(self.options.tiles)
         ]
 
-    def footprint(self, tile: Tile) -> Footprint:
+    def footprint(self, tile: Tile, band: str | None = None) -> Footprint:
         """The tile's share of the common projection."""
         return Footprint(self._wcs(self._index(tile)), (self.options.tile_size, self.options.tile_size))
 

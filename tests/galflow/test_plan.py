@@ -262,7 +262,7 @@ def test_one_tile_more_is_new_and_its_neighbour_gives_it_objects(finished: Store
         (lambda d: d["cutouts"].update(size=20), EVERYTHING),
         (lambda d: d["cutouts"].update(minimum_observed=0.4), EVERYTHING),
         # Nothing is planted into a sample.
-        (lambda d: d["cutouts"].update(plant={"per_tile": 3}), EVERYTHING | {"ingest": list(TILES), "join": list(TILES)}),
+        (lambda d: d["cutouts"].update(plant={"per_tile": 3}), EVERYTHING | {"ingest": [*TILES], "join": [*TILES]}),
         (lambda d: d["join"].update(radius_arcsec=2), {k: v for k, v in EVERYTHING.items() if k != "ingest"}),
         (lambda d: d["stretch"].update(white_sigma=500), {"train": ["near", "far"], **SCORES_ALONE}),
         (lambda d: d["models"][1]["options"].update(clusters=3), {"train": ["far"], **SCORES_ALONE}),

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from galflow.catalog.published import group_parts, read_summary, write_catalog_file
+import tasks.publish
+from galflow.catalog.published import group_parts, ranked_scores, read_basis, supplement_of, write_catalog_file
 from galflow.cluster_spec import ClusterSpec
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
@@ -20,7 +21,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import GalflowError
 from galflow.receipts import Receipt, list_runs, read_manifest, verify_store
-from galflow.scores.score import score_set
+from galflow.scores.score import PartSettings, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec, SurveySpec, parse_spec
 from galflow.store import Store
@@ -30,6 +31,7 @@ from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
+from tasks.stages import Joined, join
 
 SURVEY = {
     "tiles": 2, "tile_size": 160, "overlap_pixels": 16, "objects_per_tile": 64, "anomaly_fraction": 0.0,
@@ -44,9 +46,11 @@ class Stages:
     spec: RunSpec
     store: Store
     cutouts: StageResult
+    joined: Joined
     trained: StageResult
     scores: StageResult
     samples: dict[str, StageResult]
+    joined_samples: dict[str, Joined]
     sample_scores: dict[str, StageResult]
     comparison: StageResult
     cluster: ClusterSpec
@@ -55,9 +59,11 @@ class Stages:
         return publish.fn(
             self.spec.model_copy(update={"cluster": self.cluster}),
             self.cutouts,
+            self.joined,
             self.trained,
             self.scores,
             self.samples,
+            self.joined_samples,
             self.sample_scores,
             self.comparison,
         )
@@ -97,13 +103,14 @@ def train(store: Store, spec: RunSpec, name: str, cutouts: list[Receipt]) -> Rec
     )  # fmt: skip
 
 
-def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel]) -> list[Receipt]:
+def score(store: Store, joined: Joined, models: dict[str, TrainedModel]) -> list[Receipt]:
     return [
         score_set(
-            store, CutoutSet(store, r.product), models, cutouts_fingerprint=r.fingerprint,
-            product_fingerprint=f"s{r.fingerprint}", primary="kmeans_distance",
+            store, CutoutSet(store, tile.cutouts.product, tile.product), models,
+            cutouts_fingerprint=tile.cutouts.fingerprint, join_fingerprint=tile.fingerprint,
+            product_fingerprint=f"s{tile.fingerprint}", settings=PartSettings("kmeans_distance"),
         )
-        for r in cutouts
+        for tile in joined.tiles
     ]  # fmt: skip
 
 
@@ -129,10 +136,12 @@ def stages(tmp_path_factory: pytest.TempPathFactory, cluster: ClusterSpec) -> St
     spec = specification(root, trained=uri)
     kmeans = train(store, spec, "kmeans", cutouts)
     models = {"kmeans": TrainedModel.load(store, kmeans.product), "vae": load_uri(uri)}
-    scores = score(store, cutouts, models)
+    joined = join.fn(spec, spec.survey, StageResult(tuple(cutouts)))
+    scores = score(store, joined, models)
     (sample,) = spec.comparison.samples
     mock = cut(store, spec, sample.survey, plant=False)
-    mock_scores = score(store, mock, models)
+    joined_mock = join.fn(spec, sample.survey, StageResult(tuple(mock)), "mock")
+    mock_scores = score(store, joined_mock, models)
     table = pq.read_table(io.BytesIO(store.get(mock_scores[0].product)))
     comparison = compare_samples(
         store, "comparisons/publishing/c.json", "c", {"mock": table}, models, bootstraps=50, seed=0, inputs={}
@@ -141,8 +150,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory, cluster: ClusterSpec) -> St
     failure = Failure("ingest", "t00001", "DataError: no such file; restore it")
     reused = Receipt(product=uri, fingerprint=models["vae"].card.fingerprint)
     return Stages(
-        spec, store, StageResult(tuple(cutouts), (failure,), 1), StageResult((kmeans, reused), (), 1),
-        StageResult(tuple(scores), (), 1), {"mock": StageResult(tuple(mock), (), 0)},
+        spec, store, StageResult(tuple(cutouts), (failure,), 1), joined, StageResult((kmeans, reused), (), 1),
+        StageResult(tuple(scores), (), 1), {"mock": StageResult(tuple(mock), (), 0)}, {"mock": joined_mock},
         {"mock": StageResult(tuple(mock_scores), (), 1)}, StageResult((comparison,), (), 1), cluster,
     )  # fmt: skip
 
@@ -159,42 +168,77 @@ def page(stages: Stages, manifest: Any) -> str:
 
 
 def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any):
-    assert read_manifest(stages.store, manifest.run) == manifest
+    stored = read_manifest(stages.store, manifest.run)
+    assert stored is not None
+    assert stored.located(stages.store) == manifest
+    # No place of the store is in it, so that it holds wherever the store is moved.
+    assert (stored.catalog, stored.report) == (
+        f"catalogs/anomalies/{manifest.run}",
+        f"reports/{manifest.run}/index.html",
+    )
+    assert stored.models["kmeans"] == "models/kmeans/kmeanskmeans"
+    assert stages.store.root not in stages.store.get(stored.key_of(stored.run)).decode()
     assert set(manifest.products) == {
-        "cutouts", "cutouts of mock", "models", "scores", "scores of mock", "comparison", "catalog", "report"
+        "cutouts", "cutouts of mock", "joins", "joins of mock",
+        "models", "scores", "scores of mock", "comparison", "catalog", "report"
     }  # fmt: skip
     assert manifest.products["models"] == ["models/kmeans/kmeanskmeans.receipt.json"]  # of this store alone
     assert manifest.models["vae"] == stages.spec.models[1].trained
     assert manifest.report == stages.store.uri(f"reports/{manifest.run}/index.html")
     products, faults, _ = verify_store(stages.store)
     assert faults == []
-    assert products >= 8
+    assert products >= 11
 
 
 def test_the_workers_write_the_bytes_that_one_process_would(stages: Stages, manifest: Any, tmp_path: Path):
     product = manifest.catalog.removeprefix(f"{stages.store.root}/")
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in stages.scores.receipts)
-    assert read_summary(stages.store, product).to_json() == summary.to_json()
-    receipt = Receipt.model_validate_json(stages.store.get(manifest.products["catalog"][0]))
-    plainly = {}
+    stored = json.loads(stages.store.get(f"{supplement_of(product)}/summary.json"))
+    assert stored == json.loads(json.dumps(summary.to_json()))
+    receipt, beside = (Receipt.model_validate_json(stages.store.get(key)) for key in manifest.products["catalog"])
+    plan, p_counts, ranked = read_basis(stages.store, product)
+    assert (plan.run, plan.primary) == (manifest.run, "kmeans_distance")
+    assert p_counts.to_json() == summary.p_counts.to_json()
+    plainly: dict[str, Any] = {}
+    copies: dict[str, Any] = {}
     for index, parts in enumerate(group_parts(stages.scores.receipts)):
-        plainly |= write_catalog_file(
-            stages.store, "catalogs/again/run", index, parts, manifest.run, "kmeans_distance", summary.p_counts
-        )
-    assert {name: found for name, found in receipt.files.items() if name.endswith(".parquet")} == plainly
+        written, planted = write_catalog_file(stages.store, "catalogs/again/run", index, parts, plan, p_counts, ranked)
+        plainly |= written
+        copies |= planted
+    assert receipt.files == plainly
+    assert beside.product == supplement_of(product)
+    assert {name: found for name, found in beside.files.items() if name.startswith("planted/")} == copies != {}
+    inside = [key for key in stages.store.list(product) if key.startswith(f"{product}/")]
+    assert inside == [f"{product}/{name}" for name in plainly]
 
 
+@pytest.mark.parametrize("ranked", [False, True], ids=["before ranking", "before writing"])
 @pytest.mark.parametrize("damage", ["does not exist", "differs from what its receipt says"])
-def test_a_part_that_is_gone_or_altered_keeps_the_catalogue_from_being_published(stages: Stages, damage: str):
+def test_a_part_that_is_gone_or_altered_keeps_the_catalogue_from_being_published(
+    stages: Stages, damage: str, ranked: bool, monkeypatch: pytest.MonkeyPatch
+):
     spec = stages.spec.model_copy(update={"name": "gone"})
     (part,) = stages.scores.receipts
     data = stages.store.get(part.product)
-    stages.store.delete(part.product)
-    if damage.startswith("differs"):
-        half = len(data) // 2
-        stages.store.put(part.product, data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :])
+
+    def break_it() -> None:
+        stages.store.delete(part.product)
+        if damage.startswith("differs"):
+            half = len(data) // 2
+            stages.store.put(part.product, data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :])
+
+    def rank(*arguments: Any) -> Any:
+        found = ranked_scores(*arguments)
+        break_it()
+        return found
+
+    if ranked:
+        monkeypatch.setattr(tasks.publish, "ranked_scores", rank)
+    else:
+        break_it()
+    said = rf"1 of the catalogue's 1 files .* part-00000\.parquet.*{damage}" if ranked else rf"{part.product}.*{damage}"
     try:
-        with pytest.raises(GalflowError, match=rf"1 of the catalogue's 1 files .* part-00000\.parquet.*{damage}"):
+        with pytest.raises(GalflowError, match=said):
             replace(stages, spec=spec).publish()
     finally:
         stages.store.put(part.product, data)
@@ -251,7 +295,9 @@ def test_a_run_without_a_report_or_samples_has_neither(stages: Stages, tmp_path:
     bare = specification(tmp_path, samples=False).model_dump(mode="json")
     bare |= {"name": "bare", "output": {"report": False}, "store": {"root": stages.spec.store.root}}
     bare["models"] = stages.spec.model_dump(mode="json")["models"]
-    manifest = replace(stages, spec=parse_spec(bare), samples={}, sample_scores={}, comparison=StageResult()).publish()
+    manifest = replace(
+        stages, spec=parse_spec(bare), samples={}, joined_samples={}, sample_scores={}, comparison=StageResult()
+    ).publish()
     assert manifest.report is None
     assert "report" not in manifest.products
     assert "samples" not in manifest.summary

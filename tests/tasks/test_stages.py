@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import read_published
 from galflow.cluster_spec import ClusterSpec
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import StoreError
 from galflow.plan import plan_run
-from galflow.receipts import RunManifest
+from galflow.receipts import RunManifest, read_receipts
 from galflow.scores.score import ScoreColumn, score_cutouts
 from galflow.spec import RunSpec, parse_spec
 from galflow.store import Store
@@ -61,6 +62,8 @@ class Ran:
 
     cutouts: StageResult
     samples: dict[str, StageResult]
+    joined: stages.Joined
+    joined_samples: dict[str, stages.Joined]
     models: StageResult
     scores: StageResult
     sample_scores: dict[str, StageResult]
@@ -69,7 +72,12 @@ class Ran:
     @property
     def made(self) -> dict[str, int]:
         """How many units each stage of the survey made."""
-        return {"ingest": self.cutouts.made, "train": self.models.made, "score": self.scores.made}
+        return {
+            "ingest": self.cutouts.made,
+            "join": self.joined.made,
+            "train": self.models.made,
+            "score": self.scores.made,
+        }
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +96,23 @@ def run(spec: RunSpec) -> Ran:
     """All stages but the last, as the flow calls them."""
     cutouts = stages.ingest.fn(spec, spec.survey)
     samples = {s.name: stages.ingest.fn(spec, s.survey, s.name) for s in spec.comparison.samples}
-    trained = stages.train_models.fn(spec, cutouts, samples)
-    scores = stages.score_cutouts.fn(spec, spec.survey, cutouts, trained)
+    joined = stages.join.fn(spec, spec.survey, cutouts)
+    joined_samples = {s.name: stages.join.fn(spec, s.survey, samples[s.name], s.name) for s in spec.comparison.samples}
+    trained = stages.train_models.fn(spec, joined, joined_samples)
+    scores = stages.score_cutouts.fn(spec, spec.survey, joined, trained)
     sample_scores = {
-        s.name: stages.score_cutouts.fn(spec, s.survey, samples[s.name], trained, s.name)
+        s.name: stages.score_cutouts.fn(spec, s.survey, joined_samples[s.name], trained, s.name)
         for s in spec.comparison.samples
     }
-    comparison = stages.compare.fn(spec, cutouts, scores, samples, sample_scores, trained)
-    return Ran(cutouts, samples, trained, scores, sample_scores, comparison)
+    comparison = stages.compare.fn(spec, joined, scores, joined_samples, sample_scores, trained)
+    return Ran(cutouts, samples, joined, joined_samples, trained, scores, sample_scores, comparison)
 
 
 def publish_ran(spec: RunSpec, ran: Ran) -> RunManifest:
-    return publish.fn(spec, ran.cutouts, ran.models, ran.scores, ran.samples, ran.sample_scores, ran.comparison)
+    return publish.fn(
+        spec, ran.cutouts, ran.joined, ran.models, ran.scores, ran.samples, ran.joined_samples, ran.sample_scores,
+        ran.comparison,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,17 +124,19 @@ def first(cluster: ClusterSpec, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 def test_each_stage_makes_every_unit_and_no_failure(first: tuple[RunSpec, Ran]) -> None:
     _, ran = first
-    assert ran.made == {"ingest": TILES, "train": 1, "score": TILES}
+    assert ran.made == {"ingest": TILES, "join": TILES, "train": 1, "score": TILES}
     assert [r.details["tile"] for r in ran.scores.receipts] == ["t00000", "t00001", "t00002"]
-    assert ran.cutouts.failures + ran.models.failures + ran.scores.failures == ()
+    assert [t.cutouts.tile for t in ran.joined.with_objects] == ["t00000", "t00001", "t00002"]
+    assert ran.cutouts.failures + ran.joined.failures + ran.models.failures + ran.scores.failures == ()
     assert ran.comparison.receipts + ran.comparison.failures == ()
 
 
 def test_second_call_makes_nothing_and_returns_the_same_receipts(first: tuple[RunSpec, Ran]) -> None:
     spec, ran = first
     again = run(spec)
-    assert again.made == {"ingest": 0, "train": 0, "score": 0}
+    assert again.made == {"ingest": 0, "join": 0, "train": 0, "score": 0}
     assert again.cutouts.receipts == ran.cutouts.receipts
+    assert again.joined.receipts == ran.joined.receipts
     assert again.models.receipts == ran.models.receipts
     assert again.scores.receipts == ran.scores.receipts
 
@@ -130,7 +145,7 @@ def test_stages_make_what_the_plan_says(first: tuple[RunSpec, Ran]) -> None:
     """The plan knows every fingerprint before anything is made, the run's own included."""
     spec, ran = first
     plan = plan_run(spec, Store.open(spec.store.root))
-    receipts = [*ran.cutouts.receipts, *ran.models.receipts, *ran.scores.receipts]
+    receipts = [*ran.cutouts.receipts, *ran.joined.receipts, *ran.models.receipts, *ran.scores.receipts]
     assert [u.fingerprint for u in plan.units] == [r.fingerprint for r in receipts]
     assert all(u.done for u in plan.units)
     assert publish_ran(spec, ran).run == plan.run
@@ -142,6 +157,7 @@ def test_workers_score_as_one_process_does(first: tuple[RunSpec, Ran]) -> None:
     store = Store.open(spec.store.root)
     model = load_uri(store.uri(ran.models.receipts[0].product))
     column = ScoreColumn("kmeans", "distance")
+    assert len(ran.scores.receipts) == TILES
     for cut, part in zip(ran.cutouts.receipts, ran.scores.receipts, strict=True):
         plain = score_cutouts(CutoutSet(store, cut.product), {"kmeans": model}, 32)[column]
         stored = pq.read_table(f"{spec.store.root}/{part.product}")[column.name].to_pandas().to_numpy()
@@ -171,18 +187,35 @@ def test_each_model_sees_pixels_in_the_stretch_it_was_trained_in(
 def test_updated_tile_under_given_models_redoes_that_tile_alone(
     first: tuple[RunSpec, Ran], cluster: ClusterSpec
 ) -> None:
-    """Models trained elsewhere do not depend on the survey: one tile is cut and scored, and nothing else."""
+    """Models trained elsewhere do not depend on the survey: one tile is cut, and of the others no pixel is scored.
+
+    Their parts are written anew, for they say what the updated tile has of their objects.
+    """
     spec, ran = first
     root = Path(spec.store.root)
     given = [KMEANS | {"trained": Store.open(root).uri(ran.models.receipts[0].product)}]
     trained = specify(cluster, root, models=given)
-    # The same weights under the same name: nothing is to be made.
-    assert run(trained).made == {"ingest": 0, "train": 0, "score": 0}
+    # The same weights under the same name: no score is computed, and which rows they learnt from is not known.
+    before = run(trained)
+    assert before.made == {"ingest": 0, "join": 0, "train": 0, "score": TILES}
+    assert taken_over(spec, before.scores) == [["kmeans"]] * TILES
+    assert run(trained).made == {"ingest": 0, "join": 0, "train": 0, "score": 0}
     updated = {"kind": "synthetic", "options": SURVEY | {"revision": {"t00001": 1}}}
     after = run(specify(cluster, root, models=given, survey=updated))
-    assert after.made == {"ingest": 1, "train": 0, "score": 1}
-    changed = [a.product != b.product for a, b in zip(ran.scores.receipts, after.scores.receipts, strict=True)]
+    assert after.made == {"ingest": 1, "join": TILES, "train": 0, "score": TILES}
+    assert taken_over(spec, after.scores) == [["kmeans"], [], ["kmeans"]]
+    changed = [a.product != b.product for a, b in zip(before.cutouts.receipts, after.cutouts.receipts, strict=True)]
     assert changed == [False, True, False]
+    columns = [
+        [read_catalog(f"{root}/{r.product}")["kmeans_distance"] for r in run.scores.receipts] for run in (before, after)
+    ]
+    assert [one.equals(other) for one, other in zip(*columns, strict=True)] == [True, False, True]
+
+
+def taken_over(spec: RunSpec, scores: StageResult) -> list[list[str]]:
+    """For each score part the models whose scores were not computed anew, by its whole receipt."""
+    receipts = read_receipts(Store.open(spec.store.root), [r.key for r in scores.receipts])
+    return [r.details["taken_over"] for r in receipts]
 
 
 def test_failed_model_leaves_the_others_scores(cluster: ClusterSpec, tmp_path: Path) -> None:

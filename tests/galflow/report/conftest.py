@@ -10,7 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from galflow.catalog.published import catalog_product, group_parts, write_catalog_file
+from galflow.catalog.published import (
+    CatalogPlan,
+    catalog_product,
+    group_parts,
+    plan_catalog,
+    ranked_scores,
+    write_basis,
+    write_catalog_file,
+)
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
@@ -18,7 +26,7 @@ from galflow.cutouts.stream import stretch_for
 from galflow.receipts import Receipt
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs, StageRecord
-from galflow.scores.score import score_set
+from galflow.scores.score import PartSettings, columns_of, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec import RunSpec, SurveySpec, parse_spec
 from galflow.store import Store
@@ -87,16 +95,29 @@ def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel])
             models,
             cutouts_fingerprint=r.fingerprint,
             product_fingerprint=r.fingerprint,
-            primary=PRIMARY,
+            settings=PartSettings(PRIMARY),
         )
         for r in cutouts
     ]
 
 
-def publish(store: Store, spec: RunSpec, scores: list[Receipt], summary: PartSummary) -> str:
-    product = catalog_product(spec.output.catalog, RUN)
+def plan(scores: list[Receipt], models: dict[str, TrainedModel]) -> CatalogPlan:
+    columns = columns_of(models)
+    found, reasons = plan_catalog(
+        RUN, PRIMARY, [c.name for c in columns if c.calibrated], [c.name for c in columns if not c.calibrated], scores
+    )
+    assert reasons == ()
+    return found
+
+
+def publish(
+    store: Store, spec: RunSpec, scores: list[Receipt], models: dict[str, TrainedModel], summary: PartSummary
+) -> str:
+    product, planned = catalog_product(spec.output.catalog, RUN), plan(scores, models)
+    ranked = ranked_scores(store, scores, PRIMARY)
+    write_basis(store, product, planned, summary, ranked)
     for index, group in enumerate(group_parts(scores)):
-        write_catalog_file(store, product, index, group, RUN, PRIMARY, summary.p_counts)
+        write_catalog_file(store, product, index, group, planned, summary.p_counts, ranked)
     return product
 
 
@@ -127,7 +148,7 @@ def make_run(folder: Path) -> ReportInputs:
     models, trained = train(store, spec, cutouts)
     scores = score(store, cutouts, models)
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores if r.rows)
-    catalog = publish(store, spec, scores, summary)
+    catalog = publish(store, spec, scores, models, summary)
     comparison, stages = compare(store, spec, models)
     found = findings(store, catalog, summary, models, comparison, planted=True)
     stages = {

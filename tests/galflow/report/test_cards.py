@@ -22,7 +22,7 @@ from galflow.report.residuals import residual_png, strongest_residual
 
 def shown(tile: str, row: int, **changes: object) -> Shown:
     sigma = {"vae_neg_elbo": 12.34, "vae_kl": -0.04}
-    return replace(Shown(7, 150.0, -2.5, tile, row, 0, 0.25, None, sigma, 0.0123), **changes)  # type: ignore[arg-type]
+    return replace(Shown(7, "7", 150.0, -2.5, tile, row, 0, 0.25, None, sigma, 0.0123), **changes)  # type: ignore[arg-type]
 
 
 def image(uri: str) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_a_card_shows_the_reconstruction_in_flux_and_what_is_left(finished_run: 
 def test_a_card_says_what_is_known_in_words(finished_run: ReportInputs, products: dict[str, str]):
     rows = [
         shown("t00000", 4, flags=int(Flag.EDGE | Flag.TRAIL)),
-        shown("t00000", 5, ra_deg=None, dec_deg=None, q=None, planted_kind="tidal_tail", flags=int(Flag.PLANTED)),
+        shown("t00000", 5, ra=None, dec=None, q=None, planted_kind="tidal_tail", flags=int(Flag.PLANTED)),
     ]
     found = read_cutouts(finished_run.store, products, rows, finished_run.models)
     models = {"vae": finished_run.models["vae"]}

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from galflow.catalog.published import each_file, group_parts, read_files, write_catalog_file
-from galflow.cutouts.flags import Flag
+from galflow.catalog.published import (
+    each_file,
+    group_parts,
+    planted_copies,
+    read_basis,
+    read_files,
+    write_basis,
+    write_catalog_file,
+)
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs
 from galflow.scores.calibration import benjamini_hochberg, recall_in_top
+from galflow.store import Store
 
 
 @pytest.fixture
@@ -17,27 +26,35 @@ def frame(finished_run: ReportInputs):
     return read_files(finished_run.store, finished_run.catalog).to_pandas()
 
 
+@pytest.fixture
+def copies(finished_run: ReportInputs, frame):
+    """The planted copies, with the catalogue's columns."""
+    found = planted_copies(finished_run.store, finished_run.catalog, frame.columns.tolist())
+    assert found is not None
+    return found.to_pandas()
+
+
 def again(run: ReportInputs, **changes):
     arguments = {"models": run.models, "comparison": run.comparison, "planted": True} | changes
     return findings(run.store, run.catalog, run.summary, **arguments)
 
 
-def test_counts_are_those_of_the_catalogue(finished_run: ReportInputs, frame):
+def test_counts_are_those_of_the_catalogue(finished_run: ReportInputs, frame, copies):
     found = finished_run.findings
-    copies = (frame["flags"] & int(Flag.PLANTED)) != 0
-    assert (found["rows"], found["planted"]) == (len(frame), int(copies.sum()))
-    assert found["objects"] == len(frame) - int(copies.sum())
+    assert "planted_kind" not in frame.columns
+    assert (found["rows"], found["planted"], len(copies)) == (len(frame), 44, 44)
+    assert found["objects"] == int(frame.is_primary.sum())
+    frame = frame[frame.is_primary]
     assert found["scored"] == int((frame.outcome == "scored").sum())
     q = benjamini_hochberg(frame.vae_neg_elbo_p.dropna().to_numpy())
     assert found["smallest_q"] == pytest.approx(q.min())
-    assert found["discoveries"] == int((frame.anomaly_q[~copies] <= 0.1).sum())
+    assert found["discoveries"] == int((frame.anomaly_q <= 0.1).sum())
     assert found["smallest_p"] == 1 / (len(finished_run.models["vae"].reference["neg_elbo"]) + 1)
     assert found["resolvable"] is bool(found["resolution"] == "")
 
 
-def test_inconsistent_fractions_count_scores_above_the_reference_quantile(finished_run: ReportInputs, frame):
+def test_inconsistent_fractions_count_scores_above_the_reference_quantile(finished_run: ReportInputs, frame, copies):
     found = finished_run.findings
-    copies = (frame["flags"] & int(Flag.PLANTED)) != 0
     for column, (model, score) in {
         "vae_kl": ("vae", "kl"),
         "pixelcnn_bits_per_dim": ("pixelcnn", "bits_per_dim"),
@@ -45,8 +62,8 @@ def test_inconsistent_fractions_count_scores_above_the_reference_quantile(finish
         reference = np.sort(finished_run.models[model].reference[score])
         allowed = int(0.05 * len(reference))
         threshold = reference[len(reference) - 1 - allowed]  # so many of the reference lie above
-        for group, rows in {"real objects": ~copies, "planted copies": copies}.items():
-            values = frame[column][rows].dropna()
+        for group, rows in {"real objects": frame[frame.is_primary], "planted copies": copies}.items():
+            values = rows[column].dropna()
             share = found["inconsistent"][group][column]
             assert share["n"] == len(values)
             assert share["value"] == pytest.approx((values > threshold).mean())
@@ -57,23 +74,25 @@ def test_inconsistent_fractions_count_scores_above_the_reference_quantile(finish
 
 
 def test_a_catalogue_of_many_files_gives_the_same_findings_as_one_of_a_single_file(
-    finished_run: ReportInputs, frame, monkeypatch: pytest.MonkeyPatch
+    finished_run: ReportInputs, frame, copies, monkeypatch: pytest.MonkeyPatch
 ):
     run = finished_run
     (parts,) = group_parts(run.stages["scores"].receipts)
     assert len(parts) == 2
     product = f"{run.catalog}-in-two"
+    plan, p_counts, ranked = read_basis(run.store, run.catalog)
+    write_basis(run.store, product, plan, run.summary, ranked)
     for index, (key, found) in enumerate(parts.items()):
-        write_catalog_file(run.store, product, index, {key: found}, run.run, run.primary, run.summary.p_counts)
+        write_catalog_file(run.store, product, index, {key: found}, plan, p_counts, ranked)
     assert [len(table) for table in each_file(run.store, product, ["row"])] == [
-        r.rows for r in sorted(run.stages["scores"].receipts, key=lambda r: r.product)
+        r.details["objects"] for r in sorted(run.stages["scores"].receipts, key=lambda r: r.product)
     ]
     monkeypatch.setattr("galflow.catalog.published.read_files", None)  # nobody has the whole in memory
     assert findings(run.store, product, run.summary, run.models, run.comparison, planted=True) == run.findings
-    is_copy = frame.planted_kind.notna().to_numpy()
     for column, share in run.findings["recall_in_top_5_percent"].items():
-        scored = frame[column].notna().to_numpy()
-        expected = recall_in_top(frame[column].to_numpy()[scored], is_copy[scored], 0.05)
+        real, planted = (rows[column].dropna().to_numpy() for rows in (frame[frame.is_primary], copies))
+        is_copy = np.arange(len(real) + len(planted)) >= len(real)
+        expected = recall_in_top(np.concatenate([real, planted]), is_copy, 0.05)
         assert share == expected.to_json()
 
 
@@ -84,12 +103,12 @@ def test_without_planting_and_comparison_only_the_real_objects_are_judged(finish
     assert "samples" not in found
 
 
-def test_planting_that_left_no_copies_needs_no_column_of_them(finished_run: ReportInputs):
-    flags = finished_run.summary.flags
-    none = replace(flags, by_name={n: c for n, c in flags.by_name.items() if n != "PLANTED"})
-    found = findings(
-        finished_run.store, finished_run.catalog, replace(finished_run.summary, flags=none), finished_run.models,
-        None, planted=True,
-    )  # fmt: skip
+def test_planting_that_left_no_copies_needs_no_file_of_them(finished_run: ReportInputs, tmp_path: Path):
+    store = Store.open(tmp_path)
+    for key in finished_run.store.list("catalogs"):
+        if "/planted/" not in key:
+            store.put(key, finished_run.store.get(key))
+    none = replace(finished_run.summary, planted=0)
+    found = findings(store, finished_run.catalog, none, finished_run.models, None, planted=True)
     assert found["planted"] == 0
     assert "recall_in_top_5_percent" not in found

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from galflow.catalog.published import CatalogPlan
 from galflow.cutouts.flags import Flag
 from galflow.errors import StoreError
+from galflow.receipts import to_json
 from galflow.report.objects import select_objects
 from galflow.scores.calibration import recall_in_top
 from galflow.store import Store
@@ -18,21 +21,23 @@ SCORES = ("m_a", "m_b")
 
 
 def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
+    """Real objects, of which the last 15 rows are second rows of some, and with ``planted`` 30 copies before them."""
     rng = np.random.default_rng(seed)
     flags = np.where(rng.random(n) < 0.2, int(Flag.EDGE), 0)
     scored = rng.random(n) > 0.1
     columns: dict[str, pa.Array] = {
         "object_id": pa.array(rng.permutation(10**15 + np.arange(n) + 1000 * seed)),
-        "ra_deg": pa.array(rng.uniform(0, 1, n)), "dec_deg": pa.nulls(n, pa.float64()),
+        "ra": pa.array(rng.uniform(0, 1, n)), "dec": pa.nulls(n, pa.float64()),
         "tile": pa.array([tile] * n), "row": pa.array(np.arange(n)), "outcome": pa.array(["scored"] * n),
         "anomaly_q": pa.array(rng.random(n), mask=~scored), "bpd_m": pa.array(rng.normal(3, 1, n), mask=~scored),
     }  # fmt: skip
-    kinds = np.full(n, None, dtype=object)
+    kinds, primary = np.full(n, None, dtype=object), np.arange(n) < n - 15
     if planted:
         kinds[:30:2], kinds[1:30:2] = "ring", "trail"
         flags[:30] |= int(Flag.PLANTED)
-        columns["planted_kind"] = pa.array(kinds, pa.string())
+        primary[:30] = False
     columns["flags"] = pa.array(flags, pa.uint32())
+    columns["is_primary"], columns["planted_kind"] = pa.array(primary), pa.array(kinds, pa.string())
     for score in SCORES:
         sigma = rng.standard_t(2, n) + 2 * (kinds == "ring")
         columns[score] = pa.array(7 + 0.5 * sigma, mask=~scored)
@@ -42,18 +47,29 @@ def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
 
 
 def store_of(folder: Path, *parts: pa.Table) -> Store:
+    """A catalogue of these files; copies lie in its supplement."""
     store = Store.open(folder)
+    plan = CatalogPlan("run", "m_a", parts[0].drop_columns("planted_kind").schema, {})
+    store.put("catalogs/c/run_supplement/columns.json", to_json(plan.to_json()))
     for i, part in enumerate(parts):
-        sink = io.BytesIO()
-        pq.write_table(part, sink)
-        store.put(f"catalogs/c/run/part-{i:05d}.parquet", sink.getvalue())
+        is_copy = part["planted_kind"].is_valid()
+        put(store, f"catalogs/c/run/part-{i:05d}.parquet", part.filter(pc.invert(is_copy)).drop_columns("planted_kind"))
+        if len(copies := part.filter(is_copy)):
+            put(store, f"catalogs/c/run_supplement/planted/part-{i:05d}.parquet", copies)
     return store
+
+
+def put(store: Store, key: str, table: pa.Table) -> None:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    store.put(key, sink.getvalue())
 
 
 @pytest.fixture
 def whole(tmp_path):
     parts = [catalogue(300, 1, "a", planted=True), catalogue(200, 2, "b", planted=False)]
-    return store_of(tmp_path, *parts), pa.concat_tables(parts, promote_options="default").to_pandas()
+    frame = pa.concat_tables(parts).to_pandas()
+    return store_of(tmp_path, *parts), frame[frame.is_primary | frame.planted_kind.notna()]
 
 
 def select(store: Store, seed: int = 0, count: int = 12, planted: bool = True):
@@ -71,7 +87,8 @@ def test_the_top_are_the_highest_real_objects_of_all_files(whole):
     assert [row.object_id for row in top] == expected.object_id.tolist()
     assert [row.sigma["m_b"] for row in top] == pytest.approx(expected.m_b_sigma.tolist())
     assert [row.tile for row in top] == expected.tile.tolist()
-    assert top[0].dec_deg is None
+    assert top[0].dec is None
+    assert [row.name for row in top] == [str(row.object_id) for row in top]
 
 
 def test_the_top_of_equal_scores_are_those_of_the_lowest_ids_whatever_the_file(tmp_path):
@@ -81,7 +98,7 @@ def test_the_top_of_equal_scores_are_those_of_the_lowest_ids_whatever_the_file(t
         rounded = np.round(part.column("m_a_sigma").to_pandas().to_numpy())
         place = part.column_names.index("m_a_sigma")
         coarse.append(part.set_column(place, "m_a_sigma", pa.array(rounded, from_pandas=True)))
-    frame = pa.concat_tables(coarse).to_pandas().dropna(subset="m_a_sigma")
+    frame = pa.concat_tables(coarse).to_pandas().query("is_primary").dropna(subset="m_a_sigma")
     expected = frame.sort_values(["m_a_sigma", "object_id"], ascending=[False, True]).object_id.tolist()
     for count in (3, 12, 60):
         top = select(store_of(tmp_path / str(count), *coarse), count=count, planted=False).top

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from galflow.report.planted import KindRecall, heat_rows
@@ -17,10 +18,11 @@ def table(real: np.ndarray, **kinds: np.ndarray) -> pa.Table:
 
 
 def recall_by_kind(whole: pa.Table, scores: list[str]) -> list[KindRecall]:
-    """Of a catalogue in files of 30 rows."""
-    files = [whole.slice(start, 30) for start in range(0, len(whole), 30)]
-    copies, rankings = rank_copies(lambda columns: (file.select(columns) for file in files), scores)
-    assert copies is not None
+    """Of copies among the real objects of a catalogue in files of 30 rows."""
+    is_copy = whole["planted_kind"].is_valid()
+    copies, real = whole.filter(is_copy), whole.filter(pc.invert(is_copy))
+    files = [real.slice(start, 30) for start in range(0, len(real), 30)]
+    rankings = rank_copies(lambda columns: (file.select(columns) for file in files), copies, scores)
     return recall_of_ranked(copies, rankings)
 
 

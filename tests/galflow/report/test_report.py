@@ -50,10 +50,15 @@ def page(html: bytes) -> Page:
 def test_it_says_what_ran(finished_run: ReportInputs, page: Page):
     for expected in (
         finished_run.run, "survey synthetic, release 1", "ranked by vae_neg_elbo", "vae.VAE", "Kingma & Welling 13",
-        "band z: the tile has no such file", "missing pixels", "PLANTED", "exact log likelihood", "free form jacobian",
+        "band z: the tile has no such file", "missing pixels", "and 44 planted copies", "exact log likelihood",
+        "free form jacobian",
         finished_run.models["vae"].card.fingerprint,
     ):  # fmt: skip
         assert expected in page.text
+    assert finished_run.summary.flags.by_name
+    assert "PLANTED" not in finished_run.summary.flags.by_name
+    for flag in finished_run.summary.flags.by_name:
+        assert flag in page.text
     for outcome, count in finished_run.summary.outcomes.by_name.items():
         assert f"{outcome} {count}" in page.text
     # Products wanted, done, partial, empty, failed, found done.

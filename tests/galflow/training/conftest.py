@@ -204,8 +204,8 @@ def write_set(store: Store) -> Callable[..., CutoutSet]:
             rows=pa.table(
                 {
                     "object_id": pa.array(rng.integers(1, 2**62, n), pa.int64()),
-                    "ra_deg": np.zeros(n),
-                    "dec_deg": np.zeros(n),
+                    "ra": np.zeros(n),
+                    "dec": np.zeros(n),
                     "flags": np.zeros(n, np.uint32),
                 }
             ),
