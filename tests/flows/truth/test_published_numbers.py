@@ -1,0 +1,136 @@
+"""p, sigma, q and rank of a published catalogue, from its scores by scipy; likelihoods, from the stored pixels."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import scipy.stats
+import torch
+
+import galflow
+from galflow.cutouts.batches import make_batch
+
+if TYPE_CHECKING:
+    from conftest import Truth
+
+PRIMARY = "kmeans_distance"
+SCORES = {
+    PRIMARY: ("kmeans", "distance"),
+    "maf_bits_per_dim": ("maf", "bits_per_dim"),
+    "maf_complexity_corrected": ("maf", "complexity_corrected"),
+}
+
+
+def reference_of(truth: Truth, score: str) -> np.ndarray:
+    """The scores of the rows that calibrate, as published; they are those that lie beside the model."""
+    columns = truth.columns
+    published = np.sort(columns[score][columns["split"] == "reference"])
+    model, name = SCORES[score]
+    (path,) = truth.root.glob(f"models/{model}/*/reference.safetensors")
+    np.testing.assert_allclose(
+        np.sort(safetensors.numpy.load(path.read_bytes())[name]), published, rtol=1e-5, atol=1e-6
+    )
+    return published
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_p_is_the_share_of_reference_rows_that_score_as_high(truth: Truth, score: str) -> None:
+    reference, columns = reference_of(truth, score), truth.columns
+    assert 40 < len(reference) < 90
+    expected = (1 + (reference[None, :] >= columns[score][:, None]).sum(axis=1)) / (1 + len(reference))
+    # The reference was scored in batches of its own: a tie in double precision may fall either way.
+    off = np.abs(columns[f"{score}_p"] - expected)
+    assert (off < 1e-12).mean() > 0.7
+    assert off.max() < 1.5 / (1 + len(reference))
+    assert len(np.unique(columns[f"{score}_p"])) > 30
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_sigma_counts_from_the_median_of_the_reference_in_units_of_its_mad(truth: Truth, score: str) -> None:
+    reference, columns = reference_of(truth, score), truth.columns
+    sigma = 1.4826 * scipy.stats.median_abs_deviation(reference)
+    expected = (columns[score] - np.median(reference)) / sigma
+    np.testing.assert_allclose(columns[f"{score}_sigma"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_q_is_benjamini_hochbergs_over_primary_rows_alone(truth: Truth) -> None:
+    columns = truth.columns
+    primary = columns["is_primary"]
+    p, q = columns[f"{PRIMARY}_p"], columns["anomaly_q"]
+    np.testing.assert_allclose(q[primary], scipy.stats.false_discovery_control(p[primary]), rtol=1e-12)
+    assert (q[primary] > p[primary] + 0.05).mean() > 0.5, "q is not p"
+    # With the second rows, or with the planted copies, other numbers would come out.
+    copies = truth.planted[f"{PRIMARY}_p"].to_numpy()
+    for more in (p, np.concatenate([p[primary], copies])):
+        assert np.abs(scipy.stats.false_discovery_control(more)[: primary.sum()] - q[primary]).max() > 1e-6
+
+
+def test_rank_sorts_primary_rows_by_score(truth: Truth) -> None:
+    columns = truth.columns
+    primary = columns["is_primary"]
+    expected = scipy.stats.rankdata(-columns[PRIMARY][primary], method="min")
+    np.testing.assert_array_equal(columns["anomaly_rank"][primary], expected)
+
+
+def test_findings_count_primary_rows_alone(truth: Truth) -> None:
+    columns, found = truth.columns, truth.run.manifest.summary
+    primary = columns["is_primary"]
+    assert found["scored"] == (primary & (columns["outcome"] == "scored")).sum()
+    assert found["discoveries"] == (columns["anomaly_q"][primary] <= found["false_discovery_rate"]).sum()
+    for score in SCORES:
+        above = np.quantile(reference_of(truth, score), 1 - found["inconsistent_level"], method="inverted_cdf")
+        for group, values in (
+            ("real objects", columns[score][primary]),
+            ("planted copies", truth.planted[score].to_numpy()),
+        ):
+            said = found["inconsistent"][group][score]
+            assert said["n"] == len(values)
+            # One reference row may itself lie at the quantile.
+            assert said["value"] == pytest.approx((values > above).mean(), abs=1.5 / len(values))
+    ranked = np.concatenate([columns[PRIMARY][primary], truth.planted[PRIMARY].to_numpy()])
+    recall = found["recall_in_top_5_percent"][PRIMARY]
+    assert recall["n"] == len(truth.planted)
+    assert 0 <= recall["value"] <= 1
+    assert len(ranked) == found["objects"] + found["planted"]
+
+
+def test_likelihoods_are_the_stored_models_on_the_pixels_that_the_row_names(truth: Truth) -> None:
+    columns = truth.columns
+    for name in ("maf", "plain"):
+        model = galflow.load_model(f"{truth.root}/{key_of(truth, name)}")
+        for row in range(0, len(truth.table), 60):
+            cutouts = galflow.open_cutouts(f"{truth.root}/{columns['cutout'][row]}")
+            one = cutouts.isel(object=[columns["row"][row]])
+            batch = make_batch(one["flux"].to_numpy(), one["ivar"].to_numpy(), model.stretch)
+            with torch.no_grad():
+                nats = float(model.module.log_prob(batch))
+            assert columns[f"loglike_{name}"][row] == pytest.approx(nats, rel=1e-4)
+            bits = -nats / (np.log(2) * int(batch.observed.sum()))
+            assert columns[f"bpd_{name}"][row] == pytest.approx(bits, rel=1e-4)
+    np.testing.assert_allclose(
+        columns["llr_maf_plain"], columns["loglike_maf"] - columns["loglike_plain"], rtol=1e-9, atol=1e-9
+    )
+
+
+def key_of(truth: Truth, name: str) -> str:
+    """Of a model, below the root."""
+    return truth.run.manifest.models[name].split(f"{truth.root}/")[-1]
+
+
+def test_comparison_is_of_rows_that_no_model_learnt_from(truth: Truth) -> None:
+    (path,) = (p for p in truth.root.glob("comparisons/truth/*.json") if not p.name.endswith(".receipt.json"))
+    compared = json.loads(path.read_text())["samples"]["mock"]
+    columns = truth.columns
+    held_out = columns["llr_maf_plain"][columns["split"] == "reference"]
+    np.testing.assert_allclose(compared["llr_maf_plain"]["reference_values"], np.sort(held_out), rtol=1e-6)
+    values = np.array(compared["llr_maf_plain"]["sample_values"])
+    auroc = (held_out[:, None] < values).mean() + 0.5 * (held_out[:, None] == values).mean()
+    said = truth.run.manifest.summary["samples"]["mock"]["llr_maf_plain"]
+    assert said["auroc"]["value"] == pytest.approx(auroc)
+    ks = said["ks"]["value"] if isinstance(said["ks"], dict) else said["ks"]
+    assert ks == pytest.approx(scipy.stats.ks_2samp(held_out, values).statistic)
+    assert (said["n_a"], said["n_b"]) == (len(held_out), len(values))
