@@ -67,7 +67,7 @@ def specify(root: Path, kind: str = "fits_tiles", **options: Any) -> RunSpec:
                 "name": "made",
                 "options": chosen if kind == "fits_tiles" else options | {"root": str(root)},
             },
-            "cutouts": {"size": 12},
+            "cutouts": {"size": 12 if kind == "fits_tiles" else 48},
             "models": [{"name": "kmeans", "model": "kmeans.KMeans"}],
         }
     )
