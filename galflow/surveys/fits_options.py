@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from galflow.surveys.base import Options, Plane
 from galflow.surveys.detection import DetectionOptions
@@ -65,6 +65,14 @@ class MaskOptions(_Source):
         "plane (BAD, SATURATED, ...); empty: any non-zero pixel is BAD. Where a header names bits, it is right",
     )
     invert: bool = Field(default=False, description="Non-zero pixels are the good ones")
+
+    @field_validator("planes", mode="before")
+    @classmethod
+    def _numbers(cls, planes: object) -> object:
+        """Keys of JSON are texts: those of digits are bit numbers."""
+        if not isinstance(planes, dict):
+            return planes
+        return {int(k) if isinstance(k, str) and k.strip().isdigit() else k: v for k, v in planes.items()}
 
     @model_validator(mode="after")
     def _check(self) -> MaskOptions:
