@@ -14,6 +14,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 ARCSEC_PER_RADIAN = 180.0 * 3600.0 / np.pi
+CUT_RADII = 3.0
+"""A row this near to its tile's edge, in match radii, may be what the edge left of a galaxy whose centre is as far."""
 
 
 def unit_vectors(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
@@ -75,8 +77,9 @@ def primary_rows(tiles: Sequence[TileRows], *, matches: bool = True) -> list[np.
     Rows are taken from the best to the worst: those with pixels first, then the deepest in its tile, then by tile name
     and row. Each that no better one has claimed is primary and claims its mutual nearest neighbour in every other
     tile, the mutual nearest neighbours of these in tiles that have no row of the object yet, and what else lies within
-    the radius without a match: where a tile sees two objects and a tile that is deeper there sees one, it is one. So
-    an object has exactly one primary row, and the outcome depends on no order of the tiles. Without ``matches`` every
+    the radius without a match: where a tile sees two objects and a tile that is deeper there sees one, it is one. What
+    a tile's edge left of a galaxy is claimed by the nearest row of a deeper tile from ``CUT_RADII`` radii away. So an
+    object has exactly one primary row, and the outcome depends on no order of the tiles. Without ``matches`` every
     row is primary.
     """
     starts = np.cumsum([0, *(len(t) for t in tiles)])
@@ -113,7 +116,7 @@ def _claims(row: int, mutual: _Links, loose: _Links, tile_of: dict[int, int], un
 
 
 def _matches(tiles: Sequence[TileRows], starts: np.ndarray) -> tuple[_Links, _Links]:
-    """Mutual nearest neighbours; and for each row those within the radius that have none in the row's tile."""
+    """Mutual nearest neighbours; and for each row those nearby that have none in the row's tile."""
     mutual: _Links = {}
     loose: _Links = {}
     placed = [np.flatnonzero(t.placed) for t in tiles]
@@ -124,11 +127,12 @@ def _matches(tiles: Sequence[TileRows], starts: np.ndarray) -> tuple[_Links, _Li
         matched = mutual_pairs(a, b, radius)
         _link(mutual, numbers[0][matched[0]], numbers[1][matched[1]])
         _link(mutual, numbers[1][matched[1]], numbers[0][matched[0]])
-        one, other = _within(a, b, radius)
-        alone = ~np.isin(other, matched[1])
-        _link(loose, numbers[0][one[alone]], numbers[1][other[alone]])
-        alone = ~np.isin(one, matched[0])
-        _link(loose, numbers[1][other[alone]], numbers[0][one[alone]])
+        sides = (i, a), (j, b)
+        for p, q in ((0, 1), (1, 0)):
+            tile, rows = sides[q]
+            depth = tiles[tile].depth_arcsec[placed[tile]]
+            one, other = _strays(sides[p][1], rows, depth, matched[q], radius)
+            _link(loose, numbers[p][one], numbers[q][other])
     return mutual, loose
 
 
@@ -137,13 +141,26 @@ def _link(links: _Links, rows: np.ndarray, others: np.ndarray) -> None:
         links.setdefault(row, []).append(other)
 
 
-def _within(a: np.ndarray, b: np.ndarray, radius_arcsec: float) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of rows of ``a`` and ``b``, (n, 3) and (m, 3) unit vectors, that lie within a radius."""
-    if not len(a) or not len(b):
+def _strays(
+    a: np.ndarray, b: np.ndarray, depth_arcsec: np.ndarray, taken: np.ndarray, radius_arcsec: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a row of ``a``, (n, 3), and one of ``b``, (m, 3), without a match that may be one object all the same.
+
+    Those within the radius, and the nearest row of ``a`` to a row of ``b`` that its tile's edge cuts: the centre of
+    what is left of a galaxy lies beside the galaxy's own. ``depth_arcsec``: (m,), of ``b``; ``taken``: its rows that
+    match.
+    """
+    alone = np.setdiff1d(np.arange(len(b)), taken)
+    if not len(a) or not len(alone):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    lists = cKDTree(a).query_ball_point(b, float(chord(radius_arcsec)))
-    which = np.repeat(np.arange(len(b)), [len(found) for found in lists])
-    return np.array([row for found in lists for row in found], dtype=np.int64), which
+    tree = cKDTree(a)
+    lists = tree.query_ball_point(b[alone], float(chord(radius_arcsec)))
+    one = np.array([row for found in lists for row in found], dtype=np.int64)
+    other = np.repeat(alone, [len(found) for found in lists])
+    cut = alone[depth_arcsec[alone] < CUT_RADII * radius_arcsec]
+    distance, nearest = tree.query(b[cut], distance_upper_bound=float(chord(CUT_RADII * radius_arcsec)))
+    near = np.isfinite(distance)
+    return np.concatenate([one, nearest[near]]), np.concatenate([other, cut[near]])
 
 
 def _best_first(tiles: Sequence[TileRows], starts: np.ndarray, rows: np.ndarray) -> np.ndarray:

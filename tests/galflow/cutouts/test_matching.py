@@ -76,6 +76,18 @@ def test_two_rows_of_one_tile_are_two_objects_however_close():
     assert objects([two, other]) == {frozenset({("a", 0), ("b", 0)}), frozenset({("a", 1), ("b", 1)})}
 
 
+def test_what_an_edge_left_of_a_galaxy_is_no_object_of_its_own():
+    """The centre of what is left lies inside the tile, the galaxy's own beyond its edge."""
+    whole = tile("a", [10.0, 10.0 + 6 * ARCSEC], [0.0, 0.0], depth=[9, 9])
+    for depth, apart, one in ((0.4, 2.0, True), (0.4, 3.5, False), (5.0, 2.0, False)):
+        rest = tile("b", 10.0 + apart * ARCSEC, 0.0, depth=depth)
+        expected = {frozenset({("a", 0), ("b", 0)}), frozenset({("a", 1)})}
+        assert (objects([whole, rest]) == expected) == one, (depth, apart)
+    # Where the galaxy has a row of its own in that tile, what lies beside it is another object.
+    both = tile("b", [10.0, 10.0 + 2.0 * ARCSEC], [0.0, 0.0], depth=[2.0, 5.0])
+    assert len(objects([whole, both])) == 3
+
+
 def test_where_the_deeper_tile_sees_one_object_it_is_one():
     parted = tile("a", [10.0, 10.0 + 0.8 * ARCSEC], [0.0, 0.0], depth=[2, 2])
     whole = tile("b", 10.0 + 0.3 * ARCSEC, 0.0, depth=9)
