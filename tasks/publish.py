@@ -146,7 +146,7 @@ def _publish_catalog(
     """The catalogue's folder, and the supplement beside it."""
     started = time.perf_counter()
     product = catalog_product(spec.output.catalog, plan.run)
-    ranked = ranked_scores(store, scores.receipts, plan.primary)
+    ranked, shared_ids = ranked_scores(store, scores.receipts, plan.primary)
     beside = write_basis(store, product, plan, summary, ranked)
     files = _write_files(store, spec, plan.run, product, scores)
     prefix = f"{supplement_of(product)}/"
@@ -155,7 +155,7 @@ def _publish_catalog(
     beside |= other
     if difference is not None:
         beside |= write_difference(store, supplement_of(product), difference)
-    reasons = [f"tile {f.name} is not in it: {f.reason}" for f in scores.failures] + [*remarks, *lost]
+    reasons = [f"tile {f.name} is not in it: {f.reason}" for f in scores.failures] + [*remarks, *shared_ids, *lost]
     catalog = Receipt(
         product=product,
         fingerprint=plan.run.rpartition("-")[2],

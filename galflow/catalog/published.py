@@ -137,15 +137,26 @@ def read_basis(store: Store, product: str) -> tuple[CatalogPlan, PValueCounts, n
     return plan, summary.p_counts, np.load(io.BytesIO(store.get(f"{folder}/{_RANKED}")), allow_pickle=False)
 
 
-def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> np.ndarray:
-    """(n,) the score that ranks of every object that has it, sorted: one number an object, of the whole run."""
-    found = [np.zeros(0)]
+def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(n,) the score that ranks of every object that has it, sorted: one number an object, of the whole run.
+
+    And what is to be said of ids that several objects share.
+    """
+    found, ids = [np.zeros(0)], [np.zeros(0, np.uint64)]
     for part in parts:
         if part.rows:
-            table = _columns(store, part, [primary, "is_primary"])
+            table = _columns(store, part, [primary, "is_primary", "object_id"])
             values = table.column(primary).cast(pa.float64()).fill_null(np.nan).to_numpy()
-            found.append(values[table.column("is_primary").to_numpy() & np.isfinite(values)])
-    return np.sort(np.concatenate(found))
+            is_primary = table.column("is_primary").to_numpy()
+            found.append(values[is_primary & np.isfinite(values)])
+            ids.append(table.column("object_id").to_numpy()[is_primary].view(np.uint64))
+    every = np.sort(np.concatenate(ids))
+    shared = int((np.diff(every) == 0).sum())
+    told = (
+        f"{shared} objects have an id that another object of another tile has too; the column tile tells them apart. "
+        "Declare catalog.ids_per_tile: true if each tile counts its own",
+    )
+    return np.sort(np.concatenate(found)), told if shared else ()
 
 
 def _columns(store: Store, part: Receipt, names: Sequence[str]) -> pa.Table:

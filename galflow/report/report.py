@@ -96,7 +96,9 @@ def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
 
 def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
     listed, more = reasons(inputs.stages)
-    specification = yaml.safe_dump(inputs.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    # Without where it is stored: a store that is moved speaks of itself.
+    plain = inputs.spec.model_dump(mode="json", exclude={"store"})
+    specification = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     failed_models = [name for name, _ in inputs.stages[MODELS].failures]
     return {
         "stages": stage_rows(inputs.stages),

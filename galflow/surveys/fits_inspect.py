@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from astropy.coordinates import angular_separation
 from astropy.io import fits
 
 from galflow.errors import DataError, SpecError, StoreError
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _READERS = 8
 _HEADERS_KEPT = 4096
 _FIRST_ROWS = 100
+_ELSEWHERE_ARCSEC = 10.0
+_MANY = 0.2
+"""Share of the first rows' ids."""
 Header = tuple[tuple[int, int], fits.Header]
 
 
@@ -54,12 +58,15 @@ class Inspection:
         self._options = options
         self._companions = companions
         """Role -> pattern."""
+        self._places: dict[int, list[tuple[float, float]]] = {}
+        """Object id -> positions of the first rows that have it, of tiles' own catalogues."""
 
     def of(self, tiles: Sequence[Tile]) -> list[Fault]:
         """All faults, tile by tile."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="galflow-inspect") as readers:
             found = list(readers.map(lambda tile: list(self._tile(tile)), tiles))
-        return [fault for faults in found for fault in faults] + list(self._survey_catalog(tiles))
+        faults = [fault for of_tile in found for fault in of_tile]
+        return faults + list(self._survey_catalog(tiles)) + list(self._ids())
 
     def _tile(self, tile: Tile) -> Iterator[Fault]:
         for band in self._survey.bands:
@@ -164,6 +171,7 @@ class Inspection:
         except (DataError, SpecError, StoreError) as error:
             yield self._said("survey.options.catalog", "a catalogue cannot be used", error, file, tile)
             return
+        self._note(with_positions(table, footprint.wcs))
         if len(table) and "ra_deg" in table.column_names and footprint.wcs is not None:
             inside = rows_inside(with_positions(table, footprint.wcs), footprint.shape)
             if not len(inside):
@@ -171,6 +179,23 @@ class Inspection:
                     "survey.options.catalog.columns", f"none of the first rows lies in the tile{_guess(table)}",
                     "correct the columns of ra_deg and dec_deg, or their unit", file.uri, tile.name,
                 )  # fmt: skip
+
+    def _note(self, table: pa.Table) -> None:
+        names = ("object_id", "ra_deg", "dec_deg")
+        for number, ra, dec in zip(*(table.column(name).to_pylist() for name in names), strict=True):
+            if ra is not None and dec is not None:
+                self._places.setdefault(number, []).append((ra, dec))
+
+    def _ids(self) -> Iterator[Fault]:
+        """Ids that mean other objects in other tiles."""
+        several = [np.array(places) for places in self._places.values() if len(places) > 1]
+        apart = sum(1 for p in several if float(np.max(_arcsec(p[0], p[1:]))) > _ELSEWHERE_ARCSEC)
+        if apart and apart >= _MANY * len(self._places):
+            yield Fault(
+                "survey.options.catalog",
+                f"{apart} of {len(self._places)} ids name objects at other places in other tiles",
+                "declare catalog.ids_per_tile: true if each tile counts its own, else give ids that differ",
+            )  # fmt: skip
 
     def _survey_catalog(self, tiles: Sequence[Tile]) -> Iterator[Fault]:
         """Of the one catalogue of all tiles."""
@@ -203,6 +228,13 @@ class Inspection:
 
 class _Remark(Fault):
     """Something to say that is no fault."""
+
+
+def _arcsec(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) separations of (ra, dec) in degrees from (n, 2) others."""
+    ra, dec = np.deg2rad(others).T
+    place = np.deg2rad(one)
+    return np.asarray(np.rad2deg(angular_separation(place[0], place[1], ra, dec)) * 3600.0)
 
 
 def _guess(table: pa.Table) -> str:

@@ -69,10 +69,10 @@ class MaskOptions(_Source):
     @field_validator("planes", mode="before")
     @classmethod
     def _numbers(cls, planes: object) -> object:
-        """Keys of JSON are texts: "3" is bit 3."""
+        """Keys of JSON are texts: those of digits are bit numbers."""
         if not isinstance(planes, dict):
             return planes
-        return {int(k) if isinstance(k, str) and k.strip().isdecimal() else k: v for k, v in planes.items()}
+        return {int(k) if isinstance(k, str) and k.strip().isdigit() else k: v for k, v in planes.items()}
 
     @model_validator(mode="after")
     def _check(self) -> MaskOptions:
@@ -130,6 +130,10 @@ class CatalogOptions(Options):
         default=0, description="Number of the first pixel for x and y (1: FITS and SExtractor)"
     )
     extension: Extension = Field(default=None, description="FITS extension; empty: the first table")
+    ids_per_tile: bool = Field(
+        default=False,
+        description="Each tile counts its own objects (1, 2, 3 ...): the id is then made of the tile and the number",
+    )
 
     @property
     def per_tile(self) -> bool:
@@ -226,6 +230,8 @@ class FitsTilesOptions(Options):
             value = getattr(self, name)
             if isinstance(value, dict) and set(value) != set(self.bands):
                 raise ValueError(f"{name} names bands {sorted(value)}, but the survey has {sorted(self.bands)}")
+        if self.catalog and self.catalog.ids_per_tile and not self.catalog.per_tile:
+            raise ValueError("catalog.ids_per_tile goes with a catalogue for each tile; give catalog.path a {tile}")
         if self.catalog and self.catalog.per_tile and not all(with_tile):
             raise ValueError("catalog.path has {tile}, but the bands' patterns have not")
         return self

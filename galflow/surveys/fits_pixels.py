@@ -37,7 +37,8 @@ def physical(stored: np.ndarray, header: fits.Header, uri: str) -> np.ndarray:
         return native.view(f"u{bits // 8}") ^ np.array(1 << (bits - 1), f"u{bits // 8}")
     # Whole numbers of 16 bits are exact in float32.
     kind = np.float32 if bits <= 16 and scale == 1 else np.float64
-    values = np.asarray(stored.astype(kind) * kind(scale) + kind(zero), dtype=kind)
+    values: np.ndarray[Any, np.dtype[Any]] = stored.astype(kind)
+    values = values * scale + zero
     if undefined is not None:
         values[undefined] = np.nan
     return values

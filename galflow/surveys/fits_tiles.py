@@ -42,6 +42,7 @@ from galflow.surveys.fits_planes import (
 from galflow.surveys.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.identity import id_base, tile_keys
 from galflow.surveys.sky import sky_level, subtract_background
+from galflow.surveys.table_ids import ids_of_tile
 from galflow.surveys.tables import read_catalog, rows_inside, with_positions
 
 
@@ -280,7 +281,8 @@ class FitsTiles(Survey):
         """The catalogue of a tile's own, or its first rows; DataError where it cannot be read."""
         options = cast(CatalogOptions, self._options.catalog)
         with unchanged(self._file(tile, "catalog")) as uri:
-            return read_catalog(uri, options.columns, options.pixel_origin, options.extension, head=head)
+            table = read_catalog(uri, options.columns, options.pixel_origin, options.extension, head=head)
+        return ids_of_tile(table, tile.name) if options.ids_per_tile else table
 
     @functools.cached_property
     def _survey_table(self) -> pa.Table | None:

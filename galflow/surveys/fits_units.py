@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 
 from astropy import units
@@ -15,9 +16,7 @@ _NANOMAGGY_NJY = 3631.0
 
 def is_magnitude(text: str) -> bool:
     """Whether a BUNIT is one of magnitudes, which no sum of pixels makes sense of."""
-    return text.lower().replace("(", " ").replace("/", " ").split()[:1] in (["mag"], ["mags"], ["magnitude"]) or (
-        "mag" in text.lower().split() and "nano" not in text.lower()
-    )
+    return not {"mag", "mags", "magnitude", "magnitudes"}.isdisjoint(re.findall(r"[a-z]+", text.lower()))
 
 
 def njy_per_unit(text: str, scale_arcsec: float | None, uri: str) -> float:

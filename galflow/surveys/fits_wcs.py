@@ -36,12 +36,11 @@ def celestial_wcs(header: fits.Header, uri: str) -> WCS | None:
     try:
         with FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wcs = WCS(cards, naxis=2)
+            wcs = WCS(cards)
             if not wcs.has_celestial:
-                whole = WCS(cards)
-                if not whole.has_celestial:
-                    return None
-                wcs = whole.celestial
+                return None
+            if wcs.naxis > 2:
+                wcs = wcs.sub([1, 2]) if {wcs.wcs.lng, wcs.wcs.lat} == {0, 1} else wcs.celestial
             wcs.wcs.set()
             wcs_to_celestial_frame(wcs)
     except Exception as error:  # wcslib has errors of its own for each card

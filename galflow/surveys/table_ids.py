@@ -35,6 +35,19 @@ def hash63(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") & ((1 << 63) - 1)
 
 
+def ids_of_tile(table: pa.Table, tile: str) -> pa.Table:
+    """A catalogue whose ids are numbers within its tile, with ids that no other tile has: hashes of tile and number.
+
+    The column ``source_name`` then says "tile/number".
+    """
+    given = table["source_name"] if "source_name" in table.column_names else table["object_id"].cast(pa.string())
+    names = [f"{tile}/{name}" for name in given.to_pylist()]
+    ids = pa.array([hash63(name) for name in names], pa.int64())
+    columns = [n for n in table.column_names if n not in ("object_id", "source_name")]
+    named = table.select(columns).add_column(0, "source_name", pa.array(names, pa.string()))
+    return named.add_column(0, "object_id", ids)
+
+
 def identify(column: pa.ChunkedArray, name: str, uri: str, *, typed: bool) -> Identified:
     """The ids in ``column``, called ``name`` in the file at ``uri``. Repeated ones are recorded when cut.
 

@@ -114,7 +114,7 @@ def publish(
     store: Store, spec: RunSpec, scores: list[Receipt], models: dict[str, TrainedModel], summary: PartSummary
 ) -> str:
     product, planned = catalog_product(spec.output.catalog, RUN), plan(scores, models)
-    ranked = ranked_scores(store, scores, PRIMARY)
+    ranked, _ = ranked_scores(store, scores, PRIMARY)
     write_basis(store, product, planned, summary, ranked)
     for index, group in enumerate(group_parts(scores)):
         write_catalog_file(store, product, index, group, planned, summary.p_counts, ranked)

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from pydantic import ValidationError
 
-from galflow.errors import DataError, SpecError, StoreError
+from galflow.errors import ChangedError, DataError, SpecError, StoreError
 from galflow.photometry import njy_per_count
 from galflow.surveys.base import REQUIRED_COLUMNS, UNUSABLE, Plane
 from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
@@ -150,7 +150,7 @@ def test_noise_images_of_all_kinds(root, kind):
     expected = (njy_per_count(25.0) * sigma) ** -2
     assert ivar[0, 0] == 0
     assert np.allclose(ivar[1:], expected[1:], rtol=0.05 if kind == "weight" else 1e-5)
-    with pytest.raises(DataError, match="tile t-1 of sim has no file for weight/r"):
+    with pytest.raises(DataError, match="tile t-1 of sim has no weight file for band r"):
         sim.read(sim.tiles()[0], "r")
 
 
@@ -212,7 +212,7 @@ def test_a_truncated_file_is_a_data_error(root, band, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
     sim = survey(root)
-    with pytest.raises(DataError, match=rf"{band}.fits (is truncated: .* promises|cannot be read as FITS)"):
+    with pytest.raises(DataError, match=rf"{band}.fits (is truncated: .* promises|is truncated or no FITS file)"):
         sim.read(sim.tiles()[0], band)
 
 
@@ -230,19 +230,21 @@ def test_damaged_and_vanished_files(root):
     sim = survey(root)
     tile = sim.tiles()[0]
     (root / "t,1/g.fits").write_bytes(b"<html>404 not found</html>" * 500)
-    with pytest.raises(DataError, match=r"g.fits cannot be read as FITS"):
+    with pytest.raises(ChangedError, match=r"g.fits was replaced while the run was under way"):
         sim.read(tile, "g")
+    with pytest.raises(DataError, match=r"g.fits is truncated or no FITS file"):
+        sim.read(sim.tiles()[0], "g")
     content = bytearray((root / "t,1/r.fits").read_bytes())
     with fits.open(root / "t,1/r.fits", disable_image_compression=True) as hdus:
         start = hdus[1].fileinfo()["datLoc"]
     content[start : start + 16 * SHAPE[0]] = b"\xff" * 16 * SHAPE[0]
     (root / "t,1/r.fits").write_bytes(content)
     with pytest.raises(DataError, match=r"r.fits cannot be read as FITS"):
-        sim.read(tile, "r")
+        sim.read(sim.tiles()[0], "r")
     (root / "t,1/g.fits").unlink()
     with pytest.raises(StoreError, match="does not exist"):
         sim.read(tile, "g")
-    with pytest.raises(DataError, match="tile t2 of sim has no file for flux/r"):
+    with pytest.raises(DataError, match="tile t2 of sim has no flux file for band r"):
         sim.read(sim.tiles()[-1], "r")
 
 
@@ -301,15 +303,24 @@ def test_a_catalogue_for_the_survey(root):
         survey(root, catalog={"path": "objects.parquet"}).survey_catalog()
 
 
-def test_catalogues_of_overlapping_tiles_are_one_catalogue_with_each_row_once(root):
+def test_each_tile_keeps_the_rows_of_its_own_catalogue(root):
     shared, own = "7,150.001,2.002,20.5", "8,150.002,2.001,21.0"
     (root / "t,1/cat.csv").write_text(f"object_id,ra_deg,dec_deg,MAG\n{shared}\n{own}\n")
     (root / "t2/cat.csv").write_text(
         f"object_id,ra_deg,dec_deg,MAG\n9,150.003,2.004,22.0\n{shared}\n7,150.2,2.1,19.0\n"
     )
-    table = survey(root, catalog={"path": "{tile}/cat.csv"}).survey_catalog()
-    assert table["object_id"].to_pylist() == [7, 8, 9, 7]  # the same id elsewhere is another row, to be recorded
-    assert table["MAG"].to_pylist() == [20.5, 21.0, 22.0, 19.0]
+    sim = survey(root, catalog={"path": "{tile}/cat.csv"})
+    assert sim.survey_catalog() is None
+    assert sim.joins_tiles
+    one, two = (sim.catalog(tile) for tile in sim.tiles())
+    assert one["object_id"].to_pylist() == [7, 8]
+    assert two["object_id"].to_pylist() == [9, 7, 7]
+    assert two["MAG"].to_pylist() == [22.0, 20.5, 19.0]
+    # Where each tile counts its own objects, 7 here is not 7 there.
+    sim = survey(root, catalog={"path": "{tile}/cat.csv", "ids_per_tile": True})
+    one, two = (sim.catalog(tile) for tile in sim.tiles())
+    assert two["source_name"].to_pylist() == ["t2/9", "t2/7", "t2/7"]
+    assert not set(one["object_id"].to_pylist()) & set(two["object_id"].to_pylist())
 
 
 def test_a_tile_with_one_unreadable_header_takes_its_footprint_from_another_band(root):
@@ -344,7 +355,7 @@ def test_a_catalogue_per_tile(root):
         ({"tile": "x"}, "leave it out here"),
         ({"nominal": {"ra_deg": 1, "dec_deg": 1, "pixel_scale_arcsec": 1}}, "gives all tiles one position"),
         ({"psf": {}}, "psf needs a pattern"),
-        ({"mask": {"pattern": "m", "planes": {0: "FUNNY"}}}, "maps bit 0 to 'FUNNY'"),
+        ({"mask": {"pattern": "m", "planes": {0: "FUNNY"}}}, "maps 0 to 'FUNNY'"),
         ({"mask": {"pattern": "m", "planes": {0: "BAD"}, "invert": True}}, "leave out planes or invert"),
         ({"color": 1}, "Extra inputs"),
     ],
