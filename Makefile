@@ -4,7 +4,7 @@ BIN := .venv/bin
 # So many test processes side by side; each has one torch thread. JOBS=0: one after the other, in this process.
 JOBS ?= 2
 
-.PHONY: demo test test-full check bench bench-models install clean
+.PHONY: demo test test-full check mutants bench bench-models install clean
 
 demo: .venv/ready
 	$(BIN)/galflow demo $(if $(ROOT),--root $(ROOT))
@@ -22,6 +22,9 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_import_floors.py
+
+mutants: .venv/ready     # deliberate faults that tests must notice: fifteen minutes; after a change to tests, joins or scores
+	$(BIN)/python tests/mutants/run.py
 
 bench: .venv/ready       # twenty minutes on two idle cores
 	$(BIN)/python -m benchmarks

@@ -20,7 +20,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.joins import join_tiles
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import SpecError
-from galflow.plan import RunPlan, part_settings, plan_run
+from galflow.plan import RunPlan, part_settings, plan_comparison, plan_run
 from galflow.receipts import Receipt, RunManifest, publish_manifest
 from galflow.scores.leading import leading_model, primary_score
 from galflow.scores.score import score_set
@@ -426,3 +426,15 @@ def test_check_refuses_a_trained_model_that_does_not_fit(finished: Store) -> Non
     for change, text in refused:
         with pytest.raises(SpecError, match=text):
             check_run(parse_spec(DOCUMENT | {"comparison": {}} | change))
+
+
+def test_a_comparison_of_ratios_is_stale_when_the_survey_is_scored_anew(local_store: Store) -> None:
+    """Ratios are compared on the survey's own objects; scores alone on the reference beside the models."""
+    density = {"model": "maf.MAF"}
+    models = [density | {"name": "maf", "background": "plain"}, density | {"name": "plain", "sample": "mock"}]
+    for with_ratios, chosen in ((True, models), (False, DOCUMENT["models"])):
+        spec = parse_spec(DOCUMENT | {"models": chosen})
+        units = [plan_comparison(spec, local_store, {"mock": ["p"]}, {"m": "f"}, s) for s in (["a"], ["b"], ["a"])]
+        found = [unit.fingerprint for unit in units if unit is not None]
+        assert found[0] == found[2]
+        assert (found[0] != found[1]) == with_ratios

@@ -77,3 +77,19 @@ def test_what_is_no_answer_of_a_server_is_not_hidden(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(progress, "create_link_artifact", broken)
     with pytest.raises(ValueError, match="a bug"):
         link_to("file:///report", "report", "report")
+
+
+def test_fast_units_are_told_at_most_once_in_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    clock = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "in_prefect_run", lambda: True)
+    for name in ("create_progress_artifact", "update_progress_artifact"):
+        monkeypatch.setattr(progress, name, lambda *_, **__: told.append(clock[0]) or "artifact")
+    with StageProgress("score", 1000) as bar:
+        for _ in range(1000):
+            clock[0] += 0.01
+            bar.advance()
+    monkeypatch.undo()
+    assert 5 <= len(told) <= 8  # ten seconds: at the beginning, every two, at the end
+    assert all(later - earlier >= 2.0 for earlier, later in zip(told[1:-1], told[2:-1], strict=False))
