@@ -49,8 +49,8 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
         ("score", "t00000", "done:"), ("score", "t00001", "done:"), ("train", "vae", "partial:"),
     ]  # fmt: skip
     stages = {r["stage"]: r["message"].partition(" in ")[0] for r in log if r["logger"] == "tasks.watching"}
-    assert stages["ingest"] == stages["score"] == "2 made, 0 done before, 0 failed"
-    assert set(stages) == {"check", "ingest", "train", "score", "compare", "publish"}
+    assert stages["ingest"] == stages["join"] == stages["score"] == "2 made, 0 done before, 0 failed"
+    assert set(stages) == {"check", "ingest", "join", "train", "score", "compare", "publish"}
     (dashboard,) = [r for r in log if r["message"].startswith("Dask's dashboard is at http://127.0.0.1:")]
     (warned,) = [r for r in log if r["level"] == "WARNING"]
     assert (warned["message"], warned["stage"], warned["unit"]) == (EMPTY, "train", "vae")
