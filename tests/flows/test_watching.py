@@ -68,8 +68,8 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
     assert pages["galflow-report"] == f"[the run's report]({address}/index.html)"
     rows = [line.rpartition(" | ")[0] for line in pages["galflow-run"].splitlines() if line.startswith("| ")]
     assert rows[1:] == [
-        "| check |  |  | ", "| ingest | 2 | 0 | 0", "| train | 1 | 0 | 0", "| score | 2 | 0 | 0",
-        "| compare | 0 | 0 | 0", "| publish |  |  | ",
+        "| check |  |  | ", "| ingest | 2 | 0 | 0", "| join | 2 | 0 | 0", "| train | 1 | 0 | 0",
+        "| score | 2 | 0 | 0", "| compare | 0 | 0 | 0", "| publish |  |  | ",
     ]  # fmt: skip
     assert f"({address}/index.html)" in pages["galflow-run"]
     assert "dashboard" not in pages["galflow-run"]
