@@ -239,7 +239,8 @@ def test_report_shows_the_reasons(faulty: Faulty) -> None:
     manifest = faulty.run.manifest
     page = faulty.run.store.get(f"reports/{manifest.run}/index.html").decode()
     for text in (f"{TRUNCATED}-r.fits is truncated", "the tile has no such file", "not scored: NO_DATA, OUTSIDE",
-                 "1 rows repeat an earlier row&#39;s object id", "not scored: NO_DATA", f"{UNREADABLE}-g.fits"):  # fmt: skip
+                 "1 rows repeat an earlier row&#39;s object id", "not scored: NO_DATA",
+                 f"{UNREADABLE}-g.fits"):  # fmt: skip
         assert text in page
     # The row that repeats an id is no object.
     assert manifest.summary["rows"] == len(faulty.objects) == manifest.summary["objects"] + 1
