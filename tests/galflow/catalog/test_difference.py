@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.coordinates import SkyCoord
 
-from galflow.catalog.difference import compare_runs
+from galflow.catalog.difference import _Rows, _separation_arcsec, compare_runs
 from galflow.errors import StoreError
 from galflow.receipts import Receipt, RunManifest, publish_manifest, write_receipt
 from galflow.store import Store
@@ -136,3 +137,13 @@ def test_a_run_that_is_none_is_named(local_store: Store, publish: Callable[..., 
     publish("r1", {"a": A})
     with pytest.raises(StoreError, match=r"no run 'r2' has been published at file://"):
         compare_runs(local_store, "r1", "r2")
+
+
+def test_separations_are_those_on_the_sphere() -> None:
+    """At declination 60 a second of right ascension is half as long; right ascension 0 is no edge."""
+    rng = np.random.default_rng(3)
+    ra, dec = np.array([359.99999, 0.00001, 150.0, 10.0]), np.array([60.0, -75.0, 85.0, 0.0])
+    after_ra, after_dec = (ra + rng.normal(0, 2e-4, 4)) % 360, dec + rng.normal(0, 2e-4, 4)
+    rows = [_Rows(np.arange(4), *place, np.full(4, "t"), {}) for place in ((ra, dec), (after_ra, after_dec))]
+    expected = SkyCoord(ra, dec, unit="deg").separation(SkyCoord(after_ra, after_dec, unit="deg")).arcsec
+    np.testing.assert_allclose(_separation_arcsec(*rows), expected, rtol=1e-3)

@@ -18,7 +18,7 @@ from galflow.cutouts.joins import join_tiles
 from galflow.cutouts.splits import splits
 from galflow.plan import JoinUnit, plan_cutouts, plan_joins
 from galflow.scores.part_columns import marked_flags
-from galflow.spec import RunSpec, parse_spec
+from galflow.spec import PlantSpec, RunSpec, parse_spec
 from galflow.store import Store
 from galflow.surveys.resolve import open_survey
 
@@ -127,6 +127,21 @@ def test_each_object_of_overlapping_tiles_has_one_primary_row(three: tuple[RunSp
         if side
     }
     assert len({i for i, _ in sides}) == len(sides)
+
+
+def test_planted_copies_are_nobodys_rows(three: tuple[RunSpec, Store]) -> None:
+    spec, store = three
+    plain, _ = carried_out(spec, store)
+    planted, _ = carried_out(
+        spec.model_copy(update={"cutouts": spec.cutouts.model_copy(update={"plant": PlantSpec(per_tile=20)})}), store
+    )
+    for name, cut in planted.items():
+        copies = (cut.read("flags") & int(Flag.PLANTED)) != 0
+        assert copies.sum() == 20
+        assert not cut.join.is_primary[copies].any()
+        np.testing.assert_array_equal(cut.join.object_id[copies], cut.read("object_id")[copies])
+        for column in ("object_id", "is_primary", "split_hash", "neighbour_hash"):
+            np.testing.assert_array_equal(getattr(cut.join, column)[~copies], getattr(plain[name].join, column))
 
 
 def test_a_changed_tile_changes_its_neighbours_joins_alone(three: tuple[RunSpec, Store], tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_what_an_edge_left_of_a_galaxy_is_no_object_of_its_own():
     assert len(objects([whole, both])) == 3
 
 
+def test_an_object_has_one_row_in_a_tile_that_tells_its_neighbours_apart():
+    """Through a third tile's row an object would reach its neighbour, if the tile had no row of the object yet."""
+    a, c = tile("a", 10.0, 0.0, depth=9), tile("c", 10.0 + 0.7 * ARCSEC, 0.0, depth=5)
+    b = tile("b", [10.0 + 0.1 * ARCSEC, 10.0 + 1.2 * ARCSEC], [0.0, 0.0], depth=[7, 7])
+    assert objects([a, b, c]) == {frozenset({("a", 0), ("b", 0), ("c", 0)}), frozenset({("b", 1)})}
+
+
 def test_where_the_deeper_tile_sees_one_object_it_is_one():
     parted = tile("a", [10.0, 10.0 + 0.8 * ARCSEC], [0.0, 0.0], depth=[2, 2])
     whole = tile("b", 10.0 + 0.3 * ARCSEC, 0.0, depth=9)
