@@ -211,7 +211,10 @@ def test_scores_do_not_depend_on_the_batch_split(
         parts = [model.score(batch[start : start + n]) for start, n in zip(starts, sizes, strict=True)]
         for key, values in whole.items():
             together = torch.cat([part[key] for part in parts])
-            torch.testing.assert_close(together, values, rtol=1e-5, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+            # A score near 0 is a difference of terms as large as the largest score, each rounded to float32: which way
+            # depends on the processor's kernels for a batch of that size.
+            least = 1e-5 * max(1.0, float(values.abs().max()))
+            torch.testing.assert_close(together, values, rtol=1e-5, atol=least, msg=lambda m, k=key: f"{k}: {m}")
 
 
 def test_missing_pixels_are_never_data(
