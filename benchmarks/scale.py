@@ -47,7 +47,7 @@ from galflow.surveys.resolve import open_survey
 TILES = (200, 2_000, 20_000)
 CUTOUTS: Mapping[str, object] = {"size": 64}
 CALLS = 120
-"""Seven tasks of some five calls each, of which five tell their progress at most 22 times; no term in chunks."""
+"""Eight tasks of some five calls each, of which six tell their progress at most 22 times; no term in chunks."""
 _PATIENCE_SECONDS = 7200.0
 _REFERENCE_PARTS = 200
 _ACCESS = re.compile(r'"(?:GET|POST|PUT|PATCH|DELETE) /api/')

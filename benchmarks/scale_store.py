@@ -2,8 +2,9 @@
 
 One cutout set of 50 chunks is real. Every tile has all its files as hard links, but for the Zarr group's own, which
 names the tile, and a receipt as long as a real one's, with the sums of all files. Object ids and positions are
-therefore the same in all tiles. The models are really trained, on a small set; their receipts name all tiles, and
-their references are stretched to ``REFERENCE_OBJECTS``.
+therefore the same in all tiles; these have no place on the sky and no neighbours, and the run joins each by itself.
+The models are really trained, on a small set; their receipts name all tiles, and their references are stretched to
+``REFERENCE_OBJECTS``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pyarrow as pa
 from benchmarks.simulated_survey import BANDS
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, objects_per_chunk, write_cutout_set
 from galflow.cutouts.stream import stretch_for
-from galflow.plan import ModelUnit, TileUnit, plan_cutouts, plan_models
+from galflow.plan import JoinUnit, ModelUnit, TileUnit, plan_cutouts, plan_joins, plan_models
 from galflow.receipts import Receipt, to_json, write_receipt
 from galflow.spec import RunSpec
 from galflow.store import Store
@@ -74,7 +75,7 @@ def _cutouts(spec: RunSpec, objects: int) -> CutoutData:
     flux = rng.standard_normal((objects, len(BANDS), size, size), np.float32)
     flux += (30 * (1 + rng.pareto(2.0, (objects, 1, 1, 1)))).astype(np.float32) * blob
     flux *= np.float32(_SKY_SIGMA)
-    columns = {name: rng.uniform(0, 1, objects) for name in ("ra_deg", "dec_deg", "x_pixel", "y_pixel")}
+    columns = {name: rng.uniform(0, 1, objects) for name in ("ra", "dec", "x_pixel", "y_pixel")}
     rows = pa.table({"object_id": rng.permutation(1 << 24)[:objects], **columns, "flags": np.zeros(objects, np.uint32)})
     ivar, mask = np.full(flux.shape, _SKY_SIGMA**-2, np.float32), np.zeros(flux.shape, np.uint16)
     return CutoutData(flux, ivar, mask, rows, _attributes(spec, "master"))
@@ -99,8 +100,9 @@ def lay_out(spec: RunSpec, masters: Masters) -> None:
     units = plan_cutouts(spec, spec.survey, store)
     for unit in units:
         _lay_tile(store, spec, unit, masters)
-    for model in plan_models(spec, store, [unit.fingerprint for unit in units], {}):
-        _lay_model(store, model, units, masters)
+    joins = plan_joins(spec, spec.survey, store, [unit.cut for unit in units], {})
+    for model in plan_models(spec, store, [unit.fingerprint for unit in joins], {}):
+        _lay_model(store, model, joins, masters)
 
 
 def _lay_tile(store: Store, spec: RunSpec, unit: TileUnit, masters: Masters) -> None:
@@ -129,13 +131,14 @@ def _lay_tile(store: Store, spec: RunSpec, unit: TileUnit, masters: Masters) -> 
     Path(store.root.removeprefix("file://"), receipt.key).write_bytes(to_json(receipt))
 
 
-def _lay_model(store: Store, unit: ModelUnit, sets: list[TileUnit], masters: Masters) -> None:
+def _lay_model(store: Store, unit: ModelUnit, joins: list[JoinUnit], masters: Masters) -> None:
     master = TrainedModel.load(masters.store, masters.models[unit.name])
     places = np.linspace(0, 1, REFERENCE_OBJECTS)
     reference = {
         name: np.interp(places, np.linspace(0, 1, len(values)), values) for name, values in master.reference.items()
     }
-    inputs = {f"cutouts {tile.product}": tile.fingerprint for tile in sets}
+    inputs = {f"cutouts {unit.cutouts.product}": unit.cutouts.fingerprint for unit in joins}
+    inputs |= {f"join {unit.product}": unit.fingerprint for unit in joins}
     training = master.card.training | {"inputs": inputs}
     card = master.card.model_copy(update={"fingerprint": unit.fingerprint, "training": training})
     files = TrainedModel(card, master.module, reference).save(store, unit.product)

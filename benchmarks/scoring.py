@@ -122,7 +122,7 @@ def make_cutouts() -> CutoutData:
     blob = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / 18.0)
     height = 30 * SKY_SIGMA * (1 + rng.pareto(2.0, (OBJECTS, 1, 1, 1)))
     flux = (rng.normal(0, SKY_SIGMA, shape) + height * blob).astype(np.float32)
-    columns = {name: rng.uniform(0, 1, OBJECTS) for name in ("ra_deg", "dec_deg", "x_pixel", "y_pixel")}
+    columns = {name: rng.uniform(0, 1, OBJECTS) for name in ("ra", "dec", "x_pixel", "y_pixel")}
     rows = pa.table({"object_id": np.arange(OBJECTS), **columns, "flags": np.zeros(OBJECTS, np.int64)})
     attributes = {
         "survey": "bench",

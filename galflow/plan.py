@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,109 +17,24 @@ import pyarrow as pa
 from galflow.compare.samples import comparison_fingerprint, comparison_product
 from galflow.cutouts.assign import OUTSIDE_TILE, assign
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
-from galflow.cutouts.joins import JoinInput, JoinTask, join_base, join_product
 from galflow.errors import DataError, SpecError
 from galflow.model_spec import ModelSpec
+from galflow.plan_joins import plan_joins
+from galflow.plan_units import JoinedTile, JoinUnit, ModelUnit, ScoreUnit, TileUnit, Unit
 from galflow.receipts import Receipt, RunManifest, find_receipts, scan_receipts
 from galflow.scores.leading import primary_score
-from galflow.scores.reuse import EarlierPart, best_earlier
+from galflow.scores.reuse import best_earlier
 from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint, scores_product
 from galflow.spec import RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import Footprint, Survey, Tile
-from galflow.surveys.places import Place, neighbours
+from galflow.surveys.places import Place
 from galflow.surveys.resolve import open_survey
 from galflow.surveys.table_metadata import reasons_of, with_reasons, without_reasons
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """One product that should exist."""
-
-    stage: str
-    name: str
-    """The tile, the model, or the sample."""
-    fingerprint: str
-    product: str
-    receipt: Receipt | None
-    """Given if it is done."""
-    why: str = ""
-    """If it is to do: what is new or changed."""
-
-    @property
-    def done(self) -> bool:
-        """Whether its receipt carries the right fingerprint."""
-        return self.receipt is not None
-
-
-@dataclass(frozen=True)
-class CutTile:
-    """A cutout set that is there, or will be."""
-
-    tile: str
-    fingerprint: str
-    product: str
-
-
-@dataclass(frozen=True)
-class JoinedTile:
-    """A cutout set and what is known of its objects from other tiles."""
-
-    cutouts: CutTile
-    fingerprint: str
-    """Of the join, and with it of the cutout set."""
-    product: str
-
-
-@dataclass(frozen=True, eq=False)
-class TileUnit(Unit):
-    """One tile's cutout set."""
-
-    survey: SurveySpec = field(kw_only=True)
-    tile: Tile = field(kw_only=True)
-    rows: pa.Table | None = field(kw_only=True, default=None)
-    """The rows assigned to it from a survey-wide catalogue."""
-    place: Place | None = field(kw_only=True, default=None)
-    """Where it lies; None: unknown."""
-
-    @property
-    def cut(self) -> CutTile:
-        """What scoring needs to know of it."""
-        return CutTile(self.name, self.fingerprint, self.product)
-
-
-@dataclass(frozen=True, eq=False)
-class JoinUnit(Unit):
-    """What other tiles have of one tile's objects."""
-
-    cutouts: CutTile = field(kw_only=True)
-    task: JoinTask | None = field(kw_only=True)
-    """None if it is done."""
-
-    @property
-    def joined(self) -> JoinedTile:
-        """What training and scoring need to know of it."""
-        return JoinedTile(self.cutouts, self.fingerprint, self.product)
-
-
-@dataclass(frozen=True, eq=False)
-class ModelUnit(Unit):
-    """One trained model."""
-
-    model: ModelSpec = field(kw_only=True)
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreUnit(Unit):
-    """One tile's score part."""
-
-    joined: JoinedTile = field(kw_only=True)
-    earlier: EarlierPart | None = field(kw_only=True, default=None)
-    """Scores of these cutouts that still hold."""
 
 
 def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
@@ -190,66 +105,6 @@ def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint
     except DataError as error:
         logger.warning("tile %s covers no object: %s", tile.name, error)
         return None
-
-
-def plan_joins(
-    spec: RunSpec, survey_spec: SurveySpec, store: Store, cuts: Sequence[CutTile], places: Mapping[str, Place | None]
-) -> list[JoinUnit]:
-    """A unit for each cutout set: joined with those of the tiles around it, by their places on the sky.
-
-    Where each tile has its own rows all neighbours count; where one catalogue serves all, they matter for splits alone.
-    Of ready-made images every other tile is a neighbour.
-    """
-    survey = open_survey(survey_spec)
-    by_name = {cut.tile: cut for cut in cuts}
-    around = neighbours({name: places.get(name) for name in by_name}, spec.join.margin_arcsec)
-    if survey.ready_made:  # a copy of an image may be anywhere
-        around = {name: tuple(other for other in sorted(by_name) if other != name) for name in by_name}
-    earlier: dict[str, list[Receipt]] = {}
-    for receipt in scan_receipts(store, f"joins/{survey.name}"):
-        earlier.setdefault(str(receipt.details["tile"]), []).append(receipt)
-    settings = (spec.join, survey.joins_tiles)
-    bases = {
-        name: join_base(*settings, cut.fingerprint, [by_name[n].fingerprint for n in around[name]])
-        for name, cut in by_name.items()
-    }
-    done = {
-        name: next((r for r in earlier.get(name, ()) if r.details["base"] == bases[name]), None) for name in by_name
-    }
-    inputs = {name: _join_input(cut, survey, earlier.get(name, ()), done[name]) for name, cut in by_name.items()}
-    units = []
-    for name, cut in by_name.items():
-        if (made := done[name]) is not None:
-            units.append(JoinUnit("join", name, made.fingerprint, made.product, made, cutouts=cut, task=None))
-            continue
-        parts = [inputs[name], *(inputs[other] for other in around[name])]
-        found = fingerprint(bases[name], [part.ancestor or "" for part in parts])
-        product = join_product(survey.name, survey.release, name, found)
-        generation = 1 + max((int(r.details["generation"]) for r in earlier.get(name, ())), default=0)
-        details: dict[str, str | int] = {
-            "tile": name,
-            "base": bases[name],
-            "generation": generation,
-            "ancestor": parts[0].ancestor or "",
-        }
-        task = JoinTask(
-            parts[0], tuple(parts[1:]), survey.joins_tiles, product, found,
-            {f"cutouts {part.product}": part.fingerprint for part in parts}, details,
-        )  # fmt: skip
-        why = f"the neighbours of tile {name}, or its cutouts, changed" if name in earlier else f"tile {name} is new"
-        units.append(JoinUnit("join", name, found, product, None, why, cutouts=cut, task=task))
-    return units
-
-
-def _join_input(cut: CutTile, survey: Survey, earlier: Sequence[Receipt], done: Receipt | None) -> JoinInput:
-    """With the join whose ids a tile's objects keep: the one that its present join was made of, else its last."""
-    ancestor: str | None = None
-    if survey.detects and done is not None:
-        ancestor = str(done.details["ancestor"]) or None
-    elif survey.detects and earlier:
-        last = max(earlier, key=lambda r: (int(r.details["generation"]), r.fingerprint))
-        ancestor = last.product
-    return JoinInput(cut.tile, cut.fingerprint, cut.product, ancestor)
 
 
 def plan_models(

@@ -25,8 +25,7 @@ Value = TypeVar("Value")
 
 
 def _require_distinct(names: list[str], what: str) -> None:
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
+    if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"{what} must differ, but {twice[0]!r} occurs {names.count(twice[0])} times")
 
 
@@ -93,7 +92,7 @@ class JoinSpec(Part):
     @property
     def margin_arcsec(self) -> float:
         """Tiles that come nearer than this to one another are joined."""
-        return max(30.0, 4 * (self.radius_arcsec or 0.0) + 2 * (self.split_radius_arcsec or 0.0))
+        return max(30.0, 4 * (self.radius_arcsec or 0) + 2 * (self.split_radius_arcsec or 0))
 
 
 class StretchSpec(Part):
@@ -156,7 +155,7 @@ class OutputSpec(Part):
     catalog: Name = "anomalies"
     """The catalogue's name."""
     columns: tuple[str, ...] | None = None
-    """Which of the survey's and your own columns the catalogue carries; all by default."""
+    """Of the survey's and your own columns those that the catalogue carries; all by default."""
     formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
     """Parquet is always written; fits and hats beside it on request."""
     report: bool = True
@@ -239,7 +238,7 @@ class RunSpec(Part):
         return tuple(Ratio(m.name, m.background) for m in self.models if m.background is not None)
 
     def content(self) -> dict[str, Any]:
-        """What the results depend on, as JSON values: all but where the work runs and where it is stored."""
+        """What the results depend on, as JSON: all but where the work runs and where it is stored."""
         return self.model_dump(mode="json", exclude={"cluster", "store"})
 
 

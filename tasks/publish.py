@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
+from galflow.catalog.formats import write_other_formats
 from galflow.catalog.published import (
     CatalogPlan,
     catalog_product,
@@ -20,7 +21,6 @@ from galflow.catalog.published import (
     ranked_scores,
     supplement_of,
     write_basis,
-    write_other_formats,
 )
 from galflow.errors import GalflowError
 from galflow.plan import Unit, run_id

@@ -17,9 +17,6 @@ from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
 from galflow.plan import (
-    CutTile,
-    JoinedTile,
-    TileUnit,
     part_settings,
     plan_comparison,
     plan_cutouts,
@@ -27,6 +24,7 @@ from galflow.plan import (
     plan_models,
     plan_scores,
 )
+from galflow.plan_units import CutTile, JoinedTile, TileUnit
 from galflow.receipts import Receipt
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec, SurveySpec

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +18,6 @@ import pyarrow.parquet as pq
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
-from galflow.catalog.fits_table import write_fits
-from galflow.catalog.hats import write_hats
 from galflow.catalog.parquet import read_catalog, to_parquet
 from galflow.catalog.schema import Column, catalog_schema, conform
 from galflow.cutouts.flags import Flag
@@ -240,7 +235,8 @@ def _ranked(part: pa.Table, plan: CatalogPlan, p_counts: PValueCounts, ranked: n
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 
 
-def _file_keys(store: Store, product: str) -> list[str]:
+def file_keys(store: Store, product: str) -> list[str]:
+    """Keys of a catalogue's Parquet files; StoreError if there are none."""
     keys = [k for k in store.list(product) if k.startswith(f"{product}/") and k.endswith(".parquet")]
     if not keys:
         raise StoreError(
@@ -252,12 +248,12 @@ def _file_keys(store: Store, product: str) -> list[str]:
 
 def read_files(store: Store, product: str) -> pa.Table:
     """All Parquet files of a catalogue in one table, which must fit into memory."""
-    return pa.concat_tables([read_catalog(store.get(key)) for key in _file_keys(store, product)])
+    return pa.concat_tables([read_catalog(store.get(key)) for key in file_keys(store, product)])
 
 
 def has_names(store: Store, product: str) -> bool:
     """Whether objects have names of the user's own beside their ids; StoreError if there is no such catalogue."""
-    _file_keys(store, product)
+    file_keys(store, product)
     plan = CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
     return SOURCE_NAME in plan.schema.names
 
@@ -267,7 +263,7 @@ def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa
 
     An object of the sky comes once: by its primary row.
     """
-    for key in _file_keys(store, product):
+    for key in file_keys(store, product):
         table = _read_columns(store.get(key), ["is_primary", *columns])
         yield table.filter(table.column("is_primary")).select(list(columns))
 
@@ -292,31 +288,3 @@ def read_published(uri: str) -> pa.Table:
     if read_manifest(store, run) is None:
         raise StoreError(f"run {run} has no manifest at {store.root}, so its catalogue does not count as published")
     return read_files(store, catalog_product(name, run))
-
-
-def write_other_formats(
-    store: Store, product: str, name: str, formats: Sequence[str], schema: pa.Schema
-) -> tuple[dict[str, FileSum], tuple[str, ...]]:
-    """The catalogue once more as ``<name>.fits`` or as a HATS folder ``<name>_hats`` of the supplement, by streaming.
-
-    What was written below the supplement, and what could not be said in a format.
-    """
-    written: dict[str, FileSum] = {}
-    reasons: tuple[str, ...] = ()
-    if not {"fits", "hats"} & set(formats):
-        return written, reasons
-    tables = partial(_each_table, store, _file_keys(store, product))
-    with tempfile.TemporaryDirectory(prefix="galflow-formats-") as folder:
-        if "fits" in formats:
-            reasons += write_fits(tables, schema, Path(folder, f"{name}.fits"))
-        if "hats" in formats:
-            left_out = write_hats(tables, schema, Path(folder, f"{name}_hats"))
-            reasons += (f"{name}_hats: {left_out} rows without a position are not in it",) if left_out else ()
-        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-            key = path.relative_to(folder).as_posix()
-            written[key] = store.put_file(f"{supplement_of(product)}/{key}", path)
-    return written, reasons
-
-
-def _each_table(store: Store, keys: Sequence[str]) -> Iterator[pa.Table]:
-    return (read_catalog(store.get(key)) for key in keys)

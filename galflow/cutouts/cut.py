@@ -20,7 +20,7 @@ from galflow.cutouts.assign import OUTSIDE_TILE, repeated
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cutout_set import CutoutData, quantise, write_cutout_set
 from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, is_flawless, leaves_image
-from galflow.cutouts.flags import Flag, pixel_flags
+from galflow.cutouts.flags import Flag, flag_counts, pixel_flags
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR, likeness
 from galflow.cutouts.plant import add_planted
 from galflow.cutouts.tile_images import TileImages
@@ -136,7 +136,7 @@ def cut_tile(
         reasons=tuple(reasons) or (("no object in this tile",) if not len(data.rows) else ()),
         details={
             "tile": tile.name,
-            "flags": _flag_counts(data.rows),
+            "flags": flag_counts(data.rows.column("flags").to_numpy()),
             "sky_sigma": data.attributes["sky_sigma"],
             DOUBTS_DETAIL: "; ".join(doubts),
             "files": [
@@ -293,9 +293,3 @@ def _psf_images(bands: tuple[str, ...], images: TileImages) -> np.ndarray | None
     side = max(max(i.shape) for i in psfs)
     padded = [np.pad(i, [((side - s) // 2, side - s - (side - s) // 2) for s in i.shape]) for i in psfs]
     return np.stack(padded).astype(np.float32)
-
-
-def _flag_counts(rows: pa.Table) -> dict[str, int]:
-    flags = rows.column("flags").to_numpy()
-    counts = {str(f.name): int(((flags & f) != 0).sum()) for f in Flag}
-    return {name: count for name, count in counts.items() if count}

@@ -56,6 +56,12 @@ def outcome_text(flags: np.ndarray) -> np.ndarray:
     return text
 
 
+def flag_counts(flags: np.ndarray) -> dict[str, int]:
+    """Name of a flag -> how many of the rows, (N,), have it; those that nobody has are left out."""
+    counts = {str(f.name): int(((flags & f) != 0).sum()) for f in Flag}
+    return {name: count for name, count in counts.items() if count}
+
+
 def pixel_flags(
     flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray, minimum_observed: float, whole: np.ndarray | None = None
 ) -> np.ndarray:

@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED
 from galflow.cutouts.identities import Identities, can_be_primary, hashed_unit, own_primary, split_hash
-from galflow.cutouts.likeness import copy_hashes, read_likeness
+from galflow.cutouts.likeness import KnownCopies, read_likeness
 from galflow.cutouts.matching import (
     ARCSEC_PER_RADIAN,
     TileRows,
@@ -125,7 +125,7 @@ def join_tiles(store: Store, tasks: Sequence[JoinTask], spec: JoinSpec) -> Itera
     """
     ordered = sorted(tasks, key=lambda task: task.own.tile)
     uses = Counter(part.product for task in ordered for part in (task.own, *task.others))
-    copies = _Copies()
+    copies = KnownCopies()
     loaded: dict[str, _Rows | GalflowError] = {}
 
     def load(part: JoinInput) -> _Rows | GalflowError:
@@ -146,25 +146,7 @@ def join_tiles(store: Store, tasks: Sequence[JoinTask], spec: JoinSpec) -> Itera
                     del loaded[part.product]
 
 
-class _Copies:
-    """Which images are copies of each other, found once for tiles that all have one another as neighbours."""
-
-    def __init__(self) -> None:
-        self._products: frozenset[str] = frozenset()
-        self._found: dict[str, np.ndarray] = {}
-
-    def of(self, products: Sequence[str], rows: Sequence[_Rows]) -> np.ndarray | None:
-        """(N,) for the first of these tiles, as ``copy_hashes``; None for rows that are no ready-made images."""
-        if rows[0].likeness is None:
-            return None
-        having = {product: r.likeness for product, r in zip(products, rows, strict=True) if r.likeness is not None}
-        if self._products != frozenset(having):
-            self._products = frozenset(having)
-            self._found = dict(zip(having, copy_hashes(list(having.values())), strict=True))
-        return self._found[products[0]]
-
-
-def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], copies: _Copies) -> Receipt | str:
+def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], copies: KnownCopies) -> Receipt | str:
     started = time.perf_counter()
     rows: list[_Rows] = []
     for part in parts:
@@ -172,7 +154,7 @@ def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], c
             return str(part)
         rows.append(part)
     products = [part.product for part in (task.own, *task.others)]
-    if (alike := copies.of(products, rows)) is not None:
+    if (alike := copies.of(products, [r.likeness for r in rows])) is not None:
         group = np.where(np.isnan(rows[0].group_hash), alike, rows[0].group_hash)
         rows[0] = replace(rows[0], group_hash=group)
     found = joined(rows[0], rows[1:], matches=task.matches)

@@ -45,3 +45,24 @@ def copy_hashes(sets: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarra
     np.minimum.at(least, number, hashes)
     found = np.where((count > 1)[number], hashed_unit(least[number]), np.nan)
     return np.split(found, np.cumsum([len(of) for of, _ in sets])[:-1])
+
+
+Likeness = tuple[np.ndarray, np.ndarray]
+
+
+class KnownCopies:
+    """Which images are copies of each other, found once for tiles that all have one another as neighbours."""
+
+    def __init__(self) -> None:
+        self._products: frozenset[str] = frozenset()
+        self._found: dict[str, np.ndarray] = {}
+
+    def of(self, products: Sequence[str], sets: Sequence[Likeness | None]) -> np.ndarray | None:
+        """(N,) for the first of these sets, as ``copy_hashes``; None if its rows are no ready-made images."""
+        if sets[0] is None:
+            return None
+        having = {product: of for product, of in zip(products, sets, strict=True) if of is not None}
+        if self._products != frozenset(having):
+            self._products = frozenset(having)
+            self._found = dict(zip(having, copy_hashes(list(having.values())), strict=True))
+        return self._found[products[0]]

@@ -6,6 +6,7 @@ never from a specification. Listings are always fresh: a survey folder changes u
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import io
@@ -45,6 +46,10 @@ class StoredFile:
         if self.dangling:
             return DANGLING
         return f"etag:{self.etag}" if self.etag else checksum(self.uri)
+
+    def in_role(self, role: str) -> TileFile:
+        """The file as one of a tile's."""
+        return TileFile(role, self.uri, self.checksum, self.stamp)
 
     @property
     def stamp(self) -> str:
@@ -151,19 +156,20 @@ def _local_entries(root: str, pattern: str) -> list[StoredFile]:
             raise error
 
     with _store_errors(f"file://{base}"):
-        seen: set[tuple[int, int]] = set()
+        above: dict[str, frozenset[tuple[int, int]]] = {}
         for where, folders, names in os.walk(base, followlinks=True, onerror=refuse):
             below = where[len(root) + 1 :]
             status = os.stat(where)
-            if (status.st_dev, status.st_ino) in seen and where != base:
-                folders.clear()  # a link back to a folder that has been gone through
+            here, parents = (status.st_dev, status.st_ino), above.get(os.path.dirname(where), frozenset())
+            if here in parents:
+                folders.clear()  # a link back to a folder above
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            above[where] = parents | {here}
             level = below.count("/") + 1 if below else 0
             folders[:] = sorted(n for n in folders if n[0] != "." and (depth is None or level < depth))
             for name in names:
                 path = f"{below}/{name}" if below else name
-                if name[0] != "." and matcher.fullmatch(path):
+                if name[0] not in ".#" and name[-1] != "~" and matcher.fullmatch(path):
                     found.append(_local_file(f"{where}/{name}"))
     return sorted(found, key=lambda entry: entry.uri)
 
@@ -171,7 +177,9 @@ def _local_entries(root: str, pattern: str) -> list[StoredFile]:
 def _local_file(path: str) -> StoredFile:
     try:
         return StoredFile(f"file://{path}", os.stat(path).st_size, None)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
         return StoredFile(f"file://{path}", 0, None, dangling=True)
 
 
@@ -194,8 +202,10 @@ def unchanged(file: TileFile) -> Iterator[str]:
     """
     if local_path(file.uri) is not None:  # in an object store one question, afterwards, says it all
         _require_same(file)
-    yield file.uri
-    _require_same(file)
+    try:
+        yield file.uri
+    finally:  # also where the reading broke: half of a new file is no fault of the old one
+        _require_same(file)
 
 
 def _require_same(file: TileFile) -> None:

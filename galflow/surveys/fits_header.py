@@ -24,13 +24,23 @@ _WORLD = re.compile(
 )
 
 
+UNREADABLE = "GALFLOW UNREADABLE WCS"
+"""Keyword under which a clean header names a card of the WCS that could not be read: its band has no position."""
+
+
 def clean_header(header: fits.Header) -> fits.Header:
-    """The cards that can be read; those without a value, commentary and damaged ones are left out."""
+    """The cards that can be read; those without a value, commentary and damaged ones are left out.
+
+    A damaged card of the WCS is named in the card ``UNREADABLE``: its default would give wrong positions.
+    """
     clean = fits.Header()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         for card in header.cards:
             known = _readable(card)
+            name, value = card.image[:8].strip(), card.image[10:].split("/")[0].strip()
+            if known is None and value and _WORLD.fullmatch(name):
+                clean[f"HIERARCH {UNREADABLE}"] = name
             if known is not None and known[0] not in clean:
                 clean.append(fits.Card(*known), end=True)
     return clean

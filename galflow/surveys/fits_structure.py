@@ -19,7 +19,7 @@ MOST_AXES = 999
 """Of the FITS standard 4.0, section 4.4.1."""
 _MOST_HEADER_BLOCKS = 10_000
 """A header of 28 MB is none."""
-_WANTED = re.compile(rb"^(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|ZNAXIS\d*|GROUPS|END) *(?:=|$)")
+_WANTED = re.compile(rb"^(SIMPLE|XTENSION|BITPIX|TFIELDS|NAXIS\d*|PCOUNT|GCOUNT|ZNAXIS\d*|GROUPS|END) *(?:=|$)")
 _INTEGER = re.compile(rb"=\s*([+-]?\d+)\s*(?:/.*)?$")
 
 
@@ -95,6 +95,8 @@ def _data_bytes(cards: dict[bytes, bytes], uri: str) -> int:
             f"{uri}: its header claims {max(axes)} axes of {bits} bits; expected at most {MOST_AXES} axes of 8, 16, 32 "
             "or 64 bits. The file is damaged, fetch it again"
         )
+    if not 0 <= _number(cards, b"TFIELDS", 0, uri) <= MOST_AXES:
+        raise DataError(f"{uri}: its header claims more than {MOST_AXES} columns; the file is damaged, fetch it again")
     sides = [_number(cards, b"NAXIS%d" % i, 0, uri) for i in range(1, axes[0] + 1)]
     sides += [_number(cards, b"ZNAXIS%d" % i, 0, uri) for i in range(1, axes[1] + 1)]
     extra, groups = _number(cards, b"PCOUNT", 0, uri), _number(cards, b"GCOUNT", 1, uri)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,11 @@ from astropy.wcs import WCS
 
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import COUNT, NJY
+from galflow.surveys.background import sky_level, subtract_background
 from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.detection import detect, schema
 from galflow.surveys.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
+from galflow.surveys.fits_companions import companion_roles, read_psf
 from galflow.surveys.fits_inspect import Inspection, stored_header
 from galflow.surveys.fits_io import Extension, read_image
 from galflow.surveys.fits_masks import mask_planes
@@ -28,11 +30,8 @@ from galflow.surveys.fits_names import files_by_tile, tile_names
 from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions, extension_of
 from galflow.surveys.fits_pixels import linear
 from galflow.surveys.fits_planes import (
-    header_number,
     inverse_variance,
-    make_psf,
     nominal_wcs,
-    psf_image,
     read_companion,
     relative_ivar,
     saturation_level,
@@ -41,13 +40,8 @@ from galflow.surveys.fits_planes import (
 )
 from galflow.surveys.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.identity import id_base, tile_keys
-from galflow.surveys.sky import sky_level, subtract_background
 from galflow.surveys.table_ids import ids_of_tile
 from galflow.surveys.tables import read_catalog, rows_inside, with_positions
-
-
-def _tile_file(role: str, file: StoredFile) -> TileFile:
-    return TileFile(role, file.uri, file.checksum, file.stamp)
 
 
 class FitsTiles(Survey):
@@ -130,12 +124,12 @@ class FitsTiles(Survey):
         tiles = self._images()
         files: dict[str, list[TileFile]] = {name: [] for name in tiles}
         for name, images in tiles.items():
-            files[name] += [_tile_file(f"flux/{band}", file) for band, file in images.items()]
-        for role, pattern in self._companions().items():
+            files[name] += [file.in_role(f"flux/{band}") for band, file in images.items()]
+        for role, pattern in self._companions.items():
             for raw, file in files_by_tile(self._root, pattern, role.rsplit("/", 1)[-1]).items():
                 owners = list(tiles) if raw is None else [n for n in tile_names([raw]).values() if n in tiles]
                 for name in owners:
-                    files[name].append(_tile_file(role, file))
+                    files[name].append(file.in_role(role))
         if self._one_tile and self._options.catalog is not None:
             uri = self._catalog_uri
             for name in tiles:
@@ -145,23 +139,10 @@ class FitsTiles(Survey):
         }
         return [Tile(name, tuple(files[name]), there[name]) for name in tiles]
 
+    @functools.cached_property
     def _companions(self) -> dict[str, str]:
         """Role -> pattern of all declared companions of the images."""
-        options = self._options
-        sources = {"weight": options.weight, "mask": options.mask}
-        roles = {
-            f"{role}/{band}": pattern
-            for role, source in sources.items()
-            for band in self.bands
-            if source is not None and (pattern := source.pattern_for(band)) is not None
-        }
-        if options.psf is not None and options.psf.pattern is not None:
-            patterns = options.psf.pattern
-            per_band = dict.fromkeys(self.bands, patterns) if isinstance(patterns, str) else patterns
-            roles |= {f"psf/{band}": pattern for band, pattern in per_band.items()}
-        if options.catalog is not None and options.catalog.per_tile:
-            roles["catalog"] = options.catalog.path
-        return roles
+        return companion_roles(self._options, self.bands)
 
     def _file(self, tile: Tile, role: str) -> TileFile:
         """A tile's file; DataError if it is not there."""
@@ -174,8 +155,7 @@ class FitsTiles(Survey):
         return file
 
     def _companion(self, tile: Tile, role: str) -> TileFile | None:
-        """A companion's file; None if the options declare none."""
-        return self._file(tile, role) if role in self._companions() else None
+        return self._file(tile, role) if role in self._companions else None
 
     def extension(self, band: str) -> Extension:
         """Which extension of a file holds the image of a band."""
@@ -234,21 +214,8 @@ class FitsTiles(Survey):
 
     def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, image_uri: str) -> Psf | None:
         """The PSF as the options declare it; None where they say nothing for this band."""
-        options = self._options.psf
-        if options is None:
-            return None
-        image = None
-        if (file := self._companion(tile, f"psf/{band}")) is not None:
-            pattern = options.pattern.get(band) if isinstance(options.pattern, dict) else options.pattern
-            with unchanged(file) as uri:
-                image = psf_image(read_image(uri, extension_of(options.extension, band, pattern))[0], uri)
-        fwhm: Any = options.fwhm_arcsec
-        if isinstance(fwhm, dict):
-            fwhm = fwhm.get(band)
-        elif options.fwhm_keyword is not None:
-            fwhm = header_number(header, options.fwhm_keyword, image_uri)
-            fwhm *= scale if options.fwhm_unit == "pixel" else 1.0
-        return None if image is None and fwhm is None else make_psf(image, fwhm, image_uri)
+        file = self._companion(tile, f"psf/{band}")
+        return None if self._options.psf is None else read_psf(self._options.psf, band, file, header, scale, image_uri)
 
     def _wcs(self, header: fits.Header, shape: tuple[int, int], uri: str) -> WCS | None:
         nominal = self._options.nominal
@@ -268,7 +235,7 @@ class FitsTiles(Survey):
 
     def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
         """What headers, file names and the first rows of catalogues show to be wrong; no pixels are read."""
-        return Inspection(self, self._options, self._companions()).of(tiles)
+        return Inspection(self, self._options, self._companions).of(tiles)
 
     @property
     def _catalog_uri(self) -> str:

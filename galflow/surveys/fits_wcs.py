@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from galflow.errors import DataError
-from galflow.surveys.fits_header import clean_header
+from galflow.surveys.fits_header import UNREADABLE, clean_header
 from galflow.surveys.positions import pixel_to_icrs
 
 FILTERS = threading.Lock()
@@ -29,6 +29,8 @@ def celestial_wcs(header: fits.Header, uri: str) -> WCS | None:
     Raises DataError for cards that make no WCS, and for distortions in lookup tables, which are not read.
     """
     cards = clean_header(header)
+    if (lost := cards.get(UNREADABLE)) is not None:
+        raise DataError(f"{uri}: card {lost} of its WCS cannot be read; correct the header, or declare nominal")
     if not any(str(cards.get(f"CTYPE{axis}", "")).strip().upper() not in _NO_SKY for axis in (1, 2, 3)):
         return None
     if any(f"{card}{axis}" in cards for card in ("CPDIS", "D2IMDIS") for axis in (1, 2)):
@@ -43,6 +45,8 @@ def celestial_wcs(header: fits.Header, uri: str) -> WCS | None:
                 wcs = wcs.sub([1, 2]) if {wcs.wcs.lng, wcs.wcs.lat} == {0, 1} else wcs.celestial
             wcs.wcs.set()
             wcs_to_celestial_frame(wcs)
+            if np.linalg.matrix_rank(wcs.pixel_scale_matrix) < 2:
+                raise ValueError("its axes are parallel (a singular CD or PC matrix)")
     except Exception as error:  # wcslib has errors of its own for each card
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise DataError(f"{uri}: the WCS in its header cannot be used: {reason}") from error

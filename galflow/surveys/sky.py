@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-import sep
 from scipy import ndimage
 
-from galflow.errors import DataError, SpecError
+from galflow.errors import DataError
 from galflow.surveys.base import UNUSABLE, Image, Plane
 from galflow.surveys.observed import WEIGHT_RANGE, largest_weight, sample, usable_pixels, whole
 from galflow.surveys.unexposed import equal_areas, is_quantised, is_smooth, most_common, unexposed_values
@@ -31,8 +29,6 @@ _CLIP_SIGMA = 3.0
 _SOURCE_SIGMA = 4.0
 _IVAR_RANGE = (1e-37, 1e37)
 """What float32 holds."""
-
-Background = Literal["none", "constant", "mesh"]
 
 
 @dataclass(frozen=True)
@@ -174,50 +170,9 @@ def _sources(blocks: np.ndarray, usable: np.ndarray, sky: Sky) -> np.ndarray:
     return ndimage.uniform_filter(bright.astype(np.float32), size=(1, 5, 1, 5), mode="nearest") > 0.02
 
 
-def subtract_background(
-    flux: np.ndarray,
-    mask: np.ndarray | None,
-    method: Background,
-    mesh_pixels: int = 128,
-    ivar: np.ndarray | None = None,
-) -> np.ndarray:
-    """``flux``, (y, x) float32, without its background, measured on observed pixels as ``measure_sky`` does.
-
-    "none": unchanged. "constant": less the sky level of the image. "mesh": less a bicubic spline through the clipped
-    backgrounds of cells of ``mesh_pixels`` (Bertin & Arnouts 96, A&AS 117, 393; as sep computes it); areas without
-    exposure come back NaN, for they cannot be told any more by the one value they had. An image with no usable pixel
-    at all comes back unchanged: it has no background to speak of.
-    """
-    if method == "none":
-        return flux
-    if method == "constant":
-        return flux - np.float32(sky_level(flux, mask, ivar))
-    if method == "mesh":
-        if mesh_pixels < 8:
-            raise SpecError(f"background mesh is {mesh_pixels} pixels; it must be 8 or more, larger than any galaxy")
-        look = look_at_sky(flux, mask, ivar)
-        usable = usable_pixels(flux, mask, ivar)
-        if look.unexposed:
-            usable &= ~np.isin(flux, np.array(look.unexposed, dtype=np.float32))
-        if not usable.any():
-            return flux
-        filled = np.ascontiguousarray(np.where(usable, flux, 0), dtype=np.float32)
-        background = sep.Background(filled, mask=~usable, bw=mesh_pixels, bh=mesh_pixels)
-        subtracted = flux - background.back(dtype=np.float32)
-        if look.unexposed and ivar is None:
-            subtracted[equal_areas(flux, _holes(look))] = np.nan
-        return subtracted
-    raise SpecError(f"background method {method!r} is unknown; expected none, constant or mesh")
-
-
-def _holes(look: SkyLook) -> tuple[float, ...]:
+def holes_of(look: SkyLook) -> tuple[float, ...]:
     """The values without exposure that are no ceiling (an undeclared saturation has one value too)."""
     return tuple(value for value in look.unexposed if not value > look.level + 2.0 * look.sigma)
-
-
-def sky_level(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None = None) -> float:
-    """The sky level; the median of the usable pixels where they are too few or too equal for a noise; 0 without any."""
-    return look_at_sky(flux, mask, ivar).level
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +209,7 @@ def complete_image(image: Image) -> CompleteImage:
     A plane that has one value everywhere may be a read-only view of that one value (strides 0), which costs no memory.
     """
     look = look_at_sky(image.flux, image.mask, image.ivar)
-    flux, mask = _masked(image, equal_areas(image.flux, holes) if (holes := _holes(look)) else None)
+    flux, mask = _masked(image, equal_areas(image.flux, holes) if (holes := holes_of(look)) else None)
     doubt = None
     floor = 0.0
     if image.ivar is not None:

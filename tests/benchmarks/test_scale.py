@@ -44,7 +44,7 @@ def published_rows(spec: RunSpec) -> dict[str, list[int]]:
     (run,) = list_runs(store)
     manifest = read_manifest(store, run)
     assert manifest is not None
-    table = read_published(manifest.catalog)
+    table = read_published(manifest.located(store).catalog)
     assert table.column("kmeans_distance").null_count == 0
     tiles = np.array(table.column("tile").to_pylist())
     rows = table.column("row").to_numpy()

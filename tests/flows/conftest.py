@@ -21,7 +21,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
-from galflow.catalog.published import read_published
+from galflow.catalog.published import planted_copies, read_published
 from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, list_runs, parse_receipt, read_manifest
 from galflow.store import Store
 
@@ -136,17 +136,24 @@ class Finished:
 
     @property
     def manifest(self) -> RunManifest:
-        """Of its one published run."""
+        """Of its one published run, with URIs for keys."""
         (run,) = list_runs(self.store)
         manifest = read_manifest(self.store, run)
         if manifest is None:
             pytest.fail(f"{run} has no manifest")
-        return manifest
+        return manifest.located(self.store)
 
     @property
     def catalog(self) -> pa.Table:
         """Its published catalogue."""
         return read_published(self.manifest.catalog)
+
+    @property
+    def planted(self) -> pa.Table:
+        """Its planted copies, with the catalogue's columns and ``planted_kind``."""
+        product = self.manifest.catalog.removeprefix(f"{self.store.root}/")
+        found = planted_copies(self.store, product, self.catalog.column_names)
+        return self.catalog.slice(0, 0) if found is None else found
 
     def receipts(self, prefix: str) -> list[Receipt]:
         """The receipts below a prefix, by key."""

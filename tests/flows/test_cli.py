@@ -49,7 +49,7 @@ def compared(value: float, low: float, high: float) -> dict[str, Any]:
 def manifest(**changes: Any) -> RunManifest:
     share = {"value": 0.3, "low": 0.18, "high": 0.45, "n": 40}
     summary = {
-        "rows": 1192, "planted": 40, "scored": 1190, "objects": 1152, "discoveries": 0, "false_discovery_rate": 0.1,
+        "rows": 1160, "planted": 40, "scored": 1150, "objects": 1152, "discoveries": 0, "false_discovery_rate": 0.1,
         "resolvable": False, "reference_objects": 216, "objects_needed": 55, "objects_beyond_reference": 3,
         "recall_in_top_5_percent": {"kmeans_distance": share | {"value": 0.2}, "vae_neg_elbo": share},
         "samples": {"sersic": {
@@ -84,7 +84,10 @@ def test_summary_fits_the_terminal_and_ends_with_the_paths(width: int) -> None:
     assert any(shown.models["pixelcnn"] in line for line in lines)
     assert all(len(line) <= width for line in lines if "s3://" not in line)
     text = " ".join(" ".join(lines).split())
-    assert "1,152 objects, and 40 copies of them with a planted anomaly; 2 not scored" in text
+    assert (
+        "1,152 objects in 1,160 rows (column is_primary marks one for each), and 40 copies of them with a planted "
+        "anomaly; 2 not scored (column outcome says why)"
+    ) in text
     assert "with 216 held-out objects 55 would have to outscore them all, and 3 do" in text
     assert "sersic against the sky: 400 objects against 216 held-out real ones" in text
     assert (
@@ -162,7 +165,7 @@ def test_runs_are_listed_the_newest_last(width: int) -> None:
     newer = manifest().model_copy(update={"run": "later-1", "finished": "2027-01-01T00:00:00+00:00"})
     lines = printed(lambda out: show_runs(out, [newer, manifest()]), width)
     assert lines[0].split() == ["run", "finished", "(UTC)", "objects", "scored", "models"]
-    assert lines[1].split() == ["demo-0123456789", "2026-11-22", "15:52", "1,152", "1,190", "pixelcnn"]
+    assert lines[1].split() == ["demo-0123456789", "2026-11-22", "15:52", "1,152", "1,150", "pixelcnn"]
     assert lines[2].startswith("later-1")
 
 
@@ -173,9 +176,10 @@ def test_plan_shows_each_stage_and_why(width: int, local_store: Store) -> None:
     assert lines[0].split() == ["stage", "done", "to", "do", "why"]
     assert all(len(line) <= width for line in lines if "file://" not in line)
     stages = [line[:13].strip() for line in lines if line[:1].isalpha() and line[:4] not in ("stag", "run ")]
-    assert stages[:6] == ["ingest", "ingest other", "train", "score", "score other", "compare"]
+    assert stages[:4] == ["ingest", "ingest other", "join", "join other"]
+    assert stages[4:8] == ["train", "score", "score other", "compare"]
     assert "tile t00000 is new; tile t00001 is new" in " ".join(" ".join(lines).split())
-    assert lines[-1] == "10 of 10 products to do, then catalogue, report and manifest."
+    assert lines[-1] == "14 of 14 products to do, then catalogue, report and manifest."
 
 
 # --- the commands, within this process
@@ -312,5 +316,5 @@ def test_error_inside_a_flow_is_said_once_and_without_a_trace(
     assert ended.returncode == 1
     assert set(ended.stdout.split()) == set(get_args(Stage))
     progress, *said = ended.stderr.splitlines()
-    assert progress.endswith("10 of 10 products to do. Starting Prefect and the workers ...")
+    assert progress.endswith("14 of 14 products to do. Starting Prefect and the workers ...")
     assert said == ["error: the disk is gone; bring it back"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Here = Callable[..., tuple[int, str, str]]
 PLAIN, TRUNCATED, ALL_NAN, LACKING, UNREADABLE, OTHER_PLAIN = (f"t{i:05d}" for i in range(6))
 FAR_AWAY, NOWHERE = 7_000_000_000_000_000_001, 7_000_000_000_000_000_003
-SCORES = ("kmeans_distance", "vae_neg_elbo", "vae_neg_elbo_sigma", "vae_neg_elbo_p", "anomaly_q")
+SCORES = ("kmeans_distance", "vae_neg_elbo", "vae_neg_elbo_sigma", "vae_neg_elbo_p")
 SIZE = 16
 
 
@@ -89,6 +89,11 @@ class Faulty:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
+        """The published catalogue's rows, and those of planted copies."""
+        return [*self.objects, *self.run.planted.to_pylist()]
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
         """The published catalogue's rows."""
         return self.run.catalog.to_pylist()
 
@@ -139,14 +144,18 @@ def test_the_run_ends_well_and_says_nothing_of_traces(faulty: Faulty) -> None:
 
 
 def test_no_row_of_the_catalogue_is_missing(faulty: Faulty) -> None:
-    real = [row["object_id"] for row in faulty.rows if not row["flags"] & Flag.PLANTED]
-    assert sorted(real) == sorted(faulty.ids)
+    assert sorted(row["object_id"] for row in faulty.objects) == sorted(faulty.ids)
+    assert not any(row["flags"] & Flag.PLANTED for row in faulty.objects)
+    assert len(faulty.run.planted) == faulty.run.manifest.summary["planted"] > 0
 
 
 def test_rows_have_all_scores_or_none_and_say_why(faulty: Faulty) -> None:
     for row in faulty.rows:
         present = [row[name] is not None for name in SCORES]
         assert present == [row["outcome"] == "scored"] * len(SCORES)
+        # Only objects are ranked, each by its primary row: no planted copy.
+        assert (row["anomaly_q"] is not None) == (row["outcome"] == "scored" and row["is_primary"])
+        assert (row["anomaly_rank"] is not None) == (row["anomaly_q"] is not None)
         assert (row["outcome"] == "scored") == (not row["flags"] & NOT_SCORED)
         assert all(row[name] is None or np.isfinite(row[name]) for name in SCORES)
 
@@ -209,13 +218,13 @@ def test_unreadable_tile_is_empty_and_its_objects_lie_outside(faulty: Faulty) ->
 def test_object_outside_every_tile_is_kept(faulty: Faulty) -> None:
     (row,) = (r for r in faulty.rows if r["object_id"] == FAR_AWAY)
     assert (row["tile"], row["outcome"]) == ("outside", "not scored: NO_DATA, OUTSIDE")
-    assert (row["ra_deg"], row["dec_deg"]) == (10.0, -45.0)
+    assert (row["ra"], row["dec"]) == (10.0, -45.0)
 
 
 def test_object_without_a_position_is_kept(faulty: Faulty) -> None:
     (row,) = (r for r in faulty.rows if r["object_id"] == NOWHERE)
     assert row["outcome"] == "not scored: NO_DATA, NO_POSITION"
-    assert row["ra_deg"] is None
+    assert row["ra"] is None
 
 
 def test_repeated_id_is_scored_once(faulty: Faulty) -> None:
@@ -230,9 +239,12 @@ def test_report_shows_the_reasons(faulty: Faulty) -> None:
     manifest = faulty.run.manifest
     page = faulty.run.store.get(f"reports/{manifest.run}/index.html").decode()
     for text in (f"{TRUNCATED}-r.fits is truncated", "the tile has no such file", "not scored: NO_DATA, OUTSIDE",
-                 "not scored: DUPLICATE_ID", "not scored: NO_DATA", f"{UNREADABLE}-g.fits"):  # fmt: skip
+                 "1 rows repeat an earlier row&#39;s object id", "not scored: NO_DATA",
+                 f"{UNREADABLE}-g.fits"):  # fmt: skip
         assert text in page
-    assert manifest.summary["scored"] == sum(row["outcome"] == "scored" for row in faulty.rows)
+    # The row that repeats an id is no object.
+    assert manifest.summary["rows"] == len(faulty.objects) == manifest.summary["objects"] + 1
+    assert manifest.summary["scored"] == sum(row["outcome"] == "scored" for row in faulty.objects)
 
 
 def test_second_start_finds_the_faulty_survey_done(faulty: Faulty, here: Here) -> None:

@@ -49,28 +49,29 @@ def files_of(root: str) -> dict[str, tuple[int, int, int]]:
 
 
 def test_every_object_of_the_survey_is_in_the_catalogue_once(undisturbed: Finished, story: dict[str, Any]) -> None:
-    table = undisturbed.catalog
-    real = table.filter(pa.array((table["flags"].to_numpy() & Flag.PLANTED) == 0))
-    truth = survey_objects(story)
-    assert sorted(real["object_id"].to_pylist()) == sorted(truth["object_id"].to_pylist())
-    columns = ("object_id", "ra_deg", "dec_deg")
-    rows, expected = ({tuple(row.values()) for row in t.select(columns).to_pylist()} for t in (real, truth))
-    assert rows == expected
+    table, planted, truth = undisturbed.catalog, undisturbed.planted, survey_objects(story)
+    assert sorted(table["object_id"].to_pylist()) == sorted(truth["object_id"].to_pylist())
+    rows = {tuple(row.values()) for row in table.select(("object_id", "ra", "dec")).to_pylist()}
+    assert rows == {tuple(row.values()) for row in truth.select(("object_id", "ra_deg", "dec_deg")).to_pylist()}
+    assert not (table["flags"].to_numpy() & int(Flag.PLANTED)).any()
+    assert all(table["is_primary"].to_pylist())
     assert set(table["run_id"].to_pylist()) == {undisturbed.manifest.run}
     assert set(table["tile"].to_pylist()) == {"t00000", "t00001", "t00002"}
     assert (set(table["survey"].to_pylist()), set(table["release"].to_pylist())) == ({"synthetic"}, {"dr1"})
-    assert len(table) - len(real) == 9
+    assert len(planted) == 9
+    assert (planted["flags"].to_numpy() & int(Flag.PLANTED)).all()
+    assert not any(planted["is_primary"].to_pylist())
     # A copy leads back to the object it was painted into.
-    planted = table.filter(pa.array((table["flags"].to_numpy() & Flag.PLANTED) != 0))
     assert set((~planted["object_id"].to_numpy()).tolist()) <= set(truth["object_id"].to_pylist())
 
 
 def test_catalogue_columns_are_those_of_the_design(undisturbed: Finished) -> None:
     names = undisturbed.catalog.column_names
-    assert names[:8] == ["object_id", "ra_deg", "dec_deg", "survey", "release", "tile", "row", "run_id"]
+    assert names[:7] == ["object_id", "id_in_tile", "ra", "dec", "survey", "release", "tile"]
+    assert names[7:13] == ["row", "cutout", "x", "y", "is_primary", "split"]
     raw = ["kmeans_distance", PRIMARY, "vae_reconstruction", "vae_kl", "pixelcnn_bits_per_dim"]
     wanted = {f"{column}{suffix}" for column in raw for suffix in ("", "_sigma", "_p")}
-    wanted |= {"loglike_pixelcnn", "bpd_pixelcnn", "anomaly_q", "flags", "outcome"}
+    wanted |= {"loglike_pixelcnn", "bpd_pixelcnn", "anomaly_q", "anomaly_rank", "flags", "outcome", "run_id"}
     assert wanted <= set(names)
 
 
@@ -78,7 +79,8 @@ def test_scored_rows_have_numbers_and_the_others_null_with_a_reason(undisturbed:
     table = undisturbed.catalog
     scored = np.array(table["outcome"].to_pylist()) == "scored"
     assert scored.any()
-    for name in (PRIMARY, f"{PRIMARY}_sigma", f"{PRIMARY}_p", "anomaly_q", "loglike_pixelcnn", "kmeans_distance"):
+    ranking = (f"{PRIMARY}_p", "anomaly_q", "anomaly_rank")
+    for name in (PRIMARY, f"{PRIMARY}_sigma", *ranking, "loglike_pixelcnn", "kmeans_distance"):
         column = table[name].combine_chunks()
         np.testing.assert_array_equal(column.is_valid().to_numpy(zero_copy_only=False), scored)
         assert np.isfinite(column.drop_null().to_numpy()).all()
@@ -89,12 +91,15 @@ def test_scored_rows_have_numbers_and_the_others_null_with_a_reason(undisturbed:
 
 
 def test_scores_are_those_of_the_stored_model_on_the_stored_cutouts(undisturbed: Finished) -> None:
-    """The workers' scores against the same computation done plainly, in memory."""
+    """The workers' scores against the same computation done plainly, in memory; of planted copies as well."""
     table, manifest = undisturbed.catalog, undisturbed.manifest
+    whole = pa.concat_tables([table, undisturbed.planted.drop_columns("planted_kind")])
     for receipt in undisturbed.receipts("cutouts/synthetic"):
         cutouts = library.open_cutouts(undisturbed.store.uri(receipt.product))
         assert dict(cutouts.sizes) | {"band": 3, "y": 16, "x": 16} == dict(cutouts.sizes)
-        rows = table.filter(pa.array(np.array(table["tile"].to_pylist()) == receipt.details["tile"]))
+        rows = whole.filter(pa.array(np.array(whole["tile"].to_pylist()) == receipt.details["tile"])).sort_by("row")
+        assert set(rows["cutout"].to_pylist()) == {receipt.product}
+        np.testing.assert_array_equal(rows["row"].to_numpy(), np.arange(receipt.rows))
         np.testing.assert_array_equal(rows["object_id"].to_numpy(), cutouts["object_id"].values)
         scored = np.array(rows["outcome"].to_pylist()) == "scored"
         for name in MODELS:
@@ -118,7 +123,8 @@ def test_report_and_manifest_tell_of_the_run(undisturbed: Finished) -> None:
     page = undisturbed.store.get(f"reports/{manifest.run}/index.html").decode()
     assert manifest.run in page
     assert all(name in page for name in MODELS)
-    assert manifest.summary["objects"] + manifest.summary["planted"] == len(undisturbed.catalog)
+    assert manifest.summary["objects"] == manifest.summary["rows"] == len(undisturbed.catalog)
+    assert manifest.summary["planted"] == 9
     assert set(manifest.summary["samples"]) == {"bright"}
     assert f"report     {manifest.report}" in undisturbed.process.stdout
     outcomes = {r.product: r.outcome for r in undisturbed.receipts("cutouts")}

@@ -13,8 +13,8 @@ from galflow.receipts import Receipt, RunManifest
 from galflow.spec import RunSpec, parse_spec
 from tasks.fan_out import Failure, StageResult
 
-STORY = ["check", "ingest", "ingest mock", "train", "score", "score mock", "compare", "publish"]
-ENDS = {"ingest": 3, "train": 4, "score": 6, "compare": 7, "publish": 8, "survey-run": 8}
+STORY = ["check", "ingest", "ingest mock", "join", "join mock", "train", "score", "score mock", "compare", "publish"]
+ENDS = {"ingest": 5, "train": 6, "score": 8, "compare": 9, "publish": 10, "survey-run": 10}
 """Flow -> how many of the story's stages it tells."""
 
 
@@ -46,7 +46,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     monkeypatch.setattr(survey_run, "watched_run", nullcontext)
-    places = {"check": None, "ingest": 2, "train_models": None, "score_cutouts": 4, "compare": None, "publish": None}
+    places = {"check": None, "ingest": 2, "join": 3, "train_models": None, "score_cutouts": 4, "compare": None}
+    places["publish"] = None
     for name, sample_at in places.items():
         monkeypatch.setattr(survey_run, name, stage(name.partition("_")[0], sample_at))
     return calls

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from itertools import pairwise
 
 import httpx
 import pytest
@@ -93,4 +93,4 @@ def test_fast_units_are_told_at_most_once_in_two_seconds(monkeypatch: pytest.Mon
             bar.advance()
     monkeypatch.undo()
     assert 5 <= len(told) <= 8  # ten seconds: at the beginning, every two, at the end
-    assert all(later - earlier >= 2.0 for earlier, later in pairwise(told[1:-1]))
+    assert all(later - earlier >= 2.0 for earlier, later in itertools.pairwise(told[1:-1]))

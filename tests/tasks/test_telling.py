@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_steps_are_told_once_a_second_and_points_of_the_curve_at_once(monkeypatc
         clock.now += 0.01
         teller(progress())
     assert 4 <= len(told) <= 6
-    assert all(later - earlier >= 0.99 for (earlier, _), (later, _) in pairwise(told))
+    assert all(later - earlier >= 0.99 for (earlier, _), (later, _) in itertools.pairwise(told))
     before = len(told)
     for _ in range(3):
         teller(progress((SimpleNamespace(player="model", train_loss=0.25),)))

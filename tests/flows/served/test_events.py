@@ -89,7 +89,7 @@ def test_a_release_of_unchanged_tiles_makes_nothing_anew_but_the_catalogue(
     manifest = read_manifest(finished.store, later)
     assert manifest.specification["survey"]["release"] == "dr3"
     # A row keeps the release that its tile was cut under.
-    assert set(read_published(manifest.catalog)["release"].to_pylist()) == {"1"}
+    assert set(read_published(manifest.located(finished.store).catalog)["release"].to_pylist()) == {"1"}
     assert cutout_files(root) == cut
 
 

@@ -155,7 +155,7 @@ def test_the_form_starts_a_run_whose_page_shows_progress_and_the_report(
     assert served.end_of(run["id"]) == "COMPLETED", served.complained
     (published,) = list_runs(Store.open(tmp_path / "store"))
     manifest = read_manifest(Store.open(tmp_path / "store"), published)
-    report(served, browser, picture, run["id"], manifest.report)
+    report(served, browser, picture, run["id"], manifest.located(Store.open(tmp_path / "store")).report)
 
 
 def progress(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str) -> None:

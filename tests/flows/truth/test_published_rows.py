@@ -212,7 +212,7 @@ def test_known_defects_are_learnt_by_no_model_and_calibrate_none(truth: Truth) -
         assert set(columns["split"][(columns["flags"] & flag) != 0]) == {None}
     for name, uri in truth.run.manifest.models.items():
         if name != "plain":
-            counts = galflow.load_model(f"{truth.root}/{uri.removeprefix('file://')}").card.training["counts"]
+            counts = galflow.load_model(uri).card.training["counts"]
             assert counts == {s: int((columns["split"] == s).sum()) for s in ("train", "validation", "reference")}
 
 

@@ -6,8 +6,9 @@ from scipy import stats
 
 from galflow.errors import DataError, SpecError
 from galflow.surveys import sky as sky_module
+from galflow.surveys.background import subtract_background
 from galflow.surveys.base import Image, Plane
-from galflow.surveys.sky import measure_sky, subtract_background, with_ivar
+from galflow.surveys.sky import measure_sky, with_ivar
 
 
 def starry(shape, seed=1, level=100.0, sigma=3.0, gradient=0.0):

@@ -9,16 +9,9 @@ import pytest
 from scipy import ndimage
 
 from galflow.errors import DataError
+from galflow.surveys.background import sky_level, subtract_background
 from galflow.surveys.base import Image, Plane
-from galflow.surveys.sky import (
-    NOMINAL_NOISE,
-    complete_image,
-    look_at_sky,
-    measure_sky,
-    sky_level,
-    subtract_background,
-    with_ivar,
-)
+from galflow.surveys.sky import NOMINAL_NOISE, complete_image, look_at_sky, measure_sky, with_ivar
 from galflow.surveys.unexposed import LEAST_AREA, equal_areas
 
 SIDE = 320
