@@ -129,6 +129,21 @@ def test_each_object_of_overlapping_tiles_has_one_primary_row(three: tuple[RunSp
     assert len({i for i, _ in sides}) == len(sides)
 
 
+def test_the_surveys_own_primary_flags_decide(three: tuple[RunSpec, Store], tmp_path: Path) -> None:
+    """Here the shallower tile's row is to count."""
+    spec, store = three
+    for number, primary in enumerate((True, False, True)):
+        rows = [f"{100 * number + i},{x - number * STEP},{40.0},{primary}" for i, x in enumerate((40, 84, 120, 165))
+                if 0 <= x - number * STEP < SIDE]  # fmt: skip
+        (tmp_path / "sky" / f"t{number}.csv").write_text("object_id,x,y,is_primary\n" + "\n".join(rows) + "\n")
+    document = spec.model_dump(mode="json")
+    document["survey"]["options"]["catalog"] = {"path": "{tile}.csv"}
+    sets, _ = carried_out(parse_spec(document), store)
+    assert {name: cut.join.is_primary.tolist() for name, cut in sets.items()} == {
+        "t0": [True, True], "t1": [False, False, False], "t2": [True],
+    }  # fmt: skip
+
+
 def test_planted_copies_are_nobodys_rows(three: tuple[RunSpec, Store]) -> None:
     spec, store = three
     plain, _ = carried_out(spec, store)

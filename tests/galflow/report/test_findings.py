@@ -49,6 +49,7 @@ def test_counts_are_those_of_the_catalogue(finished_run: ReportInputs, frame, co
     q = benjamini_hochberg(frame.vae_neg_elbo_p.dropna().to_numpy())
     assert found["smallest_q"] == pytest.approx(q.min())
     assert found["discoveries"] == int((frame.anomaly_q <= 0.1).sum())
+    assert found["false_discovery_rate"] == 0.1
     assert found["smallest_p"] == 1 / (len(finished_run.models["vae"].reference["neg_elbo"]) + 1)
     assert found["resolvable"] is bool(found["resolution"] == "")
 

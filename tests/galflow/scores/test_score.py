@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.flags import Flag
 from galflow.model_spec import ModelSpec
 from galflow.models.base import Batch, Conditional, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
@@ -108,7 +109,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store.open(tmp_path)
 
 
-def cutouts(store: Store, tile: str, seed: int, *, psf: bool = True) -> CutoutSet:
+def cutouts(store: Store, tile: str, seed: int, *, psf: bool = True, flags: int = 0) -> CutoutSet:
+    """Forty objects; ``flags`` of every fourth."""
     rng = np.random.default_rng(seed)
     flux = rng.normal(10, 1, (40, 1, 8, 8)).astype(np.float32)
     rows = pa.table(
@@ -118,7 +120,7 @@ def cutouts(store: Store, tile: str, seed: int, *, psf: bool = True) -> CutoutSe
             "dec": np.zeros(40),
             "x_pixel": np.zeros(40),
             "y_pixel": np.zeros(40),
-            "flags": np.zeros(40, np.uint32),
+            "flags": np.where(np.arange(40) % 4, 0, flags).astype(np.uint32),
             "radius": np.arange(40) / 7,
         }
     )
@@ -196,6 +198,26 @@ def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store)
     assert table["collapsed_mean_sigma"].null_count == 40
     assert set(table["collapsed_mean_p"].to_pylist()) == {1.0}, "every held-out score is as high"
     assert table["plain_mean_sigma"].null_count == table["plain_mean_p"].null_count == 0
+
+
+def test_p_and_sigma_are_of_the_score_against_the_reference_and_of_scored_rows_alone(store: Store) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {"plain": trained(store, "Plain", [tile])}
+    doubtful = cutouts(store, "b", 2, flags=int(Flag.NO_DATA))
+    table = pq.read_table(pa.BufferReader(store.get(part(store, doubtful, models).product)))
+    scored = np.arange(40) % 4 != 0
+    score, sigma, p = (table[f"plain_mean{end}"].to_pandas().to_numpy() for end in ("", "_sigma", "_p"))
+    for values in (score, sigma, p):
+        np.testing.assert_array_equal(np.isfinite(values), scored)
+    np.testing.assert_allclose(score[scored], STRETCH.forward(doubtful.read("flux")).mean((1, 2, 3))[scored], rtol=1e-5)
+    reference = models["plain"].reference["mean"]
+    assert len(reference) > 10
+    higher = (reference[None, :] >= score[scored, None]).sum(axis=1)
+    np.testing.assert_allclose(p[scored], (1 + higher) / (1 + len(reference)))
+    assert len(np.unique(p[scored])) > 5
+    mad = np.median(np.abs(reference - np.median(reference)))
+    np.testing.assert_allclose(sigma[scored], (score[scored] - np.median(reference)) / (1.4826 * mad), rtol=1e-6)
+    assert set(np.array(table["outcome"].to_pylist())[~scored]) == {"not scored: NO_DATA"}
 
 
 def part(store: Store, tile: CutoutSet, models: dict[str, TrainedModel], earlier: EarlierPart | None = None) -> Receipt:

@@ -88,3 +88,10 @@ def test_work_grows_as_the_tiles_do(monkeypatch: pytest.MonkeyPatch) -> None:
         around = neighbours(made, 30.0)
         assert len(around["10-10"]) in (4, 8)
     assert looked[1] / looked[0] < 1.5 * (90 / 30) ** 2
+
+
+def test_a_large_tile_and_a_small_one_within_it_are_neighbours_of_each_other() -> None:
+    large, small = Place(tuple(direction(0.0)), 5.0), Place(tuple(direction(4.5)), 0.1)
+    assert neighbours({"large": large, "small": small}, 1.0) == {"large": ("small",), "small": ("large",)}
+    three = {"large": large, "small": small, "tiny": Place(tuple(direction(-4.0)), 0.1)}
+    assert neighbours(three, 1.0)["tiny"] == ("large",)
