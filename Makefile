@@ -23,7 +23,7 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_import_floors.py
 
-mutants: .venv/ready     # deliberate faults that tests must notice: fifteen minutes; after a change to tests, joins or scores
+mutants: .venv/ready     # deliberate faults that tests must notice: ten minutes; after a change to tests, joins or scores
 	$(BIN)/python tests/mutants/run.py
 
 bench: .venv/ready       # twenty minutes on two idle cores
