@@ -130,7 +130,7 @@ class Inspection:
             yield Fault("survey.options.bands", problem, "give images of counts or flux", file.uri, tile.name)
         elif counts and flux_unit(text):
             problem = f"BUNIT = {text}, but pixels are taken for counts"
-            yield _Remark("survey.options.unit", problem, "declare unit: bunit for fluxes in nJy", file.uri, tile.name)
+            yield Fault("survey.options.unit", problem, "declare unit: bunit for fluxes in nJy", file.uri, tile.name)
         elif options.unit == "bunit":
             try:
                 njy_per_unit(text, 1.0, file.uri)
@@ -224,10 +224,6 @@ class Inspection:
     @staticmethod
     def _said(field: str, problem: str, error: Exception, file: TileFile, tile: Tile) -> Fault:
         return Fault(field, problem, str(error), file.uri, tile.name)
-
-
-class _Remark(Fault):
-    """Something to say that is no fault."""
 
 
 def _arcsec(one: np.ndarray, others: np.ndarray) -> np.ndarray:
