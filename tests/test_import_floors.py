@@ -22,10 +22,11 @@ FLOORS = {
 """Package -> packages below it."""
 
 _SPEC = {"part", "cluster_spec", "training_spec", "model_spec", "spec"}
-_GROUND = {"errors", "photometry", "sums", "store", "receipts"} | _SPEC
+_GROUND = {"errors", "quiet", "photometry", "sums", "store", "receipts"} | _SPEC
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "quiet": set(),
     "photometry": {"errors"},
     "sums": set(),
     "listing": set(),
@@ -179,6 +180,12 @@ def test_cutouts_know_of_models_only_what_a_batch_is() -> None:
         if module.startswith("galflow.models")
     }
     assert taken <= {("stream.py", "Batch"), ("batches.py", "Batch")}
+
+
+def test_warnings_are_kept_down_in_one_place() -> None:
+    """Filters belong to the process: see galflow.quiet."""
+    found = [str(p.relative_to(ROOT)) for p in SOURCES if "catch_warnings" in p.read_text("utf-8")]
+    assert found == ["galflow/quiet.py"]
 
 
 def _edges() -> dict[str, set[str]]:

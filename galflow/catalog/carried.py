@@ -7,7 +7,6 @@ that every value fits and none is lost; whatever that costs is said as a reason.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from astropy import units
+
+from galflow.quiet import quiet
 
 UNIT, DESCRIPTION, UCD, ORIGIN = b"unit", b"description", b"ucd", b"origin"
 """Keys of a field's metadata. ``ORIGIN`` says whose column it is: galflow's own or carried over."""
@@ -213,8 +214,7 @@ def _distinct_units(texts: Iterable[str]) -> list[str]:
 
 def parsed_unit(text: str) -> units.UnitBase | units.FunctionUnitBase | None:
     """The unit as astropy understands it, however it is spelled; None where it does not."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", units.UnitsWarning)  # a deprecated spelling is understood
+    with quiet(units.UnitsWarning):  # a deprecated spelling is understood
         try:
             return units.Unit(text, parse_strict="raise")
         except (ValueError, TypeError, ArithmeticError):

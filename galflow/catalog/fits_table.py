@@ -6,7 +6,6 @@ UCDs and descriptions stand in TUNIT, TUCD and TCOMM, as TOPCAT reads them. No m
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from galflow.catalog.fits_columns import (
 from galflow.catalog.schema import conform
 from galflow.catalog.votable import said_of
 from galflow.errors import DataError, StoreError
+from galflow.quiet import quiet
 
 _BLOCK = 2880
 _BATCH_BYTES = 32 << 20
@@ -160,8 +160,7 @@ def _fits_unit(text: str) -> str:
     unit = parsed_unit(text)
     if unit is None:
         return text
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", units.UnitsWarning)
+    with quiet(units.UnitsWarning):
         try:
             return str(unit.to_string("fits"))
         except (ValueError, TypeError):

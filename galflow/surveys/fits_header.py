@@ -7,11 +7,12 @@ the header is asked for anything; here it is left out.
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
+
+from galflow.quiet import quiet
 
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|EXTNAME|EXTVER|EXTLEVEL|INHERIT|CHECKSUM|DATASUM"
@@ -34,8 +35,7 @@ def clean_header(header: fits.Header) -> fits.Header:
     A damaged card of the WCS is named in the card ``UNREADABLE``: its default would give wrong positions.
     """
     clean = fits.Header()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
+    with quiet(AstropyWarning):
         for card in header.cards:
             known = _readable(card)
             name, value = card.image[:8].strip(), card.image[10:].split("/")[0].strip()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,11 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from galflow.errors import DataError, GalflowError
+from galflow.quiet import quiet
 from galflow.surveys.files import open_bytes, open_lazily
 from galflow.surveys.fits_header import with_inherited
 from galflow.surveys.fits_pixels import physical
 from galflow.surveys.fits_structure import spans
-from galflow.surveys.fits_wcs import FILTERS
 from galflow.surveys.identity import check_tile_size
 
 Extension = int | str | None
@@ -90,10 +89,8 @@ def _opened(
     file = open_bytes(uri) if whole else open_lazily(uri)
     try:
         file, length = _unzipped(file)
-        with FILTERS, warnings.catch_warnings():
-            # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
-            warnings.simplefilter("ignore", AstropyWarning)
-            warnings.simplefilter("ignore", UserWarning)
+        # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
+        with quiet(AstropyWarning, UserWarning):
             hdu, primary = _select(file, uri, extension, table, length if whole else None)
             _ = hdu.header  # parsed here, where warnings are off
         yield hdu, primary

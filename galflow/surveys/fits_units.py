@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 
 from astropy import units
 
 from galflow.errors import DataError
+from galflow.quiet import quiet
 
 _NANOMAGGY_NJY = 3631.0
 """3.631e-6 Jy: AB magnitude 22.5."""
@@ -26,8 +26,7 @@ def njy_per_unit(text: str, scale_arcsec: float | None, uri: str) -> float:
     """
     if text.lower().replace(" ", "") in ("nanomaggy", "nanomaggies", "nmgy"):
         return _NANOMAGGY_NJY
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             unit = units.Unit(text, parse_strict="raise") if text else None
         except (ValueError, TypeError):

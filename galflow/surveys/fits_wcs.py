@@ -6,20 +6,16 @@ order and frame. Positions come out through galflow.surveys.positions.
 
 from __future__ import annotations
 
-import threading
-import warnings
-
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from galflow.errors import DataError
+from galflow.quiet import quiet
 from galflow.surveys.fits_header import UNREADABLE, clean_header
 from galflow.surveys.positions import pixel_to_icrs
 
-FILTERS = threading.Lock()
-"""Python's warning filters are global to the process: only one thread at a time may change them."""
 _NO_SKY = ("", "LINEAR", "PIXEL")
 
 
@@ -36,8 +32,7 @@ def celestial_wcs(header: fits.Header, uri: str) -> WCS | None:
     if any(f"{card}{axis}" in cards for card in ("CPDIS", "D2IMDIS") for axis in (1, 2)):
         raise DataError(f"{uri}: its WCS has distortion tables, which are not read; give it a TPV or SIP solution")
     try:
-        with FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             wcs = WCS(cards)
             if not wcs.has_celestial:
                 return None

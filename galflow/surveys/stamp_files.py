@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-import threading
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from astropy.utils.exceptions import AstropyWarning
 from PIL import Image as Picture
 
 from galflow.errors import DataError
+from galflow.quiet import quiet
 from galflow.surveys.png16 import decode_deep_colour, is_deep_colour
 
 _FITS = (".fits", ".fit", ".fits.gz", ".fits.fz")
@@ -31,7 +30,6 @@ _TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".jpg", ".jpeg", *_TIFF)
 _MOST_AXES = 999
 """Of a FITS image, by the standard; a header that claims a billion would keep astropy busy for ever."""
-_QUIET = threading.Lock()
 """Warning filters are global to the process, and stamps are decoded by several threads."""
 _DECODING_FAILED = (
     OSError,
@@ -122,17 +120,16 @@ def _fits(content: bytes, hdu: int | None) -> tuple[np.ndarray, fits.Header]:
     for card in re.finditer(rb"NAXIS   = +(\d+)", content):
         if card.start() % 80 == 0 and int(card.group(1)) > _MOST_AXES:
             raise ValueError(f"its header claims {int(card.group(1))} axes")
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)  # cosmetic header faults; short data fail below
-        # Unsigned integers are read as floats: of those alone astropy honours BLANK.
-        with fits.open(io.BytesIO(content), memmap=False, uint=False) as units:
-            if hdu is None:
-                images = [i for i, unit in enumerate(units) if unit.is_image and unit.header.get("NAXIS", 0) >= 2]
-                if not images:
-                    raise ValueError("no extension holds an image")
-                hdu = images[0]
-            unit = units[hdu]
-            return np.asarray(unit.data), unit.header
+    # Header faults are cosmetic: short data fail below. Unsigned integers are read as floats: of those alone astropy
+    # honours BLANK.
+    with quiet(AstropyWarning), fits.open(io.BytesIO(content), memmap=False, uint=False) as units:
+        if hdu is None:
+            images = [i for i, unit in enumerate(units) if unit.is_image and unit.header.get("NAXIS", 0) >= 2]
+            if not images:
+                raise ValueError("no extension holds an image")
+            hdu = images[0]
+        unit = units[hdu]
+        return np.asarray(unit.data), unit.header
 
 
 def _array(content: bytes, array: str | None) -> np.ndarray:

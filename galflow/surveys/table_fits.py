@@ -7,8 +7,6 @@ Text is read as UTF-8 or else Latin-1, though the standard knows ASCII alone. Co
 from __future__ import annotations
 
 import re
-import threading
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from galflow.errors import DataError
+from galflow.quiet import quiet
 from galflow.surveys.fits_io import Extension, read_table_hdu
 from galflow.surveys.table_metadata import assembled, notes, unique_names, with_reasons
 
@@ -34,8 +33,6 @@ _BROKEN = (
     pa.ArrowException,
 )
 """What astropy, numpy and pyarrow raise on a damaged column."""
-_QUIET = threading.Lock()
-"""Warning filters are global to the process."""
 
 
 def read_fits_table(uri: str, extension: Extension, head: int | None = None) -> pa.Table:
@@ -44,12 +41,8 @@ def read_fits_table(uri: str, extension: Extension, head: int | None = None) -> 
     Cells with several numbers become lists of fixed length (in the order of the file, TDIM in the field's metadata),
     arrays of variable length lists, bits booleans. Units, descriptions and UCDs come from TUNITn, TCOMMn and TUCDn.
     """
-    with (
-        read_table_hdu(uri, extension) as hdu,
-        _QUIET,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", AstropyWarning)  # about cards of single columns, which are looked at below
+    # astropy warns about cards of single columns, which are looked at below.
+    with read_table_hdu(uri, extension) as hdu, quiet(AstropyWarning):
         columns = list(hdu.columns)
         names = [str(column.name or "") for column in columns]
         for column, name in zip(columns, unique_names(names), strict=True):

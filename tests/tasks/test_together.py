@@ -22,7 +22,7 @@ from galflow.training.checkpoint import FILE
 from galflow.training.trained_model import TrainedModel
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import StageResult
-from tasks.stages import ingest, train_models
+from tasks.stages import ingest, join, train_models
 
 
 def spec(root: Path, workers: int, **training: Any) -> RunSpec:
@@ -46,12 +46,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSpec]:
 
 
 def trained(root: Path, cluster: RunSpec, workers: int, **training: Any) -> StageResult:
-    """Cut and train, as plain functions, on the running cluster."""
+    """Cut, join and train, as plain functions, on the running cluster."""
     wanted = spec(root, 1, **training)
     wanted = wanted.model_copy(
         update={"cluster": cluster.cluster, "training": wanted.training.model_copy(update={"workers": workers})}
     )
-    return train_models.fn(wanted, ingest.fn(wanted, wanted.survey), {})
+    return train_models.fn(wanted, join.fn(wanted, wanted.survey, ingest.fn(wanted, wanted.survey)), {})
 
 
 def weights(root: Path, receipt: Receipt) -> dict[str, torch.Tensor]:
