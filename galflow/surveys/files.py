@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.surveys.base import TileFile
+from galflow.surveys.path_patterns import PathPattern
 
 DANGLING = "dangling"
 """Checksum of a file that is a link to nothing."""
@@ -109,13 +110,6 @@ def _store_errors(uri: str) -> Iterator[None]:
         ) from error
 
 
-def _matcher(pattern: str) -> re.Pattern[str]:
-    """``*`` stands for anything within one folder, ``**`` for anything across folders; all else is literal."""
-    parts = re.split(r"(\*\*|\*)", re.sub(r"\*{2,}(/\*\*)*", "**", pattern))
-    wild = {"**": ".*", "*": "[^/]*"}
-    return re.compile("".join(wild.get(part, re.escape(part)) for part in parts))
-
-
 def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
     """Files under ``root_uri`` whose path below it matches ``pattern`` (``*`` and ``**``), sorted by URI."""
     path = local_path(root_uri)
@@ -131,13 +125,13 @@ def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
     with _store_errors(base):
         found = file_system.find(base, maxdepth=depth, detail=True)
         root = file_system._strip_protocol(root_uri).rstrip("/") + "/"
-    matcher = _matcher(pattern)
+    wanted = PathPattern(pattern)
     entries = [
         StoredFile(
             protocol + path, int(info.get("size") or 0), str(info["ETag"]).strip('"') if "ETag" in info else None
         )
         for path, info in found.items()
-        if path.startswith(root) and matcher.fullmatch(path[len(root) :])
+        if path.startswith(root) and wanted.match(path[len(root) :]) is not None
     ]
     return sorted(entries, key=lambda entry: entry.uri)
 
@@ -148,7 +142,7 @@ def _local_entries(root: str, pattern: str) -> list[StoredFile]:
     folder, _, _ = literal.rpartition("/")
     base = f"{root}/{folder}" if folder else root
     depth = None if "**" in pattern else pattern.count("/")
-    matcher = _matcher(pattern)
+    wanted = PathPattern(pattern)
     found: list[StoredFile] = []
 
     def refuse(error: OSError) -> None:
@@ -169,7 +163,7 @@ def _local_entries(root: str, pattern: str) -> list[StoredFile]:
             folders[:] = sorted(n for n in folders if n[0] != "." and (depth is None or level < depth))
             for name in names:
                 path = f"{below}/{name}" if below else name
-                if name[0] not in ".#" and name[-1] != "~" and matcher.fullmatch(path):
+                if name[0] not in ".#" and name[-1] != "~" and wanted.match(path) is not None:
                     found.append(_local_file(f"{where}/{name}"))
     return sorted(found, key=lambda entry: entry.uri)
 

@@ -36,7 +36,8 @@ def clean_header(header: fits.Header) -> fits.Header:
     """
     clean = fits.Header()
     with quiet(AstropyWarning):
-        for card in header.cards:
+        for given in header.cards:
+            card = _without_orphans(given)
             known = _readable(card)
             name, value = card.image[:8].strip(), card.image[10:].split("/")[0].strip()
             if known is None and value and _WORLD.fullmatch(name):
@@ -44,6 +45,18 @@ def clean_header(header: fits.Header) -> fits.Header:
             if known is not None and known[0] not in clean:
                 clean.append(fits.Card(*known), end=True)
     return clean
+
+
+def _without_orphans(card: fits.Card) -> fits.Card:
+    """The card; where CONTINUE cards follow that do not belong to it, which spoil it for astropy, without them."""
+    stored = str(getattr(card, "_image", None) or "")  # as it lies in the file: nothing public has it
+    if len(stored) <= fits.Card.length:
+        return card
+    try:
+        _ = card.value
+    except (fits.VerifyError, ValueError):
+        return fits.Card.fromstring(stored[: fits.Card.length])
+    return card
 
 
 def _readable(card: fits.Card) -> tuple[str, Any] | None:

@@ -23,9 +23,9 @@ from galflow.surveys.files import DANGLING
 from galflow.surveys.fits_io import Extension, read_header
 from galflow.surveys.fits_masks import bit_planes
 from galflow.surveys.fits_options import FitsTilesOptions, extension_of
-from galflow.surveys.fits_planes import header_number, zero_point_of
+from galflow.surveys.fits_planes import header_number, unit_per_count, zero_point_of
 from galflow.surveys.fits_units import flux_unit, is_magnitude, njy_per_unit
-from galflow.surveys.fits_wcs import celestial_wcs
+from galflow.surveys.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.tables import rows_inside, with_positions
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class Inspection:
             f"{keyword} is no usable zero point",
             lambda: zero_point_of(options, band, header, uri),
         )
+        if flux_unit(str(header.get("BUNIT", ""))) and options.unit == "count":
+            yield "zero_point", "the zero point contradicts BUNIT", lambda: self._agreement(band, shape, header, uri)
         yield "pixel_scale_arcsec", "neither a WCS nor a pixel scale is known", lambda: self._scale(header, uri)
         if options.saturation_keyword is not None:
             name = options.saturation_keyword
@@ -114,6 +116,15 @@ class Inspection:
         if options.psf is not None and options.psf.fwhm_keyword is not None:
             seeing = options.psf.fwhm_keyword
             yield "psf.fwhm_keyword", f"{seeing} is missing", lambda: header_number(header, seeing, uri)
+
+    def _agreement(self, band: str, shape: tuple[int, int], header: fits.Header, uri: str) -> None:
+        try:
+            wcs = celestial_wcs(header, uri)
+            zero_point_of(self._options, band, header, uri)
+        except DataError:
+            return  # told by another question
+        scale = local_pixel_scale_arcsec(wcs, shape) if wcs is not None else None
+        unit_per_count(self._options, band, header, uri, self._options.pixel_scale_arcsec or scale)
 
     def _scale(self, header: fits.Header, uri: str) -> None:
         options = self._options
@@ -124,13 +135,16 @@ class Inspection:
 
     def _unit(self, band: str, header: fits.Header, file: TileFile, tile: Tile) -> Iterator[Fault]:
         options, text = self._options, str(header.get("BUNIT", "")).strip()
-        counts = options.zero_point is None and options.zero_point_keyword is None and options.unit == "count"
+        counts = (
+            options.zero_point is None and options.zero_point_keyword is None and "unit" not in options.model_fields_set
+        )
         if is_magnitude(text):
             problem = f"pixels are magnitudes (BUNIT = {text})"
             yield Fault("survey.options.bands", problem, "give images of counts or flux", file.uri, tile.name)
         elif counts and flux_unit(text):
             problem = f"BUNIT = {text}, but pixels are taken for counts"
-            yield Fault("survey.options.unit", problem, "declare unit: bunit for fluxes in nJy", file.uri, tile.name)
+            mend = "declare unit: bunit for fluxes in nJy, or unit: count if BUNIT is wrong"
+            yield Fault("survey.options.unit", problem, mend, file.uri, tile.name)
         elif options.unit == "bunit":
             try:
                 njy_per_unit(text, 1.0, file.uri)
@@ -208,13 +222,19 @@ class Inspection:
             return
         if table is None or not len(table):
             return
+        placed = False
         for tile in tiles:
             try:
                 footprint = self._survey.footprint(tile)
             except DataError:
                 continue  # told of that tile already
-            if footprint.wcs is None or len(rows_inside(with_positions(table, footprint.wcs), footprint.shape)):
+            if footprint.wcs is None:
+                continue
+            placed = True
+            if len(rows_inside(with_positions(table, footprint.wcs), footprint.shape)):
                 return
+        if not placed:
+            return
         yield Fault(
             "survey.options.catalog.columns",
             f"none of its {len(table)} rows lies in any tile{_guess(table)}",

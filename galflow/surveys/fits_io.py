@@ -53,7 +53,7 @@ def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int],
 def _require_plane(hdu: Any, uri: str, extension: Extension) -> None:
     if not _is_plane(hdu):
         raise DataError(f"{uri}: extension {extension!r} is no 2-D image (shape {getattr(hdu, 'shape', None)})")
-    check_tile_size(hdu.shape[-2:])
+    check_tile_size(hdu.shape[-2:], f"{uri}: an image")
 
 
 def _is_plane(hdu: Any) -> bool:
@@ -82,7 +82,7 @@ def _is_image(hdu: Any) -> bool:
 def _opened(
     uri: str, extension: Extension, *, whole: bool, table: bool = False
 ) -> Iterator[tuple[Any, fits.Header | None]]:
-    """The HDU, and the primary header if it is another; checked against the file's length if the ``whole`` is at hand.
+    """The HDU, and the primary header if it is another; checked against the file's length, pixels read or not.
 
     Whatever breaks on the file's content is a DataError.
     """
@@ -91,7 +91,7 @@ def _opened(
         file, length = _unzipped(file)
         # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
         with quiet(AstropyWarning, UserWarning):
-            hdu, primary = _select(file, uri, extension, table, length if whole else None)
+            hdu, primary = _select(file, uri, extension, table, length)
             _ = hdu.header  # parsed here, where warnings are off
         yield hdu, primary
     except GalflowError:
@@ -118,9 +118,7 @@ def _unzipped(file: BinaryIO) -> tuple[BinaryIO, int]:
     return file, length
 
 
-def _select(
-    file: BinaryIO, uri: str, extension: Extension, table: bool, length: int | None
-) -> tuple[Any, fits.Header | None]:
+def _select(file: BinaryIO, uri: str, extension: Extension, table: bool, length: int) -> tuple[Any, fits.Header | None]:
     """The HDU asked for and the primary header, loading no more headers than needed, each checked before astropy's."""
     checked = spans(file, uri, length)
     next(checked, None)
@@ -150,5 +148,7 @@ def _wanted(hdu: Any, number: int, extension: Extension, table: bool) -> bool:
     if isinstance(extension, int):
         return number == extension
     if extension is not None:
-        return bool(str(hdu.name).strip().upper() == extension.strip().upper())
+        own, wanted = str(hdu.name).strip().upper(), extension.strip().upper()
+        name, _, version = wanted.rpartition(",")
+        return own == wanted or (own == name.strip() and version.strip() == str(hdu.ver))
     return isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) if table else _is_plane(hdu)

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from galflow.errors import SpecError
 from galflow.surveys.files import StoredFile, list_entries
+from galflow.surveys.path_patterns import Hole, PathPattern
 
 _EXTENSION = re.compile(r"(.*)\[([^\[\]*{}]+)\]")
-_TOKEN = re.compile(r"(\{[^{}]*\}|\*\*|\*)")
+_TILE = {"tile": Hole(), "tile:path": Hole(across=True)}
 
 
 def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, StoredFile]:
@@ -19,31 +20,13 @@ def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, Stored
     anything across levels; {band} is ``band``; ``*`` and ``**`` stand for anything within and across levels.
     Raises SpecError for a placeholder that is none of these, or where two files match for one tile.
     """
-    expression, glob, seen = "", "", False
-    pattern, _ = parted(pattern)
-    for part in _TOKEN.split(pattern):
-        if part in ("{tile}", "{tile:path}"):
-            kind = "[^/]+" if part == "{tile}" else ".+"
-            expression += "(?P=tile)" if seen else f"(?P<tile>{kind})"
-            glob += "*" if part == "{tile}" else "**"
-            seen = True
-        elif part == "{band}":
-            expression, glob = expression + re.escape(band), glob + band
-        elif part in ("*", "**"):
-            expression, glob = expression + ("[^/]*" if part == "*" else ".*"), glob + part
-        elif part.startswith("{"):
-            raise SpecError(
-                f"pattern {pattern!r} has the placeholder {part}; expected {{tile}}, {{tile:path}}, {{band}}"
-            )
-        else:
-            expression, glob = expression + re.escape(part), glob + part
-    compiled = re.compile(expression)
+    wanted = PathPattern(parted(pattern)[0], {**_TILE, "band": Hole(among=(band,))})
     found: dict[str | None, StoredFile] = {}
-    for entry in list_entries(root, glob):
-        match = compiled.fullmatch(entry.uri[len(root) + 1 :])
+    for entry in list_entries(root, wanted.glob):
+        match = wanted.match(entry.uri[len(root) + 1 :])
         if match is None:
             continue
-        name = match.group("tile") if seen else None
+        name = match.get("tile")
         if name in found:
             raise SpecError(
                 f"pattern {pattern!r} matches both {found[name].uri} and {entry.uri} for one tile and band; "

@@ -63,3 +63,12 @@ def _number(header: fits.Header, keyword: str, default: float, uri: str) -> floa
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{uri}: its header gives {keyword} = {value!r}; expected a number")
     return float(value)
+
+
+def missing(stored: np.ndarray, blank_value: float | None, weight: np.ndarray | None) -> np.ndarray | None:
+    """(y, x) bool of stored pixels that are declared missing, or zero without any weight; None where there are none."""
+    blank = None if blank_value is None else np.asarray(stored == blank_value)
+    if weight is None or (weight > 0).all():
+        return blank
+    unexposed = np.asarray((stored == 0) & (weight == 0))
+    return unexposed if blank is None else blank | unexposed

@@ -15,7 +15,7 @@ from galflow.photometry import njy_per_count
 from galflow.surveys.base import Plane, Psf
 from galflow.surveys.fits_io import Extension, read_image
 from galflow.surveys.fits_options import MOST_ZERO_POINT, FitsTilesOptions, NominalWcs
-from galflow.surveys.fits_units import is_magnitude, njy_per_unit
+from galflow.surveys.fits_units import flux_unit, is_magnitude, njy_per_unit
 from galflow.surveys.sky import measure_sky
 
 
@@ -141,7 +141,27 @@ def unit_per_count(
     if options.unit == "bunit":
         return njy_per_unit(text, scale_arcsec, uri)
     point = zero_point_of(options, band, header, uri)
-    return 1.0 if point is None else njy_per_count(point)
+    if point is None:
+        return 1.0
+    if "unit" not in options.model_fields_set:
+        _require_agreement(point, text, scale_arcsec, uri)
+    return njy_per_count(point)
+
+
+def _require_agreement(point: float, text: str, scale_arcsec: float | None, uri: str) -> None:
+    """A zero point and a BUNIT that is a flux density must mean the same."""
+    if not flux_unit(text):
+        return
+    by_unit, by_point = njy_per_unit(text, scale_arcsec, uri), njy_per_count(point)
+    if abs(by_unit / by_point - 1) > _AGREEMENT:
+        raise DataError(
+            f"{uri}: BUNIT = {text!r} makes one stored unit {by_unit:.4g} nJy, the zero point {point:g} makes it "
+            f"{by_point:.4g} nJy; leave one out (unit: bunit takes BUNIT), or declare unit: count if BUNIT is wrong"
+        )
+
+
+_AGREEMENT = 0.1
+"""Zero points are rounded and calibrated anew by some per cent; another unit is another power of ten."""
 
 
 def scaled(stored: np.ndarray, factor: float) -> np.ndarray:

@@ -19,7 +19,10 @@ MOST_AXES = 999
 """Of the FITS standard 4.0, section 4.4.1."""
 _MOST_HEADER_BLOCKS = 10_000
 """A header of 28 MB is none."""
-_WANTED = re.compile(rb"^(SIMPLE|XTENSION|BITPIX|TFIELDS|NAXIS\d*|PCOUNT|GCOUNT|ZNAXIS\d*|GROUPS|END) *(?:=|$)")
+_WANTED = re.compile(
+    rb"^(SIMPLE|XTENSION|BITPIX|TFIELDS|NAXIS\d*|PCOUNT|GCOUNT|ZNAXIS\d*|GROUPS|BSCALE|BZERO|END) *(?:=|$)"
+)
+_REAL = re.compile(rb"=\s*[+-]?(\d+\.?\d*|\.\d+)([EeDd][+-]?\d+)?\s*(?:/.*)?$")
 _INTEGER = re.compile(rb"=\s*([+-]?\d+)\s*(?:/.*)?$")
 
 
@@ -35,10 +38,10 @@ class Span:
     """First byte behind its data, padding included."""
 
 
-def spans(file: BinaryIO, uri: str, length: int | None = None) -> Iterator[Span]:
+def spans(file: BinaryIO, uri: str, length: int) -> Iterator[Span]:
     """The HDUs of a file one after another; DataError where a header claims what cannot be.
 
-    ``length``: of the file, where all of it is at hand: data beyond it are a truncation.
+    ``length``: of the file; data beyond it are a truncation.
     """
     start = 0
     while True:
@@ -49,7 +52,7 @@ def spans(file: BinaryIO, uri: str, length: int | None = None) -> Iterator[Span]
         cards, data = _header(file, first, start, uri)
         size = _data_bytes(cards, uri)
         end = data + -(-size // BLOCK) * BLOCK
-        if length is not None and data + size > length:
+        if data + size > length:
             raise DataError(f"{uri} is truncated: {length} bytes, its header promises {end}; fetch it again")
         yield Span(start, data, end)
         start = end
@@ -86,6 +89,16 @@ def _number(cards: dict[bytes, bytes], name: bytes, default: int, uri: str) -> i
     return int(found[1])
 
 
+def _require_number(cards: dict[bytes, bytes], name: bytes, uri: str) -> None:
+    """Of the scale of pixels: without it they have no values."""
+    card = cards.get(name)
+    if card is not None and _REAL.search(card[8:].rstrip()) is None:
+        text = card.decode("ascii", "replace").strip()
+        raise DataError(
+            f"{uri}: its header says {text!r}; expected a number; correct the card, or fetch the file again"
+        )
+
+
 def _data_bytes(cards: dict[bytes, bytes], uri: str) -> int:
     """Bytes of data that a header promises, without padding."""
     bits = _number(cards, b"BITPIX", 8, uri)
@@ -95,6 +108,8 @@ def _data_bytes(cards: dict[bytes, bytes], uri: str) -> int:
             f"{uri}: its header claims {max(axes)} axes of {bits} bits; expected at most {MOST_AXES} axes of 8, 16, 32 "
             "or 64 bits. The file is damaged, fetch it again"
         )
+    for name in (b"BSCALE", b"BZERO"):
+        _require_number(cards, name, uri)
     if not 0 <= _number(cards, b"TFIELDS", 0, uri) <= MOST_AXES:
         raise DataError(f"{uri}: its header claims more than {MOST_AXES} columns; the file is damaged, fetch it again")
     sides = [_number(cards, b"NAXIS%d" % i, 0, uri) for i in range(1, axes[0] + 1)]

@@ -28,7 +28,7 @@ from galflow.surveys.fits_io import Extension, read_image
 from galflow.surveys.fits_masks import mask_planes
 from galflow.surveys.fits_names import files_by_tile, tile_names
 from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions, extension_of
-from galflow.surveys.fits_pixels import linear
+from galflow.surveys.fits_pixels import linear, missing
 from galflow.surveys.fits_planes import (
     inverse_variance,
     nominal_wcs,
@@ -171,13 +171,13 @@ class FitsTiles(Survey):
         scale = options.pixel_scale_arcsec or (local_pixel_scale_arcsec(wcs, shape) if wcs else self.pixel_scale_arcsec)
         factor = unit_per_count(options, band, header, uri, scale)
         mask = self._mask(tile, band, stored, header, uri)
-        blank = None if options.blank_value is None else stored == options.blank_value
+        weight = self._weight(tile, band, shape)
+        blank = missing(stored, options.blank_value, weight)
         flux = scaled(linear(stored, header, uri), factor)
         if blank is not None:
             flux[blank] = np.nan
         if not math.isfinite(float(flux.sum())):  # far cheaper than asking each pixel
             flux[~np.isfinite(flux)] = np.nan
-        weight = self._weight(tile, band, shape)
         if options.background == "constant":
             flux -= np.float32(sky_level(flux, mask, weight))  # in place: the tile may be large
         else:

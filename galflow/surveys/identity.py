@@ -61,11 +61,11 @@ def id_base(tile_key: int) -> int:
     return tile_key << PIXEL_BITS
 
 
-def check_tile_size(shape: tuple[int, int]) -> None:
-    """Refuse a tile whose pixels cannot be counted in 30 bits. ``shape`` is (y, x)."""
+def check_tile_size(shape: tuple[int, int], what: str = "a tile") -> None:
+    """Refuse ``what`` if its pixels cannot be counted in 30 bits. ``shape`` is (y, x)."""
     if shape[0] * shape[1] > MAX_PIXELS:
         raise DataError(
-            f"a tile of {shape[0]} x {shape[1]} pixels is larger than the 2^{PIXEL_BITS} pixels that object ids can "
+            f"{what} of {shape[0]} x {shape[1]} pixels is larger than the 2^{PIXEL_BITS} pixels that object ids can "
             "count; cut it into smaller tiles, or give a catalogue with ids of its own"
         )
 

@@ -13,21 +13,18 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from galflow.errors import SpecError
+from galflow.surveys.path_patterns import Hole, PathPattern
 
 IMAGE_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".npz", ".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Endings of the formats that stamp_files reads."""
 
 
-def matcher(pattern: str, bands: Sequence[str]) -> re.Pattern[str]:
-    """The expression for paths below the root that ``pattern`` means."""
-    if ("{id}" in pattern) != ("{band}" in pattern):
+def path_pattern(pattern: str, bands: Sequence[str]) -> PathPattern:
+    """Which paths below the root ``pattern`` means, and what {id} and {band} stand for in them."""
+    wanted = PathPattern(pattern, {"id": Hole(lazy=True), "band": Hole(among=tuple(bands))})
+    if len(wanted.names) == 1:
         raise SpecError(f"pattern {pattern!r} has one of {{id}} and {{band}}; give both, or neither")
-    wild = {"**": ".*", "*": "[^/]*", "{id}": "(?P<id>[^/]+?)", "{band}": f"(?P<band>{'|'.join(bands)})"}
-    parts = re.split(r"(\*\*|\*|\{id\}|\{band\})", pattern)
-    try:
-        return re.compile("".join(wild.get(part, re.escape(part)) for part in parts))
-    except re.error as error:
-        raise SpecError(f"pattern {pattern!r} cannot be used: {error}; give {{id}} and {{band}} once each") from error
+    return wanted
 
 
 def hash64(text: str) -> int:

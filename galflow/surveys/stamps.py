@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -143,14 +142,13 @@ class Stamps(Survey):
         patterns = [self.options.pattern] if isinstance(self.options.pattern, str) else self.options.pattern
         found: dict[str, list[TileFile]] = {}
         for pattern in patterns:
-            matcher = stamp_names.matcher(pattern, self.bands)
-            for entry in files.list_entries(self._root, re.sub(r"\{(id|band)\}", "*", pattern)):
+            wanted = stamp_names.path_pattern(pattern, self.bands)
+            for entry in files.list_entries(self._root, wanted.glob):
                 path = entry.uri.removeprefix(self._root + "/")
-                match = matcher.fullmatch(path)
+                match = wanted.match(path)
                 if match is None:
                     continue
-                groups = match.groupdict()
-                band, key = groups.get("band", _ALL_BANDS), groups["id"] if "band" in groups else path
+                band, key = match.get("band", _ALL_BANDS), match.get("id", path)
                 role = f"flux/{band}/{key}"
                 if all(file.role != role for file in found.setdefault(key, [])):
                     found[key].append(TileFile(role, entry.uri, entry.checksum))
