@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from galflow.errors import ChangedError, DataError
 from galflow.surveys.base import TileFile
+from galflow.surveys.files import checksum
 from galflow.surveys.fits_wcs import celestial_wcs
 from galflow.surveys.mosaic import Mosaic
 from galflow.surveys.positions import pixel_to_icrs
@@ -60,7 +61,12 @@ def sky_position(header: fits.Header | None, key: str, place: tuple[float, float
 def check_unchanged(file: TileFile, content: bytes) -> None:
     """Raise ChangedError where the bytes are not those that were fingerprinted when the tile was planned."""
     kind, _, digest = file.checksum.partition(":")
-    if kind == "sha256" and hashlib.sha256(content).hexdigest() != digest:
+    if kind == "sha256":
+        same = hashlib.sha256(content).hexdigest() == digest
+    else:
+        # An etag is mostly the MD5 of the content; where it is not (sent in parts, encrypted) the store is asked.
+        same = hashlib.md5(content, usedforsecurity=False).hexdigest() == digest or checksum(file.uri) == file.checksum
+    if not same:
         raise ChangedError(
-            f"{file.uri} was replaced since it was planned (SHA-256 {digest[:12]}... expected); plan and run again"
+            f"{file.uri} was replaced since it was planned ({file.checksum[:20]}... expected); plan and run again"
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import s3fs
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from PIL import Image as Picture
@@ -16,6 +18,8 @@ from pydantic import ValidationError
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.photometry import njy_per_count
 from galflow.surveys import mosaic, stamp_files
+from galflow.surveys.base import TileFile
+from galflow.surveys.stamp_reading import check_unchanged
 from galflow.surveys.stamps import Stamps
 from galflow.surveys.stamps_options import StampsOptions
 from galflow.surveys.table_metadata import reasons_of
@@ -389,6 +393,31 @@ def test_an_image_replaced_after_planning_is_noticed(tmp_path: Path) -> None:
         made.read(tile, "g")
     with pytest.raises(ChangedError):
         made.catalog(tile)
+
+
+@pytest.mark.s3
+def test_an_image_replaced_in_an_object_store_is_noticed(tmp_path: Path, s3_root: str) -> None:
+    write(tmp_path, 3)
+    remote = s3fs.S3FileSystem(use_listings_cache=False)
+    remote.put(str(tmp_path) + "/", s3_root + "/", recursive=True)
+    made = survey(s3_root)
+    (tile,) = made.tiles()
+    assert np.isfinite(made.read(tile, "g").flux).any()
+    buffer = io.BytesIO()
+    np.save(buffer, pixels(55))
+    remote.pipe_file(f"{s3_root}/gal_001.npy", buffer.getvalue())
+    with pytest.raises(ChangedError, match=r"gal_001.npy was replaced since it was planned"):
+        made.read(tile, "g")
+
+
+def test_an_etag_that_is_no_checksum_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an image that was uploaded in parts: of its bytes alone nothing is known."""
+    file = TileFile("flux/g/a", "s3://bucket/a.npy", "etag:0123456789abcdef-2")
+    monkeypatch.setattr("galflow.surveys.stamp_reading.checksum", lambda uri: "etag:0123456789abcdef-2")
+    check_unchanged(file, b"content")
+    monkeypatch.setattr("galflow.surveys.stamp_reading.checksum", lambda uri: "etag:another-2")
+    with pytest.raises(ChangedError, match=r"a.npy was replaced"):
+        check_unchanged(file, b"content")
 
 
 def test_a_picture_that_needs_too_much_memory_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
