@@ -400,14 +400,13 @@ def test_an_image_replaced_in_an_object_store_is_noticed(tmp_path: Path, s3_root
     write(tmp_path, 3)
     remote = s3fs.S3FileSystem(use_listings_cache=False)
     remote.put(str(tmp_path) + "/", s3_root + "/", recursive=True)
-    made = survey(s3_root)
-    (tile,) = made.tiles()
-    assert np.isfinite(made.read(tile, "g").flux).any()
+    (tile,) = survey(s3_root).tiles()
+    assert np.isfinite(survey(s3_root).read(tile, "g").flux).any()
     buffer = io.BytesIO()
     np.save(buffer, pixels(55))
     remote.pipe_file(f"{s3_root}/gal_001.npy", buffer.getvalue())
     with pytest.raises(ChangedError, match=r"gal_001.npy was replaced since it was planned"):
-        made.read(tile, "g")
+        survey(s3_root).read(tile, "g")
 
 
 def test_an_etag_that_is_no_checksum_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
