@@ -29,7 +29,7 @@ from benchmarks.scratch import scratch
 from benchmarks.tile import SKY_SIGMA, BenchTile, Kind, kids_tile, make_tile
 from benchmarks.timing import Table, interleaved, table
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
-from galflow.cutouts.cutout_set import objects_per_chunk
+from galflow.cutouts.set_writing import objects_per_chunk
 from galflow.receipts import Outcome
 from galflow.spec import CutoutSpec
 from galflow.store import Store

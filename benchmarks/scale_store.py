@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.simulated_survey import BANDS
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, objects_per_chunk, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData, objects_per_chunk, write_cutout_set
 from galflow.cutouts.stream import stretch_for
 from galflow.plan import JoinUnit, ModelUnit, TileUnit, plan_cutouts, plan_joins, plan_models
 from galflow.receipts import Receipt, to_json, write_receipt

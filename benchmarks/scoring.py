@@ -21,7 +21,8 @@ import torch
 from benchmarks.scratch import scratch
 from benchmarks.timing import Table, interleaved, table
 from galflow.cutouts.batches import make_batch
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.models.base import Batch, Density, abilities, build_model
 from galflow.photometry import AsinhStretch
 from galflow.receipts import Outcome

@@ -11,28 +11,30 @@ import json
 import math
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from galflow.cutouts.assign import OUTSIDE_TILE, repeated
+from galflow.cutouts.assign import repeated
 from galflow.cutouts.column_encoding import GIVEN_NAME
-from galflow.cutouts.cutout_set import CutoutData, quantise, write_cutout_set
-from galflow.cutouts.extract import BandCutouts, corners, cut_band, grid_in_band, is_flawless, leaves_image
-from galflow.cutouts.flags import Flag, flag_counts, pixel_flags
-from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR, likeness
-from galflow.cutouts.plant import add_planted
+from galflow.cutouts.cut_stream import CutoutStream
+from galflow.cutouts.cutting import TileCutter, positions, reading_order
+from galflow.cutouts.flags import Flag, flag_counts
+from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
+from galflow.cutouts.plant import Planting
+from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
 from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt, write_receipt
 from galflow.spec import CutoutSpec, fingerprint
 from galflow.store import Store
-from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
-from galflow.surveys.sky import all_finite
+from galflow.sums import FileSum
+from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.table_metadata import reasons_of, without_reasons
 
-CUTOUTS_VERSION = "2"
+CUTOUTS_VERSION = "3"
 """Raised when the same tile and specification would give other cutouts."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
@@ -104,40 +106,28 @@ def cut_tile(
     """
     started = time.perf_counter()
     bands = chosen_bands(survey, spec)
-    with TileImages(survey, tile, bands) as images:
-        problem: list[str] = []
-        if rows is None:
-            rows, problem = _own_rows(survey, tile, images)
-        problem += reasons_of(rows)
-        data, reasons = _cut(survey, tile, spec, bands, images, without_reasons(rows))
-        reasons = images.reasons + problem + reasons
-        doubts = images.doubts
-    if spec.plant is not None:
-        try:
-            data, fewer = add_planted(data, spec.plant, tile.name)
-            reasons += fewer
-        except DataError as error:
-            reasons.append(str(error))
-    if survey.ready_made:
-        data = replace(data, likeness=likeness(data))
-    if spec.pixels == "quantised":
-        sigma = np.array([s or np.nan for s in data.attributes["sky_sigma"]])
-        data = replace(data, flux=quantise(data.flux, sigma, spec.quantum_sigma))
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
-    files = write_cutout_set(store, product, data, spec)
+    with TileImages(survey, tile, bands) as images:
+        reasons: list[str] = []
+        if rows is None:
+            rows, reasons = _own_rows(survey, tile, images)
+        reasons += reasons_of(rows)
+        cut = _write(store, product, survey, tile, spec, images, without_reasons(rows))
+        reasons = images.reasons + reasons + cut.reasons
+        doubts = images.doubts
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
         inputs={"tile": tile.identity},
-        files=files,
-        rows=len(data.rows),
+        files=cut.files,
+        rows=len(cut.flags),
         seconds=time.perf_counter() - started,
-        outcome=Outcome.EMPTY if not len(data.rows) else Outcome.PARTIAL if reasons else Outcome.DONE,
-        reasons=tuple(reasons) or (("no object in this tile",) if not len(data.rows) else ()),
+        outcome=Outcome.EMPTY if not len(cut.flags) else Outcome.PARTIAL if reasons else Outcome.DONE,
+        reasons=tuple(reasons) or (("no object in this tile",) if not len(cut.flags) else ()),
         details={
             "tile": tile.name,
-            "flags": flag_counts(data.rows.column("flags").to_numpy()),
-            "sky_sigma": data.attributes["sky_sigma"],
+            "flags": flag_counts(cut.flags),
+            "sky_sigma": cut.sky_sigma,
             DOUBTS_DETAIL: "; ".join(doubts),
             "files": [
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
@@ -160,92 +150,48 @@ def _own_rows(survey: Survey, tile: Tile, images: TileImages) -> tuple[pa.Table,
     return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), reasons
 
 
-def _cut(
-    survey: Survey,
-    tile: Tile,
-    spec: CutoutSpec,
-    bands: tuple[str, ...],
-    images: TileImages,
-    rows: pa.Table,
-) -> tuple[CutoutData, list[str]]:
-    """The cutouts of all rows, and what is wrong with them."""
-    reasons: list[str] = []
-    n, size = len(rows), spec.size
-    shape = (n, len(bands), size, size)
-    flux, ivar, mask = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16)
-    non_finite, whole = np.zeros(n, bool), np.ones(n, bool)
-    x, y = (_positions(rows, name) for name in ("x", "y"))
-    placed = np.isfinite(x) & np.isfinite(y)
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """A cutout set of which all but the receipt is in the store."""
+
+    files: dict[str, FileSum]
+    flags: np.ndarray
+    """(N,) of all its rows, planted copies included."""
+    sky_sigma: list[float | None]
+    reasons: list[str]
+
+
+def _write(
+    store: Store, product: str, survey: Survey, tile: Tile, spec: CutoutSpec, images: TileImages, rows: pa.Table
+) -> _Written:
+    """Cut all rows a chunk at a time, and write them as they come."""
+    bands = chosen_bands(survey, spec)
     reference = next((images[b] for b in bands if b in images), None)
-    for i, band in enumerate(bands):
-        cut = BandCutouts(flux[:, i], ivar[:, i], mask[:, i])
-        image = images.get(band)
-        try:
-            whole &= _cut_placed(cut, x, y, placed, size, reference, image)
-        except DataError as error:
-            cut.clear()
-            whole[:] = False
-            reasons.append(f"band {band}: {error}")
-            continue
-        if image is not None and not is_flawless(image) and not all_finite(image.flux):
-            non_finite |= _non_finite(cut)
-    flags = pixel_flags(flux, ivar, mask, spec.minimum_observed, whole)
-    outside = np.isfinite(_positions(rows, "ra_deg")) & np.isfinite(_positions(rows, "dec_deg"))
-    outside &= tile.name == OUTSIDE_TILE
-    flags[~placed & outside] |= Flag.OUTSIDE
-    flags[~placed & ~outside] |= Flag.NO_POSITION
-    if reference is not None and n:
-        safe_x, safe_y = np.where(placed, x, 0.0), np.where(placed, y, 0.0)
-        beyond = leaves_image(corners(safe_x, size), corners(safe_y, size), size, reference.flux.shape)
-        flags[beyond & placed] |= Flag.EDGE
-    flags[non_finite] |= Flag.NON_FINITE
-    flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
-    if (flags & Flag.DUPLICATE_ID).any():
-        reasons.append(f"{int(((flags & Flag.DUPLICATE_ID) != 0).sum())} rows repeat an earlier row's object id")
+    planted = 0 if spec.plant is None else spec.plant.per_tile
+    if reference is not None and len(rows) > objects_per_shard(spec, len(bands), 1 << 62):
+        order = reading_order(positions(rows, "x"), positions(rows, "y"), spec.size, reference.flux.shape)
+        rows = rows.take(pa.array(order))
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
-    return CutoutData(flux, ivar, mask, _ordered(rows, flags), attributes, _psf_images(bands, images)), reasons
-
-
-def _cut_placed(
-    cut: BandCutouts,
-    x: np.ndarray,
-    y: np.ndarray,
-    placed: np.ndarray,
-    size: int,
-    reference: Image | None,
-    image: Image | None,
-) -> np.ndarray:
-    """Fill ``cut`` with one band of the objects that have a position; the others' pixels are missing.
-
-    Which cutouts are known to miss nothing, without a look at their pixels: (N,) bool.
-    """
-    whole = np.zeros(len(placed), bool)
-    if image is None or reference is None:
-        cut.clear()
-        return whole
-    grid = grid_in_band(x[placed], y[placed], size, reference, image)
-    if placed.all():
-        cut_band(image, grid, size, cut)
-    else:
-        cut.clear()
-        cut.put(placed, cut_band(image, grid, size))
-    if is_flawless(image) and grid.matrix is None:
-        whole[placed] = ~leaves_image(corners(grid.x, size), corners(grid.y, size), size, image.flux.shape)
-    return whole
-
-
-def _non_finite(cut: BandCutouts) -> np.ndarray:
-    """Which cutouts hold NaN or infinite pixels of the image itself, not pixels beyond it. (N,) bool."""
-    partial = np.flatnonzero(cut.ivar.min(axis=(1, 2), initial=np.inf) == 0)
-    within = (cut.mask[partial] & int(Plane.NO_DATA | Plane.EDGE)) == int(Plane.NO_DATA)
-    found = np.zeros(len(cut.flux), bool)
-    found[partial] = (within & ~np.isfinite(cut.flux[partial])).any(axis=(1, 2))
-    return found
-
-
-def _positions(rows: pa.Table, name: str) -> np.ndarray:
-    return rows.column(name).to_pandas().to_numpy(dtype=np.float64)
+    cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed)
+    sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
+    with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
+        stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
+        stream.write_all(len(rows))
+        table, reasons = _ordered(rows, stream.flags), []
+        if (repeats := int(((stream.flags & Flag.DUPLICATE_ID) != 0).sum())) > 0:
+            reasons.append(f"{repeats} rows repeat an earlier row's object id")
+        if spec.plant is not None:
+            try:
+                planting = Planting(table, attributes, spec.plant, tile.name)
+                reasons += planting.reasons
+                stream.write_copies(planting)
+                table = planting.rows(table)
+            except DataError as error:
+                reasons.append(str(error))
+        files = writer.finish(table, attributes, _psf_images(bands, images), stream.likeness)
+    flags = table.column("flags").to_numpy()
+    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons)
 
 
 def _ordered(rows: pa.Table, flags: np.ndarray) -> pa.Table:
@@ -268,7 +214,7 @@ def _ordered(rows: pa.Table, flags: np.ndarray) -> pa.Table:
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
-def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: TileImages) -> dict[str, object]:
+def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: TileImages) -> dict[str, Any]:
     psfs = [images[b].psf if b in images else None for b in bands]
     return {
         "survey": survey.name,

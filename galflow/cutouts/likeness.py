@@ -9,22 +9,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet
+from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.identities import can_be_primary, hashed_unit
+from galflow.cutouts.set_writing import Pixels
 from galflow.surveys.near_duplicates import NO_HASH, image_hashes, image_vectors, near_duplicate_groups
 
 IMAGE_HASH, IMAGE_VECTOR = "image_hash", "image_vector"
 _AT_ONCE = 1024
 
 
-def likeness(data: CutoutData) -> dict[str, np.ndarray]:
-    """Hash, (N,) uint64, and picture, (N, elements) float16, of each cutout; none of a planted copy."""
-    real = can_be_primary(data.rows.column("flags").to_numpy())
-    parts = [slice(start, start + _AT_ONCE) for start in range(0, max(1, len(real)), _AT_ONCE)]
-    observed = [data.ivar[part] > 0 for part in parts]
-    hashes = np.concatenate([image_hashes(data.flux[p], o) for p, o in zip(parts, observed, strict=True)])
-    vectors = np.concatenate([image_vectors(data.flux[p], o) for p, o in zip(parts, observed, strict=True)])
-    hashes[~real] = NO_HASH
+def likeness(pixels: Pixels, flags: np.ndarray) -> dict[str, np.ndarray]:
+    """Hash, (N,) uint64, and picture, (N, elements) float16, of each cutout; no hash of one that is not primary.
+
+    ``flags``: (N,), of which planted copies have theirs.
+    """
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, max(1, len(pixels)), _AT_ONCE)]
+    observed = [pixels.ivar[part] > 0 for part in parts]
+    hashes = np.concatenate([image_hashes(pixels.flux[p], o) for p, o in zip(parts, observed, strict=True)])
+    vectors = np.concatenate([image_vectors(pixels.flux[p], o) for p, o in zip(parts, observed, strict=True)])
+    hashes[~can_be_primary(flags)] = NO_HASH
     return {IMAGE_HASH: hashes, IMAGE_VECTOR: vectors}
 
 

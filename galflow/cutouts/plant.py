@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from galflow.cutouts.cutout_set import CutoutData
 from galflow.cutouts.flags import NOT_SCORED, Flag
+from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.spec import PlantSpec
 from galflow.surveys.anomalies import KINDS
@@ -20,50 +22,58 @@ _PSF_FWHM_PIXELS = 3.0
 """Where the survey gives no PSF: the width, in pixels, of what is painted."""
 
 
-def add_planted(data: CutoutData, spec: PlantSpec, tile: str) -> tuple[CutoutData, list[str]]:
-    """``data`` with planted copies after its real objects, and the reasons if fewer were planted than asked.
+class Planting:
+    """Which objects of a tile are copied and what is painted into each copy, in the order of the copies.
 
     A copy's object id is the bitwise complement of its original's (``~object_id``), which leads back to the original;
     an object whose complement is itself an object of the tile is not chosen. The choice depends on the seed, the tile's
-    name and its objects alone.
+    name and its objects alone, not on the order of its rows.
     """
-    flags = data.rows.column("flags").to_numpy()
-    spoilt = int(NOT_SCORED | Flag.EDGE | Flag.MISSING_PIXELS | Flag.SATURATED | Flag.TRAIL)
-    ids = data.rows.column("object_id").to_numpy()
-    candidates = np.flatnonzero(((flags & spoilt) == 0) & ~np.isin(~ids, ids))
-    count = min(spec.per_tile, len(candidates))
-    reasons = (
-        [] if count == spec.per_tile else [f"{count} anomalies planted instead of {spec.per_tile}: too few objects"]
-    )
-    tile_seed = int.from_bytes(hashlib.sha256(tile.encode()).digest()[:8], "big")
-    rng = np.random.default_rng([spec.seed, tile_seed])
-    chosen = np.sort(rng.choice(candidates, count, replace=False)) if count else np.zeros(0, np.int64)
-    kinds = [(spec.kinds or KINDS)[i % len(spec.kinds or KINDS)] for i in range(count)]
-    sigma = np.array([s if s else np.nan for s in data.attributes["sky_sigma"]], dtype=np.float64)
-    if count and not np.isfinite(sigma).all():
-        raise DataError(f"tile {tile}: anomalies cannot be painted to scale, since a band's sky sigma is unknown")
-    fwhm = _fwhm_pixels(data)
-    painted = np.empty((count, *data.flux.shape[1:]), np.float32)
-    for i, row in enumerate(chosen):
-        painted[i] = paint(kinds[i], data.flux[row], data.mask[row], sky_sigma=sigma, psf_fwhm_pix=fwhm, rng=rng)
-    rows = data.rows.append_column(PLANTED_COLUMN, pa.nulls(len(data.rows), pa.string()))
-    copies = _copies(data.rows, chosen, kinds)
-    return (
-        CutoutData(
-            np.concatenate([data.flux, painted]),
-            np.concatenate([data.ivar, data.ivar[chosen]]),
-            np.concatenate([data.mask, data.mask[chosen]]),
-            pa.concat_tables([rows, copies]),
-            data.attributes,
-            data.psf,
-        ),
-        reasons,
-    )
+
+    def __init__(self, rows: pa.Table, attributes: Mapping[str, Any], spec: PlantSpec, tile: str) -> None:
+        """``rows``: of the real objects, with their flags. DataError where a band's sky sigma is unknown."""
+        flags, ids = (rows.column(name).to_numpy() for name in ("flags", "object_id"))
+        spoilt = int(NOT_SCORED | Flag.EDGE | Flag.MISSING_PIXELS | Flag.SATURATED | Flag.TRAIL)
+        candidates = np.flatnonzero(((flags & spoilt) == 0) & ~np.isin(~ids, ids))
+        candidates = candidates[np.argsort(ids[candidates], kind="stable")]
+        count = min(spec.per_tile, len(candidates))
+        self._sigma = np.array([s if s else np.nan for s in attributes["sky_sigma"]], dtype=np.float64)
+        if count and not np.isfinite(self._sigma).all():
+            raise DataError(f"tile {tile}: anomalies cannot be painted to scale, since a band's sky sigma is unknown")
+        few = f"{count} anomalies planted instead of {spec.per_tile}: too few objects"
+        self.reasons = [] if count == spec.per_tile else [few]
+        """Why fewer were planted than asked."""
+        seed = int.from_bytes(hashlib.sha256(tile.encode()).digest()[:8], "big")
+        self._rng = np.random.default_rng([spec.seed, seed])
+        chosen = np.sort(self._rng.choice(len(candidates), count, replace=False)) if count else np.zeros(0, np.int64)
+        self.chosen = candidates[chosen]
+        """(n,) rows of the originals."""
+        kinds = spec.kinds or KINDS
+        self._kinds = [kinds[i % len(kinds)] for i in range(count)]
+        self._fwhm_pixels = _fwhm_pixels(attributes)
+        self._painted = 0
+
+    def paint(self, originals: Pixels) -> Pixels:
+        """The next copies, made of the cutouts of their originals."""
+        flux = np.empty_like(originals.flux)
+        for i in range(len(originals)):
+            kind = self._kinds[self._painted]
+            flux[i] = paint(
+                kind, originals.flux[i], originals.mask[i],
+                sky_sigma=self._sigma, psf_fwhm_pix=self._fwhm_pixels, rng=self._rng,
+            )  # fmt: skip
+            self._painted += 1
+        return Pixels(flux, originals.ivar, originals.mask)
+
+    def rows(self, rows: pa.Table) -> pa.Table:
+        """The real objects' rows, and those of the copies after them."""
+        with_kind = rows.append_column(PLANTED_COLUMN, pa.nulls(len(rows), pa.string()))
+        return pa.concat_tables([with_kind, _copies(rows, self.chosen, self._kinds)])
 
 
-def _fwhm_pixels(data: CutoutData) -> float:
-    widths = [w for w in data.attributes["psf_fwhm_arcsec"] if w]
-    return float(np.median(widths)) / data.attributes["pixel_scale_arcsec"] if widths else _PSF_FWHM_PIXELS
+def _fwhm_pixels(attributes: Mapping[str, Any]) -> float:
+    widths = [w for w in attributes["psf_fwhm_arcsec"] if w]
+    return float(np.median(widths)) / float(attributes["pixel_scale_arcsec"]) if widths else _PSF_FWHM_PIXELS
 
 
 def _copies(rows: pa.Table, chosen: np.ndarray, kinds: list[str]) -> pa.Table:

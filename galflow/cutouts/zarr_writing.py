@@ -1,60 +1,123 @@
-"""How arrays are handed to Zarr so that a write costs little more than compressing: two detours round zarr 3.
+"""How arrays are handed to a Zarr store so that a write costs little more than compressing.
 
-What is stored is Zarr as zarr itself would write it. This file knows neither cutouts nor catalogues.
+What is stored is Zarr v3 as zarr itself would write it (zarr-specs: codecs sharding, blosc and crc32c 1.0). zarr asks a
+store what is there before each write, copies each chunk of a shard (zarr-python issue 2038) and wants a shard whole in
+memory before it compresses; here chunks are compressed where they are made, and a shard is their bytes one after
+another. This file knows neither cutouts nor catalogues.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import google_crc32c
 import numpy as np
 import zarr
+from numcodecs import Blosc
 from zarr.abc.store import Store as ZarrStore
-from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import Buffer, NDBuffer, default_buffer_prototype
-from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.registry import register_pipeline
 from zarr.storage import MemoryStore
 
 _METADATA = "zarr.json"
 """The last part of the key of an array's metadata, and the key of the group's own."""
+_NO_CHUNK = (2**64 - 1, 2**64 - 1)
+"""In a shard's index: offset and length of a chunk that is not there."""
+_WRITES_AT_ONCE = 2
+"""Shards on their way to the store while the next one is made: each is held in memory."""
 
 
-class DirectPipeline(BatchedCodecPipeline):
-    """Zarr's own codec pipeline, which encodes a chunk that is written whole from where it lies.
+def _with_sum(data: bytes) -> bytes:
+    """The bytes with their CRC32C behind them, as the codec crc32c writes it."""
+    return data + google_crc32c.value(data).to_bytes(4, "little")
 
-    For each chunk of a shard zarr fills a new array and copies the pixels there first (zarr-python issue 2038), which
-    takes a third of the time of a write.
+
+class ChunkCodec:
+    """Blosc and a checksum, as ``compressors`` for zarr and as bytes. Safe in any thread."""
+
+    def __init__(self, codec: Literal["lz4", "zstd"]) -> None:
+        self._codec: Literal["lz4", "zstd"] = codec
+        self._shuffle: Literal["bitshuffle", "shuffle"] = "bitshuffle" if codec == "zstd" else "shuffle"
+        number = Blosc.BITSHUFFLE if codec == "zstd" else Blosc.SHUFFLE
+        self._blosc = Blosc(cname=codec, clevel=5, shuffle=number)
+
+    @property
+    def compressors(self) -> Any:
+        """For zarr. Blosc decodes most altered bytes to other pixels without a word: each chunk carries a checksum."""
+        return BloscCodec(cname=self._codec, clevel=5, shuffle=self._shuffle), Crc32cCodec()
+
+    def encode(self, chunk: np.ndarray) -> bytes:
+        """The bytes of a whole chunk as they stand in a shard."""
+        little_endian = np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<"))
+        return _with_sum(self._blosc.encode(little_endian))
+
+
+class ShardWriter:
+    """Arrays of a group that grow together along their first axis, written shard by shard from encoded chunks.
+
+    To be used as a context: leaving it waits for what is on its way.
     """
 
-    def _merge_chunk_array(
-        self,
-        existing_chunk_array: NDBuffer | None,
-        value: NDBuffer,
-        out_selection: Any,
-        chunk_spec: Any,
-        chunk_selection: Any,
-        is_complete_chunk: bool,
-        drop_axes: tuple[int, ...],
-    ) -> NDBuffer:
-        if is_complete_chunk and value.shape and not drop_axes:
-            chunk = value[out_selection]
-            if chunk.shape == chunk_spec.shape:
-                return chunk
-        return super()._merge_chunk_array(
-            existing_chunk_array, value, out_selection, chunk_spec, chunk_selection, is_complete_chunk, drop_axes
-        )
+    def __init__(self, store: ZarrStore, names: tuple[str, ...], ndim: int, chunks_in_shard: int) -> None:
+        self._store = store
+        self._chunks: dict[str, list[bytes]] = {name: [] for name in names}
+        self._in_shard = chunks_in_shard
+        self._tail = "/0" * (ndim - 1)
+        self._shard = 0
+        self._pool = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="galflow-write")
+        self._on_the_way: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+    def add(self, chunks: Mapping[str, bytes]) -> None:
+        """The next chunk of each array."""
+        for name, chunk in chunks.items():
+            self._chunks[name].append(chunk)
+        if all(len(chunks) == self._in_shard for chunks in self._chunks.values()):
+            self._write()
+
+    def finish(self) -> None:
+        """Write what is left, and wait until everything is there."""
+        if any(self._chunks.values()):
+            self._write()
+        while self._on_the_way:
+            self._on_the_way.pop(0).result()
+
+    def _write(self) -> None:
+        objects = {f"{name}/c/{self._shard}{self._tail}": chunks for name, chunks in self._chunks.items()}
+        self._chunks = {name: [] for name in self._chunks}
+        self._shard += 1
+        if len(self._on_the_way) == _WRITES_AT_ONCE:
+            self._on_the_way.pop(0).result()
+        self._on_the_way.append(self._pool.submit(self._put, objects))
+
+    def _put(self, objects: dict[str, list[bytes]]) -> None:
+        buffer = default_buffer_prototype().buffer
+        put_objects(self._store, {key: buffer.from_bytes(shard_of(c, self._in_shard)) for key, c in objects.items()})
 
 
-def direct_writes() -> Any:
-    """A context in which Zarr arrays are made and written by the DirectPipeline."""
-    register_pipeline(DirectPipeline)
-    return zarr.config.set({"codec_pipeline.path": f"{DirectPipeline.__module__}.{DirectPipeline.__qualname__}"})
+def shard_of(chunks: list[bytes], chunks_in_shard: int) -> bytes:
+    """A shard of encoded chunks, its index at its end; those that are lacking at the end of an array are not there."""
+    places, start = [], 0
+    for chunk in chunks:
+        places.append((start, len(chunk)))
+        start += len(chunk)
+    places += [_NO_CHUNK] * (chunks_in_shard - len(chunks))
+    index = b"".join(struct.pack("<QQ", *place) for place in places)
+    return b"".join([*chunks, _with_sum(index)])
 
 
 class StagedArrays:
@@ -80,9 +143,9 @@ class StagedArrays:
             if values.size:
                 chunk = "/".join(["c"] + ["0"] * values.ndim)
                 little_endian = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-                data = little_endian.tobytes()
-                summed = data + google_crc32c.value(data).to_bytes(4, "little")
-                self._objects[f"{name}/{chunk}"] = default_buffer_prototype().buffer.from_bytes(summed)
+                self._objects[f"{name}/{chunk}"] = default_buffer_prototype().buffer.from_bytes(
+                    _with_sum(little_endian.tobytes())
+                )
             return
         self._group.create_array(
             name,

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from galflow.compare.ratios import unseen_ratios
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError, IntegrityError
 from galflow.receipts import Receipt

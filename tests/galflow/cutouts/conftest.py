@@ -12,7 +12,8 @@ import pytest
 from astropy.wcs import WCS
 
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData
 from galflow.errors import DataError
 from galflow.receipts import Receipt
 from galflow.spec import CutoutSpec

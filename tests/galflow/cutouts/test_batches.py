@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from galflow.cutouts.batches import Contents, ObjectReader, join_batches, lacking, make_batch, psf_of
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError

@@ -15,13 +15,8 @@ import pytest
 import zarr
 from zarr.core.metadata import ArrayV3Metadata
 
-from galflow.cutouts.cutout_set import (
-    CutoutData,
-    CutoutSet,
-    objects_per_chunk,
-    quantise,
-    write_cutout_set,
-)
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData, objects_per_chunk, quantise, write_cutout_set
 from galflow.errors import IntegrityError, StoreError
 from galflow.spec import CutoutSpec
 from galflow.store import Store

@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 import galflow
-from galflow.cutouts.cutout_set import CutoutData, write_cutout_set
 from galflow.cutouts.dataset import open_dataset
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.errors import StoreError
 from galflow.spec import CutoutSpec
 from galflow.store import Store

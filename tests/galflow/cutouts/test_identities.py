@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.identities import Identities, can_be_primary, hashed_unit
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.errors import DataError, IntegrityError
 from galflow.spec import CutoutSpec
 from galflow.store import Store

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED, Flag
-from galflow.cutouts.plant import PLANTED_COLUMN, add_planted
+from galflow.cutouts.plant import PLANTED_COLUMN, Planting
+from galflow.cutouts.set_writing import CutoutData, Pixels, write_cutout_set
 from galflow.errors import DataError
 from galflow.spec import CutoutSpec, PlantSpec
 from galflow.store import Store
@@ -29,6 +30,19 @@ def galaxies(data: MakeData) -> CutoutData:
     y, x = np.mgrid[:32, :32] - 16
     content.flux[:] += (60 * np.exp(-0.5 * (x**2 + y**2) / 3.0**2)).astype(np.float32)
     return content
+
+
+def add_planted(data: CutoutData, spec: PlantSpec, tile: str) -> tuple[CutoutData, list[str]]:
+    """The originals with the copies after them, painted in two parts, and why there are fewer than asked."""
+    planting = Planting(data.rows, data.attributes, spec, tile)
+    pixels = Pixels(data.flux, data.ivar, data.mask)
+    half = len(planting.chosen) // 2
+    parts = [planting.paint(pixels[rows]) for rows in (planting.chosen[:half], planting.chosen[half:])]
+    all_of = Pixels.joined([pixels, *parts])
+    made = dataclasses.replace(
+        data, flux=all_of.flux, ivar=all_of.ivar, mask=all_of.mask, rows=planting.rows(data.rows)
+    )
+    return made, planting.reasons
 
 
 def _same(a: CutoutData, b: CutoutData) -> bool:
@@ -78,6 +92,17 @@ def test_planting_depends_on_the_seed_and_the_tile_alone(galaxies: CutoutData) -
     assert _same(first, add_planted(galaxies, PlantSpec(per_tile=10), "t")[0])
     assert not _same(first, add_planted(galaxies, PlantSpec(per_tile=10, seed=2), "t")[0])
     assert not _same(first, add_planted(galaxies, PlantSpec(per_tile=10), "u")[0])
+
+
+def test_the_order_of_rows_plays_no_part(galaxies: CutoutData) -> None:
+    turned = np.arange(N)[::-1]
+    other = dataclasses.replace(
+        galaxies, flux=galaxies.flux[turned], ivar=galaxies.ivar[turned], mask=galaxies.mask[turned],
+        rows=galaxies.rows.take(pa.array(turned)),
+    )  # fmt: skip
+    one, two = (add_planted(content, PlantSpec(per_tile=10), "t")[0] for content in (galaxies, other))
+    np.testing.assert_array_equal(one.flux[N:], two.flux[N:])
+    assert one.rows.slice(N).column("object_id").to_pylist() == two.rows.slice(N).column("object_id").to_pylist()
 
 
 def test_spoilt_objects_are_not_copied_and_fewer_is_told(galaxies: CutoutData) -> None:

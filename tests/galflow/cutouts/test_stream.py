@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.identities import hashed_unit
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.splits import Split, split_rows
 from galflow.cutouts.stream import TrainingSet, prefetch, stretch_for
 from galflow.errors import DataError, IntegrityError

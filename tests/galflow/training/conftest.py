@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from galflow.cutouts.cutout_set import CutoutData, CutoutSet, write_cutout_set
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.stream import TrainingSet
 from galflow.models.base import Batch, Density, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
