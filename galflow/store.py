@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +26,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from galflow.errors import SpecError, StoreError
 from galflow.listing import Entry, files_around, modified_at
+from galflow.object_streams import LocalStream, ObjectStream, WholeStream
 from galflow.sums import FileSum, SummingStore, WholeStore
 
 _TEMPORARY = ".galflow-tmp-"
@@ -200,6 +201,11 @@ class Store:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+    def stream(self, key: str) -> ObjectStream:
+        """An object to be written a piece at a time, replacing an older one when it is whole."""
+        with self.speaking("write", key):
+            return LocalStream(self._full(key), _TEMPORARY) if self.is_local else WholeStream(partial(self.put, key))
 
     def get(self, key: str) -> bytes:
         """The bytes of an object."""

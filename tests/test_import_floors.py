@@ -22,7 +22,7 @@ FLOORS = {
 """Package -> packages below it."""
 
 _SPEC = {"part", "cluster_spec", "training_spec", "model_spec", "spec"}
-_GROUND = {"errors", "quiet", "photometry", "sums", "store", "receipts"} | _SPEC
+_GROUND = {"errors", "quiet", "photometry", "sums", "object_streams", "store", "receipts"} | _SPEC
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -30,7 +30,8 @@ ROOMS: dict[str, set[str]] = {
     "photometry": {"errors"},
     "sums": set(),
     "listing": set(),
-    "store": {"listing", "sums", "photometry", "errors"},
+    "object_streams": {"sums"},
+    "store": {"listing", "object_streams", "sums", "photometry", "errors"},
     "receipts": {"sums", "store", "photometry", "errors"},
     "logs": {"errors"},
     "garbage": {"store", "receipts"},

@@ -126,7 +126,8 @@ class CutoutWriter:
         """Objects of one chunk."""
         self._per_shard = objects_per_shard(spec, pixel_shape[0], most)
         self._codec = ChunkCodec(spec.codec)
-        self._shards = ShardWriter(zarr_store, PIXELS, 4, self._per_shard // self.per_chunk)
+        chunks_in_shard = self._per_shard // self.per_chunk
+        self._shards = ShardWriter(lambda key: store.stream(f"{product}/{key}"), PIXELS, 4, chunks_in_shard)
         self._count = 0
         self._waiting: list[Pixels] = []
         """Objects of a chunk that is not yet full."""
@@ -208,9 +209,10 @@ class CutoutWriter:
             if psf is not None:
                 staged.add("psf", psf, ("band", "psf_y", "psf_x"))
             staged.put_into(self._zarr)
-        for key in set(self._store.list(self._product)) - {f"{self._product}/{path}" for path in self._zarr.sums}:
+        written = self._shards.sums | self._zarr.sums
+        for key in set(self._store.list(self._product)) - {f"{self._product}/{path}" for path in written}:
             self._store.delete(key)  # of an attempt that was cut short, by a galflow that laid it out otherwise
-        return dict(self._zarr.sums)
+        return written
 
     def _finish_pixels(self) -> None:
         if self._waiting:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -26,12 +27,13 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from galflow.object_streams import ObjectStream
+from galflow.sums import FileSum
+
 _METADATA = "zarr.json"
 """The last part of the key of an array's metadata, and the key of the group's own."""
 _NO_CHUNK = (2**64 - 1, 2**64 - 1)
 """In a shard's index: offset and length of a chunk that is not there."""
-_WRITES_AT_ONCE = 2
-"""Shards on their way to the store while the next one is made: each is held in memory."""
 
 
 def _with_sum(data: bytes) -> bytes:
@@ -60,19 +62,24 @@ class ChunkCodec:
 
 
 class ShardWriter:
-    """Arrays of a group that grow together along their first axis, written shard by shard from encoded chunks.
+    """Arrays that grow together along their first axis, written chunk by chunk, each already encoded.
 
-    To be used as a context: leaving it waits for what is on its way.
+    To be used as a context: leaving it waits for what is on its way, and leaves no shard behind that is not whole.
     """
 
-    def __init__(self, store: ZarrStore, names: tuple[str, ...], ndim: int, chunks_in_shard: int) -> None:
-        self._store = store
-        self._chunks: dict[str, list[bytes]] = {name: [] for name in names}
+    def __init__(
+        self, opened: Callable[[str], ObjectStream], names: tuple[str, ...], ndim: int, chunks_in_shard: int
+    ) -> None:
+        """``opened``: an object of the arrays' group, to be written."""
+        self._opened, self._names = opened, names
         self._in_shard = chunks_in_shard
         self._tail = "/0" * (ndim - 1)
-        self._shard = 0
-        self._pool = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="galflow-write")
+        self._shards: dict[str, _Shard] = {}
+        self._begun = 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="galflow-write")
         self._on_the_way: list[Future[None]] = []
+        self.sums: dict[str, FileSum] = {}
+        """Key -> checksum of each shard that is there."""
 
     def __enter__(self) -> Self:
         return self
@@ -81,43 +88,64 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=kind is not None)
+        for shard in self._shards.values():
+            shard.stream.abandon()
 
     def add(self, chunks: Mapping[str, bytes]) -> None:
         """The next chunk of each array."""
+        if not self._shards:
+            keys = {name: f"{name}/c/{self._begun}{self._tail}" for name in self._names}
+            self._begun += 1
+            for name, key in keys.items():
+                self._shards[name] = _Shard(key, self._opened(key))
         for name, chunk in chunks.items():
-            self._chunks[name].append(chunk)
-        if all(len(chunks) == self._in_shard for chunks in self._chunks.values()):
-            self._write()
+            self._shards[name].add(chunk)
+        if all(len(shard.places) == self._in_shard for shard in self._shards.values()):
+            self._end_shards()
 
     def finish(self) -> None:
-        """Write what is left, and wait until everything is there."""
-        if any(self._chunks.values()):
-            self._write()
+        """End the last shard, and wait until everything is there."""
+        self._end_shards()
         while self._on_the_way:
             self._on_the_way.pop(0).result()
 
-    def _write(self) -> None:
-        objects = {f"{name}/c/{self._shard}{self._tail}": chunks for name, chunks in self._chunks.items()}
-        self._chunks = {name: [] for name in self._chunks}
-        self._shard += 1
-        if len(self._on_the_way) == _WRITES_AT_ONCE:
+    def _end_shards(self) -> None:
+        if not self._shards:
+            return
+        if self._on_the_way:
             self._on_the_way.pop(0).result()
-        self._on_the_way.append(self._pool.submit(self._put, objects))
+        shards, self._shards = list(self._shards.values()), {}
+        self._on_the_way.append(self._pool.submit(self._commit, shards))
 
-    def _put(self, objects: dict[str, list[bytes]]) -> None:
-        buffer = default_buffer_prototype().buffer
-        put_objects(self._store, {key: buffer.from_bytes(shard_of(c, self._in_shard)) for key, c in objects.items()})
+    def _commit(self, shards: list[_Shard]) -> None:
+        for shard in shards:
+            try:
+                shard.stream.write(index_of(shard.places, self._in_shard))
+                self.sums[shard.key] = shard.stream.commit()
+            finally:
+                shard.stream.abandon()
 
 
-def shard_of(chunks: list[bytes], chunks_in_shard: int) -> bytes:
-    """A shard of encoded chunks, its index at its end; those that are lacking at the end of an array are not there."""
-    places, start = [], 0
-    for chunk in chunks:
-        places.append((start, len(chunk)))
-        start += len(chunk)
-    places += [_NO_CHUNK] * (chunks_in_shard - len(chunks))
-    index = b"".join(struct.pack("<QQ", *place) for place in places)
-    return b"".join([*chunks, _with_sum(index)])
+@dataclass
+class _Shard:
+    """One stored object that is not yet whole."""
+
+    key: str
+    stream: ObjectStream
+    places: list[tuple[int, int]] = field(default_factory=list)
+    """Offset and length of each chunk."""
+    length: int = 0
+
+    def add(self, chunk: bytes) -> None:
+        self.stream.write(chunk)
+        self.places.append((self.length, len(chunk)))
+        self.length += len(chunk)
+
+
+def index_of(places: list[tuple[int, int]], chunks_in_shard: int) -> bytes:
+    """What stands at the end of a shard: where its chunks lie; those lacking at the end of an array are not there."""
+    every = places + [_NO_CHUNK] * (chunks_in_shard - len(places))
+    return _with_sum(b"".join(struct.pack("<QQ", *place) for place in every))
 
 
 class StagedArrays:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,6 +14,9 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from galflow.cutouts.zarr_writing import ChunkCodec, ShardWriter, StagedArrays
+from galflow.object_streams import WholeStream
+from galflow.store import Store
+from galflow.sums import FileSum
 
 Objects = dict[str, Buffer]
 
@@ -44,7 +49,7 @@ def test_shards_are_what_zarr_writes(count: int, kind: type[np.generic], name: L
     plainly: Objects = {}
     array = _zarrs_own(plainly, pixels, codec)
     streamed: Objects = {}
-    with ShardWriter(MemoryStore(streamed), ("pixels",), 4, 3) as writer:
+    with ShardWriter(_into(streamed), ("pixels",), 4, 3) as writer:
         for start in range(0, count, 4):
             chunk = np.zeros((4, 2, 5, 5), kind)
             chunk[: count - start] = pixels[start : start + 4]
@@ -71,7 +76,7 @@ def test_a_full_shard_is_zarrs_byte_for_byte() -> None:
     plainly: Objects = {}
     _zarrs_own(plainly, pixels, codec)
     streamed: Objects = {}
-    with ShardWriter(MemoryStore(streamed), ("pixels",), 4, 3) as writer:
+    with ShardWriter(_into(streamed), ("pixels",), 4, 3) as writer:
         for start in range(0, 24, 4):
             writer.add({"pixels": codec.encode(pixels[start : start + 4])})
         writer.finish()
@@ -90,15 +95,40 @@ def test_an_altered_chunk_is_noticed() -> None:
         array[:]
 
 
-def test_what_a_store_refuses_is_raised_and_nothing_more_is_written() -> None:
-    class Full(MemoryStore):
-        async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
-            raise OSError("No space left on device")
+def _into(objects: Objects) -> Callable[[str], WholeStream]:
+    def opened(key: str) -> WholeStream:
+        def put(content: bytes) -> FileSum:
+            objects[key] = default_buffer_prototype().buffer.from_bytes(content)
+            return FileSum.of(content)
 
-    with ShardWriter(Full(), ("pixels",), 4, 1) as writer:
+        return WholeStream(put)
+
+    return opened
+
+
+def test_what_a_store_refuses_is_raised() -> None:
+    def refuse(_: bytes) -> FileSum:
+        raise OSError("No space left on device")
+
+    with ShardWriter(lambda key: WholeStream(refuse), ("pixels",), 4, 1) as writer:
         writer.add({"pixels": b"chunk"})
         with pytest.raises(OSError, match="No space"):
             writer.finish()
+
+
+def test_a_writer_that_breaks_off_leaves_nothing_half(local_store: Store) -> None:
+    def break_off() -> None:
+        with ShardWriter(local_store.stream, ("pixels",), 4, 2) as writer:
+            for _ in range(3):
+                writer.add({"pixels": b"chunk"})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    folder = Path(local_store.root.removeprefix("file://")) / "pixels" / "c"
+    whole = local_store.list("pixels")
+    assert whole in ([], ["pixels/c/0/0/0/0"])
+    assert sorted(str(p.relative_to(folder.parents[1])) for p in folder.rglob("*") if p.is_file()) == whole
 
 
 def test_staged_arrays_are_what_zarr_makes_in_place() -> None:
