@@ -22,6 +22,7 @@ from benchmarks import (
     allocator,
     compiled,
     costs,
+    cutana,
     densities,
     digits,
     emulator,
@@ -50,6 +51,7 @@ class Printed(Protocol):
 
 MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "ingest": ingest.run,
+    "cutana": cutana.run,
     "scoring": scoring.run,
     "allocator": allocator.run,
     "costs": costs.run,

@@ -103,6 +103,34 @@ def _run(spec: RunSpec, until: Stage) -> None:
 
 
 @app.command()
+def cut(
+    specification: SpecArgument,
+    root: RootOption = None,
+    tile: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Cut this tile alone; repeat it for more.")
+    ] = None,
+) -> None:
+    """Cut the galaxies out into Zarr and do nothing else: in this process, without Prefect, workers or models."""
+    from flows.cut_here import check_cut, cut_here
+    from galflow.spec import load_spec
+    from galflow.store import Store
+
+    spec = load_spec(specification, root)
+    if spec.store.credentials_block is not None:
+        raise SpecError("store.credentials_block needs Prefect; give `cut` credentials in the environment (AWS_...)")
+    out, errors = terminal(), terminal(errors=True)
+    show_remarks(errors, check_cut(spec))
+    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    failed = 0
+    for outcome in cut_here(spec, store, tile or ()):
+        (errors if outcome.receipt is None else out).print(outcome.line(store), soft_wrap=True)
+        failed += outcome.receipt is None
+    if failed:
+        errors.print(f"{failed} tiles failed. The same command again does what is still missing.")
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     root: RootOption = None,
     port: Annotated[int, typer.Option(help="Port of the UI on this machine.", min=1024, max=65535)] = 4200,

@@ -12,99 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-
 from galflow.compare.samples import comparison_fingerprint, comparison_product
-from galflow.cutouts.assign import OUTSIDE_TILE, assign
-from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
-from galflow.errors import DataError, SpecError
 from galflow.model_spec import ModelSpec
+from galflow.plan_cutouts import briefly, by_tile_of, plan_cutouts
 from galflow.plan_joins import plan_joins
 from galflow.plan_units import JoinedTile, JoinUnit, ModelUnit, ScoreUnit, TileUnit, Unit
-from galflow.receipts import Receipt, RunManifest, find_receipts, scan_receipts
+from galflow.receipts import Receipt, RunManifest, find_receipts
 from galflow.scores.leading import primary_score
 from galflow.scores.reuse import best_earlier
 from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint, scores_product
 from galflow.spec import RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
-from galflow.surveys.base import Footprint, Survey, Tile
-from galflow.surveys.places import Place
-from galflow.surveys.resolve import open_survey
-from galflow.surveys.table_metadata import reasons_of, with_reasons, without_reasons
 from galflow.training.train_model import model_fingerprint, model_product
 from galflow.training.trained_model import load_uri
 
 logger = logging.getLogger(__name__)
-
-
-def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
-    """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
-    survey = open_survey(survey_spec)
-    cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
-    receipts = _briefly(store, f"cutouts/{survey.name}")
-    by_tile = _by_tile(receipts.values())
-    units = []
-    for tile, rows, place in _tiles_and_rows(survey, chosen_bands(survey, cutouts)[0]):
-        found = cutouts_fingerprint(survey, tile, cutouts, rows)
-        receipt = receipts.get(found)
-        earlier = by_tile.get(tile.name, [])
-        if not earlier:
-            why = f"tile {tile.name} is new"
-        elif all(r.inputs.get("tile") != tile.identity for r in earlier):
-            why = f"tile {tile.name} changed"
-        else:
-            why = f"tile {tile.name}: cutout settings or catalogue rows changed"
-        product = receipt.product if receipt else cutouts_product(survey.name, survey.release, tile.name, found)
-        unit = TileUnit("ingest", tile.name, found, product, receipt, why, survey=survey_spec, tile=tile, place=place)
-        units.append(replace(unit, rows=rows))
-    return units
-
-
-def _briefly(store: Store, prefix: str) -> dict[str, Receipt]:
-    """Fingerprint -> brief receipt, of one product a tile or more."""
-    return {receipt.fingerprint: receipt.brief() for receipt in scan_receipts(store, prefix)}
-
-
-def _by_tile(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
-    found: dict[str, list[Receipt]] = {}
-    for receipt in receipts:
-        found.setdefault(str(receipt.details.get("tile", "")), []).append(receipt)
-    return found
-
-
-def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table | None, Place | None]]:
-    """Every tile, its rows of a survey-wide catalogue if there is one, and where it lies."""
-    tiles = survey.tiles()
-    if not tiles:
-        raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
-    footprints = {
-        tile.name: seen for tile in tiles if (seen := _readable_footprint(survey, tile, reference)) is not None
-    }
-    places = {name: Place.of(footprint) for name, footprint in footprints.items()}
-    catalog = survey.survey_catalog()
-    if catalog is None:
-        return [(tile, None, places.get(tile.name)) for tile in tiles]
-    # What is wrong with the one catalogue is told once, with the first tile's rows.
-    reasons = reasons_of(catalog)
-    assignment = assign(without_reasons(catalog), footprints)
-    nothing = assignment.outside.slice(0, 0)
-    found: list[tuple[Tile, pa.Table | None, Place | None]] = [
-        (tile, assignment.by_tile.get(tile.name, nothing), places.get(tile.name)) for tile in tiles
-    ]
-    if reasons and found and (first := found[0])[1] is not None:
-        found[0] = (first[0], with_reasons(first[1], reasons), first[2])
-    if len(assignment.outside):
-        found.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside, None))
-    return found
-
-
-def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint | None:
-    """None for a tile whose headers cannot be read: it covers nothing, and cutting it records why."""
-    try:
-        return survey.footprint(tile, reference) or Footprint(None, (0, 0))
-    except DataError as error:
-        logger.warning("tile %s covers no object: %s", tile.name, error)
-        return None
 
 
 def plan_models(
@@ -136,8 +58,8 @@ def plan_scores(
     spec: RunSpec, store: Store, sets: Sequence[JoinedTile], models: Mapping[str, str], survey: SurveySpec
 ) -> list[ScoreUnit]:
     """A unit for each joined set, to be scored by ``models``, name -> fingerprint."""
-    receipts = _briefly(store, f"scores/{survey.survey_name}")
-    by_tile = _by_tile(receipts.values())
+    receipts = briefly(store, f"scores/{survey.survey_name}")
+    by_tile = by_tile_of(receipts.values())
     settings = part_settings(spec)
     units = []
     for joined in sets:

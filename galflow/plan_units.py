@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from galflow.cutouts.joins import JoinTask
 from galflow.model_spec import ModelSpec
 from galflow.receipts import Receipt
-from galflow.scores.reuse import EarlierPart
 from galflow.spec import SurveySpec
 from galflow.surveys.base import Tile
 from galflow.surveys.places import Place
+
+if TYPE_CHECKING:  # so that a plan of cutouts alone imports no models
+    from galflow.cutouts.joins import JoinTask
+    from galflow.scores.reuse import EarlierPart
 
 
 @dataclass(frozen=True, eq=False)

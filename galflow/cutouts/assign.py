@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
+from galflow.cutouts.flags import repeated
 from galflow.errors import DataError, SpecError
 from galflow.surveys.base import Footprint
 from galflow.surveys.grids import WCS_FAULTS, cause
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 _WIDE = 1.0
 """A tile with a larger radius (as a chord, 60 degrees) may bulge beyond a circle through its corners."""
-OUTSIDE_TILE = "outside"
-"""Name of the cutout set that keeps the rows which lie in no tile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +37,6 @@ class Assignment:
     """Rows in no tile, x and y NaN."""
     problems: dict[str, str] = field(default_factory=dict)
     """Tiles whose WCS gives no positions, and why: no row is assigned to them."""
-
-
-def repeated(object_id: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Whether an earlier row has the same object id. (N,) bool."""
-    values = object_id.to_numpy(zero_copy_only=False) if isinstance(object_id, pa.Array) else object_id.to_numpy()
-    _, first = np.unique(values, return_index=True)
-    again = np.ones(len(values), bool)
-    again[first] = False
-    return again
 
 
 def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Assignment:

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.cutouts.assign import repeated
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
-from galflow.cutouts.flags import Flag, flag_counts
+from galflow.cutouts.flags import Flag, flag_counts, repeated
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard

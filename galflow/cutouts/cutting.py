@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from galflow.cutouts.assign import OUTSIDE_TILE
 from galflow.cutouts.extract import (
     BandCutouts,
     Grid,
@@ -27,7 +26,7 @@ from galflow.cutouts.extract import (
 from galflow.cutouts.flags import Flag, pixel_flags
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
-from galflow.surveys.base import Image, Plane
+from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
 from galflow.surveys.sky import all_finite
 
 

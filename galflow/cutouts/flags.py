@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 import numpy as np
+import pyarrow as pa
 
 from galflow.surveys.base import Plane
 
@@ -108,3 +109,12 @@ def _bright_neighbour(flux: np.ndarray) -> np.ndarray:
     low, high = size // 3, size - size // 3
     centre = flux[:, low:high, low:high].max(axis=(1, 2), initial=-np.inf)
     return np.asarray(flux.max(axis=(1, 2), initial=-np.inf) > 2 * np.maximum(centre, 0))
+
+
+def repeated(object_id: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Whether an earlier row has the same object id. (N,) bool."""
+    values = object_id.to_numpy(zero_copy_only=False) if isinstance(object_id, pa.Array) else object_id.to_numpy()
+    _, first = np.unique(values, return_index=True)
+    again = np.ones(len(values), bool)
+    again[first] = False
+    return again

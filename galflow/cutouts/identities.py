@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, IntegrityError
@@ -50,6 +49,8 @@ class Identities:
     @classmethod
     def parse(cls, data: bytes, what: str) -> Identities:
         """From the bytes of a join; IntegrityError if they are none."""
+        import pyarrow.parquet as pq
+
         try:
             table = pq.read_table(io.BytesIO(data))
             columns = [table.column(name).to_numpy() for name in cls.__dataclass_fields__]

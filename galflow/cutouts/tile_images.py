@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from galflow.cutouts.assign import OUTSIDE_TILE
 from galflow.errors import DataError, GalflowError
-from galflow.surveys.base import Image, Survey, Tile
+from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
 from galflow.surveys.sky import complete_image
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from galflow.errors import DataError, SpecError
 from galflow.surveys.base import UNUSABLE
@@ -56,6 +55,8 @@ class _Scene:
 
     def blur(self, pattern: np.ndarray) -> np.ndarray:
         """``pattern`` (y, x) as the PSF would show it."""
+        from scipy.ndimage import gaussian_filter
+
         return gaussian_filter(pattern, self.fwhm / FWHM_PER_SIGMA, mode="nearest")
 
     def bands(self, rng: np.random.Generator, all_bands: float = 0.5) -> np.ndarray:

@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
 
+OUTSIDE_TILE = "outside"
+"""Name of the tile that keeps the rows of a survey-wide catalogue which lie in no other."""
 REQUIRED_COLUMNS = ("object_id", "ra_deg", "dec_deg", "x", "y")
 """A tile's catalogue: 64-bit integer id, position on the sky (null where no WCS), 0-based pixel position (y, x order
 of arrays; x runs along the second axis) on the survey's reference band. Further columns travel along unchanged."""

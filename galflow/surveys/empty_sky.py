@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from galflow.errors import DataError
 from galflow.surveys.base import UNUSABLE, Image
@@ -38,6 +37,8 @@ def empty_places(
     may overlap. ``images``: the tile's bands on one grid (galflow.surveys.common_grid). Raises DataError where they are
     not to be found, or for bands of different shape.
     """
+    from scipy.spatial import cKDTree
+
     first = next(iter(images.values()))
     if len({image.flux.shape for image in images.values()}) != 1:
         shapes = ", ".join(f"{band} {image.flux.shape}" for band, image in images.items())

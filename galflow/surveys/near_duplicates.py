@@ -13,8 +13,6 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from galflow.errors import DataError
 
@@ -101,6 +99,9 @@ def near_duplicate_groups(hashes: np.ndarray, max_distance: int = 5, vectors: np
 
 def _components(count: int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """(count,) number of the connected component of each."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     one, other = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from galflow.surveys.base import Footprint
 from galflow.surveys.positions import pixel_to_icrs
@@ -43,6 +42,8 @@ class Place:
 
 def neighbours(places: Mapping[str, Place | None], margin_arcsec: float) -> dict[str, tuple[str, ...]]:
     """For each tile the others whose circle comes nearer to its own than the margin, sorted by name."""
+    from scipy.spatial import cKDTree
+
     known = {name: place for name, place in places.items() if place is not None}
     found: dict[str, tuple[str, ...]] = dict.fromkeys(places, ())
     if len(known) < 2:

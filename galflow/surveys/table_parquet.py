@@ -6,16 +6,18 @@ A column whose pages cannot be read is left out and told; all others are kept. R
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pyarrow as pa
-import pyarrow.parquet
 import yaml
 from astropy.table.meta import get_header_from_yaml
 
 from galflow.errors import DataError
 from galflow.surveys.table_metadata import DESCRIPTIVE, assembled, note_of, notes, with_reasons
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 _VOTABLE = b"IVOA.VOTable-Parquet.content"
 _ASTROPY = b"table_meta_yaml"
@@ -24,8 +26,10 @@ _DECODING_FAILED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 
 def read_parquet_table(content: bytes, uri: str, head: int | None = None) -> pa.Table:
     """The table in ``content``, or its first ``head`` rows. Raises DataError where no column can be read."""
+    import pyarrow.parquet as pq
+
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        file = pq.ParquetFile(io.BytesIO(content))
         schema = file.schema_arrow
     except _DECODING_FAILED as error:
         raise DataError(f"{uri} cannot be read as parquet: {error}; fetch it again") from error
@@ -56,7 +60,7 @@ def read_parquet_table(content: bytes, uri: str, head: int | None = None) -> pa.
     return with_reasons(assembled(columns), reasons)
 
 
-def _rows(file: pyarrow.parquet.ParquetFile, columns: list[str] | None, head: int | None) -> pa.Table:
+def _rows(file: pq.ParquetFile, columns: list[str] | None, head: int | None) -> pa.Table:
     if head is None:
         return file.read(columns=columns)
     batch = next(file.iter_batches(batch_size=max(1, head), columns=columns), None)

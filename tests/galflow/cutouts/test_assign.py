@@ -10,7 +10,8 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, NoConvergence
 
-from galflow.cutouts.assign import assign, repeated
+from galflow.cutouts.assign import assign
+from galflow.cutouts.flags import repeated
 from galflow.errors import SpecError
 from galflow.surveys.base import Footprint
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from astropy.wcs import WCS
 
-from galflow.cutouts.assign import OUTSIDE_TILE, assign
+from galflow.cutouts.assign import assign
 from galflow.cutouts.cut import _rows_digest, chosen_bands, cut_tile, cutouts_fingerprint, cutouts_product
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.extract import corners
@@ -22,7 +22,7 @@ from galflow.errors import DataError, SpecError, StoreError
 from galflow.receipts import Outcome, Receipt, find_receipts, verify_store
 from galflow.spec import CutoutSpec
 from galflow.store import Store
-from galflow.surveys.base import Image, Plane, Psf, Survey, Tile
+from galflow.surveys.base import OUTSIDE_TILE, Image, Plane, Psf, Survey, Tile
 
 Make = Callable[..., Any]
 Cut = Callable[..., tuple[CutoutSet, Receipt]]

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 from astropy.io.fits.verify import VerifyError
 
-from galflow.cutouts.assign import OUTSIDE_TILE
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import ChangedError, DataError, StoreError
-from galflow.surveys.base import Image, Survey, Tile
+from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
 
 MakeSurvey = Callable[..., Survey]
 Catalog = Callable[..., pa.Table]
