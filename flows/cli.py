@@ -58,6 +58,13 @@ def run(
 
 
 def _run(spec: RunSpec, until: Stage) -> None:
+    from galflow.look import one_look
+
+    with one_look():
+        _run_with(spec, until)
+
+
+def _run_with(spec: RunSpec, until: Stage) -> None:
     from galflow.check import check_run
     from galflow.plan import plan_run
     from galflow.receipts import read_manifest

@@ -9,6 +9,7 @@ import importlib.util
 from functools import partial
 
 from galflow.check_survey import ask, check_survey, refuse
+from galflow.look import seen
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec import RunSpec
 from galflow.training.check import check_model, check_ratio
@@ -18,8 +19,12 @@ def check_run(spec: RunSpec) -> list[str]:
     """Open the surveys, look at their headers and first rows, and build every model once, before any work.
 
     SpecError with every fault of the specification, a line each. What is wrong with some tiles is returned, a line a
-    kind: the run goes on without what these lack.
+    kind: the run goes on without what these lack. Within a look it is asked once.
     """
+    return seen(("check", spec.model_dump_json()), lambda: _check(spec))
+
+
+def _check(spec: RunSpec) -> list[str]:
     faults: list[str] = []
     remarks: list[str] = []
     bands = check_survey(spec.survey, spec.cutouts, "survey", faults, remarks)

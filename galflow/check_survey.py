@@ -51,7 +51,7 @@ def check_survey(
 
 def _look(survey: Survey, faults: list[str], remarks: list[str]) -> None:
     """Every fault that file names, headers and first rows show: of all tiles, or of some."""
-    tiles = ask(survey.tiles, faults)
+    tiles = ask(lambda: survey.listed, faults)
     if tiles is None:
         return
     try:

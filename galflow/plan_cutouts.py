@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
 from galflow.errors import DataError, SpecError
+from galflow.look import seen
 from galflow.plan_units import TileUnit
-from galflow.receipts import Receipt, scan_receipts
+from galflow.receipts import Receipt, receipt_keys, sound_receipts
 from galflow.spec import RunSpec, SurveySpec
 from galflow.store import Store
 from galflow.surveys.base import OUTSIDE_TILE, Footprint, Survey, Tile
@@ -47,7 +48,11 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
 
 def briefly(store: Store, prefix: str) -> dict[str, Receipt]:
     """Fingerprint -> brief receipt, of one product a tile or more."""
-    return {receipt.fingerprint: receipt.brief() for receipt in scan_receipts(store, prefix)}
+    known: dict[str, Receipt] = seen(("receipts", store, prefix), dict)
+    keys = receipt_keys(store, prefix)
+    for key, receipt in sound_receipts(store, [key for key in keys if key not in known]):
+        known[key] = receipt.brief()
+    return {known[key].fingerprint: known[key] for key in keys if key in known}
 
 
 def by_tile_of(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
@@ -60,7 +65,7 @@ def by_tile_of(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
 
 def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table | None, Place | None]]:
     """Every tile, its rows of a survey-wide catalogue if there is one, and where it lies."""
-    tiles = survey.tiles()
+    tiles = survey.listed
     if not tiles:
         raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
     footprints = {

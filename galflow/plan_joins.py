@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from galflow.cutouts.joins import JoinInput, JoinTask, join_base, join_product
+from galflow.plan_cutouts import briefly
 from galflow.plan_units import CutTile, JoinUnit
-from galflow.receipts import Receipt, scan_receipts
+from galflow.receipts import Receipt
 from galflow.spec import RunSpec, SurveySpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import Survey
@@ -28,7 +29,7 @@ def plan_joins(
     if survey.ready_made:  # a copy of an image may be anywhere
         around = {name: tuple(other for other in sorted(by_name) if other != name) for name in by_name}
     earlier: dict[str, list[Receipt]] = {}
-    for receipt in scan_receipts(store, f"joins/{survey.name}"):
+    for receipt in briefly(store, f"joins/{survey.name}").values():
         earlier.setdefault(str(receipt.details["tile"]), []).append(receipt)
     settings = (spec.join, survey.joins_tiles)
     bases = {

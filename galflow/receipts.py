@@ -166,10 +166,19 @@ def _first(error: Exception) -> str:
 
 def scan_receipts(store: Store, prefix: str) -> Iterator[Receipt]:
     """Every sound receipt below ``prefix`` in the order of the keys; an unsound one counts as not there."""
-    keys = [k for k in store.list(prefix, around=(".zarr",)) if k.endswith(RECEIPT_SUFFIX)]
+    return (receipt for _, receipt in sound_receipts(store, receipt_keys(store, prefix)))
+
+
+def receipt_keys(store: Store, prefix: str) -> list[str]:
+    """Keys of all receipts below ``prefix``, sorted."""
+    return [k for k in store.list(prefix, around=(".zarr",)) if k.endswith(RECEIPT_SUFFIX)]
+
+
+def sound_receipts(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, Receipt]]:
+    """(key, receipt) of those at ``keys``, in their order, without those that are unsound."""
     for key, data in _contents(store, keys):
         try:
-            yield parse_receipt(key, data)
+            yield key, parse_receipt(key, data)
         except IntegrityError:
             continue
 

@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
 from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, during, log_to_stderr, set_levels
+from galflow.look import one_look
 from galflow.plan import plan_run
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
@@ -37,6 +38,7 @@ R = TypeVar("R")
 def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
     """``running_cluster``, with the run's name in the log, its page in the UI and, on request, Dask's report of it."""
     with ExitStack() as held:
+        held.enter_context(one_look())
         held.enter_context(during(run=_run_of(spec)))
         held.enter_context(_log())
         use_credentials(spec.store)

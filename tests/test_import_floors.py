@@ -22,11 +22,12 @@ FLOORS = {
 """Package -> packages below it."""
 
 _SPEC = {"part", "cluster_spec", "training_spec", "model_spec", "spec"}
-_GROUND = {"errors", "quiet", "photometry", "sums", "object_streams", "store", "receipts"} | _SPEC
+_GROUND = {"errors", "quiet", "look", "photometry", "sums", "object_streams", "store", "receipts"} | _SPEC
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "quiet": set(),
+    "look": set(),
     "photometry": {"errors"},
     "sums": set(),
     "listing": set(),

@@ -7,6 +7,7 @@ nothing else: it does not cut, stretch, store or score.
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import json
 import re
@@ -207,6 +208,11 @@ class Survey(ABC):
     @abstractmethod
     def tiles(self) -> list[Tile]:
         """All tiles, sorted by name, each with its identity; reads no pixels beyond what checksums need."""
+
+    @functools.cached_property
+    def listed(self) -> list[Tile]:
+        """``tiles()``, asked once for as long as this object lives."""
+        return self.tiles()
 
     @abstractmethod
     def read(self, tile: Tile, band: str) -> Image:

@@ -72,7 +72,7 @@ class FitsTiles(Survey):
 
     @functools.cached_property
     def _nominal_scale(self) -> float:
-        footprint = self.footprint(self.tiles()[0])
+        footprint = self.footprint(self.listed[0])
         if footprint.wcs is None:
             raise SpecError(f"{self.name}: its files have no WCS; declare pixel_scale_arcsec or nominal")
         return round(local_pixel_scale_arcsec(footprint.wcs, footprint.shape), 4)

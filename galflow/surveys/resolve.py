@@ -9,6 +9,7 @@ import pkgutil
 from pydantic import ValidationError
 
 from galflow.errors import SpecError
+from galflow.look import seen
 from galflow.spec import SurveySpec, describe
 from galflow.surveys.base import Survey
 
@@ -56,7 +57,11 @@ def find_survey(kind: str) -> type[Survey]:
 
 
 def open_survey(spec: SurveySpec) -> Survey:
-    """The survey that ``spec`` describes; SpecError names the option that is wrong."""
+    """The survey that ``spec`` describes, the same one within a look; SpecError names the option that is wrong."""
+    return seen(("survey", spec.model_dump_json()), lambda: _opened(spec))
+
+
+def _opened(spec: SurveySpec) -> Survey:
     kind = find_survey(spec.kind)
     try:
         options = kind.Options.model_validate(spec.options)

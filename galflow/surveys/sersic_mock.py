@@ -99,14 +99,14 @@ class SersicMock(Survey):
         checksum = hashlib.sha256(settings.encode()).hexdigest()
         return [
             Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
-            for tile in base.tiles()
+            for tile in base.listed
         ]
 
     def _mocks(self, tile: Tile) -> _Mocks:
         return self._last.get(tile.identity, lambda: self._make(tile))
 
     def _make(self, tile: Tile) -> _Mocks:
-        imitated = next((t for t in self._base.tiles() if t.name == tile.name), None)
+        imitated = next((t for t in self._base.listed if t.name == tile.name), None)
         wanted = tile.file("base")
         if imitated is None or wanted is None or imitated.identity != wanted.checksum:
             raise DataError(

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from galflow import check
+from galflow import check_survey
 from galflow.check import check_run
 from galflow.errors import DataError, SpecError
 from galflow.spec import parse_spec
@@ -55,7 +55,7 @@ def fault(tile: str | None, field: str = "weight", problem: str = "no such file"
 def checked(
     monkeypatch: pytest.MonkeyPatch, faults: Sequence[Fault], broken: Exception | None = None, **more: Any
 ) -> list[str]:
-    monkeypatch.setattr(check, "open_survey", lambda spec: FakeSurvey(faults, broken))
+    monkeypatch.setattr(check_survey, "open_survey", lambda spec: FakeSurvey(faults, broken))
     document = {"name": "x", "survey": {"kind": "fake"}, "models": [{"name": "k", "model": "kmeans.KMeans"}]}
     return check_run(parse_spec(document | more))
 
