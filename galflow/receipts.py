@@ -272,13 +272,15 @@ def verify_store(store: Store, threads: int = 4) -> Verification:
 
 
 def discard_damaged(store: Store, damaged: Iterable[str]) -> list[str]:
-    """Remove these receipts, so that the next run makes their products anew; which of them it was.
+    """Remove these receipts and their products, which the next run makes anew; which of them it was.
 
-    Those of catalogues and reports stay: what is published is not made again under the same run.
+    Not for use while a run makes them. Those of catalogues and reports stay: what is published is not made again under
+    the same run.
     """
     removed = [key for key in damaged if not key.startswith(PUBLISHED_PREFIXES)]
     for key in removed:
         store.delete(key)
+        store.delete(key.removesuffix(RECEIPT_SUFFIX))
     return removed
 
 

@@ -21,25 +21,39 @@ FLOORS = {
 }
 """Package -> packages below it."""
 
-_SPEC = {"part", "cluster_spec", "training_spec", "model_spec", "spec"}
-_GROUND = {"errors", "quiet", "photometry", "sums", "store", "receipts"} | _SPEC
+_SPEC = {"document", "part", "cluster_spec", "training_spec", "model_spec", "spec"}
+_GROUND = {"errors", "quiet", "photometry", "sums", "store", "receipts", "products"} | _SPEC
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "quiet": set(),
     "photometry": {"errors"},
-    "sums": set(),
+    "sums": {"errors"},
+    "store_errors": {"errors"},
+    "zarr_creation": {"sums", "store_errors"},
     "listing": set(),
-    "store": {"listing", "sums", "photometry", "errors"},
+    "store": {"listing", "sums", "store_errors", "zarr_creation", "photometry", "errors"},
     "receipts": {"sums", "store", "photometry", "errors"},
+    "products": {"sums", "store", "receipts", "errors"},
     "logs": {"errors"},
     "leases": {"listing", "store", "receipts", "spec", "errors"},
     "garbage": {"leases", "store", "receipts"},
-    "part": set(),
+    "part": {"document"},
+    "document": {"errors"},
     "cluster_spec": {"part"},
     "training_spec": {"part"},
     "model_spec": {"part", "training_spec"},
-    "spec": {"part", "cluster_spec", "training_spec", "model_spec", "receipts", "store", "photometry", "errors"},
+    "spec": {
+        "document",
+        "part",
+        "cluster_spec",
+        "training_spec",
+        "model_spec",
+        "receipts",
+        "store",
+        "photometry",
+        "errors",
+    },
     "models": {"errors"},
     "surveys": _GROUND,
     "cutouts": _CUTTING | {"models.base"},

@@ -25,7 +25,8 @@ from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR, likeness
 from galflow.cutouts.plant import add_planted
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
-from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt, write_receipt
+from galflow.products import write_product
+from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt
 from galflow.spec import CutoutSpec, fingerprint
 from galflow.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Image, Plane, Survey, Tile
@@ -124,14 +125,11 @@ def cut_tile(
         sigma = np.array([s or np.nan for s in data.attributes["sky_sigma"]])
         data = replace(data, flux=quantise(data.flux, sigma, spec.quantum_sigma))
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
-    files = write_cutout_set(store, product, data, spec)
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
         inputs={"tile": tile.identity},
-        files=files,
         rows=len(data.rows),
-        seconds=time.perf_counter() - started,
         outcome=Outcome.EMPTY if not len(data.rows) else Outcome.PARTIAL if reasons else Outcome.DONE,
         reasons=tuple(reasons) or (("no object in this tile",) if not len(data.rows) else ()),
         details={
@@ -145,8 +143,7 @@ def cut_tile(
             ],
         },
     )
-    write_receipt(store, receipt)
-    return receipt
+    return write_product(store, receipt, lambda key: write_cutout_set(store, key, data, spec), started)
 
 
 def _own_rows(survey: Survey, tile: Tile, images: TileImages) -> tuple[pa.Table, list[str]]:

@@ -24,7 +24,7 @@ from zarr.storage import MemoryStore
 from galflow.cutouts.column_encoding import decode_column, encode_column, said_of_column
 from galflow.cutouts.identities import Identities
 from galflow.cutouts.zarr_writing import StagedArrays, direct_writes, put_objects
-from galflow.errors import IntegrityError
+from galflow.errors import IntegrityError, TakenError
 from galflow.spec import CutoutSpec
 from galflow.store import Store
 from galflow.sums import FileSum, SummingStore
@@ -78,7 +78,10 @@ def objects_per_chunk(spec: CutoutSpec, n_bands: int, n_objects: int) -> int:
 
 
 def write_cutout_set(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> dict[str, FileSum]:
-    """Write ``data`` under the key ``product``; what was written, for the receipt."""
+    """Write ``data`` under the key ``product``; what was written, for the receipt.
+
+    TakenError if other bytes lie there already.
+    """
     with store.speaking("write", product):
         return _write(store, product, data, spec)
 
@@ -90,7 +93,6 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
     attributes = {**data.attributes, "galflow_layout": LAYOUT_VERSION, "coordinates": " ".join(data.rows.column_names)}
     n, n_bands = data.flux.shape[:2]
     per_chunk = objects_per_chunk(spec, n_bands, n)
-    # What is there is replaced object by object, each of them whole: another run may be reading it.
     layout: dict[str, Buffer] = {}
     declared = zarr.create_group(MemoryStore(layout), attributes=attributes)
     for name in PIXELS:
@@ -111,8 +113,9 @@ def _write(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> di
         staged.put_into(zarr_store)
     for array in written:
         array.result()
-    for key in set(store.list(product)) - {f"{product}/{path}" for path in zarr_store.sums}:
-        store.delete(key)  # of an attempt that was cut short, by a galflow that laid it out otherwise
+    if others := set(store.list(f"{product}/")) - {f"{product}/{path}" for path in zarr_store.sums}:
+        # Of an attempt that was cut short, by a galflow that laid it out otherwise.
+        raise TakenError(f"{store.uri(product)} holds {len(others)} objects that are not of it, as {min(others)}")
     return dict(zarr_store.sums)
 
 
