@@ -125,25 +125,35 @@ def gc(
     root: ReadRootOption = DEFAULT_ROOT,
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed; without it nothing is.")] = False,
     older_than: Annotated[
-        float, typer.Option(metavar="DAYS", help="Leave alone what changed since: a run under way needs it.", min=0)
+        float,
+        typer.Option(
+            metavar="DAYS",
+            help="Leave alone what was written or used since. What a run under way may use stays in any case.",
+            min=0,
+            max=36500,
+        ),
     ] = 7.0,
     as_json: JsonOption = False,
 ) -> None:
     """List what no published run refers to, and with --delete remove it."""
-    from datetime import timedelta
+    from datetime import UTC, datetime, timedelta
 
-    from galflow.garbage import find_garbage, remove
+    from galflow.garbage import collect, find_garbage, runs_under_way
+    from galflow.leases import read_leases
     from galflow.store import Store
 
-    store = Store.open(root)
-    found = find_garbage(store, grace=timedelta(days=older_than))
+    store, grace = Store.open(root), timedelta(days=older_than)
     if delete:
-        remove(store, found)
+        found, running = collect(store, grace)
+    else:
+        leases = read_leases(store)
+        found = find_garbage(store, grace=grace, leases=leases)
+        running = runs_under_way(leases, datetime.now(UTC))
     if as_json:
         products = [{"product": g.product, "bytes": g.size, "modified": g.modified.isoformat()} for g in found]
-        _print_json({"products": products, "deleted": delete})
+        _print_json({"products": products, "deleted": delete, "kept_for": running})
     else:
-        show_garbage(terminal(), found, store.root, deleted=delete, days=older_than)
+        show_garbage(terminal(), found, store.root, running, deleted=delete, days=older_than)
 
 
 def models(as_json: JsonOption = False) -> None:

@@ -15,10 +15,17 @@ if TYPE_CHECKING:
     from galflow.garbage import Garbage
 
 
-def show_garbage(out: Console, found: Sequence[Garbage], root: str, *, deleted: bool, days: float) -> None:
-    """A row a kind of product; what to do next."""
+def show_garbage(
+    out: Console, found: Sequence[Garbage], root: str, running: Sequence[str], *, deleted: bool, days: float
+) -> None:
+    """A row a kind of product; for which runs (a line each) others were kept; what to do next."""
+    for run in running:
+        out.print(f"{run}; what it may use is kept.", soft_wrap=True)
     if not found:
-        out.print(f"Nothing at {root} is older than {days:g} days and belongs to no published run.", soft_wrap=True)
+        beside = " and no run under way" if running else ""
+        out.print(
+            f"Nothing at {root} is older than {days:g} days and belongs to no published run{beside}.", soft_wrap=True
+        )
         return
     table = table_of("kind", "products", "MB", right=("products", "MB"))
     for kind in sorted({g.kind for g in found}):

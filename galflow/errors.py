@@ -19,6 +19,10 @@ class StoreError(GalflowError):
     """The object store refused, is out of reach, or does not hold what was asked for."""
 
 
+class TakenError(StoreError):
+    """Other bytes lie where something was to be written that is never replaced."""
+
+
 class IntegrityError(StoreError):
     """A stored product is missing, truncated or altered: it differs from its receipt."""
 

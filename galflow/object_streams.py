@@ -1,4 +1,4 @@
-"""Objects that are written a piece at a time: a store shows them whole, or not at all.
+"""Objects that are written once, a piece at a time: a store shows them whole, or not at all.
 
 On a disk a piece goes to the disk at once, so that nothing but the piece is in memory; an object store wants the object
 whole.
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
+from galflow.errors import TakenError
 from galflow.sums import FileSum
 
 
@@ -23,7 +24,7 @@ class ObjectStream(Protocol):
         """The next bytes."""
 
     def commit(self) -> FileSum:
-        """Let the object be seen; its checksum."""
+        """Let the object be seen; its checksum. TakenError if other bytes lie there already."""
 
     def abandon(self) -> None:
         """Leave nothing of it behind."""
@@ -49,13 +50,19 @@ class LocalStream:
         self._size += len(piece)
 
     def commit(self) -> FileSum:
-        """Give the file its name."""
+        """Give the file its name, which nobody else's has."""
         self._file.close()
-        os.replace(self._temporary, self._target)
-        return FileSum(sha256=self._digest.hexdigest(), size=self._size)
+        written = FileSum(sha256=self._digest.hexdigest(), size=self._size)
+        try:
+            os.link(self._temporary, self._target)
+        except FileExistsError:
+            with open(self._target, "rb") as there:
+                if FileSum.copying(there) != written:
+                    raise TakenError(f"{self._target} holds other bytes than were to be written there") from None
+        return written
 
     def abandon(self) -> None:
-        """Remove the file, unless it has its name."""
+        """Remove the file's temporary name, and the file if it has no other."""
         self._file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary)

@@ -42,8 +42,9 @@ def plan_models(
         found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, sets, sky)
         earlier = find_receipts(store, f"models/{model.name}")
         why = f"model {model.name}: settings or training tiles changed" if earlier else f"model {model.name} is new"
-        product = model_product(model.name, found)
-        units.append(ModelUnit("train", model.name, found, product, earlier.get(found), why, model=model))
+        receipt = earlier.get(found)
+        product = receipt.product if receipt else model_product(model.name, found)
+        units.append(ModelUnit("train", model.name, found, product, receipt, why, model=model))
     return units
 
 
@@ -154,7 +155,8 @@ def plan_comparison(
     found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
     receipt = find_receipts(store, f"comparisons/{spec.name}").get(found)
     why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
-    return Unit("compare", ", ".join(sample_scores), found, comparison_product(spec.name, found), receipt, why)
+    product = receipt.product if receipt else comparison_product(spec.name, found)
+    return Unit("compare", ", ".join(sample_scores), found, product, receipt, why)
 
 
 def run_id(spec: RunSpec, fingerprints: Iterable[str]) -> str:

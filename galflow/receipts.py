@@ -164,11 +164,6 @@ def _first(error: Exception) -> str:
     return f"{'.'.join(str(p) for p in problem['loc'])} {problem['msg']}".strip()
 
 
-def scan_receipts(store: Store, prefix: str) -> Iterator[Receipt]:
-    """Every sound receipt below ``prefix`` in the order of the keys; an unsound one counts as not there."""
-    return (receipt for _, receipt in sound_receipts(store, receipt_keys(store, prefix)))
-
-
 def receipt_keys(store: Store, prefix: str) -> list[str]:
     """Keys of all receipts below ``prefix``, sorted."""
     return [k for k in store.list(prefix, around=(".zarr",)) if k.endswith(RECEIPT_SUFFIX)]
@@ -185,7 +180,7 @@ def sound_receipts(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, Rec
 
 def find_receipts(store: Store, prefix: str) -> dict[str, Receipt]:
     """Every sound receipt below ``prefix`` by fingerprint, all in memory at once."""
-    return {receipt.fingerprint: receipt for receipt in scan_receipts(store, prefix)}
+    return {receipt.fingerprint: receipt for _, receipt in sound_receipts(store, receipt_keys(store, prefix))}
 
 
 def read_receipts(store: Store, keys: Sequence[str]) -> Iterator[Receipt]:
@@ -281,13 +276,15 @@ def verify_store(store: Store, threads: int = 4) -> Verification:
 
 
 def discard_damaged(store: Store, damaged: Iterable[str]) -> list[str]:
-    """Remove these receipts, so that the next run makes their products anew; which of them it was.
+    """Remove these receipts and their products, which the next run makes anew; which of them it was.
 
-    Those of catalogues and reports stay: what is published is not made again under the same run.
+    Not for use while a run makes them. Those of catalogues and reports stay: what is published is not made again under
+    the same run.
     """
     removed = [key for key in damaged if not key.startswith(PUBLISHED_PREFIXES)]
     for key in removed:
         store.delete(key)
+        store.delete(key.removesuffix(RECEIPT_SUFFIX))
     return removed
 
 

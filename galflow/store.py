@@ -12,7 +12,7 @@ import io
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,16 +24,16 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.sync import sync as zarr_sync
 from zarr.storage import FsspecStore, LocalStore
 
-from galflow.errors import SpecError, StoreError
+from galflow.errors import SpecError, StoreError, TakenError
 from galflow.listing import Entry, files_around, modified_at
 from galflow.object_streams import LocalStream, ObjectStream, WholeStream
-from galflow.sums import FileSum, SummingStore, WholeStore
+from galflow.s3_options import s3_options
+from galflow.store_errors import says_taken, translated
+from galflow.sums import Create, FileSum, SummingStore, WholeStore
+from galflow.zarr_creation import create_in, link_in
 
 _TEMPORARY = ".galflow-tmp-"
 _UNFINISHED = re.compile(rf"{re.escape(_TEMPORARY)}|\.[0-9a-f]{{32}}\.partial$")  # the second: Zarr's own
-_ATTEMPTS = 10
-"""Of a request that is throttled, answered by 5xx or not at all, with a pause that doubles to 20 s: a minute in all.
-AWS_MAX_ATTEMPTS and AWS_RETRY_MODE, as botocore reads them, say otherwise."""
 _PARTS_AT_ONCE = 2  # Of a file on its way to S3, 50 MiB each and all in memory.
 _IN_ONE_REQUEST = {"max_concurrency": 1}  # Else s3fs asks for an object's size before it reads: twice the requests.
 
@@ -75,7 +75,7 @@ class Store:
     def _fs(self) -> Any:
         if self.is_local:
             return fsspec.filesystem("file")
-        return fsspec.filesystem("s3", **self._s3_options())
+        return fsspec.filesystem("s3", **s3_options(self.endpoint_url))
 
     @cached_property
     def _zarr_reads(self) -> Any:
@@ -87,21 +87,9 @@ class Store:
 
     def _zarr_connection(self, **options: Any) -> Any:
         """A connection that lives on Zarr's own loop; kept, since fsspec makes a new one for each thread that asks."""
-        connection = fsspec.filesystem("s3", asynchronous=True, **options, **self._s3_options())
+        connection = fsspec.filesystem("s3", asynchronous=True, **options, **s3_options(self.endpoint_url))
         zarr_sync(connection.set_session())
         return connection
-
-    def _s3_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"use_listings_cache": False, "default_cache_type": "none"}
-        # Named here even where it comes from the environment: fsspec keeps connections by their options.
-        endpoint_url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
-        if endpoint_url:
-            options["endpoint_url"] = endpoint_url
-        attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS))
-        options["config_kwargs"] = {
-            "retries": {"mode": os.environ.get("AWS_RETRY_MODE", "standard"), "total_max_attempts": attempts}
-        }
-        return options
 
     @property
     def _reading(self) -> dict[str, Any]:
@@ -122,30 +110,9 @@ class Store:
             raise StoreError(f"store key {key!r} leaves the root {self.root}; keys are relative and without '..'")
         return f"{self._path}/{key}"
 
-    @contextlib.contextmanager
-    def speaking(self, verb: str, key: str) -> Iterator[None]:
+    def speaking(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
         """Turn what a file system raises into a StoreError that names URI, cause and mend."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise StoreError(f"cannot {verb} {self.uri(key)}: it does not exist ({error})") from error
-        except PermissionError as error:
-            raise StoreError(
-                f"cannot {verb} {self.uri(key)}: access refused ({error}); check the folder's permissions or, for S3, "
-                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"cannot {verb} {self.uri(key)}: {type(error).__name__}: {error}; check that the disk has room or, for "
-                "S3, that AWS_ENDPOINT_URL is right and the server is up"
-            ) from error
-        except Exception as error:
-            if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "asyncio")):
-                raise
-            raise StoreError(
-                f"cannot {verb} {self.uri(key)}: {type(error).__name__}: {error}; check the credentials "
-                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and AWS_ENDPOINT_URL"
-            ) from error
+        return translated(verb, self.uri(key))
 
     def put(self, key: str, data: bytes) -> FileSum:
         """Write an object whole, replacing an older one; its checksum."""
@@ -171,18 +138,53 @@ class Store:
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an object unless one exists; whether this call wrote it. Of two writers at once exactly one wins."""
         with self.speaking("write", key):
+            if self.is_local:
+                return self._link(key, io.BytesIO(data))[0]
+            return self._created(self._fs.pipe_file, self._full(key), data)
+
+    def put_once(self, key: str, data: bytes) -> FileSum:
+        """Write an object that is never replaced; its checksum. TakenError if other bytes lie there already."""
+        summed = FileSum.of(data)
+        if not self.put_if_absent(key, data):
+            self._require_same(key, summed)
+        return summed
+
+    def put_file_once(self, key: str, path: str | os.PathLike[str]) -> FileSum:
+        """``put_once`` of a local file, with some megabytes in memory."""
+        with self.speaking("write", key), open(path, "rb") as source:
+            if self.is_local:
+                created, summed = self._link(key, source)
+            else:
+                put = partial(self._fs.put_file, max_concurrency=_PARTS_AT_ONCE)
+                created = self._created(put, os.fspath(path), self._full(key))
+                summed = FileSum.copying(source)
+        if not created:
+            self._require_same(key, summed)
+        return summed
+
+    def _require_same(self, key: str, summed: FileSum) -> None:
+        if FileSum.of(self.get(key)) != summed:
+            raise TakenError(f"{self.uri(key)} holds other bytes than were to be written there")
+
+    def _link(self, key: str, source: BinaryIO) -> tuple[bool, FileSum]:
+        with self._temporary(key, source) as (temporary, target, written):
             try:
-                if self.is_local:
-                    with self._temporary(key, io.BytesIO(data)) as (temporary, target, _):
-                        os.link(temporary, target)
-                else:
-                    self._fs.pipe_file(self._full(key), data, mode="create")
+                os.link(temporary, target)
             except FileExistsError:
+                return False, written
+        return True, written
+
+    @staticmethod
+    def _created(write: Callable[..., object], *arguments: object) -> bool:
+        """Whether S3 has written what was not there."""
+        try:
+            write(*arguments, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if says_taken(error):
                 return False
-            except OSError as error:
-                if "PreconditionFailed" in str(error) or "pre-condition" in str(error).lower():
-                    return False
-                raise
+            raise
         return True
 
     @contextlib.contextmanager
@@ -203,9 +205,11 @@ class Store:
                 os.unlink(temporary)
 
     def stream(self, key: str) -> ObjectStream:
-        """An object to be written a piece at a time, replacing an older one when it is whole."""
+        """An object to be written once, a piece at a time; TakenError at its end if other bytes lie there already."""
         with self.speaking("write", key):
-            return LocalStream(self._full(key), _TEMPORARY) if self.is_local else WholeStream(partial(self.put, key))
+            return (
+                LocalStream(self._full(key), _TEMPORARY) if self.is_local else WholeStream(partial(self.put_once, key))
+            )
 
     def get(self, key: str) -> bytes:
         """The bytes of an object."""
@@ -269,15 +273,17 @@ class Store:
             self._fs.rm(self._full(prefix), recursive=True)
 
     def zarr(self, key: str, *, read_only: bool = True) -> ZarrStore:
-        """A Zarr store at ``key``: a WholeStore to read from, or a SummingStore to write every chunk to."""
+        """A Zarr store at ``key``: a WholeStore to read from, or a SummingStore to write every chunk to, once."""
         inner: ZarrStore
+        create: Create
         if self.is_local:
-            inner = LocalStore(self._full(key), read_only=read_only)
+            inner, create = LocalStore(self._full(key), read_only=read_only), link_in(self._full(key))
         else:
             with self.speaking("open", key):
                 connection = self._zarr_reads if read_only else self._zarr_writes
                 inner = FsspecStore(connection, path=self._full(key), read_only=read_only)
-        return WholeStore(inner) if read_only else SummingStore(inner)
+                create = create_in(connection, self._full(key))
+        return WholeStore(inner) if read_only else SummingStore(inner, create)
 
     def require_writable(self) -> None:
         """Write, read and delete a small object; StoreError says what is wrong with the store, before any work."""

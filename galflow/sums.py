@@ -1,19 +1,22 @@
 """Checksums of what is written, and the Zarr stores that keep them and miss what is not there.
 
-This file reads nothing back: a sum is taken from the bytes on their way out.
+A sum is taken from the bytes on their way out; what was written is read back only where somebody else wrote it first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import WrapperStore
+
+from galflow.errors import TakenError
 
 _PIECE = 4 << 20
 """Bytes of a file in memory at a time."""
@@ -45,20 +48,36 @@ class FileSum(BaseModel):
         return cls(sha256=digest.hexdigest(), size=size)
 
 
-class SummingStore(WrapperStore[ZarrStore]):
-    """A Zarr store that notes the checksum of every object written through it, so that nothing is read back for one."""
+Create = Callable[[str, Buffer], Awaitable[bool]]
+"""Writes an object unless there is one; whether it did. Of two writers at once exactly one wins."""
 
-    def __init__(self, store: ZarrStore, sums: dict[str, FileSum] | None = None) -> None:
+
+class SummingStore(WrapperStore[ZarrStore]):
+    """A Zarr store that notes the checksum of every object written through it, and never replaces another's object."""
+
+    def __init__(self, store: ZarrStore, create: Create, sums: dict[str, FileSum] | None = None) -> None:
         super().__init__(store)
+        self._create = create
         self.sums: dict[str, FileSum] = {} if sums is None else sums
 
     def _with_store(self, store: ZarrStore) -> SummingStore:
-        return type(self)(store, self.sums)
+        return type(self)(store, self._create, self.sums)
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write and note; the sum is taken while the bytes are on their way."""
+        """Write and note; the sum is taken while the bytes are on their way.
+
+        What was written through this store may be written anew. TakenError if somebody else wrote other bytes.
+        """
         summing = asyncio.to_thread(FileSum.of, value.as_numpy_array().data)
-        _, self.sums[key] = await asyncio.gather(self._store.set(key, value), summing)
+        if key in self.sums:
+            _, self.sums[key] = await asyncio.gather(self._store.set(key, value), summing)
+            return
+        created, summed = await asyncio.gather(self._create(key, value), summing)
+        if not created:
+            there = await self._store.get(key, default_buffer_prototype())
+            if there is None or FileSum.of(there.as_numpy_array().data) != summed:
+                raise TakenError(f"{self._store}/{key} holds other bytes than were to be written there")
+        self.sums[key] = summed
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write and note unless there is such an object."""

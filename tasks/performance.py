@@ -13,8 +13,10 @@ from tempfile import TemporaryDirectory
 from distributed import Client, performance_report
 
 from galflow.cluster_spec import ClusterSpec
-from galflow.receipts import Receipt, write_receipt
+from galflow.products import write_product
+from galflow.receipts import Receipt
 from galflow.store import Store
+from galflow.sums import FileSum
 from tasks.encryption import security_of
 
 _PATIENCE_SECONDS = 60
@@ -65,7 +67,5 @@ def keep_report(store: Store, run: str, html: bytes) -> str:
     """Put a report beside the run's own, one for each start of the run; its URI."""
     started = time.perf_counter()
     product = f"reports/{run}/performance-{datetime.now(UTC):%Y%m%dT%H%M%S}.html"
-    sums = store.put(product, html)
-    seconds = time.perf_counter() - started
-    write_receipt(store, Receipt(product=product, fingerprint=sums.sha256[:16], files={"": sums}, seconds=seconds))
-    return store.uri(product)
+    receipt = Receipt(product=product, fingerprint=FileSum.of(html).sha256[:16])
+    return store.uri(write_product(store, receipt, lambda key: {"": store.put_once(key, html)}, started).product)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+
+import numpy as np
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
@@ -22,9 +26,20 @@ from galflow.catalog.published import (
     supplement_of,
     write_basis,
 )
-from galflow.errors import GalflowError
+from galflow.errors import GalflowError, TakenError
 from galflow.plan import Unit, run_id
-from galflow.receipts import Outcome, Receipt, RunManifest, publish_manifest, read_receipts, write_receipt
+from galflow.products import made_by_another, own_key, write_product
+from galflow.receipts import (
+    RECEIPT_SUFFIX,
+    Outcome,
+    Receipt,
+    RunManifest,
+    parse_receipt,
+    publish_manifest,
+    read_manifest,
+    read_receipts,
+    write_receipt,
+)
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
 from galflow.report.report import ReportInputs, build_report
@@ -36,9 +51,10 @@ from galflow.store import Store
 from galflow.sums import FileSum
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.stages import models_of, store_of
-from tasks.verbs import open_model, write_file
+from tasks.verbs import TAKEN, open_model, write_file
 from tasks.watching import stage
 
+logger = logging.getLogger(__name__)
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 
 
@@ -117,7 +133,8 @@ def publish(
         report=f"{report.product}/index.html" if report else None,
         summary=found,
     )
-    publish_manifest(store, manifest)
+    if not publish_manifest(store, manifest):
+        manifest = read_manifest(store, run) or manifest  # somebody else has published this run
     return manifest.located(store)
 
 
@@ -144,9 +161,41 @@ def _publish_catalog(
     difference: Difference | None,
 ) -> tuple[Receipt, Receipt]:
     """The catalogue's folder, and the supplement beside it."""
-    started = time.perf_counter()
     product = catalog_product(spec.output.catalog, plan.run)
     ranked, shared_ids = ranked_scores(store, scores.receipts, plan.primary)
+    write = partial(_write_catalog, store, spec, plan, (*remarks, *shared_ids), scores, summary, difference, ranked)
+    try:
+        receipts = write(product)
+    except TakenError as error:
+        fingerprint = _fingerprint(plan.run)
+        # The receipt of the supplement is the last that is written.
+        if (beside := made_by_another(store, supplement_of(product), fingerprint)) is not None:
+            return parse_receipt(f"{product}{RECEIPT_SUFFIX}", store.get(f"{product}{RECEIPT_SUFFIX}")), beside
+        own = own_key(product)
+        logger.warning("the catalogue is written as %s, for other bytes lie at its place: %s", own, error)
+        receipts = write(own)
+    for receipt in receipts:
+        write_receipt(store, receipt)
+    return receipts
+
+
+def _fingerprint(run: str) -> str:
+    return run.rpartition("-")[2]
+
+
+def _write_catalog(
+    store: Store,
+    spec: RunSpec,
+    plan: CatalogPlan,
+    remarks: tuple[str, ...],
+    scores: StageResult,
+    summary: PartSummary,
+    difference: Difference | None,
+    ranked: np.ndarray,
+    product: str,
+) -> tuple[Receipt, Receipt]:
+    """All files of the catalogue and its supplement, under this key, each written once; their receipts."""
+    started = time.perf_counter()
     beside = write_basis(store, product, plan, summary, ranked)
     files = _write_files(store, spec, plan.run, product, scores)
     prefix = f"{supplement_of(product)}/"
@@ -155,10 +204,10 @@ def _publish_catalog(
     beside |= other
     if difference is not None:
         beside |= write_difference(store, supplement_of(product), difference)
-    reasons = [f"tile {f.name} is not in it: {f.reason}" for f in scores.failures] + [*remarks, *shared_ids, *lost]
+    reasons = [f"tile {f.name} is not in it: {f.reason}" for f in scores.failures] + [*remarks, *lost]
     catalog = Receipt(
         product=product,
-        fingerprint=plan.run.rpartition("-")[2],
+        fingerprint=_fingerprint(plan.run),
         inputs={r.product: r.fingerprint for r in scores.receipts},
         files={name: found for name, found in files.items() if not name.startswith(prefix)},
         rows=summary.rows,
@@ -173,13 +222,14 @@ def _publish_catalog(
         files=beside,
         rows=summary.planted,
     )
-    for receipt in (catalog, supplement):
-        write_receipt(store, receipt)
     return catalog, supplement
 
 
 def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: StageResult) -> dict[str, FileSum]:
-    """The catalogue's Parquet files, each of them one worker's; GalflowError if one cannot be written."""
+    """The catalogue's Parquet files, each of them one worker's; GalflowError if one cannot be written.
+
+    TakenError if other bytes lie where one is to be written.
+    """
     todo = []
     for index, parts in enumerate(group_parts(scores.receipts)):
         name = file_name(index)
@@ -194,6 +244,9 @@ def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: St
             f"{len(written.failures)} of the catalogue's {len(todo)} files could not be written, first {first.name}: "
             f"{first.reason}. Nothing is published; give the same command again"
         )
+    for receipt in written.receipts:
+        if TAKEN in receipt.details:
+            raise TakenError(str(receipt.details[TAKEN]))
     return {name: found for receipt in written.receipts for name, found in receipt.files.items()}
 
 
@@ -208,14 +261,14 @@ def _versions() -> dict[str, str]:
 
 def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:
     started = time.perf_counter()
-    product = f"reports/{inputs.run}"
-    files = {"index.html": inputs.store.put(f"{product}/index.html", build_report(inputs))}
+    page = build_report(inputs)
     receipt = Receipt(
-        product=product,
-        fingerprint=inputs.run.rpartition("-")[2],
+        product=f"reports/{inputs.run}",
+        fingerprint=_fingerprint(inputs.run),
         inputs={catalog.product: catalog.fingerprint},
-        files=files,
-        seconds=time.perf_counter() - started,
     )
-    write_receipt(inputs.store, receipt)
-    return receipt
+
+    def put(key: str) -> dict[str, FileSum]:
+        return {"index.html": inputs.store.put_once(f"{key}/index.html", page)}
+
+    return write_product(inputs.store, receipt, put, started)

@@ -113,7 +113,7 @@ def join(spec: RunSpec, survey: SurveySpec, cutouts: StageResult, sample: str | 
     made = [unit for unit in units if unit.fingerprint in receipts]
     ordered = tuple(receipts[unit.fingerprint] for unit in made)
     rows = {r.fingerprint: r.rows for r in cutouts.receipts}
-    tiles = tuple(unit.joined for unit in made)
+    tiles = tuple(replace(unit.joined, product=receipts[unit.fingerprint].product) for unit in made)
     filled = frozenset(tile.fingerprint for tile in tiles if rows[tile.cutouts.fingerprint])
     return Joined(ordered, tuple(failures), len(todo) - len(failures), tiles=tiles, filled=filled)
 

@@ -27,6 +27,7 @@ from galflow.catalog.published import (
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
+from galflow.errors import TakenError
 from galflow.plan import JoinedTile
 from galflow.receipts import Receipt
 from galflow.scores.calibration import PValueCounts
@@ -42,6 +43,7 @@ from galflow.training.train_model import require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
+TAKEN = "taken"
 _PROGRESS_SECONDS = 1.0
 MEETING_SECONDS = 300.0
 """Longest that a rank waits for another, to meet or within a step. A rank that dies is noticed at once."""
@@ -166,8 +168,13 @@ def _basis(store: Store, catalog: str) -> tuple[CatalogPlan, PValueCounts, np.nd
 def write_file(store: Store, catalog: str, index: int, parts: PartFiles, run: str) -> Receipt:
     """Write one file of the catalogue at key ``catalog`` from score parts; its basis lies there already.
 
-    The receipt is on no store: it says what was written, the supplement's files under their whole keys.
+    The receipt is on no store: it says what was written, the supplement's files under their whole keys; or, under
+    ``TAKEN``, that other bytes lie there.
     """
-    files, beside = write_catalog_file(store, catalog, index, parts, *_basis(store, catalog))
+    product = f"{catalog}/{file_name(index)}"
+    try:
+        files, beside = write_catalog_file(store, catalog, index, parts, *_basis(store, catalog))
+    except TakenError as error:
+        return Receipt(product=product, fingerprint=f"{run}-{index}", details={TAKEN: str(error)})
     files |= {f"{supplement_of(catalog)}/{name}": found for name, found in beside.items()}
-    return Receipt(product=f"{catalog}/{file_name(index)}", fingerprint=f"{run}-{index}", files=files)
+    return Receipt(product=product, fingerprint=f"{run}-{index}", files=files)

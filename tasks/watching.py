@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
@@ -15,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
+from galflow.leases import HeldLease, run_lease
 from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, during, log_to_stderr, set_levels
 from galflow.look import one_look
 from galflow.plan import plan_run
@@ -29,6 +31,7 @@ from tasks.run_page import RunPage, StageRow, page_of, present_page
 
 _MOST_ON_PAGE = 200
 """Lines of one run's log that Prefect's server keeps: a warning about each of 20,000 tiles helps nobody there."""
+_LEASE: ContextVar[HeldLease | None] = ContextVar("galflow_lease", default=None)
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,17 +39,31 @@ R = TypeVar("R")
 
 @contextmanager
 def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
-    """``running_cluster``, with the run's name in the log, its page in the UI and, on request, Dask's report of it."""
+    """``running_cluster``, with the run's name in the log, its page in the UI and, on request, Dask's report of it.
+
+    All the while the run holds a lease of its store, so that garbage collection leaves it what it may use.
+    """
     with ExitStack() as held:
         held.enter_context(one_look())
         held.enter_context(during(run=_run_of(spec)))
         held.enter_context(_log())
         use_credentials(spec.store)
         page = held.enter_context(page_of(spec))
+        held.enter_context(_leased(spec))
         reached = held.enter_context(running_cluster(spec))
         if spec.cluster.performance_report:
             held.enter_context(recorded(reached.cluster, lambda html: _keep(spec, page, html)))
         yield reached
+
+
+@contextmanager
+def _leased(spec: RunSpec) -> Iterator[None]:
+    with run_lease(Store.open(spec.store.root, spec.store.endpoint_url), spec) as lease:
+        token = _LEASE.set(lease)
+        try:
+            yield
+        finally:
+            _LEASE.reset(token)
 
 
 def _run_of(spec: RunSpec) -> str:
@@ -141,6 +158,11 @@ def _row(name: str, seconds: float, result: Any) -> StageRow:
 
 def _tell(row: StageRow, result: Any = None) -> None:
     logger.info("%s in %.1f s", row.told, row.seconds)
+    if (lease := _LEASE.get()) is not None:
+        if isinstance(result, StageResult):
+            lease.used(receipt.product for receipt in result.receipts)
+        elif isinstance(result, RunManifest):
+            lease.published()
     page = present_page()
     if page is None:
         return

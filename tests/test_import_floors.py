@@ -21,26 +21,53 @@ FLOORS = {
 }
 """Package -> packages below it."""
 
-_SPEC = {"part", "cluster_spec", "training_spec", "model_spec", "spec"}
-_GROUND = {"errors", "quiet", "look", "photometry", "sums", "object_streams", "store", "receipts"} | _SPEC
+_SPEC = {"document", "part", "cluster_spec", "training_spec", "model_spec", "spec"}
+_GROUND = {
+    "errors", "quiet", "look", "photometry", "sums", "object_streams", "store", "receipts", "products"
+} | _SPEC  # fmt: skip
 _CUTTING = _GROUND | {"surveys"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "quiet": set(),
     "look": set(),
     "photometry": {"errors"},
-    "sums": set(),
+    "sums": {"errors"},
+    "store_errors": {"errors"},
+    "zarr_creation": {"sums", "store_errors"},
     "listing": set(),
-    "object_streams": {"sums"},
-    "store": {"listing", "object_streams", "sums", "photometry", "errors"},
+    "object_streams": {"sums", "errors"},
+    "s3_options": set(),
+    "store": {
+        "listing",
+        "object_streams",
+        "s3_options",
+        "sums",
+        "store_errors",
+        "zarr_creation",
+        "photometry",
+        "errors",
+    },
     "receipts": {"sums", "store", "photometry", "errors"},
+    "products": {"sums", "store", "receipts", "errors"},
     "logs": {"errors"},
-    "garbage": {"store", "receipts"},
-    "part": set(),
+    "leases": {"listing", "store", "receipts", "spec", "errors"},
+    "garbage": {"leases", "store", "receipts"},
+    "part": {"document"},
+    "document": {"errors"},
     "cluster_spec": {"part"},
     "training_spec": {"part"},
     "model_spec": {"part", "training_spec"},
-    "spec": {"part", "cluster_spec", "training_spec", "model_spec", "receipts", "store", "photometry", "errors"},
+    "spec": {
+        "document",
+        "part",
+        "cluster_spec",
+        "training_spec",
+        "model_spec",
+        "receipts",
+        "store",
+        "photometry",
+        "errors",
+    },
     "models": {"errors"},
     "surveys": _GROUND,
     "cutouts": _CUTTING | {"models.base"},

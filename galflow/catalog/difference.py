@@ -268,7 +268,7 @@ def write_difference(store: Store, folder: str, found: Difference) -> dict[str, 
         "difference/summary.json": to_json(found.to_json()),
         "difference/changes.parquet": sink.getvalue().to_pybytes(),
     }
-    return {name: store.put(f"{folder}/{name}", data) for name, data in files.items()}
+    return {name: store.put_once(f"{folder}/{name}", data) for name, data in files.items()}
 
 
 def _objects(part: Receipt) -> int:

@@ -37,7 +37,7 @@ def write_other_formats(
             reasons += (f"{name}_hats: {left_out} rows without a position are not in it",) if left_out else ()
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             key = path.relative_to(folder).as_posix()
-            written[key] = store.put_file(f"{supplement_of(product)}/{key}", path)
+            written[key] = store.put_file_once(f"{supplement_of(product)}/{key}", path)
     return written, reasons
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ from galflow.catalog.schema import Column, catalog_schema, conform
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError
-from galflow.receipts import Receipt, read_manifest, read_sound, to_json
+from galflow.products import OWN
+from galflow.receipts import Receipt, as_key, read_manifest, read_sound, to_json
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
@@ -117,11 +119,14 @@ def plan_catalog(
 def write_basis(
     store: Store, product: str, plan: CatalogPlan, summary: PartSummary, ranked: np.ndarray
 ) -> dict[str, FileSum]:
-    """Put what the writers of the catalogue's files need into its supplement; ``ranked``: see ``ranked_scores``."""
+    """Put what the writers of the catalogue's files need into its supplement; ``ranked``: see ``ranked_scores``.
+
+    TakenError if other bytes lie there already.
+    """
     scores = io.BytesIO()
     np.save(scores, ranked, allow_pickle=False)
     contents = {_SUMMARY: to_json(summary.to_json()), _PLAN: to_json(plan.to_json()), _RANKED: scores.getvalue()}
-    return {name: store.put(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
+    return {name: store.put_once(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
 
 
 def read_basis(store: Store, product: str) -> tuple[CatalogPlan, PValueCounts, np.ndarray]:
@@ -212,12 +217,12 @@ def write_catalog_file(
         if planted.any():
             copies.append(conform(table.filter(pa.array(planted)), plan.planted_schema))
     name = file_name(index)
-    written = {name: store.put(f"{product}/{name}", to_parquet(pa.concat_tables(real), plan.schema))}
+    written = {name: store.put_once(f"{product}/{name}", to_parquet(pa.concat_tables(real), plan.schema))}
     if not copies:
         return written, {}
     beside = planted_name(index)
     data = to_parquet(pa.concat_tables(copies), plan.planted_schema)
-    return written, {beside: store.put(f"{supplement_of(product)}/{beside}", data)}
+    return written, {beside: store.put_once(f"{supplement_of(product)}/{beside}", data)}
 
 
 def _ranked(part: pa.Table, plan: CatalogPlan, p_counts: PValueCounts, ranked: np.ndarray) -> pa.Table:
@@ -284,7 +289,10 @@ def read_published(uri: str) -> pa.Table:
     root, separator, rest = uri.rstrip("/").rpartition("/catalogs/")
     if not separator or rest.count("/") != 1:
         raise StoreError(f"{uri} is not the URI of a catalogue; expected ROOT/catalogs/NAME/RUN")
-    store, (name, run) = Store.open(root), rest.split("/")
-    if read_manifest(store, run) is None:
+    store, run = Store.open(root), rest.rpartition("/")[2]
+    product = f"catalogs/{rest}"
+    # Where two processes published at once, a catalogue may have a key that is longer than its run.
+    manifests = [m for name in (run, re.sub(f"{OWN}$", "", run)) if (m := read_manifest(store, name)) is not None]
+    if not any(as_key(manifest.catalog) == product for manifest in manifests):
         raise StoreError(f"run {run} has no manifest at {store.root}, so its catalogue does not count as published")
-    return read_files(store, catalog_product(name, run))
+    return read_files(store, product)

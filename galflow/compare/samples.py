@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from galflow.compare.two_sample import compare_scalars
 from galflow.errors import DataError, SpecError
-from galflow.receipts import Outcome, Receipt, to_json, write_receipt
+from galflow.products import write_product
+from galflow.receipts import Outcome, Receipt, to_json
 from galflow.scores.calibration import Reference, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
 from galflow.spec import fingerprint
@@ -99,18 +100,16 @@ def compare_samples(
                 results[name][ratio] = _compared((survey_ratios or {})[ratio], values, bootstraps, seed)
             except DataError as error:
                 reasons.append(f"{name}, {ratio}: {error}")
+    data = to_json({"samples": results, "bootstraps": bootstraps})
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
         inputs=dict(inputs),
-        files={"": store.put(product, to_json({"samples": results, "bootstraps": bootstraps}))},
         rows=sum(len(t) for t in samples.values()),
-        seconds=time.perf_counter() - started,
         outcome=Outcome.PARTIAL if reasons else Outcome.DONE,
         reasons=tuple(reasons),
     )
-    write_receipt(store, receipt)
-    return receipt
+    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
 
 
 def _compare(

@@ -26,7 +26,8 @@ from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
-from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt, write_receipt
+from galflow.products import write_product
+from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt
 from galflow.spec import CutoutSpec, fingerprint
 from galflow.store import Store
 from galflow.sums import FileSum
@@ -106,24 +107,35 @@ def cut_tile(
     started = time.perf_counter()
     bands = chosen_bands(survey, spec)
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
+    receipt = Receipt(product=product, fingerprint=product_fingerprint, inputs={"tile": tile.identity})
     with TileImages(survey, tile, bands) as images:
         reasons: list[str] = []
         if rows is None:
             rows, reasons = _own_rows(survey, tile, images)
         reasons += reasons_of(rows)
-        cut = _write(store, product, survey, tile, spec, images, without_reasons(rows))
-        reasons = images.reasons + reasons + cut.reasons
-        doubts = images.doubts
-    receipt = Receipt(
-        product=product,
-        fingerprint=product_fingerprint,
-        inputs={"tile": tile.identity},
-        files=cut.files,
-        rows=len(cut.flags),
-        seconds=time.perf_counter() - started,
-        outcome=Outcome.EMPTY if not len(cut.flags) else Outcome.PARTIAL if reasons else Outcome.DONE,
-        reasons=tuple(reasons) or (("no object in this tile",) if not len(cut.flags) else ()),
-        details={
+        plain = without_reasons(rows)
+        written: list[_Written] = []
+
+        def put(key: str) -> dict[str, FileSum]:
+            written.append(_write(store, key, survey, tile, spec, images, plain))
+            return written[-1].files
+
+        def completed(receipt: Receipt) -> Receipt:
+            return _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts)
+
+        return write_product(store, receipt, put, started, completed)
+
+
+def _told(
+    receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, reasons: list[str], doubts: list[str]
+) -> Receipt:
+    """The receipt with what was found while the tile was cut."""
+    every = reasons + cut.reasons
+    update = {
+        "rows": len(cut.flags),
+        "outcome": Outcome.EMPTY if not len(cut.flags) else Outcome.PARTIAL if every else Outcome.DONE,
+        "reasons": tuple(every) or (("no object in this tile",) if not len(cut.flags) else ()),
+        "details": {
             "tile": tile.name,
             "flags": flag_counts(cut.flags),
             "sky_sigma": cut.sky_sigma,
@@ -133,9 +145,8 @@ def cut_tile(
                 for file in tile.files
             ],
         },
-    )
-    write_receipt(store, receipt)
-    return receipt
+    }
+    return receipt.model_copy(update=update)
 
 
 def _own_rows(survey: Survey, tile: Tile, images: TileImages) -> tuple[pa.Table, list[str]]:

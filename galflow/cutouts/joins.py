@@ -32,7 +32,8 @@ from galflow.cutouts.matching import (
     unit_vectors,
 )
 from galflow.errors import GalflowError
-from galflow.receipts import Receipt, write_receipt
+from galflow.products import write_product
+from galflow.receipts import Receipt
 from galflow.spec import JoinSpec, fingerprint
 from galflow.store import Store
 
@@ -163,18 +164,16 @@ def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], c
     sink = pa.BufferOutputStream()
     table = pa.table(columns | {"ra": _known(rows[0].ra, rows[0]), "dec": _known(rows[0].dec, rows[0])})
     pq.write_table(table, sink, compression="zstd")
+    data = sink.getvalue().to_pybytes()
+    counts = {"primary": int(found.is_primary.sum()), "second_rows": int((rows[0].counts & ~found.is_primary).sum())}
     receipt = Receipt(
         product=task.product,
         fingerprint=task.fingerprint,
         inputs=dict(task.inputs),
-        files={"": store.put(task.product, sink.getvalue().to_pybytes())},
         rows=len(found.object_id),
-        seconds=time.perf_counter() - started,
-        details=dict(task.details)
-        | {"primary": int(found.is_primary.sum()), "second_rows": int((rows[0].counts & ~found.is_primary).sum())},
+        details=dict(task.details) | counts,
     )
-    write_receipt(store, receipt)
-    return receipt
+    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
 
 
 def _known(values: np.ndarray, rows: _Rows) -> pa.Array:

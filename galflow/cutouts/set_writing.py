@@ -22,7 +22,7 @@ from zarr.storage import MemoryStore
 from galflow.cutouts.column_encoding import encode_column
 from galflow.cutouts.cutout_set import LAYOUT_VERSION, PIXELS
 from galflow.cutouts.zarr_writing import ChunkCodec, ShardWriter, StagedArrays, put_objects
-from galflow.errors import IntegrityError
+from galflow.errors import IntegrityError, TakenError
 from galflow.spec import CutoutSpec
 from galflow.store import Store
 from galflow.sums import FileSum, SummingStore
@@ -110,7 +110,7 @@ def objects_per_shard(spec: CutoutSpec, n_bands: int, n_objects: int) -> int:
 class CutoutWriter:
     """Writes one cutout set: pixels chunk by chunk, then everything else. To be used as a context.
 
-    What is there of that set is replaced object by object, each of them whole: another run may be reading it.
+    No object that is there already is replaced: TakenError where other bytes lie.
     """
 
     def __init__(self, store: Store, product: str, spec: CutoutSpec, pixel_shape: tuple[int, int, int], most: int):
@@ -210,8 +210,11 @@ class CutoutWriter:
                 staged.add("psf", psf, ("band", "psf_y", "psf_x"))
             staged.put_into(self._zarr)
         written = self._shards.sums | self._zarr.sums
-        for key in set(self._store.list(self._product)) - {f"{self._product}/{path}" for path in written}:
-            self._store.delete(key)  # of an attempt that was cut short, by a galflow that laid it out otherwise
+        others = set(self._store.list(f"{self._product}/")) - {f"{self._product}/{path}" for path in written}
+        if others:  # of an attempt that was cut short, by a galflow that laid it out otherwise
+            raise TakenError(
+                f"{self._store.uri(self._product)} holds {len(others)} objects that are not of it, as {min(others)}"
+            )
         return written
 
     def _finish_pixels(self) -> None:
@@ -265,7 +268,7 @@ def _pixel_attributes(name: str, unit: str) -> dict[str, Any]:
 
 
 def write_cutout_set(store: Store, product: str, data: CutoutData, spec: CutoutSpec) -> dict[str, FileSum]:
-    """Write ``data`` under the key ``product``; what was written, for the receipt."""
+    """Write ``data`` under the key ``product``; what was written, for the receipt. TakenError where other bytes lie."""
     count, *shape = data.flux.shape
     with CutoutWriter(store, product, spec, (shape[0], shape[1], shape[2]), count) as writer:
         writer.add(Pixels(data.flux, data.ivar, data.mask))

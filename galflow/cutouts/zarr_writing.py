@@ -75,6 +75,8 @@ class ShardWriter:
         self._in_shard = chunks_in_shard
         self._tail = "/0" * (ndim - 1)
         self._shards: dict[str, _Shard] = {}
+        self._ending: list[_Shard] = []
+        """Those that are being ended, or have been."""
         self._begun = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="galflow-write")
         self._on_the_way: list[Future[None]] = []
@@ -88,7 +90,7 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=kind is not None)
-        for shard in self._shards.values():
+        for shard in (*self._shards.values(), *self._ending):
             shard.stream.abandon()
 
     def add(self, chunks: Mapping[str, bytes]) -> None:
@@ -115,14 +117,16 @@ class ShardWriter:
         if self._on_the_way:
             self._on_the_way.pop(0).result()
         shards, self._shards = list(self._shards.values()), {}
+        self._ending = shards
         self._on_the_way.append(self._pool.submit(self._commit, shards))
 
     def _commit(self, shards: list[_Shard]) -> None:
-        for shard in shards:
-            try:
+        try:
+            for shard in shards:
                 shard.stream.write(index_of(shard.places, self._in_shard))
                 self.sums[shard.key] = shard.stream.commit()
-            finally:
+        finally:
+            for shard in shards:
                 shard.stream.abandon()
 
 

@@ -24,7 +24,8 @@ from galflow.errors import ModelError
 from galflow.model_spec import Ratio
 from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
-from galflow.receipts import Outcome, Receipt, write_receipt
+from galflow.products import write_product
+from galflow.receipts import Outcome, Receipt
 from galflow.scores.calibration import Reference, conformal_p, robust_sigma
 from galflow.scores.part_columns import (
     OBJECTS_DETAIL,
@@ -199,9 +200,7 @@ def score_set(
         fingerprint=product_fingerprint,
         inputs={"cutouts": cutouts_fingerprint, "join": join_fingerprint}
         | {f"model {n}": m.card.fingerprint for n, m in models.items()},
-        files={"": store.put(product, data)},
         rows=len(table),
-        seconds=time.perf_counter() - started,
         outcome=Outcome.EMPTY if not len(table) else Outcome.PARTIAL if reasons else Outcome.DONE,
         reasons=tuple(reasons) or (("the cutout set is empty",) if not len(table) else ()),
         details={
@@ -213,8 +212,7 @@ def score_set(
             "taken_over": sorted(known),
         },
     )
-    write_receipt(store, receipt)
-    return receipt
+    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
 
 
 def _taken_over(

@@ -20,7 +20,8 @@ from galflow.errors import DataError, ModelError
 from galflow.model_spec import ModelSpec
 from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model
 from galflow.photometry import AsinhStretch
-from galflow.receipts import Outcome, Receipt, write_receipt
+from galflow.products import write_product
+from galflow.receipts import Outcome, Receipt
 from galflow.spec import CutoutSpec, StretchSpec, TrainingSpec
 from galflow.spec import fingerprint as fingerprint_of
 from galflow.store import Store
@@ -142,18 +143,17 @@ def train_model(
     )
     reference = reference_distributions(TrainedModel(card, model, {}), data, training.batch_size)
     few = _few_reference_objects(counts[Split.REFERENCE])
-    receipt = Receipt(
+    unwritten = Receipt(
         product=product_key,
         fingerprint=fingerprint,
         inputs=inputs,
-        files=TrainedModel(card, model, reference).save(store, product_key),
         rows=counts[Split.TRAIN],
-        seconds=time.perf_counter() - started,
         outcome=Outcome.PARTIAL if few else Outcome.DONE,
         reasons=few,
         details={"counts": card.training["counts"], "metrics": card.metrics},
     )
-    write_receipt(store, receipt)
+    trained = TrainedModel(card, model, reference)
+    receipt = write_product(store, unwritten, lambda key: trained.save(store, key), started)
     checkpoint.delete()
     return receipt
 

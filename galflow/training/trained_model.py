@@ -174,16 +174,19 @@ class TrainedModel:
         return values.detach().double().cpu().numpy()
 
     def save(self, store: Store, product: str) -> dict[str, FileSum]:
-        """Write the three files under ``product``, the card last; what was written, for the receipt."""
+        """Write the three files under ``product``, the card last; what was written, for the receipt.
+
+        TakenError if other bytes lie there already.
+        """
         require_finite_weights(self.module)
         # Clones: parameters may share memory, which safetensors refuses, or lie in memory in an order of their own.
         weights = {n: v.detach().cpu().clone(memory_format=torch.contiguous_format) for n, v in self._state().items()}
         files = {
-            WEIGHTS: store.put(f"{product}/{WEIGHTS}", safetensors.torch.save(weights)),
-            REFERENCE: store.put(f"{product}/{REFERENCE}", safetensors.numpy.save(dict(self.reference))),
+            WEIGHTS: store.put_once(f"{product}/{WEIGHTS}", safetensors.torch.save(weights)),
+            REFERENCE: store.put_once(f"{product}/{REFERENCE}", safetensors.numpy.save(dict(self.reference))),
         }
         card = self.card.model_copy(update={"files": files})
-        return {**files, CARD: store.put(f"{product}/{CARD}", to_json(card))}
+        return {**files, CARD: store.put_once(f"{product}/{CARD}", to_json(card))}
 
     def _state(self) -> dict[str, Tensor]:
         return dict(self.module.state_dict())

@@ -8,6 +8,7 @@ import pytest
 
 from galflow.errors import IntegrityError
 from galflow.garbage import find_garbage, product_of, remove
+from galflow.leases import sweeping
 from galflow.receipts import Receipt, RunManifest, find_receipts, publish_manifest, write_receipt
 from galflow.store import Store
 
@@ -54,7 +55,8 @@ def test_dasks_reports_of_a_published_run_stay(local_store: Store) -> None:
     publish(local_store, "s-a", [])  # without a report of its own
     (found,) = find_garbage(local_store, now=LATER)
     assert (found.product, len(found.keys)) == ("reports/s-b", 2)
-    remove(local_store, [found])
+    with sweeping(local_store) as (sweep, _):
+        remove(local_store, [found], sweep)
     assert local_store.list("reports") == [pages[0], f"{pages[0]}.receipt.json"]
 
 
@@ -73,7 +75,8 @@ def test_what_a_manifest_refers_to_stays(store: Store) -> None:
     )
     assert cutouts.size == sum(len(store.get(key)) for key in cutouts.keys)
     before = store.list("")
-    remove(store, found)
+    with sweeping(store) as (sweep, _):
+        remove(store, found, sweep)
     assert set(before) - set(store.list("")) == {key for g in found for key in g.keys}
     assert find_garbage(store, now=LATER) == []
     assert len(find_receipts(store, "")) == len(kept)
@@ -107,9 +110,29 @@ def test_nothing_is_garbage_while_a_manifest_is_unreadable(local_store: Store) -
         ("models/wgan/f00/.checkpoint/checkpoint.pt", "models/wgan/f00"),
         ("models/wgan/f00.receipt.json", "models/wgan/f00"),
         ("reports/demo-1/index.html", "reports/demo-1"),
+        ("catalogs/c/v1.2-00/part-00000.parquet", "catalogs/c/v1.2-00"),
+        ("catalogs/c/v1.2-00_supplement.receipt.json", "catalogs/c/v1.2-00_supplement"),
+        ("reports/v1.2-00/index.html", "reports/v1.2-00"),
+        ("scores/a.parquet/1/t/f00.parquet.receipt.json", "scores/a.parquet/1/t/f00.parquet"),
+        ("cutouts/a.zarr/b.zarr/t/f00.zarr/zarr.json", "cutouts/a.zarr/b.zarr/t/f00.zarr"),
         ("runs/demo-1/manifest.json", None),
         ("notes.txt", None),
     ],
 )
 def test_a_key_says_its_product(key: str, product: str | None) -> None:
     assert product_of(key) == product
+
+
+def test_published_products_stay_whatever_dots_are_in_their_names(local_store: Store) -> None:
+    """A run named v1.2, a survey named a.parquet, a tile named t.zarr: the first dot ends no product's name."""
+    made = [
+        "catalogs/c/v1.2-00", "catalogs/c/v1.2-00_supplement", "reports/v1.2-00", "models/m.zarr/f00",
+        "cutouts/a.zarr/r.zarr/t.zarr/f00.zarr", "scores/a.parquet/1/t.parquet/f00.parquet",
+        "comparisons/v1.json/f00.json",
+    ]  # fmt: skip
+    for product in made:
+        single = product.endswith((".parquet", ".json"))
+        local_store.put(product if single else f"{product}/part.bin", b"12345")
+        write_receipt(local_store, Receipt(product=product, fingerprint=product))
+    publish(local_store, "v1.2-00", made)
+    assert find_garbage(local_store, now=LATER) == []

@@ -20,7 +20,8 @@ from galflow.receipts import (
     publish_manifest,
     read_manifest,
     read_receipts,
-    scan_receipts,
+    receipt_keys,
+    sound_receipts,
     to_json,
     verify_product,
     verify_store,
@@ -82,7 +83,7 @@ def test_receipts_are_fetched_some_at_a_time_and_come_in_order(
 
     monkeypatch.setattr(Store, "get_many", watched)
     monkeypatch.setattr(receipts, "_AT_ONCE", 3)
-    assert list(scan_receipts(local_store, "cutouts")) == written
+    assert [r for _, r in sound_receipts(local_store, receipt_keys(local_store, "cutouts"))] == written
     assert [len(keys) for keys in asked] == [3, 3, 1]
     assert [key for keys in asked for key in keys] == [r.key for r in written]
     backwards = [r.key for r in reversed(written)]

@@ -86,6 +86,11 @@ class Progress:
         return done[stage]()
 
 
+def products_in(store: Store) -> list[str]:
+    """Every key but those of leases: the lease of a run that was killed has to expire."""
+    return [key for key in store.list("") if not key.startswith("leases/")]
+
+
 @dataclass(frozen=True)
 class Ended:
     """A run that has ended."""
@@ -166,7 +171,7 @@ class Matrix:
         """The same products as the undisturbed run's, no less and no more, and the same catalogue to the byte."""
         mine, theirs = Store.open(root or self.folder / "store"), self.undisturbed.store
         assert list_runs(mine) == list_runs(theirs)
-        assert mine.list("") == theirs.list("")
+        assert products_in(mine) == products_in(theirs)
         for stage in ("cutouts", "joins", "scores", "catalogs"):
             assert theirs.list(stage), stage
             for key in theirs.list(stage):

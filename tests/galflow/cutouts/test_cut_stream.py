@@ -135,7 +135,7 @@ from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
 folder, count = sys.argv[1:]
 options = {"root": folder, "bands": {"r": "A.fits"}, "tile": "A", "catalog": {"path": f"{count}.csv"}}
 survey = FitsTiles("s", "1", FitsTilesOptions(**options))
-receipt = cut_tile(Store.open(f"{folder}/store"), survey, survey.tiles()[0], CutoutSpec(size=64), "0" * 16)
+receipt = cut_tile(Store.open(f"{folder}/store"), survey, survey.tiles()[0], CutoutSpec(size=64), count.zfill(16))
 print(receipt.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

@@ -222,8 +222,6 @@ def test_a_set_that_is_written_again_stays_sound_for_who_reads_it(store: Store, 
     """As two runs of one specification do that begin together."""
     given = data(30)
     first = write_cutout_set(store, "p.zarr", given, CutoutSpec(**SMALL))
-    store.put("p.zarr/flux/c/9/0/0/0", b"of an attempt that was cut short")
-    store.put("p.zarr/gone/zarr.json", b"{}")
     done = threading.Event()
     problems: list[str] = []
 
