@@ -6,6 +6,7 @@ those tiles.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -59,7 +60,13 @@ def _ask(question: Callable[[], Value], faults: list[str]) -> Value | None:
         return question()
     except SpecError as error:
         faults.append(str(error))
-        return None
+    except StoreError as error:
+        cause = error.__cause__
+        nowhere = isinstance(cause, FileNotFoundError | NotADirectoryError)
+        if not nowhere and not (isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG):
+            raise
+        faults.append(str(error))  # what the specification names is not there
+    return None
 
 
 def _survey(
