@@ -5,6 +5,7 @@ What only some tiles have is no fault of the specification: it is said, and cost
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -33,7 +34,13 @@ def ask(question: Callable[[], Value], faults: list[str]) -> Value | None:
         return question()
     except SpecError as error:
         faults.append(str(error))
-        return None
+    except StoreError as error:
+        cause = error.__cause__
+        nowhere = isinstance(cause, FileNotFoundError | NotADirectoryError)
+        if not nowhere and not (isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG):
+            raise
+        faults.append(str(error))  # what the specification names is not there
+    return None
 
 
 def check_survey(

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
 
 from galflow.cluster_spec import ClusterSpec
+from galflow.document import read_document, require_plain
 from galflow.errors import SpecError
 from galflow.model_spec import ModelSpec, Ratio
-from galflow.part import SECRET, ColumnName, Name, Part
+from galflow.part import ColumnName, Name, Part, describe
 from galflow.training_spec import TrainingSpec
 
 Value = TypeVar("Value")
@@ -127,7 +127,7 @@ class SampleSpec(Part):
 class ComparisonSpec(Part):
     """Samples whose likelihood under the run's models is compared with that of the held-out real objects."""
 
-    samples: tuple[SampleSpec, ...] = ()
+    samples: Annotated[tuple[SampleSpec, ...], Field(max_length=100)] = ()
     """The samples; none: no comparison."""
     bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
     """Resamplings behind each interval."""
@@ -179,7 +179,7 @@ class RunSpec(Part):
     """Which rows of different tiles are one object."""
     stretch: StretchSpec = StretchSpec()
     """How models see pixels."""
-    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1, max_length=100)]
     """The models; the first one's main score ranks the report unless scoring.primary says otherwise."""
     training: TrainingSpec = TrainingSpec()
     """How models are trained."""
@@ -193,6 +193,15 @@ class RunSpec(Part):
     """Where products go."""
     output: OutputSpec = OutputSpec()
     """What is published."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, document: Any) -> Any:
+        try:
+            require_plain(document)
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        return document
 
     @model_validator(mode="after")
     def _names_differ(self) -> RunSpec:
@@ -253,22 +262,6 @@ def fingerprint(*content: Any) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
-def describe(error: ValidationError, what: str) -> str:
-    """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(p) for p in problem["loc"]) or "(the whole)"
-        given = "" if problem["type"] in ("missing", "extra_forbidden", SECRET) else f" (given: {problem['input']!r})"
-        text = {"extra_forbidden": "is not a field here", "missing": "is required but missing"}.get(
-            problem["type"], problem["msg"].removeprefix("Value error, ")
-        )
-        context = problem.get("ctx", {})
-        if str(context.get("pattern", "")).startswith("^["):
-            text += " - letters, digits and . _ - only, in lower case where a name is asked for"
-        lines.append(f"  {where}: {text}{given}")
-    return f"{what} is not valid:\n" + "\n".join(lines)
-
-
 def parse_spec(document: Any, what: str = "the specification") -> RunSpec:
     """A RunSpec from plain values; SpecError names every field that is wrong, its value and what is allowed."""
     if not isinstance(document, dict):
@@ -283,15 +276,7 @@ def parse_spec(document: Any, what: str = "the specification") -> RunSpec:
 
 def load_spec(path: str | Path, root: str | None = None) -> RunSpec:
     """The RunSpec of a YAML file; ``root`` replaces the store's root."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read the specification {path}: {error}; give the path of a YAML file") from error
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not valid YAML: {error}") from error
-    spec = parse_spec(document, str(path))
+    spec = parse_spec(read_document(path), str(path))
     return with_root(spec, root) if root is not None else spec
 
 

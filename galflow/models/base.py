@@ -237,8 +237,13 @@ def all_models() -> dict[str, type[GenerativeModel]]:
     return dict(sorted(found.items()))
 
 
+_LONGEST_NAME, _LONGEST_SHOWN = 200, 500
+
+
 def find_model(name: str) -> type[GenerativeModel]:
     """The class that "wgan.WGAN" (under ``galflow.models``) or a full dotted path of a plug-in names."""
+    if len(name) > _LONGEST_NAME or not all(part.isidentifier() for part in name.split(".")):
+        raise SpecError(f"model {name[:_LONGEST_NAME]!r} is no path of names with dots between, such as wgan.WGAN")
     module_name, _, class_name = name.rpartition(".")
     candidates = [f"galflow.models.{module_name}", module_name] if module_name else []
     for candidate in candidates:
@@ -267,5 +272,6 @@ def build_model(name: str, *, channels: int, size: int, **options: Any) -> Gener
         raise SpecError(f"model {name} has no option {unknown[0]!r}; its options are {', '.join(allowed) or 'none'}")
     try:
         return model(channels=channels, size=size, **options)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"model {name} cannot be built with {options!r}: {error}") from error
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
+        given = repr(options) if len(repr(options)) < _LONGEST_SHOWN else f"{len(options)} options"
+        raise SpecError(f"model {name} cannot be built with {given}: {error}") from error

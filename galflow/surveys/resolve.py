@@ -8,10 +8,14 @@ import pkgutil
 
 from pydantic import ValidationError
 
+from galflow.document import shown
 from galflow.errors import SpecError
 from galflow.look import seen
-from galflow.spec import SurveySpec, describe
+from galflow.part import describe
+from galflow.spec import SurveySpec
 from galflow.surveys.base import Survey
+
+_LONGEST_KIND = 200
 
 
 def survey_kinds() -> dict[str, type[Survey]]:
@@ -38,6 +42,11 @@ def _surveys_in(module_name: str) -> list[type[Survey]]:
 
 def find_survey(kind: str) -> type[Survey]:
     """The class that ``hubble`` (a file under galflow/surveys) or a plug-in's full dotted path names."""
+    if len(kind) > _LONGEST_KIND or not all(part.isidentifier() for part in kind.split(".")):
+        raise SpecError(
+            f"survey.kind: {shown(kind)} is no name and no path of names with dots between; expected one of "
+            f"{', '.join(survey_kinds())}, or the full dotted path of a class"
+        )
     module_name, _, class_name = kind.rpartition(".")
     target = module_name or f"galflow.surveys.{kind}"
     try:

@@ -6,7 +6,6 @@ are text unless they are declared numbers, and a label that would hide one of ga
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -17,6 +16,7 @@ from galflow.errors import DataError, SpecError
 from galflow.surveys import files
 from galflow.surveys.table_metadata import reasons_of, with_reasons
 from galflow.surveys.table_text import read_text_table
+from galflow.surveys.text_patterns import TextPattern
 
 RESERVED = frozenset(
     {"object_id", "ra_deg", "dec_deg", "x", "y", "file", "file_name", "source_name", "read_error"}
@@ -79,10 +79,9 @@ def describe(
     if folder_column is not None:
         columns[folder_column] = pa.array([PurePosixPath(name).parent.name for name in names], pa.string())
     if name_pattern is not None:
-        pattern = re.compile(name_pattern)
-        matches = [pattern.search(name) for name in names]
-        for group in pattern.groupindex:
-            texts = pa.array([match.group(group) if match else None for match in matches], pa.string())
+        pattern = TextPattern(name_pattern)
+        for group in pattern.names:
+            texts = pattern.find(names, group)
             try:
                 columns[group] = texts.cast(pa.float64()) if group in numbers else texts
             except pa.ArrowInvalid as error:

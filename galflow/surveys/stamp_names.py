@@ -14,6 +14,7 @@ import numpy as np
 
 from galflow.errors import SpecError
 from galflow.surveys.path_patterns import Hole, PathPattern
+from galflow.surveys.text_patterns import TextPattern
 
 IMAGE_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".npz", ".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Endings of the formats that stamp_files reads."""
@@ -46,7 +47,7 @@ def object_ids(keys: Sequence[str], id_pattern: str | None) -> np.ndarray:
 
     Raises SpecError where the pattern finds no such number, or where two images would share an id.
     """
-    ids = [_object_id(key, id_pattern) for key in keys]
+    ids = [hash64(key) >> 1 for key in keys] if id_pattern is None else _numbers(keys, id_pattern)
     owner: dict[int, str] = {}
     for number, key in zip(ids, keys, strict=True):
         if number in owner:
@@ -58,16 +59,16 @@ def object_ids(keys: Sequence[str], id_pattern: str | None) -> np.ndarray:
     return np.array(ids, dtype=np.int64)
 
 
-def _object_id(key: str, id_pattern: str | None) -> int:
-    """The number that ``id_pattern`` finds in the name, or 63 bits of the name's SHA-256."""
-    if id_pattern is None:
-        return hash64(key) >> 1
-    pattern = re.compile(id_pattern)
-    match = pattern.search(key)
-    text = match.group("id" if "id" in pattern.groupindex else 1) if match else None
-    if text is None or not re.fullmatch(r"\d+", text) or int(text) >= 1 << 63:
-        raise SpecError(
-            f"id_pattern {id_pattern!r} finds {text!r} in {key}; expected an integer below 2^63: correct the pattern, "
-            "or leave it out for ids that are hashes of the names"
-        )
-    return int(text)
+def _numbers(keys: Sequence[str], id_pattern: str) -> list[int]:
+    """The numbers that ``id_pattern`` finds in the names: of its group ``id``, or of the first."""
+    pattern = TextPattern(id_pattern)
+    group = "id" if "id" in pattern.names else pattern.groups[0]
+    numbers = []
+    for key, text in zip(keys, pattern.find(keys, group).to_pylist(), strict=True):
+        if text is None or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= 1 << 63:
+            raise SpecError(
+                f"id_pattern {id_pattern!r} finds {text!r} in {key}; expected an integer below 2^63: correct the "
+                "pattern, or leave it out for ids that are hashes of the names"
+            )
+        numbers.append(int(text))
+    return numbers

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from galflow.errors import SpecError
 from galflow.surveys.base import Options
+from galflow.surveys.text_patterns import TextPattern
 
 
 class StampsOptions(Options):
@@ -81,9 +82,7 @@ class StampsOptions(Options):
             raise ValueError(f"crop = {self.crop} is smaller than bin = {self.bin}")
         for name in ("id_pattern", "name_pattern"):
             try:
-                groups = re.compile(getattr(self, name) or "()").groups
-            except re.error as error:
-                raise ValueError(f"{name} is no regular expression: {error}") from error
-            if groups < 1:
-                raise ValueError(f"{name} has no group in round brackets")
+                TextPattern(getattr(self, name) or "()")
+            except SpecError as error:
+                raise ValueError(f"{name} {error}") from None
         return self

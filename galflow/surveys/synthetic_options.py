@@ -10,6 +10,9 @@ from galflow.errors import SpecError
 from galflow.surveys.anomalies import KINDS, check_kinds
 from galflow.surveys.base import Options
 
+MOST_OBJECTS = 1_000_000
+Magnitude = Annotated[float, Field(ge=-50, le=50)]
+
 
 class SyntheticOptions(Options):
     """Options of the synthetic survey."""
@@ -18,7 +21,7 @@ class SyntheticOptions(Options):
     # A tile's identity says which tile and which revision it is; another number of tiles changes none of them.
     locations: ClassVar[frozenset[str]] = frozenset({"tiles", "revision"})
 
-    tiles: Annotated[int, Field(ge=1, le=99_999)] = 2
+    tiles: Annotated[int, Field(ge=1, le=1_000)] = 2
     """Number of tiles, side by side in right ascension."""
     tile_size: Annotated[int, Field(ge=64, le=8192)] = 512
     """Side of a tile in pixels."""
@@ -36,7 +39,7 @@ class SyntheticOptions(Options):
     """FWHM of the PSF (Moffat), the same in all bands."""
     sky_sigma_njy: tuple[Annotated[float, Field(gt=0)], ...] = (10.0, 12.0, 15.0)
     """Sigma of a pixel's white noise in nJy, one number a band or one for all."""
-    magnitude_range: tuple[float, float] = (19.0, 23.0)
+    magnitude_range: tuple[Magnitude, Magnitude] = (19.0, 23.0)
     """AB magnitudes of the galaxies in the last band; numbers grow as 10^(0.3 m)."""
     anomaly_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of galaxies with an anomaly painted over them."""
@@ -57,6 +60,11 @@ class SyntheticOptions(Options):
             raise ValueError(f"bands are {self.bands}; give at least one, each once")
         if len(self.sky_sigma_njy) not in (1, len(self.bands)):
             raise ValueError(f"sky_sigma_njy has {len(self.sky_sigma_njy)} numbers; give one, or {len(self.bands)}")
+        if self.tiles * self.objects_per_tile > MOST_OBJECTS:
+            raise ValueError(
+                f"{self.tiles:,} tiles of {self.objects_per_tile:,} objects_per_tile are more than {MOST_OBJECTS:,} "
+                "galaxies, which one catalogue holds in memory; give fewer"
+            )
         if 2 * self.overlap_pixels >= self.tile_size:
             raise ValueError(f"overlap_pixels is {self.overlap_pixels}; give less than half of tile_size")
         if not self.magnitude_range[0] < self.magnitude_range[1]:

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from galflow.errors import SpecError
+from galflow.errors import IntegrityError, SpecError
 from galflow.model_spec import ModelSpec, Ratio
-from galflow.models.base import Density, all_models, build_model, find_model
+from galflow.models.base import Density, all_models, find_model
 from galflow.spec import StretchSpec
 from galflow.training.trained_model import load_uri
+from galflow.training.trial import try_model
 
 
 def check_model(
@@ -21,12 +22,13 @@ def check_model(
     Also if it was trained before galflow had the score ``ranks_by`` that is to rank.
     """
     if model.trained is None:
-        build_model(
-            model.model,
-            **constructor_arguments(model, len(bands), size, stretch.softening_sigma, stretch.white_sigma),
-        )
+        taken = constructor_arguments(model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
+        try_model(model.model, taken)
         return
-    card = load_uri(model.trained).card
+    try:
+        card = load_uri(model.trained).card
+    except IntegrityError as error:
+        raise SpecError(f"model {model.name}: trained: {error}") from error
     for what, trained, wanted in (
         ("as a", card.model, model.model),
         ("for bands", ", ".join(card.bands), ", ".join(bands)),
