@@ -1,10 +1,11 @@
-"""What all parts of a specification have in common, and the kinds of name that stand in them. It knows no part."""
+"""What all parts of a specification have in common, the kinds of name that stand in them, and how what is wrong
+with one is told. It knows no part."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 """Part of a URI: lower-case letters, digits and . _ -, starting with a letter or digit."""
@@ -28,3 +29,22 @@ class Part(BaseModel):
         # An error is logged and shown; galflow.spec.describe repeats what was given unless that is a secret.
         hide_input_in_errors=True,
     )
+
+
+def describe(error: ValidationError, what: str) -> str:
+    """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
+    lines = []
+    secrets = [problem["loc"] for problem in error.errors() if problem["type"] == SECRET]
+    for problem in error.errors():
+        where = ".".join(str(p) for p in problem["loc"]) or "(the whole)"
+        hidden = problem["type"] in ("missing", "extra_forbidden")
+        hidden |= any(loc[: len(problem["loc"])] == problem["loc"] for loc in secrets)  # it is part of what was given
+        given = "" if hidden else f" (given: {problem['input']!r})"
+        text = {"extra_forbidden": "is not a field here", "missing": "is required but missing"}.get(
+            problem["type"], problem["msg"].removeprefix("Value error, ")
+        )
+        context = problem.get("ctx", {})
+        if str(context.get("pattern", "")).startswith("^["):
+            text += " - letters, digits and . _ - only, in lower case where a name is asked for"
+        lines.append(f"  {where}: {text}{given}")
+    return f"{what} is not valid:\n" + "\n".join(lines)

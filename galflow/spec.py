@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, model_validator
 
+from galflow.addresses import clean_address
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import SpecError
 from galflow.model_spec import ModelSpec, Ratio
-from galflow.part import SECRET, ColumnName, Name, Part
+from galflow.part import ColumnName, Name, Part, describe
 from galflow.training_spec import TrainingSpec
 
 Value = TypeVar("Value")
@@ -141,9 +142,9 @@ class ComparisonSpec(Part):
 class StoreSpec(Part):
     """Where products go."""
 
-    root: str = "galflow-out"
+    root: Annotated[str, AfterValidator(clean_address)] = "galflow-out"
     """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
-    endpoint_url: str | None = None
+    endpoint_url: Annotated[str | None, AfterValidator(clean_address)] = None
     """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
     credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
     """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""
@@ -251,22 +252,6 @@ def fingerprint(*content: Any) -> str:
     plain = [c.model_dump(mode="json") if isinstance(c, BaseModel) else c for c in content]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
-
-
-def describe(error: ValidationError, what: str) -> str:
-    """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(p) for p in problem["loc"]) or "(the whole)"
-        given = "" if problem["type"] in ("missing", "extra_forbidden", SECRET) else f" (given: {problem['input']!r})"
-        text = {"extra_forbidden": "is not a field here", "missing": "is required but missing"}.get(
-            problem["type"], problem["msg"].removeprefix("Value error, ")
-        )
-        context = problem.get("ctx", {})
-        if str(context.get("pattern", "")).startswith("^["):
-            text += " - letters, digits and . _ - only, in lower case where a name is asked for"
-        lines.append(f"  {where}: {text}{given}")
-    return f"{what} is not valid:\n" + "\n".join(lines)
 
 
 def parse_spec(document: Any, what: str = "the specification") -> RunSpec:

@@ -24,6 +24,7 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.sync import sync as zarr_sync
 from zarr.storage import FsspecStore, LocalStore
 
+from galflow.addresses import require_clean_endpoints, require_no_credentials
 from galflow.errors import SpecError, StoreError
 from galflow.listing import Entry, files_around, modified_at
 from galflow.sums import FileSum, SummingStore, WholeStore
@@ -48,7 +49,8 @@ class Store:
     @classmethod
     def open(cls, root: str | os.PathLike[str], endpoint_url: str | None = None) -> Store:
         """The store at a folder, file:// or s3://bucket/prefix."""
-        text = os.fspath(root)
+        text = require_no_credentials(os.fspath(root), "store root")
+        require_no_credentials(endpoint_url or "", "endpoint_url")
         protocol, separator, rest = text.partition("://")
         if not separator:
             # As fsspec reads it, without percent signs: a folder whose name has a blank stays that folder.
@@ -93,6 +95,7 @@ class Store:
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"use_listings_cache": False, "default_cache_type": "none"}
         # Named here even where it comes from the environment: fsspec keeps connections by their options.
+        require_clean_endpoints()
         endpoint_url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint_url:
             options["endpoint_url"] = endpoint_url

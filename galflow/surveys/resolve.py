@@ -9,7 +9,8 @@ import pkgutil
 from pydantic import ValidationError
 
 from galflow.errors import SpecError
-from galflow.spec import SurveySpec, describe
+from galflow.part import describe
+from galflow.spec import SurveySpec
 from galflow.surveys.base import Survey
 
 
