@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from galflow.errors import SpecError
 from galflow.models.base import all_models
-from galflow.spec import RunSpec, describe
+from galflow.part import describe
+from galflow.spec import RunSpec
 from galflow.surveys.resolve import survey_kinds
+from galflow.variables import named_in
 
 ALLOW = "GALFLOW_ALLOW"
 """Environment variable of the service: a YAML file, or the mapping itself where it begins with {."""
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SLURM = ("prologue", "job_extra_directives", "python", "interface", "local_directory", "log_directory")
 _KUBERNETES = ("image", "namespace", "secrets", "config_maps", "image_pull_secrets", "service_account")
 _TLS = ("ca_file", "cert_file", "key_file")
@@ -143,7 +143,7 @@ def _of_cluster(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
 
 def _variables(value: Any, field: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        yield from ((field, name) for name in _VARIABLE.findall(value))
+        yield from ((field, name) for name in named_in(value))
     elif isinstance(value, dict):
         for name, part in value.items():
             yield from _variables(part, f"{field}.{name}" if field else str(name))

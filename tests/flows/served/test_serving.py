@@ -24,13 +24,14 @@ def test_offers_every_flow_with_the_demo_in_its_form(served: Served) -> None:
     root = f"file://{served.folder / 'galflow-out'}"
     assert served.said.splitlines() == [
         f"UI at http://127.0.0.1:{served.port} - start a run from its Deployments page; stop with Ctrl-C",
+        f"log in with {served.login} (kept in {served.folder}/prefect/galflow-login)",
         f"products go to {root}, unless store.root in the form says otherwise",
         "nightly.yaml runs by itself: 30 2 * * * (Asia/Tokyo)",
         f"`galflow release` and `galflow watch` reach it with PREFECT_API_URL={served.api}",
     ]
     assert served.ask("health") is True
     offered = served.ask("deployments/filter", {})
-    assert {d["name"]: d["entrypoint"].rpartition(":")[2] for d in offered} == {
+    assert {d["name"]: d["entrypoint"].removeprefix("flows.survey_run.") for d in offered} == {
         "survey-adhoc": "survey_run", "survey-nightly": "survey_run", "reprocess": "reprocess",
         "publish-adhoc": "publish_run", "ingest-adhoc": "ingest_survey", "train-adhoc": "train",
         "score-adhoc": "score", "compare-adhoc": "compare_with_sky",
