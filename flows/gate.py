@@ -53,7 +53,9 @@ class Gate:
         headers = _Headers(scope["headers"])
         signed = self._signed_app(scope)
         refusal = self._wrong_name(headers) or (None if signed else self._wrong_page(scope, headers))
-        if refusal is not None:
+        if refusal is not None and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal})  # before it opens: a 403
+        elif refusal is not None:
             await PlainTextResponse(refusal, 403)(scope, receive, send)
         elif signed is not None:
             await signed(scope, receive, self._with_headers(send))

@@ -26,7 +26,7 @@ def test_a_message_names_the_variable_and_never_shows_its_value(monkeypatch: pyt
             "name": "n",
             "survey": {
                 "kind": "stamps",
-                "options": {"root": "${SKY_SECRET}/x", "pattern": "*.fits", "pixel_scale_arcsec": 0.2},
+                "options": options,
             },
             "models": [{"name": "kmeans", "model": "kmeans.KMeans"}],
         }

@@ -178,8 +178,11 @@ def start(folder: Path) -> Served:
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "GALFLOW_", "DO_NOT_TRACK"))}
     nightly = TINY | {"name": "nightly", "store": {"root": str(folder / "nightly")}}
     (folder / "nightly.yaml").write_text(yaml.safe_dump(nightly))
+    # Somebody's own modules, with the names of galflow's: nothing that galflow starts may import them.
+    for name in ("galflow", "tasks", "flows", "app"):
+        (folder / f"{name}.py").write_text('raise SystemExit("somebody\'s own module was imported")')
     words = [
-        sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--nightly", "nightly.yaml",
+        sys.executable, "-P", "-m", "flows.cli", "serve", "--port", str(port), "--nightly", "nightly.yaml",
         "--cron", "30 2 * * *", "--timezone", "Asia/Tokyo",
     ]  # fmt: skip
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:

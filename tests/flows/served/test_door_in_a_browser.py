@@ -85,7 +85,8 @@ def others_asked(browser: webdriver.Chrome, own: str) -> list[str]:
         elif message["method"] == "Network.webSocketCreated":
             asked.append(message["params"]["url"])
     assert asked, "the browser has noted no request at all"
-    return [url for url in asked if urlsplit(url).netloc not in ("", own)]
+    network = [parts for parts in map(urlsplit, asked) if parts.scheme in ("http", "https", "ws", "wss")]
+    return [parts.geturl() for parts in network if parts.netloc != own]  # beside chrome:, data: and blob:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "evil.test"])
