@@ -33,7 +33,7 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.mark.parametrize("after_seconds", [0.0, 4.0], ids=["before its loop", "when it serves"])
+@pytest.mark.parametrize("after_seconds", [0.0, 3.0], ids=["before its loop", "when it serves"])
 def test_a_server_whose_run_was_killed_ends(tmp_path: Path, after_seconds: float) -> None:
     (tmp_path / "app.py").write_text(APP)
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "GALFLOW_", "UVICORN_"))}
