@@ -113,6 +113,9 @@ class Served:
         (line,) = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "input[type=password]"), "the login page")
         line.send_keys(self.login, Keys.ENTER)
         wait_for(lambda: "survey-nightly" in text_of(browser), "the list of deployments")
+        # What Prefect said of the time before the login stays on its page until that is opened anew.
+        browser.get(f"http://127.0.0.1:{self.port}/deployments")
+        wait_for(lambda: "survey-nightly" in text_of(browser), "the list of deployments")
 
     def report_link(self, run: str) -> str:
         """Where the run's artifact leads."""
