@@ -151,7 +151,7 @@ def serve(
     timezone: Annotated[str, typer.Option(help="Of --cron, such as Europe/Paris.")] = "UTC",
 ) -> None:
     """Start the Prefect server with its UI on this machine, and run what is asked for there, until Ctrl-C."""
-    environment.prepare()
+    environment.prepare(temporary_server=False)
     from flows.serving import Nightly, serve_here
 
     serve_here(port, root, Nightly(cron, timezone, nightly))

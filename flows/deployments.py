@@ -15,6 +15,7 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
 
 from flows.release import EVENT
 from flows.survey_run import FLOWS, reprocess
@@ -59,7 +60,15 @@ def release_trigger() -> DeploymentEventTrigger:
 def _deployment(flow: Flow[..., Any], name: str, spec: RunSpec, **more: Any) -> RunnerDeployment:
     form = {"spec": spec.model_dump(mode="json", exclude_unset=True)}
     # When it ends, Prefect's runner pauses what it served, and that is remembered.
-    made = flow.to_deployment(name=name, description=flow.description, parameters=form, paused=False, **more)
+    made = flow.to_deployment(
+        name=name,
+        description=flow.description,
+        parameters=form,
+        paused=False,
+        # Not the file's path: a run would then look for modules in the folder that the service was started in.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        **more,
+    )
     return cast(RunnerDeployment, made)
 
 

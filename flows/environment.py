@@ -1,4 +1,5 @@
-"""Prefect's settings and the terminal's log for galflow: quiet, without telemetry, in a folder of its own.
+"""Prefect's settings and the terminal's log for galflow: quiet, without telemetry, in a folder of its own, behind a
+login.
 
 Whoever sets one of these variables is obeyed. Call ``prepare`` before Prefect is imported: it reads its settings then.
 """
@@ -7,8 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import secrets
+import site
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from flows.login import USER, VARIABLES, login_for
 from galflow.errors import GalflowError
 from galflow.logs import LogSettings, log_to_stderr
 
@@ -16,6 +22,7 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it calls an analytics host
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_LOGGING_LEVEL": "WARNING",
@@ -28,16 +35,35 @@ _DEFAULTS = {
     "PREFECT_CLIENT_MAX_RETRIES": "6",
     # The temporary server that Prefect starts for a run must not outlive it, not even one that is killed.
     "UVICORN_LOOP": "flows.parent_watch:new_event_loop",
+    # `python -m` would import whatever lies in the current folder: a tasks.py, say, or a flows.py.
+    "PYTHONSAFEPATH": "1",
 }
+PARENT = "GALFLOW_PARENT_PID"
+"""Who must be alive for a temporary server to stay: flows.parent_watch."""
+_SETTINGS_FILES = ("profiles.toml", "prefect.toml", "pyproject.toml", ".env")
+"""Where Prefect looks for a server's address and login when the environment has none."""
+_SERVER_SETTING = re.compile(r"PREFECT_(SERVER_)?API_(URL|AUTH)|^\[(tool\.prefect\.)?(server\.)?api\]", re.MULTILINE)
 _RUNS = ("prefect.flow_runs", "prefect.task_runs")
 _NO_SERVER = "Unable to connect to"
 _SLOW_TO_STOP = "Worker process still alive after"
 
 
-def prepare() -> None:
-    """Set what is not set already; GalflowError if Prefect's folder cannot be made."""
+def prefect_home() -> Path:
+    """Prefect's folder: PREFECT_HOME, or galflow's own."""
+    if given := os.environ.get("PREFECT_HOME"):
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "galflow" / "prefect"
+
+
+def prepare(*, temporary_server: bool = True) -> None:
+    """Set what is not set already; GalflowError if Prefect's folder cannot be made.
+
+    Args:
+        temporary_server: Whether Prefect may start a server for this command alone, which then asks for a login that
+            only this process and its children know. A web page could read Prefect's secrets from one that does not.
+    """
     if "PREFECT_HOME" not in os.environ:
-        home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "galflow" / "prefect"
+        home = prefect_home()
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -48,6 +74,39 @@ def prepare() -> None:
         os.environ["PREFECT_HOME"] = str(home)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    os.environ[PARENT] = str(os.getpid())
+    _same_galflow_below()
+    _log_in(temporary_server)
+
+
+def _same_galflow_below() -> None:
+    """Started from its sources' folder, this galflow is not found by a process that does not look there."""
+    sources = str(Path(__file__).resolve().parents[1])
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if sources not in (*site.getsitepackages(), site.getusersitepackages(), *known):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sources, *known]))
+
+
+def _log_in(temporary_server: bool) -> None:
+    """The login of the server that this command will speak to, unless it is set."""
+    if any(name in os.environ for name in VARIABLES):
+        return
+    api = os.environ.get("PREFECT_API_URL")
+    if api:
+        login = login_for(api, prefect_home())
+        if login is not None:
+            os.environ["PREFECT_API_AUTH_STRING"] = login
+            os.environ.setdefault("GALFLOW_UI_URL", urlsplit(api)._replace(path="").geturl())
+    elif temporary_server and not _configured_in_a_file():
+        login = f"{USER}:{secrets.token_urlsafe(32)}"
+        os.environ.update(dict.fromkeys(VARIABLES, login))
+
+
+def _configured_in_a_file() -> bool:
+    if "PREFECT_PROFILES_PATH" in os.environ:
+        return True
+    files = [folder / name for folder in (prefect_home(), Path.cwd()) for name in _SETTINGS_FILES]
+    return any(f.is_file() and _SERVER_SETTING.search(f.read_text("utf-8", errors="replace")) for f in files)
 
 
 def _said_elsewhere(record: logging.LogRecord) -> bool:

@@ -1,7 +1,8 @@
 """Prefect server, UI and runner on this machine, until Ctrl-C or SIGTERM. Production is in deploy/.
 
 The server and the runner are processes of their own, each in a session of its own, so that a Ctrl-C in the terminal
-reaches this process alone, which then stops the runner first and the server last. The server listens on 127.0.0.1 only.
+reaches this process alone, which then stops the runner first and the server last. The server listens on 127.0.0.1 only,
+asks for a login, and answers to its own page alone (flows.prefect_server).
 """
 
 from __future__ import annotations
@@ -13,28 +14,23 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 
+from flows.allowances import ALLOW, Allowances
+from flows.beginning import FOLDER
+from flows.environment import prefect_home
+from flows.login import Login, served_at
+from flows.served_api import Server
 from galflow.check import check_run
 from galflow.errors import GalflowError, SpecError
-from galflow.spec import StoreSpec, load_spec
+from galflow.spec import RunSpec, StoreSpec, load_spec
 from galflow.store import Store
 
 HOST = "127.0.0.1"
@@ -43,6 +39,7 @@ _STOP_SECONDS = 30
 _POLL_SECONDS = 0.3
 _ASK_SECONDS = 2
 """How often the runner asks the server for work: whoever clicks Run should not wait."""
+ADHOC = "survey-run/survey-adhoc"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Process = subprocess.Popen[bytes]
@@ -69,6 +66,11 @@ class Nightly:
             ) from None
         if self.specification is not None:
             check_run(load_spec(self.specification))
+
+    @property
+    def spec(self) -> RunSpec | None:
+        """What its file says."""
+        return None if self.specification is None else load_spec(self.specification)
 
     def words(self, root: str | None) -> list[str]:
         """For flows.deployments; ``root`` replaces the specification's."""
@@ -98,24 +100,37 @@ def serve_here(port: int, root: str | None, nightly: Nightly | None = None) -> N
     require_free(port)
     # Spelt out, because a run need not start in this folder.
     products = Store.open(root if root is not None else StoreSpec().root).root
-    api = f"http://{HOST}:{port}/api"
+    allowances = Allowances.of_service().with_those_of(nightly.spec)
+    login = Login.of_service(prefect_home())
+    page = f"http://{HOST}:{port}"
+    server = Server(f"{page}/api", login.text)
     processes: dict[str, Process] = {}
-    with stopped_by_signals():
+    with stopped_by_signals(), served_at(prefect_home(), port):
         try:
-            starting = {"PREFECT_SERVER_UI_API_URL": api}  # the page would ask port 4200
             processes["server"] = _start(
-                "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), environment=starting
-            )
-            _wait("the Prefect server to answer", lambda: _is_healthy(api), processes)
+                "-m", "flows.prefect_server", "--host", HOST, "--port", str(port),
+                environment={"PREFECT_SERVER_API_AUTH_STRING": login.text},
+            )  # fmt: skip
+            _wait("the Prefect server to answer", server.is_healthy, processes)
             begun = datetime.now(UTC)
-            asking = {"PREFECT_API_URL": api, "PREFECT_RUNNER_POLL_FREQUENCY": str(_ASK_SECONDS)}
-            processes["runner"] = _start("-m", "flows.deployments", products, *nightly.words(root), environment=asking)
-            _wait("the runner to offer its deployments", lambda: _are_offered(api, begun), processes)
+            asking = {
+                "PREFECT_API_URL": server.api,
+                "PREFECT_API_AUTH_STRING": login.text,
+                "PREFECT_RUNNER_POLL_FREQUENCY": str(_ASK_SECONDS),
+                "GALFLOW_UI_URL": page,
+                ALLOW: allowances.text,
+                FOLDER: str(Path.cwd()),
+            }
+            processes["runner"] = _start(
+                "-m", "flows.deployments", products, *nightly.words(root), environment=asking, folder=prefect_home()
+            )  # fmt: skip
+            _wait("the runner to offer its deployments", lambda: server.has_offers(ADHOC, begun), processes)
             sys.stdout.write(
-                f"UI at http://{HOST}:{port} - start a run from its Deployments page; stop with Ctrl-C\n"
+                f"UI at {page} - start a run from its Deployments page; stop with Ctrl-C\n"
+                f"{login.told}\n"
                 f"products go to {products}, unless store.root in the form says otherwise\n"
                 f"{nightly.told}\n"
-                f"`galflow release` and `galflow watch` reach it with PREFECT_API_URL={api}\n"
+                f"`galflow release` and `galflow watch` reach it with PREFECT_API_URL={server.api}\n"
             )
             sys.stdout.flush()
             while True:
@@ -124,7 +139,7 @@ def serve_here(port: int, root: str | None, nightly: Nightly | None = None) -> N
         except KeyboardInterrupt:
             sys.stderr.write("stopping ...\n")
         finally:
-            _stop(processes, api)
+            _stop(processes, server)
 
 
 def require_free(port: int) -> None:
@@ -151,10 +166,11 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _start(*arguments: str, environment: dict[str, str] | None = None) -> Process:
+def _start(*arguments: str, environment: dict[str, str], folder: Path | None = None) -> Process:
     return subprocess.Popen(
-        [sys.executable, *arguments],
-        env=os.environ | (environment or {}),
+        [sys.executable, "-P", *arguments],  # -P: not whatever lies in the current folder
+        env=os.environ | environment,
+        cwd=folder,
         stdin=subprocess.DEVNULL,  # Prefect would ask questions
         stdout=subprocess.DEVNULL,  # its greeting names commands that galflow's user does not need
         start_new_session=True,
@@ -179,37 +195,7 @@ def _require_running(processes: dict[str, Process]) -> None:
             )
 
 
-def _is_healthy(api: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{api}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _are_offered(api: str, since: datetime) -> bool:
-    """Whether the runner has asked the server for work since then: what an earlier one offered does not count."""
-    # Prefect's client asks again where the server is busy: a locked database answers 503.
-    with SyncPrefectClient(api) as client:
-        polled = [deployment.last_polled for deployment in client.read_deployments()]
-    return any(time > since for time in polled if time is not None)
-
-
-def _call_off(api: str) -> None:
-    """Call the runs that ended with the runner crashed: nobody else would, and they would stay Running for good."""
-    begun = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])),
-        deployment_id=FlowRunFilterDeploymentId(is_null_=False),
-    )
-    crashed = State(
-        type=StateType.CRASHED, message="galflow serve was stopped; the same run again does what is missing"
-    )
-    with SyncPrefectClient(api) as client:
-        for run in client.read_flow_runs(flow_run_filter=begun):
-            client.set_flow_run_state(run.id, crashed, force=True)
-
-
-def _stop(processes: dict[str, Process], api: str) -> None:
+def _stop(processes: dict[str, Process], server: Server) -> None:
     """End the runner and its runs, then the server, and whatever they leave behind in their sessions."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -217,7 +203,7 @@ def _stop(processes: dict[str, Process], api: str) -> None:
         _end(processes["runner"])
         if processes["server"].poll() is None:
             with contextlib.suppress(httpx.HTTPError):  # a server that no longer answers keeps no books
-                _call_off(api)
+                server.call_off()
     if "server" in processes:
         _end(processes["server"])
 

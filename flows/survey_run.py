@@ -11,6 +11,7 @@ from prefect.states import State
 from prefect.utilities.annotations import quote as prefect_quote
 from pydantic import Field
 
+from flows.beginning import begun_run
 from flows.choices import Form
 from flows.ending import RunOutcome, stage_end, whole_end
 from flows.release import of_release
@@ -19,7 +20,6 @@ from galflow.spec import RunSpec
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
 from tasks.stages import Joined, check, compare, ingest, join, score_cutouts, train_models
-from tasks.watching import watched_run
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
 _FLOW: dict[str, Any] = {"persist_result": False}
@@ -100,7 +100,7 @@ def _compare(spec: RunSpec, scored: _Scored) -> StageResult:
 
 
 def _publish(spec: RunSpec) -> State[RunOutcome]:
-    with watched_run(spec) as reached:
+    with begun_run(spec) as reached:
         return whole_end(_publish_on(reached))
 
 
@@ -129,7 +129,7 @@ def _publish_on(spec: RunSpec) -> RunOutcome:
 @flow(name="ingest", **_FLOW)
 def ingest_survey(spec: Form) -> State[RunOutcome]:
     """Cut the survey and the comparison samples, join rows that are one object, and stop there."""
-    with watched_run(spec) as reached:
+    with begun_run(spec) as reached:
         cut = _cut(reached)
     return stage_end(_reached(*_stages_of_cutting(cut)))
 
@@ -137,7 +137,7 @@ def ingest_survey(spec: Form) -> State[RunOutcome]:
 @flow(name="train", **_FLOW)
 def train(spec: Form) -> State[RunOutcome]:
     """Cut what is missing, train the models, and stop there."""
-    with watched_run(spec) as reached:
+    with begun_run(spec) as reached:
         learnt = _learn(reached)
     return stage_end(_reached(*_stages_of_learning(learnt)))
 
@@ -145,7 +145,7 @@ def train(spec: Form) -> State[RunOutcome]:
 @flow(name="score", **_FLOW)
 def score(spec: Form) -> State[RunOutcome]:
     """Cut and train what is missing, score every object, and stop there."""
-    with watched_run(spec) as reached:
+    with begun_run(spec) as reached:
         scored = _score(reached)
     return stage_end(_reached(*_stages_of(scored)))
 
@@ -153,7 +153,7 @@ def score(spec: Form) -> State[RunOutcome]:
 @flow(name="compare", **_FLOW)
 def compare_with_sky(spec: Form) -> State[RunOutcome]:
     """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
-    with watched_run(spec) as reached:
+    with begun_run(spec) as reached:
         scored = _score(reached)
         comparison = _compare(reached, scored)
     return stage_end(_reached(*_stages_of(scored), comparison))

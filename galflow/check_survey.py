@@ -14,6 +14,7 @@ from galflow.errors import DataError, SpecError, StoreError
 from galflow.spec import CutoutSpec, SurveySpec
 from galflow.surveys.base import Fault, Survey
 from galflow.surveys.resolve import open_survey
+from galflow.variables import without_values
 
 _TILES_NAMED = 4
 Value = TypeVar("Value")
@@ -80,8 +81,9 @@ def _kinds(found: Iterable[Fault]) -> list[list[Fault]]:
 
 
 def _told(kind: Sequence[Fault], tiles: Sequence[str]) -> str:
+    problem = without_values(str(kind[0]))
     if not tiles:
-        return str(kind[0])
+        return problem
     named = ", ".join(tiles[:_TILES_NAMED])
     more = len(tiles) - _TILES_NAMED
-    return f"tile{'s' * (len(tiles) > 1)} {named}{f' and {more} more' if more > 0 else ''}: {kind[0]}"
+    return f"tile{'s' * (len(tiles) > 1)} {named}{f' and {more} more' if more > 0 else ''}: {problem}"

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from galflow.addresses import clean_address
 from galflow.part import SECRET, Part
 
 
@@ -179,7 +180,7 @@ class ClusterSpec(Part):
     """Units of work handed to one worker ahead of time."""
     wait_minutes: Annotated[float, Field(gt=0)] = 60.0
     """So long the run waits for a worker: its first one from a queue, or any once all are gone (queues are long)."""
-    address: str | None = None
+    address: Annotated[str | None, AfterValidator(clean_address)] = None
     """For kind address: the scheduler's, as tcp://host:8786, or tls://host:8786 with tls."""
     tls: TlsFiles | None = None
     """For kinds address and slurm: encrypted connections. Without it whoever reaches the scheduler can run code."""

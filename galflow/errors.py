@@ -6,9 +6,14 @@ A bare ``ValueError`` escaping from galflow is a bug in galflow.
 
 from __future__ import annotations
 
+from galflow.variables import without_values
+
 
 class GalflowError(Exception):
-    """Base of all errors that galflow raises on purpose."""
+    """Base of all errors that galflow raises on purpose. Its text never shows an environment variable's value."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(without_values(word) if isinstance(word, str) else word for word in words))
 
 
 class SpecError(GalflowError):

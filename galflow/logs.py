@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from galflow.errors import SpecError
+from galflow.variables import without_values
 
 OWN_LOGGERS = ("galflow", "tasks", "flows")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -96,6 +97,10 @@ class TextLines(logging.Formatter):
         record.place = f" [{' '.join(words)}]" if words else ""
         return super().formatMessage(record)
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The line and the trace, if there is one."""
+        return without_values(super().format(record))
+
 
 class JsonLines(logging.Formatter):
     """One JSON object a record."""
@@ -116,11 +121,11 @@ def to_fields(record: logging.LogRecord) -> dict[str, Any]:
         "created": record.created,
         "level": record.levelname,
         "logger": record.name,
-        "message": record.getMessage(),
+        "message": without_values(record.getMessage()),
         **asdict(_where_of(record)),
         "host": getattr(record, "host", socket.gethostname()),
         "pid": record.process,
-        "exception": exception or None,
+        "exception": without_values(exception) if exception else None,
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
+from galflow.addresses import clean_address
 from galflow.part import ColumnName, Part
 from galflow.training_spec import TrainingOverrides
 
@@ -22,7 +23,7 @@ class ModelSpec(Part):
     """Keyword arguments of the model's constructor."""
     training: TrainingOverrides = TrainingOverrides()
     """What differs from the run's training settings."""
-    trained: Annotated[str, Field(pattern=r"^(file|s3)://")] | None = None
+    trained: Annotated[str, Field(pattern=r"^(file|s3)://"), AfterValidator(clean_address)] | None = None
     """URI (file:// or s3://) of an already trained model's folder, to use instead of training one."""
     sample: str | None = None
     """Train it on this comparison sample, not on the survey: a background for another model's likelihood ratio."""

@@ -1,4 +1,5 @@
-"""What all parts of a specification have in common: kinds of name, and how an error is told. It knows no part."""
+"""What all parts of a specification have in common, the kinds of name that stand in them, and how what is wrong
+with one is told. It knows no part."""
 
 from __future__ import annotations
 
@@ -37,11 +38,13 @@ class Part(BaseModel):
 def describe(error: ValidationError, what: str) -> str:
     """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
     lines = []
+    secrets = [problem["loc"] for problem in error.errors(include_url=False) if problem["type"] == SECRET]
     for problem in error.errors(include_url=False)[:_FAULTS_TOLD]:
         where = ".".join(p if isinstance(p, str) and p.isprintable() else ascii(p) for p in problem["loc"])
         where = where[:_LONGEST_PLACE] or "(the whole)"
-        told = problem["loc"] and problem["type"] not in ("missing", "extra_forbidden", SECRET)
-        given = f" (given: {shown(problem['input'])})" if told else ""
+        hidden = problem["type"] in ("missing", "extra_forbidden") or not problem["loc"]
+        hidden |= any(loc[: len(problem["loc"])] == problem["loc"] for loc in secrets)  # it is part of what was given
+        given = "" if hidden else f" (given: {shown(problem['input'])})"
         text = {"extra_forbidden": "is not a field here", "missing": "is required but missing"}.get(
             problem["type"], problem["msg"].removeprefix("Value error, ")
         )

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, model_validator
 
+from galflow.addresses import clean_address
 from galflow.cluster_spec import ClusterSpec
 from galflow.document import read_document, require_plain
 from galflow.errors import SpecError
@@ -141,9 +142,9 @@ class ComparisonSpec(Part):
 class StoreSpec(Part):
     """Where products go."""
 
-    root: str = "galflow-out"
+    root: Annotated[str, AfterValidator(clean_address)] = "galflow-out"
     """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
-    endpoint_url: str | None = None
+    endpoint_url: Annotated[str | None, AfterValidator(clean_address)] = None
     """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
     credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
     """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""

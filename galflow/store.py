@@ -24,6 +24,7 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.sync import sync as zarr_sync
 from zarr.storage import FsspecStore, LocalStore
 
+from galflow.addresses import require_no_credentials
 from galflow.errors import SpecError, StoreError, TakenError
 from galflow.listing import Entry, files_around, modified_at
 from galflow.object_streams import LocalStream, ObjectStream, WholeStream
@@ -49,7 +50,8 @@ class Store:
     @classmethod
     def open(cls, root: str | os.PathLike[str], endpoint_url: str | None = None) -> Store:
         """The store at a folder, file:// or s3://bucket/prefix."""
-        text = os.fspath(root)
+        text = require_no_credentials(os.fspath(root), "store root")
+        require_no_credentials(endpoint_url or "", "endpoint_url")
         protocol, separator, rest = text.partition("://")
         if not separator:
             # As fsspec reads it, without percent signs: a folder whose name has a blank stays that folder.

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 PROGRESS_TOPIC = "galflow-progress"
 """On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
 _WORKER_ENVIRONMENT = {
+    # A worker starts in whatever folder its cluster chooses, where somebody's own tasks.py may lie.
+    "PYTHONSAFEPATH": "1",
     # Dask has each worker give freed memory back at once, which made training 2.4 times slower (half of the time in the
     # kernel, see benchmarks/README.md): torch asks for the same hundreds of megabytes again in the next step.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),

@@ -12,6 +12,7 @@ from typing import Any, cast
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL
 
+from galflow.addresses import require_clean_endpoints
 from galflow.errors import SpecError
 from galflow.spec import StoreSpec
 
@@ -49,4 +50,5 @@ def _held_by(block: str) -> dict[str, str]:
         raise SpecError(
             f"store.credentials_block: Secret block {block!r} has {len(unknown)} name(s) besides {', '.join(VARIABLES)}"
         )
+    require_clean_endpoints(held)
     return held

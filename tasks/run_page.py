@@ -23,6 +23,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from tasks.progress import in_prefect_run, link_to, telling
+from tasks.report_links import served_address
 
 CONTINUE = "Run the same specification again: it does what is still missing, and nothing else."
 _SHOWN = 10
@@ -131,7 +132,7 @@ class RunPage:
         return "\n".join(lines)
 
     def _address(self, uri: str) -> str:
-        return web_address(uri, self._spec.store.endpoint_url)
+        return served_address(uri, self._spec.store) or web_address(uri, self._spec.store.endpoint_url)
 
 
 _PAGE: ContextVar[RunPage | None] = ContextVar("galflow_run_page", default=None)

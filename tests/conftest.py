@@ -32,7 +32,7 @@ _START_SECONDS = 60
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests run in one process; those of a folder below too, which share a whole run and a Prefect server."""
     flows = Path(__file__).with_name("flows")
-    whole = [flows / name for name in ("faults", "truth")]
+    whole = [flows / name for name in ("faults", "served", "truth")]
     for item in items:
         shared = next((folder for folder in whole if item.path.is_relative_to(folder)), item.path.parent)
         group = str(shared) if shared in (flows, *whole) else str(item.path)

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ from typing import Any, BinaryIO
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from galflow.addresses import require_clean_endpoints, require_no_credentials
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.surveys.base import TileFile
 from galflow.surveys.path_patterns import PathPattern
+from galflow.variables import expand
 
 DANGLING = "dangling"
 """Checksum of a file that is a link to nothing."""
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,16 @@ def expand_root(root: str) -> str:
     Raises SpecError where a variable is not set or nothing is given.
     """
 
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise SpecError(
-                f"root {root!r} names the environment variable {name}, which is not set; set it or write the path"
-            )
-        return os.environ[name]
-
-    expanded = _VARIABLE.sub(value, root).rstrip("/")
+    try:
+        expanded = expand(root).rstrip("/")
+    except KeyError as error:
+        raise SpecError(
+            f"root {root!r} names the environment variable {error.args[0]}, which is not set; set it or write the path"
+        ) from None
     if not expanded:
         raise SpecError(f"root is {root!r}; expected a folder or a URI such as s3://bucket/prefix")
     if "://" in expanded:
-        return expanded
+        return require_no_credentials(expanded, "root")
     return "file://" + str(Path(expanded).expanduser().absolute())
 
 
@@ -90,6 +87,7 @@ def local_path(uri: str) -> str | None:
 def _filesystem(uri: str) -> Any:
     """The fsspec file system of a URI, without a listings cache."""
     protocol = uri.split("://", 1)[0] if "://" in uri else "file"
+    require_clean_endpoints()
     try:
         return fsspec.filesystem(protocol, use_listings_cache=False)
     except (ValueError, ImportError) as error:

@@ -19,6 +19,8 @@ import botocore.session
 import pytest
 import yaml
 
+from flows.prefect_server import settings
+
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|AUTH")
 
@@ -91,13 +93,16 @@ def test_only_the_ui_is_reachable_and_from_this_machine_alone(compose: dict[str,
 def test_secrets_stand_in_files_that_are_not_kept(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert not [v for v in service.get("environment", {}) if SECRET.search(v)], name
-    for env_file in ("database.env", "store.env"):
+    for env_file in ("database.env", "server.env", "store.env"):
         assert not (DEPLOY / env_file).exists() or env_file in subprocess.run(
             ["git", "check-ignore", str(DEPLOY / env_file)], capture_output=True, text=True, check=False
         ).stdout  # fmt: skip
         assert [v for n, v in variables(env_file).items() if SECRET.search(n)] == [""] * sum(
             bool(SECRET.search(n)) for n in variables(env_file)
         )
+    for name, service in compose["services"].items():
+        asks = name in ("prefect-server", "deployments", "worker")
+        assert ("server.env" in service.get("env_file", [])) == asks, f"{name} has the login or has it not"
     # Neither sees what only the other needs.
     assert not [n for n in variables("store.env") if n.startswith(("POSTGRES", "PREFECT"))]
     assert not [n for n in variables("database.env") if n.startswith("AWS")]
@@ -105,6 +110,7 @@ def test_secrets_stand_in_files_that_are_not_kept(compose: dict[str, Any]) -> No
 
 def test_prefect_knows_the_names_of_the_servers_settings(compose: dict[str, Any], tmp_path: Path) -> None:
     given = compose["services"]["prefect-server"]["environment"] | variables("database.env")
+    given |= settings(given["GALFLOW_UI_URL"])
     given |= {"PREFECT_SERVER_DATABASE_PASSWORD": "a/b@c"}
     code = (
         "from prefect.settings import get_current_settings as s\n"
@@ -120,8 +126,8 @@ def test_prefect_knows_the_names_of_the_servers_settings(compose: dict[str, Any]
         capture_output=True, text=True, check=False, timeout=100,
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
-    settings, address = said.stdout.splitlines()
-    assert settings.split() == [
+    believed, address = said.stdout.splitlines()
+    assert believed.split() == [
         "postgresql+asyncpg", "postgres", "5432", "prefect", "prefect", "a/b@c", "http://127.0.0.1:4200/api",
     ]  # fmt: skip
     assert address == "postgresql+asyncpg://prefect:a%2Fb%40c@postgres:5432/prefect"

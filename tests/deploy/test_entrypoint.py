@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-ADDRESS = {"PREFECT_API_URL": "http://prefect-server:4200/api"}
+ADDRESS = {"PREFECT_API_URL": "http://prefect-server:4200/api", "GALFLOW_TOKEN": "a-token-of-some-length"}
 
 
 def start(script: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,10 @@ def test_any_shell_can_read_it(script: str) -> None:
 @pytest.mark.parametrize(
     ("role", "command"),
     [
-        ("server", "prefect server start --host 0.0.0.0 --port 4200"),
+        (
+            "server",
+            "python -m flows.prefect_server --host 0.0.0.0 --port 4200 --page http://127.0.0.1:4200",
+        ),
         ("worker", "prefect worker start --pool galflow --type process"),
         (
             "dask-scheduler",
@@ -68,7 +71,7 @@ def test_the_watcher_hands_its_words_on() -> None:
 def test_the_deployments_are_made_for_the_scheduler_of_this_place() -> None:
     made = dry("deployments", GALFLOW_ROOT="s3://b/p", GALFLOW_SCHEDULER="tcp://here:1", **ADDRESS)
     assert made == [
-        "prefect --no-prompt work-pool create galflow --type process --overwrite",
+        "prefect --no-prompt work-pool create galflow --type process --overwrite --base-job-template deploy/pool.json",
         "prefect --no-prompt work-pool set-concurrency-limit galflow 1",
         'prefect --no-prompt variable set galflow_cluster {"kind": "address", "address": "tcp://here:1"} --overwrite',
         "prefect --no-prompt deploy --all --prefect-file deploy/prefect.yaml",
@@ -84,6 +87,7 @@ def test_the_deployments_are_made_for_the_scheduler_of_this_place() -> None:
         (["sever"], r"error: no role sever; one of server"),
         (["worker"], r"error: worker needs PREFECT_API_URL in its environment: the server's address, as http://"),
         (["watch"], r"error: watch needs PREFECT_API_URL"),
+        (["server"], r"error: server needs GALFLOW_TOKEN in its environment: the secret that its users log in with"),
     ],
 )
 def test_what_is_missing_is_named(words: list[str], text: str) -> None:
@@ -96,6 +100,24 @@ def test_notify_wants_the_id_of_a_block() -> None:
     done = start("notify", "https://hooks.example.org/secret")
     assert done.returncode == 2
     assert "usage: deploy/notify BLOCK_ID" in done.stderr
+
+
+SHOWS = 'env | grep -E "^(PREFECT_(SERVER_)?API_AUTH_STRING|GALFLOW_ALLOW|PYTHONSAFEPATH)=" >&2'
+
+
+def test_every_role_has_the_login_and_forms_may_name_this_places_scheduler(tmp_path: Path) -> None:
+    (tmp_path / "prefect").write_text(f"#!/bin/sh\n{SHOWS}\n")
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    for command in tmp_path.iterdir():
+        command.chmod(0o755)
+    told = start("entrypoint", "worker", PATH=f"{tmp_path}:{os.environ['PATH']}", **ADDRESS)
+    shown = dict(line.split("=", 1) for line in told.stderr.splitlines() if not line.startswith("+"))
+    assert shown == {
+        "PREFECT_SERVER_API_AUTH_STRING": "galflow:a-token-of-some-length",
+        "PREFECT_API_AUTH_STRING": "galflow:a-token-of-some-length",
+        "GALFLOW_ALLOW": '{"cluster_addresses": ["tcp://dask-scheduler:8786"]}',
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 @pytest.mark.parametrize("role", ["dask-scheduler", "dask-worker"])

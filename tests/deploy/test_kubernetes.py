@@ -14,6 +14,7 @@ from kubernetes import client
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 SECRETS = {
     "galflow-database": {"password"},
+    "galflow-server": {"GALFLOW_TOKEN"},
     "galflow-store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
 }
 """Made by hand, as README.md says."""
@@ -110,6 +111,19 @@ def test_what_a_pod_refers_to_is_there(thing: dict[str, Any]) -> None:
         for volume in volumes.values():
             if "configMap" in volume:
                 assert volume["configMap"]["name"] in maps
+
+
+def test_who_speaks_to_the_server_has_its_login_and_calls_it_by_its_name() -> None:
+    settings = named("ConfigMap")["galflow"]["data"]
+    server_names = {settings["GALFLOW_UI_URL"].partition("://")[2], *settings["GALFLOW_SERVER_NAMES"].split(",")}
+    assert settings["PREFECT_API_URL"].split("/")[2] in server_names
+    for container in [c for _, d in OBJECTS for pod in pods(d) for c in pod["spec"]["containers"]]:
+        secrets = [source["secretRef"]["name"] for source in container.get("envFrom", []) if "secretRef" in source]
+        speaks = container.get("args", [""])[0] in ("server", "deployments", "worker", "watch")
+        assert ("galflow-server" in secrets) == speaks, container["name"]
+        for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+            if asked := container.get(probe, {}).get("httpGet"):  # by the pod's address, without this
+                assert {h["value"] for h in asked["httpHeaders"] if h["name"] == "Host"} <= server_names
 
 
 def test_images_of_ours_are_given_a_registry() -> None:

@@ -318,3 +318,20 @@ def test_error_inside_a_flow_is_said_once_and_without_a_trace(
     progress, *said = ended.stderr.splitlines()
     assert progress.endswith("14 of 14 products to do. Starting Prefect and the workers ...")
     assert said == ["error: the disk is gone; bring it back"]
+
+
+@pytest.mark.full
+def test_a_run_imports_nothing_of_the_folder_that_it_is_started_in(galflow: Command, tmp_path: Path) -> None:
+    """As the console script is: `python -m` itself would look there first."""
+    for name in ("galflow", "tasks", "flows"):
+        (tmp_path / f"{name}.py").write_text('raise SystemExit("somebody\'s own module was imported")')
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(TINY))
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "GALFLOW_"))}
+    environment |= galflow.environment | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    words = ["run", "spec.yaml", "--root", "store", "--until", "ingest"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "flows.cli", *words], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ingest is done" in done.stdout

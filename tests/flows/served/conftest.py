@@ -1,4 +1,6 @@
-"""`galflow serve` as a process of its own, with a specification for every night; shared by this folder's tests."""
+"""`galflow serve` as a process of its own, with a specification for every night, and a real browser; shared by this
+folder's tests.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +21,18 @@ import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
+)  # fmt: skip
 
 PATIENCE_SECONDS = 150
 TINY: dict[str, Any] = {
@@ -27,6 +42,10 @@ TINY: dict[str, Any] = {
     "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}],
     "cluster": {"workers": 1},
 }
+
+
+def text_of(browser: webdriver.Chrome) -> str:
+    return str(browser.execute_script("return document.body.innerText"))
 
 
 def free_port() -> int:
@@ -44,7 +63,7 @@ def wait_for(happened: Callable[[], Any], what: str) -> Any:
     pytest.fail(f"waited {PATIENCE_SECONDS} s in vain for {what}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Served:
     """A running `galflow serve`."""
 
@@ -66,11 +85,43 @@ class Served:
     def api(self) -> str:
         return f"http://127.0.0.1:{self.port}/api"
 
+    @cached_property
+    def login(self) -> str:
+        return (self.folder / "prefect" / "galflow-login").read_text().strip()
+
+    @cached_property
+    def _client(self) -> SyncPrefectClient:
+        return SyncPrefectClient(self.api, auth_string=self.login)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a command of the same user, who is told where the server is, and nothing else."""
+        return {"PREFECT_API_URL": self.api, "PREFECT_HOME": str(self.folder / "prefect")}
+
     def ask(self, path: str, question: Any = None, method: str | None = None) -> Any:
         """Prefect's REST API."""
         method = method or ("GET" if question is None else "POST")
-        with SyncPrefectClient(self.api) as client:
-            return json.loads(client.request(method, f"/{path}", json=question).text or "null")  # type: ignore[arg-type]
+        return json.loads(self._client.request(method, f"/{path}", json=question).text or "null")  # type: ignore[arg-type]
+
+    def message(self, run: str) -> str:
+        """Of a run's state."""
+        return str(self.ask(f"flow_runs/{run}")["state"]["message"])
+
+    def log_in(self, browser: webdriver.Chrome) -> None:
+        """As a person does, who was told the login."""
+        browser.get(f"http://127.0.0.1:{self.port}/deployments")
+        (line,) = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "input[type=password]"), "the login page")
+        line.send_keys(self.login, Keys.ENTER)
+        wait_for(lambda: "survey-nightly" in text_of(browser), "the list of deployments")
+        # What Prefect said of the time before the login stays on its page until that is opened anew.
+        browser.get(f"http://127.0.0.1:{self.port}/deployments")
+        wait_for(lambda: "survey-nightly" in text_of(browser), "the list of deployments")
+
+    def report_link(self, run: str) -> str:
+        """Where the run's artifact leads."""
+        wanted = {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"key": {"any_": ["galflow-report"]}}}
+        (artifact,) = self.ask("artifacts/filter", wanted)
+        return str(artifact["data"]).rpartition("(")[2].rstrip(")")
 
     def deployment(self, name: str) -> dict[str, Any]:
         """By FLOW/DEPLOYMENT."""
@@ -81,8 +132,8 @@ class Served:
         wanted = {"deployments": {"id": {"any_": [self.deployment(name)["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return self.ask("flow_runs/filter", wanted)
 
-    def start_run(self, name: str, spec: dict[str, Any], when: str | None = None) -> str:
-        question: dict[str, Any] = {"parameters": {"spec": spec}}
+    def start_run(self, name: str, spec: dict[str, Any], when: str | None = None, **more: str) -> str:
+        question: dict[str, Any] = {"parameters": {"spec": spec} | more}
         if when is not None:
             question["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": when}}
         return self.ask(f"deployments/{self.deployment(name)['id']}/create_flow_run", question)["id"]
@@ -130,8 +181,11 @@ def start(folder: Path) -> Served:
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("PREFECT_", "GALFLOW_", "DO_NOT_TRACK"))}
     nightly = TINY | {"name": "nightly", "store": {"root": str(folder / "nightly")}}
     (folder / "nightly.yaml").write_text(yaml.safe_dump(nightly))
+    # Somebody's own modules, with the names of galflow's: nothing that galflow starts may import them.
+    for name in ("galflow", "tasks", "flows", "app"):
+        (folder / f"{name}.py").write_text('raise SystemExit("somebody\'s own module was imported")')
     words = [
-        sys.executable, "-m", "flows.cli", "serve", "--port", str(port), "--nightly", "nightly.yaml",
+        sys.executable, "-P", "-m", "flows.cli", "serve", "--port", str(port), "--nightly", "nightly.yaml",
         "--cron", "30 2 * * *", "--timezone", "Asia/Tokyo",
     ]  # fmt: skip
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
@@ -162,3 +216,19 @@ def served(all_served: list[Served], tmp_path_factory: pytest.TempPathFactory) -
     if not all_served or all_served[-1].process.poll() is not None:
         all_served.append(start(tmp_path_factory.mktemp("served")))
     return all_served[-1]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """Chromium with a profile of its own, which notes every request; *.test are names of this machine."""
+    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"{', '.join(missing)} absent; scripts/install-system installs them")
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 import yaml
 
@@ -55,6 +56,8 @@ def test_a_release_starts_reprocess_with_what_the_event_carries(
     run = release(served, galflow, "dr2", "--spec", str(spec))
     assert run["parameters"]["spec"]["survey"]["name"] == "mock"
     assert served.end_of(run["id"]) == "COMPLETED", served.complained
+    shown = httpx.get(served.report_link(run["id"]))
+    assert (shown.status_code, "released" in shown.text) == (200, True)
     (published,) = list_runs(Store.open(root))
     assert read_manifest(Store.open(root), published).specification["survey"]["release"] == "dr2"
 
@@ -62,7 +65,7 @@ def test_a_release_starts_reprocess_with_what_the_event_carries(
 def release(served: Served, galflow: Command, name: str, *words: str) -> dict[str, Any]:
     """Publish a release by the command; the run that it starts."""
     before = {run["id"] for run in served.runs_of("reprocess/reprocess")}
-    told = galflow("release", "mock", name, *words, PREFECT_API_URL=served.api)
+    told = galflow("release", "mock", name, *words, **served.environment)
     assert told.returncode == 0, told.stderr
     assert told.stdout == (
         f"galflow.release.published: release {name} of survey mock, for released; told {served.api}\n"
@@ -80,7 +83,7 @@ def test_a_release_of_unchanged_tiles_makes_nothing_anew_but_the_catalogue(
     served: Served, galflow: Command, run_to_its_end: RunToItsEnd, tmp_path: Path
 ) -> None:
     root = tmp_path / "store"
-    finished = run_to_its_end(tmp_path, served.tiny | {"name": "released"}, PREFECT_API_URL=served.api)
+    finished = run_to_its_end(tmp_path, served.tiny | {"name": "released"}, **served.environment)
     first, cut = finished.manifest.run, cutout_files(root)
     # Without a specification: what was published last of this survey.
     run = release(served, galflow, "dr3", "--root", str(root))
@@ -97,7 +100,7 @@ def test_a_watcher_tells_the_server_what_it_found(served: Served, galflow: Comma
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(served.tiny | {"name": "seen", "store": {"root": str(tmp_path / "s")}}))
     before = {run["id"] for run in served.runs_of("reprocess/reprocess")}
-    said = galflow("watch", str(spec), "--once", PREFECT_API_URL=served.api)
+    said = galflow("watch", str(spec), "--once", **served.environment)
     assert said.returncode == 0, said.stderr
     assert said.stdout == f"seen: 1 new: t00000 (since ever); emitted galflow.release.published to {served.api}\n"
     runs = served.wait_for(
@@ -167,6 +170,7 @@ def test_a_failed_run_is_told_through_a_block_that_keeps_the_secret(
             ["sh", str(PROJECT / "deploy" / "notify"), block["id"]], capture_output=True, text=True, check=False,
             env=os.environ | {
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PREFECT_API_URL": served.api,
+                "PREFECT_API_AUTH_STRING": served.login,
             },
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from galflow.models.base import all_models
-from galflow.receipts import list_runs, read_manifest
+from galflow.receipts import list_runs
 from galflow.store import Store
 from galflow.surveys.resolve import survey_kinds
 
@@ -29,11 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.full, pytest.mark.timeout(900)]
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900",
-)  # fmt: skip
 COMPLAINTS = ("Can't connect", "Oops", "Authentication failed")
 TALL = (1280, 1450)
 """Prefect draws an artifact only where it is seen; a run's lie below its timeline."""
@@ -44,20 +37,6 @@ const labels = [...document.querySelectorAll('.schema-form-property__label')].fi
 const field = labels[arguments[1]]?.closest('.schema-form-property');
 return field?.querySelector('textarea, input, select') ?? null;
 """
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
-    if missing and os.environ.get("CI") != "true":
-        pytest.skip(f"{', '.join(missing)} absent; scripts/install-system installs them")
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -115,8 +94,7 @@ def click(browser: webdriver.Chrome, words: str) -> bool:
 def test_the_form_starts_a_run_whose_page_shows_progress_and_the_report(
     served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], tmp_path: Path
 ) -> None:
-    browser.get(f"http://127.0.0.1:{served.port}/deployments")
-    served.wait_for(lambda: "survey-nightly" in text_of(browser), "the list of deployments")
+    served.log_in(browser)
     picture("deployments")
 
     deployment = served.deployment("survey-run/survey-adhoc")["id"]
@@ -153,9 +131,8 @@ def test_the_form_starts_a_run_whose_page_shows_progress_and_the_report(
 
     progress(served, browser, picture, run["id"])
     assert served.end_of(run["id"]) == "COMPLETED", served.complained
-    (published,) = list_runs(Store.open(tmp_path / "store"))
-    manifest = read_manifest(Store.open(tmp_path / "store"), published)
-    report(served, browser, picture, run["id"], manifest.located(Store.open(tmp_path / "store")).report)
+    assert len(list_runs(Store.open(tmp_path / "store"))) == 1
+    report(served, browser, picture, run["id"])
 
 
 def progress(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str) -> None:
@@ -194,8 +171,10 @@ def open_tab(served: Served, browser: webdriver.Chrome, run: str, name: str) -> 
     served.wait_for(lambda: click(browser, name), f"the tab {name}")
 
 
-def report(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str, address: Any) -> None:
+def report(served: Served, browser: webdriver.Chrome, picture: Callable[[str], None], run: str) -> None:
     """When it has ended its page leads to the report, by the artifact that holds the link."""
+    address = served.report_link(run)
+    assert address.startswith(f"http://127.0.0.1:{served.port}/reports/")
     open_tab(served, browser, run, "Artifacts")
     cards = served.wait_for(
         lambda: [a for a in browser.find_elements(By.TAG_NAME, "a") if "galflow-report" in a.text], "the report's card"
@@ -206,6 +185,14 @@ def report(served: Served, browser: webdriver.Chrome, picture: Callable[[str], N
     )
     assert links[0].text == "the run's report"
     picture("run-report")
+    before = browser.window_handles
+    browser.execute_script("arguments[0].click()", links[0])
+    served.wait_for(lambda: "from-the-form" in title(browser, before), "the report")
     watched(served, browser, picture, run, address)
-    browser.get(address)
-    assert "from-the-form" in browser.title
+
+
+def title(browser: webdriver.Chrome, before: list[str]) -> str:
+    """Of what a link has opened, in this window or in a new one."""
+    new = [window for window in browser.window_handles if window not in before]
+    browser.switch_to.window((new or before)[0])
+    return browser.title
