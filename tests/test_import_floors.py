@@ -289,7 +289,7 @@ def test_every_file_says_what_it_is_for() -> None:
         ("galflow/surveys/x.py", "from galflow.cutouts import cut", "surveys may import"),
         ("galflow/cutouts/x.py", "from galflow.models.vae import VAE", "cutouts may import"),
         ("galflow/training/x.py", "from galflow.scores.score import s", "training may import"),
-        ("galflow/part.py", "from galflow.store import Store", "nothing of galflow"),
+        ("galflow/quiet.py", "from galflow.store import Store", "nothing of galflow"),
         ("galflow/scores/x.py", "from galflow import plan", "scores may import"),
         ("galflow/attic/x.py", "from galflow.store import Store", "has no floor"),
         ("galflow/scores/x.py", "from galflow.store import _TEMPORARY", "is private"),
