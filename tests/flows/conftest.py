@@ -21,6 +21,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
+from flows.login import VARIABLES
 from galflow.catalog.published import planted_copies, read_published
 from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, list_runs, parse_receipt, read_manifest
 from galflow.store import Store
@@ -192,7 +193,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         port = probe.getsockname()[1]
     quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_UI_ENABLED": "false"}
     home = str(tmp_path_factory.mktemp("prefect-server"))
-    environment = os.environ | quiet | {"PREFECT_HOME": home}
+    environment = {n: v for n, v in os.environ.items() if n not in VARIABLES} | quiet | {"PREFECT_HOME": home}
     words = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"]
     server = subprocess.Popen(
         [sys.executable, "-m", *words], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -274,6 +275,9 @@ def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     def call(*arguments: str) -> tuple[int, str, str]:
         from flows.cli import main
 
+        for name in VARIABLES:  # which the command sets for what it starts: not for what other tests start
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
         monkeypatch.setattr(sys, "argv", ["galflow", *arguments])
         monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as ended:
