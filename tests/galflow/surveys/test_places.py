@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.spatial
 from astropy.wcs import WCS
 
-from galflow.surveys import places
 from galflow.surveys.base import Footprint
 from galflow.surveys.places import Place, neighbours
 
@@ -69,13 +69,13 @@ def test_work_grows_as_the_tiles_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted by the candidates that are looked at, which time on a busy machine does not tell."""
     looked: list[int] = []
 
-    class Counting(places.cKDTree):  # type: ignore[misc]
+    class Counting(scipy.spatial.cKDTree):  # type: ignore[misc]
         def query_ball_point(self, *arguments: object, **options: object) -> object:
             lists = super().query_ball_point(*arguments, **options)
             looked.append(sum(len(found) for found in lists))
             return lists
 
-    monkeypatch.setattr(places, "cKDTree", Counting)
+    monkeypatch.setattr(scipy.spatial, "cKDTree", Counting)
     for side in (30, 90):
         grid = [(x, y) for x in range(side) for y in range(side)]
         step = np.deg2rad(0.2)
