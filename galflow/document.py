@@ -53,9 +53,8 @@ def read_document(path: str | Path) -> Any:
             data = file.read(MOST_BYTES + 1)  # of a device there is no end
         text = data.decode("utf-8")
     except (OSError, ValueError) as error:
-        raise SpecError(
-            f"cannot read the specification {shown(path)}: {error}; give the path of a YAML file"
-        ) from error
+        name = str(path) if str(path).isprintable() else shown(path)
+        raise SpecError(f"cannot read the specification {name}: {error}; give the path of a YAML file") from error
     if len(data) > MOST_BYTES:
         raise SpecError(f"{path} has more than {MOST_BYTES:,} bytes; a specification is a short YAML file")
     try:
