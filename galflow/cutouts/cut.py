@@ -117,7 +117,7 @@ def cut_tile(
         written: list[_Written] = []
 
         def put(key: str) -> dict[str, FileSum]:
-            written.append(_write(store, key, survey, tile, spec, images, plain))
+            written.append(_write(store, key, survey, tile, spec, bands, images, plain))
             return written[-1].files
 
         def completed(receipt: Receipt) -> Receipt:
@@ -172,10 +172,16 @@ class _Written:
 
 
 def _write(
-    store: Store, product: str, survey: Survey, tile: Tile, spec: CutoutSpec, images: TileImages, rows: pa.Table
+    store: Store,
+    product: str,
+    survey: Survey,
+    tile: Tile,
+    spec: CutoutSpec,
+    bands: tuple[str, ...],
+    images: TileImages,
+    rows: pa.Table,
 ) -> _Written:
     """Cut all rows a chunk at a time, and write them as they come."""
-    bands = chosen_bands(survey, spec)
     reference = next((images[b] for b in bands if b in images), None)
     planted = 0 if spec.plant is None else spec.plant.per_tile
     if reference is not None and len(rows) > objects_per_shard(spec, len(bands), 1 << 62):

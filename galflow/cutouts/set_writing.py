@@ -50,26 +50,20 @@ class Pixels:
         return len(self.flux)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Pixels:
-        return type(self)(self.flux[rows], self.ivar[rows], self.mask[rows])
+        return Pixels(self.flux[rows], self.ivar[rows], self.mask[rows])
 
-    @classmethod
-    def joined(cls, parts: list[Pixels]) -> Pixels:
+    @staticmethod
+    def joined(parts: list[Pixels]) -> Pixels:
         """The cutouts of all parts, at least one, one after another."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in PIXELS))
+        return Pixels(*(np.concatenate([getattr(part, name) for part in parts]) for name in PIXELS))
 
 
 @dataclass(frozen=True, eq=False)
-class CutoutData:
-    """The cutouts of one tile in memory: for what is small, such as a test."""
+class CutoutData(Pixels):
+    """The cutouts of one tile in memory, and all that is stored with them: for what is small, such as a test."""
 
-    flux: np.ndarray
-    """(N, band, y, x) float32; NaN where missing."""
-    ivar: np.ndarray
-    """(N, band, y, x) float32; 0 where missing."""
-    mask: np.ndarray
-    """(N, band, y, x) uint16 of Plane bits."""
     rows: pa.Table
     """N rows: object_id, ra, dec, x_pixel, y_pixel, flags and the rest of the catalogue."""
     attributes: dict[str, Any]
@@ -220,8 +214,9 @@ class CutoutWriter:
     def _finish_pixels(self) -> None:
         if self._waiting:
             rest, self._waiting = Pixels.joined(self._waiting), []
-            self._count += len(rest)
-            self._shards.add(self.encode(rest))
+            if len(rest):  # an array of no objects has no chunk
+                self._count += len(rest)
+                self._shards.add(self.encode(rest))
         self._shards.finish()
 
     def _put_layout(self, attributes: dict[str, Any], unit: str) -> None:
@@ -271,5 +266,5 @@ def write_cutout_set(store: Store, product: str, data: CutoutData, spec: CutoutS
     """Write ``data`` under the key ``product``; what was written, for the receipt. TakenError where other bytes lie."""
     count, *shape = data.flux.shape
     with CutoutWriter(store, product, spec, (shape[0], shape[1], shape[2]), count) as writer:
-        writer.add(Pixels(data.flux, data.ivar, data.mask))
+        writer.add(data)
         return writer.finish(data.rows, data.attributes, data.psf, data.likeness)
