@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from galflow.errors import IntegrityError, TakenError
 from galflow.receipts import Receipt, parse_receipt, verify_product, write_receipt
@@ -25,6 +26,7 @@ _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 OWN = r"-[0-9a-f]{8}"
 """What stands at the end of the name in a key that was taken for other bytes."""
 logger = logging.getLogger(__name__)
+Made = TypeVar("Made")
 
 
 def write_product(
@@ -40,21 +42,33 @@ def write_product(
     ``completed``: the receipt with what is known only when the files are written. ``began``: time.perf_counter() when
     the making began, for the receipt's seconds.
     """
-    product = receipt.product
+
+    def make(product: str) -> Receipt:
+        files = dict(put(product))
+        seconds = time.perf_counter() - began
+        whole = completed(receipt.model_copy(update={"product": product, "files": files, "seconds": seconds}))
+        write_receipt(store, whole)
+        return whole
+
+    return written_once(receipt.product, make, lambda: made_by_another(store, receipt.product, receipt.fingerprint))
+
+
+def written_once(product: str, make: Callable[[str], Made], of_another: Callable[[], Made | None]) -> Made:
+    """What ``make`` returns under the key ``product``, or under one that nobody else has where other bytes lie there.
+
+    ``make`` writes everything, receipts last. ``of_another``: what somebody else made under that key meanwhile, which
+    is then taken instead; None if it does not come.
+    """
     try:
-        files = put(product)
+        return make(product)
     except TakenError as error:
-        other = made_by_another(store, product, receipt.fingerprint)
+        other = of_another()
         if other is not None:
             logger.info("%s is taken as somebody else made it: %s", product, error)
             return other
-        product = own_key(product)
-        logger.warning("an attempt that broke off left other bytes, so this is written as %s: %s", product, error)
-        files = put(product)
-    seconds = time.perf_counter() - began
-    whole = completed(receipt.model_copy(update={"product": product, "files": dict(files), "seconds": seconds}))
-    write_receipt(store, whole)
-    return whole
+        own = own_key(product)
+        logger.warning("an attempt that broke off left other bytes, so this is written as %s: %s", own, error)
+        return make(own)
 
 
 def made_by_another(store: Store, product: str, fingerprint: str) -> Receipt | None:

@@ -181,8 +181,6 @@ class Store:
         """Whether S3 has written what was not there."""
         try:
             write(*arguments, mode="create")
-        except FileExistsError:
-            return False
         except OSError as error:
             if says_taken(error):
                 return False

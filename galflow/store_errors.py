@@ -35,5 +35,9 @@ def translated(verb: str, uri: str) -> Iterator[None]:
 
 
 def says_taken(error: OSError) -> bool:
-    """Whether this is the answer of an object store that holds what was to be created."""
-    return "PreconditionFailed" in str(error) or "pre-condition" in str(error).lower()
+    """Whether this is the answer of a folder or an object store that holds what was to be created."""
+    return (
+        isinstance(error, FileExistsError)
+        or "PreconditionFailed" in str(error)
+        or "pre-condition" in str(error).lower()
+    )

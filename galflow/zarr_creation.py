@@ -47,8 +47,6 @@ def create_in(connection: Any, prefix: str) -> Create:
     async def create(key: str, value: Buffer) -> bool:
         try:
             await connection._pipe_file(f"{prefix}/{key}", value.to_bytes(), mode="create")
-        except FileExistsError:
-            return False
         except OSError as error:
             if says_taken(error):
                 return False

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import platform
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -28,7 +26,7 @@ from galflow.catalog.published import (
 )
 from galflow.errors import GalflowError, TakenError
 from galflow.plan import Unit, run_id
-from galflow.products import made_by_another, own_key, write_product
+from galflow.products import made_by_another, write_product, written_once
 from galflow.receipts import (
     RECEIPT_SUFFIX,
     Outcome,
@@ -54,7 +52,6 @@ from tasks.stages import models_of, store_of
 from tasks.verbs import TAKEN, open_model, write_file
 from tasks.watching import stage
 
-logger = logging.getLogger(__name__)
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 
 
@@ -163,20 +160,20 @@ def _publish_catalog(
     """The catalogue's folder, and the supplement beside it."""
     product = catalog_product(spec.output.catalog, plan.run)
     ranked, shared_ids = ranked_scores(store, scores.receipts, plan.primary)
-    write = partial(_write_catalog, store, spec, plan, (*remarks, *shared_ids), scores, summary, difference, ranked)
-    try:
-        receipts = write(product)
-    except TakenError as error:
-        fingerprint = _fingerprint(plan.run)
+
+    def make(key: str) -> tuple[Receipt, Receipt]:
+        receipts = _write_catalog(store, spec, plan, (*remarks, *shared_ids), scores, summary, difference, ranked, key)
+        for receipt in receipts:
+            write_receipt(store, receipt)
+        return receipts
+
+    def of_another() -> tuple[Receipt, Receipt] | None:
         # The receipt of the supplement is the last that is written.
-        if (beside := made_by_another(store, supplement_of(product), fingerprint)) is not None:
-            return parse_receipt(f"{product}{RECEIPT_SUFFIX}", store.get(f"{product}{RECEIPT_SUFFIX}")), beside
-        own = own_key(product)
-        logger.warning("the catalogue is written as %s, for other bytes lie at its place: %s", own, error)
-        receipts = write(own)
-    for receipt in receipts:
-        write_receipt(store, receipt)
-    return receipts
+        beside = made_by_another(store, supplement_of(product), _fingerprint(plan.run))
+        key = f"{product}{RECEIPT_SUFFIX}"
+        return None if beside is None else (parse_receipt(key, store.get(key)), beside)
+
+    return written_once(product, make, of_another)
 
 
 def _fingerprint(run: str) -> str:
