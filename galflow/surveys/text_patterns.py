@@ -21,9 +21,7 @@ class TextPattern:
 
     def __init__(self, pattern: str) -> None:
         if len(pattern) > LONGEST_PATTERN:
-            raise SpecError(
-                f"is a regular expression of {len(pattern)} characters; at most {LONGEST_PATTERN} are taken"
-            )
+            raise SpecError(f"has {len(pattern):,} characters; at most {LONGEST_PATTERN:,} are taken")
         named = _with_named_groups(pattern)
         try:
             self._groups = pc.extract_regex(pa.array([], pa.string()), named).type
