@@ -54,7 +54,7 @@ def read_document(path: str | Path) -> Any:
         text = data.decode("utf-8")
     except (OSError, ValueError) as error:
         raise SpecError(
-            f"cannot read the specification {shown(path)}: {error}; give the path of a YAML file"
+            f"cannot read the specification {_brief(str(path))}: {error}; give the path of a YAML file"
         ) from error
     if len(data) > MOST_BYTES:
         raise SpecError(f"{path} has more than {MOST_BYTES:,} bytes; a specification is a short YAML file")
