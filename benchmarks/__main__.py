@@ -29,6 +29,7 @@ from benchmarks import (
     ffjord,
     gan25,
     ingest,
+    local_security,
     sampling,
     scale,
     scoring,
@@ -56,6 +57,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "allocator": allocator.run,
     "costs": costs.run,
     "compiled": compiled.run,
+    "local_security": local_security.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,

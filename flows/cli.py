@@ -16,6 +16,7 @@ from flows import environment, looking
 from flows.looking import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
+from galflow.proxies import bypass_for_this_machine
 
 if TYPE_CHECKING:
     from galflow.spec import RunSpec
@@ -226,6 +227,7 @@ looking.add_to(app)
 def main() -> None:
     """Entry point: galflow's own errors become one line and an exit code; any other is a bug and keeps its trace."""
     try:
+        bypass_for_this_machine()
         environment.log_to_terminal()
         app(standalone_mode=True)
     except GalflowError as error:

@@ -6,18 +6,18 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
-from galflow.cluster_spec import ClusterSpec
+from galflow.cluster_spec import ClusterSpec, TlsFiles
 from galflow.errors import GalflowError, SpecError
 from galflow.logs import LogSettings
 from galflow.spec import RunSpec
-from tasks.encryption import security_of
+from tasks.encryption import security_of, temporary_tls
 from tasks.kubernetes_cluster import kubernetes_cluster
 from tasks.same_code import require_same_code
 from tasks.slurm_cluster import slurm_cluster
@@ -105,11 +105,14 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
         logging.getLogger(name).setLevel(logging.WARNING)
     timeout = {"distributed.deploy.lost-worker-timeout": _LOST_WORKER_TIMEOUT[spec.cluster.kind]}
     _require_free(spec.cluster.dashboard)
-    with dask.config.set(_SETTINGS | timeout), _environment_kept():
-        cluster = _start(spec.cluster)
+    with ExitStack() as held:
+        held.enter_context(dask.config.set(_SETTINGS | timeout))
+        held.enter_context(_environment_kept())
+        tls = held.enter_context(temporary_tls()) if spec.cluster.kind == "local" else spec.cluster.tls
+        cluster = _start(spec.cluster, tls)
         try:
             _set_size(cluster, spec.cluster)
-            yield spec.model_copy(update={"cluster": _reached(spec.cluster, cluster.scheduler_address)})
+            yield spec.model_copy(update={"cluster": _reached(spec.cluster, cluster.scheduler_address, tls)})
         finally:
             _close(cluster)
 
@@ -129,12 +132,12 @@ def _require_free(dashboard: str) -> None:
         ) from error
 
 
-def _reached(spec: ClusterSpec, address: str) -> ClusterSpec:
-    """The cluster that was started for ``spec``, by its address."""
+def _reached(spec: ClusterSpec, address: str, tls: TlsFiles | None) -> ClusterSpec:
+    """The cluster that was started for ``spec``, by its address and with the certificates that it was started with."""
     return ClusterSpec(
         kind="address",
         address=address,
-        tls=spec.tls,
+        tls=tls,
         threads_per_worker=spec.threads_per_worker,
         in_flight_per_worker=spec.in_flight_per_worker,
         wait_minutes=spec.wait_minutes,
@@ -176,7 +179,7 @@ def open_client(spec: ClusterSpec) -> Iterator[Client]:
         yield client
 
 
-def _start(spec: ClusterSpec) -> Any:
+def _start(spec: ClusterSpec, tls: TlsFiles | None) -> Any:
     if spec.kind == "cuda":
         return _cuda_cluster(spec)
     if spec.kind == "slurm":
@@ -193,6 +196,7 @@ def _start(spec: ClusterSpec) -> Any:
         memory_limit=spec.memory_limit,
         dashboard_address=spec.dashboard,
         host="127.0.0.1",
+        security=security_of(tls),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,7 @@ from distributed import Client, Future, KilledWorker, get_worker
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.plan import Unit
+from galflow.proxies import LOOPBACK
 from galflow.receipts import Receipt
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.unit_log import run_beside, run_unit
@@ -110,8 +112,14 @@ def _workers(client: Client, world: int, patience_seconds: float) -> list[str]:
 
 
 def _meeting_point() -> str:
-    """A free port of this worker's host, as the others reach it."""
+    """A free port of this worker's host, as the others reach it.
+
+    Where all are on this machine, a file that this user alone can read: at a port torch would listen to everybody.
+    """
     host = get_worker().address.rpartition("/")[2].rpartition(":")[0]
+    if host in LOOPBACK:
+        folder = tempfile.mkdtemp(prefix="meeting-", dir=get_worker().local_directory)  # it goes with the worker
+        return f"file://{folder}/ranks"
     with socket.socket() as probe:
         probe.bind((host, 0))
         return f"tcp://{host}:{probe.getsockname()[1]}"

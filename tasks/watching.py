@@ -20,6 +20,7 @@ from galflow.leases import HeldLease, run_lease
 from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, during, log_to_stderr, set_levels
 from galflow.look import one_look
 from galflow.plan import plan_run
+from galflow.proxies import bypass_for_this_machine
 from galflow.receipts import RunManifest
 from galflow.spec import RunSpec
 from galflow.store import Store
@@ -44,6 +45,7 @@ def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
     All the while the run holds a lease of its store, so that garbage collection leaves it what it may use.
     """
     with ExitStack() as held:
+        bypass_for_this_machine()
         held.enter_context(one_look())
         held.enter_context(during(run=_run_of(spec)))
         held.enter_context(_log())

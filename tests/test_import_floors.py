@@ -53,6 +53,7 @@ ROOMS: dict[str, set[str]] = {
     "receipts": {"sums", "store", "photometry", "errors"},
     "products": {"sums", "store", "receipts", "errors"},
     "logs": {"errors", "variables"},
+    "proxies": set(),
     "leases": {"listing", "store", "receipts", "spec", "errors"},
     "garbage": {"leases", "store", "receipts"},
     "part": {"document"},

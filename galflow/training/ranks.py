@@ -10,6 +10,8 @@ while training (moving averages) are rank 0's after each epoch. This file starts
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +23,8 @@ from torch import Tensor, nn
 from galflow.errors import ModelError
 from galflow.models.base import Batch
 from galflow.training.randomness import derived_seed
+
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 @dataclass(frozen=True)
@@ -80,19 +84,37 @@ ALONE = Ranks()
 
 
 @contextlib.contextmanager
+def _at_loopback() -> Iterator[None]:
+    """Gloo and NCCL listen at the interface that these name; by default at whatever the machine's name stands for."""
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
+    before = dict(os.environ)
+    if loopback is not None:
+        for variable in _INTERFACES:
+            os.environ.setdefault(variable, loopback)
+    try:
+        yield
+    finally:
+        for variable in _INTERFACES:
+            if variable not in before:
+                os.environ.pop(variable, None)
+
+
+@contextlib.contextmanager
 def joined_ranks(
     rank: int, world: int, address: str, *, device: torch.device, timeout_seconds: float
 ) -> Iterator[Ranks]:
-    """Meet the other ranks at ``address`` (tcp://host:port, of rank 0) and part from them at the end.
+    """Meet the other ranks at ``address`` and part from them at the end.
 
+    tcp://host:port of rank 0; or file://path, where all are on one machine: then they listen at its loopback alone.
     Over NCCL on GPUs, gloo on CPUs. ModelError if they do not all come in time; a rank that dies later raises
     RuntimeError in the others' next step.
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(
-            backend, init_method=address, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_seconds)
-        )
+        with _at_loopback() if address.startswith("file://") else contextlib.nullcontext():
+            dist.init_process_group(
+                backend, init_method=address, rank=rank, world_size=world, timeout=timedelta(seconds=timeout_seconds)
+            )
     except (RuntimeError, dist.DistError) as error:
         raise ModelError(
             f"rank {rank} of {world} did not meet the others at {address} within {timeout_seconds:g} s: {error}; "

@@ -174,6 +174,9 @@ def galflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
+        # As at an institute: a proxy, here one that is not there, and no word of this machine.
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     command = Command(environment)
     yield command

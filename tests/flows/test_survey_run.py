@@ -45,7 +45,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    monkeypatch.setattr(survey_run, "watched_run", nullcontext)
+    monkeypatch.setattr(survey_run, "begun_run", nullcontext)
     places = {"check": None, "ingest": 2, "join": 3, "train_models": None, "score_cutouts": 4, "compare": None}
     places["publish"] = None
     for name, sample_at in places.items():

@@ -50,7 +50,8 @@ IDENTITIES, SPLITS, ASSIGN = (f"galflow/cutouts/{name}.py" for name in ("identit
 CALIBRATION, SCORE, PARTS = (f"galflow/scores/{name}.py" for name in ("calibration", "score", "part_columns"))
 SUMMARY, FINDINGS, SCHEMA = "galflow/scores/summary.py", "galflow/report/findings.py", "galflow/catalog/schema.py"
 SKY, DETECTION, PLACES = (f"galflow/surveys/{name}.py" for name in ("sky", "detection", "places"))
-CUT, CHECK = "galflow/cutouts/cut.py", "galflow/check.py"
+CUT, CUTTING, CHECK_SURVEY = "galflow/cutouts/cut.py", "galflow/cutouts/cutting.py", "galflow/check_survey.py"
+PLAN_CUTOUTS = "galflow/plan_cutouts.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     # What 34 faults of an earlier release left alive.
@@ -113,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # Assignment of a survey-wide catalogue.
     Mutant(ASSIGN, "(inner > depth[near])", "(inner > 0)", "the last tile takes all", _ASSIGN),
     Mutant(ASSIGN, "width - 0.5 - x), np", "width - x), np", "edges are half a pixel off", _ASSIGN),
-    Mutant(ASSIGN, "again[first] = False", "again[:] = False", "repeated ids go unseen", _ASSIGN),
+    Mutant(FLAGS, "again[first] = False", "again[:] = False", "repeated ids go unseen", _ASSIGN),
     Mutant(ASSIGN, "np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra)", "np.cos(ra), np.sin(ra)",
            "assignment without cos(dec)", _ASSIGN),
     # Flags.
@@ -122,8 +123,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(FLAGS, "> 2 * np.maximum(centre, 0)", "> 4 * np.maximum(centre, 0)", "bright neighbours go unseen", _FLAGS),
     Mutant(FLAGS, "flags[partial] |= Flag.MISSING_PIXELS", "pass", "missing pixels go unseen", _FLAGS),
     Mutant(FLAGS, "~np.all(bands_seen, axis=1)", "~np.any(bands_seen, axis=1)", "a missing band goes unseen", _FLAGS),
-    Mutant(CUT, "flags[beyond & placed] |= Flag.EDGE", "pass", "cutouts at the edge go unseen", _CUT),
-    Mutant(CUT, "flags[non_finite] |= Flag.NON_FINITE", "pass", "NaN pixels go unseen", _CUT),
+    Mutant(CUTTING, "self._reference.flux.shape) & self._placed] |= Flag.EDGE",
+           "self._reference.flux.shape) & self._placed] |= 0", "cutouts at the edge go unseen", _CUT),
+    Mutant(CUTTING, "flags[non_finite] |= Flag.NON_FINITE", "pass", "NaN pixels go unseen", _CUT),
     Mutant(CUT, "tile.identity,\n        list", "tile.name,\n        list", "a changed tile stays as it was", _CUT),
     # Scores and calibration.
     Mutant(CALIBRATION, "(1.0 + (len(reference) - below))", "(len(reference) - below)", "p can be 0", _CALIBRATION),
@@ -174,7 +176,8 @@ MUTANTS: tuple[Mutant, ...] = (
     # Plan and check.
     Mutant(PLAN, "sample_joins[s.name]], fingerprints", "joins], fingerprints", "a sample is scored as the survey",
            _PLAN),
-    Mutant(PLAN, 'update={"plant": None}) if is_sample', 'update={}) if is_sample', "anomalies are planted in samples",
+    Mutant(PLAN_CUTOUTS, 'update={"plant": None}) if is_sample', 'update={}) if is_sample',
+           "anomalies are planted in samples",
            _PLAN),
     Mutant(PLAN, "(cutouts, ()) if model.sample is None", "((), ()) if model.sample is None",
            "new tiles leave models as they were", _PLAN),
@@ -182,9 +185,10 @@ MUTANTS: tuple[Mutant, ...] = (
            "scores that hold are made anew", _PLAN),
     Mutant("galflow/plan_joins.py", "elif survey.detects and earlier:", "elif False:",
            "a new release renames objects", _JOINS),
-    Mutant(CHECK, "len(affected) >= len(tiles)", "len(affected) > len(tiles)", "a fault of all tiles is a remark",
+    Mutant(CHECK_SURVEY, "len(affected) >= len(tiles)", "len(affected) > len(tiles)",
+           "a fault of all tiles is a remark",
            _CHECK),
-    Mutant(CHECK, "    faults += own if", "    own if", "a survey's faults go unsaid", _CHECK),
+    Mutant(CHECK_SURVEY, "    faults += own if", "    own if", "a survey's faults go unsaid", _CHECK),
     # Sky and detection.
     Mutant(SKY, "_CLIP_SIGMA = 3.0", "_CLIP_SIGMA = 6.0", "the sky's sigma is too large", _SKY),
     Mutant(SKY, "QUARTILES_TO_SIGMA = 0.743641", "QUARTILES_TO_SIGMA = 1.0", "the sky's sigma is 1.35 of it", _SKY),

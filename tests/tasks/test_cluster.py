@@ -52,7 +52,7 @@ def test_local_cluster_is_as_declared_and_leaves_nothing_behind(
     before = {p.pid for p in workers_of_this_process()}
     with running_cluster(specify(workers=1, threads_per_worker=3)) as reached:
         assert reached.cluster.kind == "address"
-        assert str(reached.cluster.address).startswith("tcp://127.0.0.1:")
+        assert str(reached.cluster.address).startswith("tls://127.0.0.1:")
         assert reached.content() == specify().content()
         with open_client(reached.cluster) as client:
             ((threads, pid, threshold),) = client.run(ask).values()
@@ -92,8 +92,8 @@ def test_worker_that_is_slow_to_end_spoils_no_run(
         def close(self) -> None:
             raise TimeoutError
 
-    monkeypatch.setattr(cluster, "_start", lambda spec: Busy())
-    with caplog.at_level(logging.WARNING, "tasks.cluster"), running_cluster(specify()) as reached:
+    monkeypatch.setattr(cluster, "_start", lambda spec, tls: Busy())
+    with caplog.at_level(logging.WARNING, "tasks.cluster"), running_cluster(specify(kind="cuda")) as reached:
         assert reached.cluster.address == Busy.scheduler_address
     assert [r.getMessage() for r in caplog.records] == ["a worker did not end when it was asked to, and was killed"]
 

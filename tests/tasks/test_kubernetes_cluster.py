@@ -200,6 +200,6 @@ def test_cluster_that_came_is_reached_by_its_address() -> None:
         kind="kubernetes", workers=2, memory_limit="8GB", threads_per_worker=3, in_flight_per_worker=5,
         kubernetes={"image": IMAGE},
     )  # fmt: skip
-    assert cluster._reached(started, "tcp://10.0.0.1:8786") == ClusterSpec(
+    assert cluster._reached(started, "tcp://10.0.0.1:8786", None) == ClusterSpec(
         kind="address", address="tcp://10.0.0.1:8786", threads_per_worker=3, in_flight_per_worker=5
     )

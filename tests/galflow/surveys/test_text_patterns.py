@@ -55,6 +55,7 @@ def test_no_pattern_takes_longer_than_the_text_is(pattern: str) -> None:
         ("abc", "has no group in round brackets"),
         ("(?P<a>x)(?P<a>y)", "has two groups of one name"),
     ],
+    ids=["unclosed", "lookahead", "reference", "long", "groupless", "twice"],
 )
 def test_what_is_not_taken_is_told(pattern: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
