@@ -216,6 +216,12 @@ class Store:
         with self.speaking("read", key):
             return bytes(self._fs.cat_file(self._full(key), **self._reading))
 
+    @contextlib.contextmanager
+    def reading(self, key: str) -> Iterator[BinaryIO]:
+        """An object opened to read parts of it; each read asks for its bytes and for no others."""
+        with self.speaking("read", key), self._fs.open(self._full(key), "rb", cache_type="none") as file:
+            yield file
+
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
         """The bytes of many objects, fetched side by side."""
         if not keys:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
-from galflow.catalog.parquet import read_catalog, to_parquet
+from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
 from galflow.catalog.schema import Column, catalog_schema, conform
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
@@ -140,12 +139,13 @@ def read_basis(store: Store, product: str) -> tuple[CatalogPlan, PValueCounts, n
 def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n,) the score that ranks of every object that has it, sorted: one number an object, of the whole run.
 
-    And what is to be said of ids that several objects share.
+    And what is to be said of ids that several objects share. Of a part three columns are read; its file is compared
+    with its checksum when it is read whole (``write_catalog_file``).
     """
     found, ids = [np.zeros(0)], [np.zeros(0, np.uint64)]
     for part in parts:
         if part.rows:
-            table = _columns(store, part, [primary, "is_primary", "object_id"])
+            table = _read_columns(store, part.product, [primary, "is_primary", "object_id"])
             values = table.column(primary).cast(pa.float64()).fill_null(np.nan).to_numpy()
             is_primary = table.column("is_primary").to_numpy()
             found.append(values[is_primary & np.isfinite(values)])
@@ -157,11 +157,6 @@ def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> tuple
         "Declare catalog.ids_per_tile: true if each tile counts its own",
     )
     return np.sort(np.concatenate(found)), told if shared else ()
-
-
-def _columns(store: Store, part: Receipt, names: Sequence[str]) -> pa.Table:
-    (data,) = read_sound(store, {part.product: part.files[""]}).values()
-    return pq.ParquetFile(pa.BufferReader(data)).read(list(names))
 
 
 def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
@@ -269,19 +264,20 @@ def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa
     An object of the sky comes once: by its primary row.
     """
     for key in file_keys(store, product):
-        table = _read_columns(store.get(key), ["is_primary", *columns])
+        table = _read_columns(store, key, ["is_primary", *columns])
         yield table.filter(table.column("is_primary")).select(list(columns))
 
 
 def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Table | None:
     """These columns of all planted copies and ``planted_kind``; None if there are no copies. A few a tile."""
     keys = store.list(f"{supplement_of(product)}/{_PLANTED}")
-    tables = [_read_columns(store.get(key), [*columns, PLANTED_COLUMN]) for key in keys]
+    tables = [_read_columns(store, key, [*columns, PLANTED_COLUMN]) for key in keys]
     return pa.concat_tables(tables) if tables else None
 
 
-def _read_columns(data: bytes, columns: Sequence[str]) -> pa.Table:
-    return pq.ParquetFile(pa.BufferReader(data)).read(list(dict.fromkeys(columns)))
+def _read_columns(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
+    with store.reading(key) as file:
+        return read_columns(file, store.uri(key), columns)
 
 
 def read_published(uri: str) -> pa.Table:

@@ -236,7 +236,9 @@ def test_a_part_that_is_gone_or_altered_keeps_the_catalogue_from_being_published
         monkeypatch.setattr(tasks.publish, "ranked_scores", rank)
     else:
         break_it()
-    said = rf"1 of the catalogue's 1 files .* part-00000\.parquet.*{damage}" if ranked else rf"{part.product}.*{damage}"
+    # What ranks reads a few columns; whether the whole is as it was, is seen when it is written.
+    late = ranked or damage.startswith("differs")
+    said = rf"1 of the catalogue's 1 files .* part-00000\.parquet.*{damage}" if late else rf"{part.product}.*{damage}"
     try:
         with pytest.raises(GalflowError, match=said):
             replace(stages, spec=spec).publish()

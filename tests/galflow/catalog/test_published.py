@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +25,7 @@ from galflow.catalog.published import (
     write_catalog_file,
 )
 from galflow.cutouts.flags import Flag
+from galflow.errors import IntegrityError, StoreError
 from galflow.receipts import Receipt
 from galflow.scores.part_columns import SCHEMA_DETAIL, packed_schema
 from galflow.scores.summary import PartSummary, merge_summaries
@@ -106,3 +111,49 @@ def test_files_give_each_object_once_and_copies_lie_beside_them(local_store: Sto
     assert copies["planted_kind"].to_pylist() == ["jet"] * 12
     assert copies["anomaly_rank"].null_count == 12
     assert all(key.startswith((f"{product}/", supplement_of(product))) for key in local_store.list("catalogs"))
+
+
+def test_ranking_reads_its_columns_and_little_more(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    wide = {f"other_{i}": rng.normal(size=50_000) for i in range(20)}
+    table = pa.table(
+        {"object_id": np.arange(50_000), "is_primary": np.ones(50_000, bool), "m_s": wide["other_0"], **wide}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    whole = sink.getvalue().to_pybytes()
+    part = Receipt(
+        product="wide.parquet", fingerprint="f", files={"": local_store.put("wide.parquet", whole)}, rows=50_000
+    )
+    taken: list[int] = []
+    opened = Store.reading
+
+    @contextmanager
+    def counted(store: Store, key: str) -> Iterator[Any]:
+        with opened(store, key) as file:
+
+            def read(size: int = -1) -> bytes:
+                data: bytes = inner(size)
+                taken.append(len(data))
+                return data
+
+            inner, file.read = file.read, read  # type: ignore[method-assign]
+            yield file
+
+    monkeypatch.setattr(Store, "reading", counted)
+    monkeypatch.setattr(Store, "get", None)
+    monkeypatch.setattr(Store, "get_many", None)
+    ranked, remarks = ranked_scores(local_store, [part], "m_s")
+    np.testing.assert_array_equal(ranked, np.sort(wide["other_0"]))
+    assert remarks == ()
+    assert 50_000 * 8 < sum(taken) < len(whole) / 6
+
+
+def test_a_damaged_part_is_told_with_its_name(store: Store) -> None:
+    store.put("scores/bad.parquet", b"PAR1" + bytes(500))
+    part = Receipt(product="scores/bad.parquet", fingerprint="f", rows=3)
+    with pytest.raises(IntegrityError, match=r"scores/bad\.parquet cannot be read as Parquet"):
+        ranked_scores(store, [part], "m_s")
+    gone = Receipt(product="scores/gone.parquet", fingerprint="f", rows=3)
+    with pytest.raises(StoreError, match=r"scores/gone\.parquet"):
+        ranked_scores(store, [gone], "m_s")
