@@ -89,6 +89,10 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
     progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
     del plan  # of twenty thousand tiles; the flow plans each of its stages itself
     environment.prepare()
+    if spec.cluster.kind == "local":  # what workers are forked from gets ready while the rest does
+        from tasks.worker_start import start_forking
+
+        start_forking()
     from flows.ending import run_here
     from flows.survey_run import FLOWS
 

@@ -22,18 +22,11 @@ from tasks.kubernetes_cluster import kubernetes_cluster
 from tasks.same_code import require_same_code
 from tasks.slurm_cluster import slurm_cluster
 from tasks.unit_log import LogOfUnits
+from tasks.worker_start import METHOD, WORKER_ENVIRONMENT, start_forking
 
 logger = logging.getLogger(__name__)
 PROGRESS_TOPIC = "galflow-progress"
 """On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
-_WORKER_ENVIRONMENT = {
-    # A worker starts in whatever folder its cluster chooses, where somebody's own tasks.py may lie.
-    "PYTHONSAFEPATH": "1",
-    # Dask has each worker give freed memory back at once, which made training 2.4 times slower (half of the time in the
-    # kernel, see benchmarks/README.md): torch asks for the same hundreds of megabytes again in the next step.
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-}
 _SCHEDULER_SETTINGS = {
     # When a worker dies, tasks.fan_out finds out which of its units did it.
     "distributed.scheduler.allowed-failures": 0,
@@ -49,7 +42,7 @@ _SETTINGS = {
     **_SCHEDULER_SETTINGS,
     "distributed.worker.daemon": True,
     "distributed.admin.log-length": 100,
-    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in _WORKER_ENVIRONMENT.items()},
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()},
 }
 _LOST_WORKER_TIMEOUT = {
     # Each worker's nanny restarts it. Dask's cluster looks once, 15 s after a death, and gives a worker up for good
@@ -106,7 +99,8 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
     timeout = {"distributed.deploy.lost-worker-timeout": _LOST_WORKER_TIMEOUT[spec.cluster.kind]}
     _require_free(spec.cluster.dashboard)
     with ExitStack() as held:
-        held.enter_context(dask.config.set(_SETTINGS | timeout))
+        method = METHOD if spec.cluster.kind == "local" else {}
+        held.enter_context(dask.config.set(_SETTINGS | timeout | method))
         held.enter_context(_environment_kept())
         tls = held.enter_context(temporary_tls()) if spec.cluster.kind == "local" else spec.cluster.tls
         cluster = _start(spec.cluster, tls)
@@ -183,12 +177,13 @@ def _start(spec: ClusterSpec, tls: TlsFiles | None) -> Any:
     if spec.kind == "cuda":
         return _cuda_cluster(spec)
     if spec.kind == "slurm":
-        return slurm_cluster(spec, _WORKER_ENVIRONMENT)
+        return slurm_cluster(spec, WORKER_ENVIRONMENT)
     if spec.kind == "kubernetes":
         # Its scheduler is elsewhere, and reads its settings from the environment.
         settings = {_variable(name): str(value) for name, value in _SCHEDULER_SETTINGS.items()}
-        return kubernetes_cluster(spec, _WORKER_ENVIRONMENT | settings)
+        return kubernetes_cluster(spec, WORKER_ENVIRONMENT | settings)
     workers = spec.adaptive.minimum if spec.adaptive else spec.workers
+    start_forking()
     return LocalCluster(
         n_workers=workers or max(1, (os.cpu_count() or 1) // spec.threads_per_worker),
         threads_per_worker=1,
@@ -197,6 +192,8 @@ def _start(spec: ClusterSpec, tls: TlsFiles | None) -> Any:
         dashboard_address=spec.dashboard,
         host="127.0.0.1",
         security=security_of(tls),
+        # Of now: the process that workers are forked from may be older.
+        env=dict(os.environ) | WORKER_ENVIRONMENT,
     )
 
 

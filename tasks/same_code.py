@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import multiprocessing
 import os
 import platform
 import socket
@@ -65,8 +66,14 @@ def running_code() -> RunningCode:
         python=f"{major}.{minor}",
         host=socket.gethostname(),
         process=os.getpid(),
-        parent=os.getppid(),
+        parent=started_by(),
     )
+
+
+def started_by() -> int:
+    """The process that started this one, also where it was forked from another at its bidding."""
+    parent = multiprocessing.parent_process()
+    return os.getppid() if parent is None or parent.pid is None else parent.pid
 
 
 def digest_of(*folders: Path) -> str:

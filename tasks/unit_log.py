@@ -19,6 +19,7 @@ from distributed import Client, Worker, WorkerPlugin
 from galflow.logs import OWN_LOGGERS, LogSettings, Where, during, from_fields, log_to_stderr, to_fields, where
 from galflow.receipts import Receipt
 from tasks.metrics import count_unit
+from tasks.same_code import started_by
 
 WARNINGS_TOPIC = "galflow-warnings"
 _LOGGERS_OF_DASK = ("distributed", "distributed.client", "distributed.gc", "bokeh", "tornado", "tornado.application")
@@ -76,7 +77,7 @@ class LogOfUnits(WorkerPlugin):
         if (self.host, self.process) == (socket.gethostname(), os.getpid()):
             return  # a worker within the run's own process, whose log is that of the run
         # A worker that the run has started writes to the run's own standard error, where each warning comes up anyway.
-        shares = (self.host, self.process) == (socket.gethostname(), os.getppid())
+        shares = (self.host, self.process) == (socket.gethostname(), started_by())
         sender = _ToRun(worker)
         for name in OWN_LOGGERS:
             own = logging.getLogger(name)

@@ -28,14 +28,16 @@ Specify = Callable[..., RunSpec]
 
 
 def workers_of_this_process() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(_command(p))]
+    """Forks of the one child that does nothing but fork."""
+    forks = [p for p in psutil.Process().children(recursive=True) if "multiprocessing.forkserver" in _command(p)]
+    return [p for p in forks if p.ppid() in {parent.pid for parent in forks}]
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _command(process: psutil.Process) -> str:
     try:
-        return process.cmdline()
+        return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
+        return ""
 
 
 def test_local_cluster_is_as_declared_and_leaves_nothing_behind(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import yaml
 
@@ -125,7 +126,9 @@ class Running:
     def workers(self) -> list[int]:
         """Process numbers of its Dask workers."""
         mine = {pid: words for pid, words in self._galflow.alive().items() if pid not in self._before}
-        return [pid for pid, words in mine.items() if "spawn_main" in words]
+        forks = {pid for pid, words in mine.items() if "multiprocessing.forkserver" in words}
+        # One of them is what the others were forked from.
+        return [pid for pid in forks if psutil.Process(pid).ppid() in forks]
 
     def kill(self) -> None:
         """As the kernel does when memory is short; its workers are to end by themselves."""
