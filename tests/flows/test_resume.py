@@ -1,4 +1,4 @@
-"""Killed with SIGKILL in ingest, in training and in scoring: the next start redoes at most what was in flight."""
+"""Killed with SIGKILL in training, and once more in ingest and scoring: the next start redoes what was in flight."""
 
 from __future__ import annotations
 
@@ -87,26 +87,31 @@ class Killed:
 
 @dataclass(frozen=True)
 class Restarted:
-    """A store on which a run was killed three times, and then went to its end."""
+    """A store on which a run was killed, and then went to its end."""
 
     root: Path
-    in_ingest: Killed
-    in_training: Killed
-    in_scoring: Killed
+    killed: dict[str, Killed]
+    """By the stage that was under way."""
     curve: list[CurvePoint]
     """Of the VAE, as its checkpoint had it when the run was killed in training."""
     end: Finished
 
 
-@pytest.fixture(scope="module")
+EVERY = ("ingest", "training", "scoring")
+
+
+@pytest.fixture(
+    scope="module", params=[("training",), pytest.param(EVERY, marks=pytest.mark.full)], ids=["once", "in every stage"]
+)
 def restarted(
+    request: pytest.FixtureRequest,
     galflow: Command,
     run_to_its_end: RunToItsEnd,
     prefect_api: dict[str, str],
     undisturbed: Finished,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Restarted:
-    """The story of ``undisturbed``, killed in ingest, in training and in scoring."""
+    """The story of ``undisturbed``, killed in these stages."""
     folder = tmp_path_factory.mktemp("killed")
     root = folder / "store"
     document = undisturbed.document | {"cluster": {"workers": 1}}
@@ -121,13 +126,15 @@ def restarted(
     def vae_curve() -> list[CurvePoint]:
         return next(filter(None, map(curve_in, (root / "models" / "vae").glob("*/checkpoint.pt"))), [])
 
-    # The first with a Prefect server of its own, which has to end too.
-    in_ingest = killed(lambda: receipts(root, "cutouts"), {})
-    in_training = killed(lambda: len(vae_curve()) > 2)
+    when: dict[str, Killed] = {}
+    if "ingest" in request.param:  # with a Prefect server of its own, which has to end too
+        when["ingest"] = killed(lambda: receipts(root, "cutouts"), {})
+    when["training"] = killed(lambda: len(vae_curve()) > 2)
     curve = vae_curve()
-    in_scoring = killed(lambda: receipts(root, "scores"))
+    if "scoring" in request.param:
+        when["scoring"] = killed(lambda: receipts(root, "scores"))
     end = run_to_its_end(folder, undisturbed.document, **prefect_api)
-    return Restarted(root, in_ingest, in_training, in_scoring, curve, end)
+    return Restarted(root, when, curve, end)
 
 
 def in_stage(done: list[Path], root: Path, stage: str) -> list[str]:
@@ -136,17 +143,19 @@ def in_stage(done: list[Path], root: Path, stage: str) -> list[str]:
 
 
 def test_it_was_killed_in_the_middle_of_each_stage(restarted: Restarted) -> None:
-    root = restarted.root
-    assert 0 < len(restarted.in_ingest.done) < CUTOUT_SETS
-    assert len(in_stage(restarted.in_ingest.done, root, "cutouts")) == len(restarted.in_ingest.done)
-    assert len(in_stage(restarted.in_training.done, root, "cutouts")) == CUTOUT_SETS
-    assert in_stage(restarted.in_training.done, root, "models") == ["kmeans"]
-    assert set(in_stage(restarted.in_scoring.done, root, "models")) == {"kmeans", "vae", "pixelcnn"}
-    assert 0 < len(in_stage(restarted.in_scoring.done, root, "scores")) < CUTOUT_SETS
+    root, when = restarted.root, restarted.killed
+    if "ingest" in when:
+        assert 0 < len(when["ingest"].done) < CUTOUT_SETS
+        assert len(in_stage(when["ingest"].done, root, "cutouts")) == len(when["ingest"].done)
+    assert len(in_stage(when["training"].done, root, "cutouts")) == CUTOUT_SETS
+    assert in_stage(when["training"].done, root, "models") == ["kmeans"]
+    if "scoring" in when:
+        assert set(in_stage(when["scoring"].done, root, "models")) == {"kmeans", "vae", "pixelcnn"}
+        assert 0 < len(in_stage(when["scoring"].done, root, "scores")) < CUTOUT_SETS
 
 
 def test_what_was_done_before_a_kill_is_never_written_again(restarted: Restarted) -> None:
-    for killed in (restarted.in_ingest, restarted.in_training, restarted.in_scoring):
+    for killed in restarted.killed.values():
         assert state_of(killed.done) == killed.state
 
 

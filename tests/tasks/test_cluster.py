@@ -145,6 +145,7 @@ def sleeping(number: int, seconds: float) -> list[Work]:
     return [Work(Unit("cut", name, name, name, None), make, {"name": name}) for name in names]
 
 
+@pytest.mark.full
 def test_adaptive_cluster_grows_with_the_work_and_shrinks_after_it(
     specify: Specify, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ def unpublish(store: Store) -> None:
         store.delete(prefix)
 
 
+@pytest.mark.full
 def test_a_corrupted_chunk(matrix: Matrix) -> None:
     store = copy_of(matrix)
     unpublish(store)

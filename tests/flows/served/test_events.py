@@ -96,6 +96,7 @@ def test_a_release_of_unchanged_tiles_makes_nothing_anew_but_the_catalogue(
     assert cutout_files(root) == cut
 
 
+@pytest.mark.full
 def test_a_watcher_tells_the_server_what_it_found(served: Served, galflow: Command, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(served.tiny | {"name": "seen", "store": {"root": str(tmp_path / "s")}}))
@@ -147,6 +148,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         thread.join()
 
 
+@pytest.mark.full
 def test_a_failed_run_is_told_through_a_block_that_keeps_the_secret(
     served: Served, webhook: tuple[str, list[dict[str, Any]]]
 ) -> None:

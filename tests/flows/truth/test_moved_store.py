@@ -58,6 +58,7 @@ def test_show_and_lineage_speak_of_where_it_lies_now(truth: Truth, moved: Path, 
     assert {model["fingerprint"] != "" for r in found for model in r["models"].values()} == {True}
 
 
+@pytest.mark.full
 def test_a_run_in_the_moved_store_makes_nothing_anew(
     truth: Truth, moved: Path, galflow: Command, prefect_api: dict[str, str], write_spec: WriteSpec, here: Here
 ) -> None:
