@@ -45,6 +45,35 @@ def flux_from_ab_magnitude(magnitude: np.ndarray) -> np.ndarray:
     return AB_ZERO_NJY * 10.0 ** (-0.4 * np.asarray(magnitude, dtype=np.float64))
 
 
+_BLOCK = 1 << 16
+"""Numbers that are worked on together, so that what is between two steps stays in the processor's cache."""
+
+
+_LARGE = 1e15
+"""Beyond it a square may not be a float32, and arcsinh a = log 2a."""
+
+
+def _arcsinh(values: Any, torch: ModuleType) -> Any:
+    """arcsinh of a tensor: log1p(a + a^2 / (1 + sqrt(1 + a^2))) with the sign of x, a = |x|, to one rounding more.
+
+    Torch's own is not vectorised on a CPU, and three times as slow.
+    """
+    if values.device.type != "cpu" or values.requires_grad:
+        return torch.asinh(values)
+    found = torch.empty_like(values, memory_format=torch.contiguous_format)
+    out, given = found.view(-1), values.reshape(-1)
+    for start in range(0, given.numel(), _BLOCK):
+        x, y = given[start : start + _BLOCK], out[start : start + _BLOCK]
+        size = x.abs()
+        square = size * size
+        square.div_((square + 1).sqrt_().add_(1)).add_(size)
+        torch.log1p(square, out=y)
+        if bool((large := size > _LARGE).any()):
+            torch.where(large, size.log() + math.log(2.0), y, out=y)
+        y.copysign_(x)
+    return found
+
+
 @dataclass(frozen=True)
 class AsinhStretch:
     """y = asinh(x / (a s)) / asinh(w / a): linear in the noise, logarithmic in bright galaxies.
@@ -85,8 +114,12 @@ class AsinhStretch:
         return xp.tensor(values, dtype=flux.dtype, device=flux.device)[:, None, None]
 
     def forward(self, flux: Any, xp: ModuleType = np) -> Any:
-        """Stretched pixels of ``flux``, shape (..., band, y, x). ``xp`` is numpy or torch, whichever ``flux`` is of."""
-        return self.gain * xp.arcsinh(flux / self._softening(flux, xp))
+        """Stretched pixels of ``flux``, shape (..., band, y, x). ``xp`` is numpy or torch, whichever ``flux`` is of.
+
+        Torch's takes a third of the time on a CPU.
+        """
+        softened = flux / self._softening(flux, xp)
+        return self.gain * (np.arcsinh(softened) if xp is np else _arcsinh(softened, xp))
 
     def inverse(self, stretched: Any, xp: ModuleType = np) -> Any:
         """The flux of stretched pixels, shape (..., band, y, x)."""

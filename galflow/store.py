@@ -211,10 +211,10 @@ class Store:
                 LocalStream(self._full(key), _TEMPORARY) if self.is_local else WholeStream(partial(self.put_once, key))
             )
 
-    def get(self, key: str) -> bytes:
-        """The bytes of an object."""
+    def get(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """The bytes of an object, or some of them; a negative ``start`` counts from its end."""
         with self.speaking("read", key):
-            return bytes(self._fs.cat_file(self._full(key), **self._reading))
+            return bytes(self._fs.cat_file(self._full(key), start=start, end=stop, **self._reading))
 
     @contextlib.contextmanager
     def reading(self, key: str) -> Iterator[BinaryIO]:

@@ -54,12 +54,15 @@ def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, wit
 
     The inverse variance of a stretched pixel is that of the flux divided by the squared slope of the stretch.
     """
-    observed = ivar > 0
-    known = flux if observed.all() else np.where(observed, flux, np.float32(0))
-    # In numpy, whose arcsinh is vectorised where torch's is not; 0 stays 0.
-    pixels = torch.from_numpy(stretch.forward(known))
-    stretched_ivar = torch.from_numpy(ivar / stretch.derivative(known) ** 2) if with_ivar else None
-    return Batch(pixels, torch.from_numpy(observed), stretched_ivar)
+    seen = ivar > 0
+    known = _tensor(flux if seen.all() else np.where(seen, flux, np.float32(0)))
+    stretched_ivar = _tensor(ivar) / stretch.derivative(known, torch) ** 2 if with_ivar else None
+    return Batch(stretch.forward(known, torch), torch.from_numpy(seen), stretched_ivar)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """Of the same memory where it may be written, which is what torch wants."""
+    return torch.from_numpy(np.require(values, requirements="W"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from zarr.errors import GroupNotFoundError
 
 from galflow.cutouts.column_encoding import decode_column, said_of_column
 from galflow.cutouts.identities import Identities
-from galflow.errors import IntegrityError
+from galflow.cutouts.zarr_reading import ShardReader
+from galflow.errors import IntegrityError, StoreError
 from galflow.store import Store
 
 LAYOUT_VERSION = "1"
@@ -107,11 +108,23 @@ class CutoutSet:
         step = self.chunk_objects
         return (slice(i, min(i + step, len(self))) for i in range(0, len(self), step))
 
+    def _shard_reader(self, name: str) -> ShardReader | None:
+        """Of pixels as galflow writes them; None of whatever zarr has to read."""
+        known = f"{name} reader"
+        if known not in self._cache:
+            key = f"{self.product}/{name}"
+            fetch = partial(_part_of, self.store, key)
+            self._cache[known] = ShardReader.of(self._array(name), fetch) if name in PIXELS else None
+        return self._cache[known]
+
     def read(self, name: str, rows: slice = slice(None)) -> np.ndarray:
-        """The rows of flux, ivar, mask or a catalogue column as it is stored."""
-        array = self._array(name)
+        """The rows of flux, ivar, mask or a catalogue column as it is stored; perhaps read-only."""
+        array, reader = self._array(name), self._shard_reader(name)
         with self.store.speaking("read", f"{self.product}/{name}"):
             try:
+                if reader is not None and rows.step is None:
+                    start, stop, _ = rows.indices(len(self))
+                    return reader.read(start, max(start, stop))
                 return np.asarray(array[rows])
             except (FileNotFoundError, RuntimeError, ValueError, IndexError) as error:
                 raise IntegrityError(
@@ -145,3 +158,12 @@ class CutoutSet:
             for name, array in zip(chosen, arrays, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(described))
+
+
+def _part_of(store: Store, folder: str, key: str, start: int, stop: int | None) -> bytes:
+    try:
+        return store.get(f"{folder}/{key}", start, stop)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileNotFoundError(f"{key} is missing") from error
+        raise

@@ -43,7 +43,7 @@ from galflow.spec import fingerprint
 from galflow.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
-SCORES_VERSION = "2"
+SCORES_VERSION = "3"
 """Raised when the same cutouts and models would give other scores."""
 LIKELIHOODS = (LOGLIKE, BPD)
 """What a Density gives beside its scores: nats, and bits per observed dimension."""

@@ -123,3 +123,22 @@ def test_a_density_keeps_its_mass_under_the_stretch() -> None:
     log_p = -0.5 * ((y[:, 0, 0, 0] - 0.3) / 0.05) ** 2 - math.log(0.05 * math.sqrt(2 * math.pi))
     log_p += stretch.log_abs_det(flux, np.ones(flux.shape, bool))
     assert np.trapezoid(np.exp(log_p), flux[:, 0, 0, 0]) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arcsinh_of_a_tensor_is_numpys_for_every_size(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(6)
+    sizes = 10.0 ** rng.uniform(
+        -30, 37, (40, 2, 30, 40)
+    )  # some blocks with what is too large for a square, some without
+    sizes[:20] = 10.0 ** rng.uniform(-30, 14, (20, 2, 30, 40))
+    flux = torch.from_numpy(np.where(rng.random(sizes.shape) < 0.5, -sizes, sizes)).to(dtype)
+    flux[0, 0, 0, :3] = torch.tensor([0.0, float("nan"), -0.0])
+    expected = STRETCH.forward(flux.double().numpy())
+    kept = flux.clone()
+    for given in (flux, flux.transpose(-1, -2).contiguous().transpose(-1, -2)):
+        found = STRETCH.forward(given, torch)
+        assert found.dtype == dtype
+        assert found.shape == flux.shape
+        np.testing.assert_allclose(found.detach().numpy(), expected, rtol=4e-7 if dtype == torch.float32 else 1e-14)
+    assert torch.equal(flux.nan_to_num(), kept.nan_to_num()), "what was given stays"
