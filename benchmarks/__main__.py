@@ -29,6 +29,7 @@ from benchmarks import (
     ffjord,
     gan25,
     ingest,
+    ingest_curve,
     local_security,
     sampling,
     scale,
@@ -53,6 +54,7 @@ class Printed(Protocol):
 MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "ingest": ingest.run,
     "cutana": cutana.run,
+    "ingest_curve": ingest_curve.run,
     "scoring": scoring.run,
     "allocator": allocator.run,
     "costs": costs.run,

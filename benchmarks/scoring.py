@@ -4,12 +4,16 @@ The floor is given what it needs in memory: whole batches of the same size, stre
 calls each model once a batch (``log_prob`` of a Density, ``score`` of the others) and throws the result away. Opening
 and decoding Zarr, the stretch, the flags, calibration, the Parquet part, its checksum and the receipt are galflow's
 overhead. The models are untrained: what a forward pass costs does not depend on its weights.
+
+The store is a folder, and then S3: a SeaweedFS of the benchmark's own, on this machine and on its cores.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,7 @@ from galflow.spec import CutoutSpec, ScoringSpec
 from galflow.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
 
-OBJECTS = 2000
+OBJECTS = 4000
 BANDS = ("g", "r", "i")
 SPEC = CutoutSpec(size=32)
 SKY_SIGMA = 10.0
@@ -52,39 +56,61 @@ PRODUCT = "cutouts/bench/1/tile/c0.zarr"
 
 
 def run() -> Iterator[Table]:
-    """All models with one torch thread and with two; and with one, what is left without the slowest, and each alone."""
+    """From a folder with one torch thread and with two, then from S3: all models, without the slowest, each alone."""
     before = torch.get_num_threads()
     fast = tuple(name for name in MODELS if name != SLOWEST)
     try:
         with scratch() as work:
-            yield from measure(work, 1, (tuple(MODELS), fast, *((name,) for name in fast)))
-            yield from measure(work, 2, (tuple(MODELS), fast))
+            for threads in (1, 2):
+                yield from measure(work, threads, (tuple(MODELS), fast, *((name,) for name in fast)))
+            with s3_server(work) as root:
+                yield from measure(work, 1, (fast, ("kmeans",), ("vae",)), root)
     finally:
         torch.set_num_threads(before)
 
 
-def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]]) -> Iterator[Table]:
-    """A table a group of models, scored together with so many torch threads."""
+@contextmanager
+def s3_server(work: Path) -> Iterator[str]:
+    """URI of an S3 store that is there until the end of the block; AWS_* are set for it."""
+    from tests.conftest import CREDENTIALS, S3Process
+
+    folder = work / "seaweedfs"
+    folder.mkdir()
+    process = S3Process(folder)
+    before = dict(os.environ)
+    os.environ.update(CREDENTIALS | {"AWS_ENDPOINT_URL": process.server.endpoint_url})
+    process.start()
+    try:
+        process.wait()
+        yield f"s3://{process.server.bucket}/scoring"
+    finally:
+        process.stop()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]], root: str | None = None) -> Iterator[Table]:
+    """A table a group of models, scored together with so many torch threads; ``root``: of a store that is no folder."""
     torch.set_num_threads(threads)
     data = make_cutouts()
-    store = Store.open(work / "in")
     shutil.rmtree(work / "in", ignore_errors=True)
+    store, out = (Store.open(f"{root}/{name}" if root else work / name) for name in ("in", "out"))
     write_cutout_set(store, PRODUCT, data, SPEC)
     batches = [
         make_batch(data.flux[rows], data.ivar[rows], STRETCH)
         for rows in (slice(i, i + BATCH_OBJECTS) for i in range(0, OBJECTS, BATCH_OBJECTS))
     ]
     models = {name: trained(name, batches[0]) for name in MODELS}
-    out = work / "out"
     for names in groups:
         some = {name: models[name] for name in names}
         cases: dict[str, Callable[[], object]] = {
-            "galflow": partial(galflow_way, store, Store.open(out), some),
+            "galflow": partial(galflow_way, store, out, some),
             "bare passes": partial(bare_passes, some, batches),
         }
-        timings = interleaved(cases, between=lambda: shutil.rmtree(out, ignore_errors=True))
-        size = f"{OBJECTS} objects, {len(BANDS)} bands, {SPEC.size} px, {threads} torch thread(s)"
-        yield table(f"scoring, {' + '.join(names)}: {size}", "bare passes", timings)
+        timings = interleaved(cases, between=lambda: out.delete("scores"))
+        where = "from S3" if root else "from a folder"
+        size = f"{OBJECTS} objects, {len(BANDS)} bands, {SPEC.size} px, {threads} torch thread(s), {where}"
+        yield table(f"scoring, {' + '.join(names)}: {size}", "bare passes", timings, objects=OBJECTS)
 
 
 def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) -> None:

@@ -51,6 +51,8 @@ class Table:
     title: str
     base: str
     rows: tuple[Row, ...]
+    objects: int | None = None
+    """How many each case worked on; None: that is no measure of it."""
 
     def text(self) -> str:
         """The table as aligned text."""
@@ -59,8 +61,10 @@ class Table:
         for row in self.rows:
             wall, cpu = row.timing.wall_ms, row.timing.cpu_ms
             gap = len(self.base) + 5
+            rate = "" if self.objects is None else f"   {1e3 * self.objects / wall:9,.0f} objects/s"
             lines.append(
                 f"  {row.name:{width}}  {wall:8.1f}  {cpu:8.1f}   {row.ratio:{gap}.2f}   {row.cpu_ratio:{gap - 1}.2f}"
+                + rate
             )
         return "\n".join(lines)
 
@@ -76,7 +80,8 @@ class Table:
             }
             for row in self.rows
         }
-        return {"title": self.title, "base": self.base, "rows": rows}
+        said = {} if self.objects is None else {"objects": self.objects}
+        return {"title": self.title, "base": self.base, "rows": rows, **said}
 
 
 def interleaved(
@@ -103,11 +108,17 @@ def interleaved(
     return {name: Timing(tuple(wall[name]), tuple(cpu[name])) for name in cases}
 
 
-def table(title: str, base: str, timings: Mapping[str, Timing], names: Sequence[str] | None = None) -> Table:
+def table(
+    title: str,
+    base: str,
+    timings: Mapping[str, Timing],
+    names: Sequence[str] | None = None,
+    objects: int | None = None,
+) -> Table:
     """The cases in order, each beside ``base``."""
     floor = timings[base]
     rows = [
         Row(name, timings[name], timings[name].wall_ms / floor.wall_ms, timings[name].cpu_ms / floor.cpu_ms)
         for name in names or timings
     ]
-    return Table(title, base, tuple(rows))
+    return Table(title, base, tuple(rows), objects)
