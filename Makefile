@@ -1,4 +1,4 @@
-# Every target makes .venv by itself. PYTHON=python3.12 chooses another interpreter; GALFLOW_CUDA=1 installs torch with CUDA.
+# Every target makes .venv by itself. PYTHON=python3.12 chooses another interpreter; GALFLOW_CUDA=12 or 13 installs torch with CUDA.
 PYTHON ?= python3
 BIN := .venv/bin
 # So many test processes side by side; each has one torch thread. JOBS=0: one after the other, in this process.

@@ -92,7 +92,7 @@ class CudaSpec(Part):
     device_memory_limit: Annotated[str, AfterValidator(_size_or_auto)] = "auto"
     """Of one GPU, as 60GiB: beyond it Dask moves what it holds there to memory; auto: leave it to dask-cuda."""
     protocol: Literal["tcp", "ucx"] = "tcp"
-    """ucx uses NVLink and InfiniBand; it needs the package distributed-ucxx."""
+    """tcp is encrypted; ucx uses NVLink and InfiniBand, needs the package distributed-ucxx and is not encrypted."""
 
 
 class SlurmSpec(Part):
@@ -166,8 +166,8 @@ class ClusterSpec(Part):
     """Where the work runs. Changing it changes no result."""
 
     kind: Kind = "local"
-    """local: processes on this machine; cuda: one worker per GPU (galflow[cuda]); address: a running Dask scheduler;
-    slurm: jobs of a batch system (galflow[slurm]); kubernetes: pods (galflow[kubernetes])."""
+    """local: processes on this machine; cuda: one worker per GPU (galflow[cuda13] or galflow[cuda12]); address: a
+    running Dask scheduler; slurm: jobs of a batch system (galflow[slurm]); kubernetes: pods (galflow[kubernetes])."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Workers; by default one per core (local) or GPU (cuda). slurm and kubernetes need it, or adaptive."""
     adaptive: AdaptiveSpec | None = None

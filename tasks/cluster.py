@@ -102,13 +102,18 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
         method = METHOD if spec.cluster.kind == "local" else {}
         held.enter_context(dask.config.set(_SETTINGS | timeout | method))
         held.enter_context(_environment_kept())
-        tls = held.enter_context(temporary_tls()) if spec.cluster.kind == "local" else spec.cluster.tls
+        tls = held.enter_context(temporary_tls()) if _makes_certificates(spec.cluster) else spec.cluster.tls
         cluster = _start(spec.cluster, tls)
         try:
             _set_size(cluster, spec.cluster)
             yield spec.model_copy(update={"cluster": _reached(spec.cluster, cluster.scheduler_address, tls)})
         finally:
             _close(cluster)
+
+
+def _makes_certificates(spec: ClusterSpec) -> bool:
+    """Whether all of the cluster is on this machine and can be encrypted; UCX, between GPUs, cannot."""
+    return spec.kind == "local" or (spec.kind == "cuda" and spec.cuda.protocol == "tcp")
 
 
 def _require_free(dashboard: str) -> None:
@@ -175,7 +180,7 @@ def open_client(spec: ClusterSpec) -> Iterator[Client]:
 
 def _start(spec: ClusterSpec, tls: TlsFiles | None) -> Any:
     if spec.kind == "cuda":
-        return _cuda_cluster(spec)
+        return _cuda_cluster(spec, tls)
     if spec.kind == "slurm":
         return slurm_cluster(spec, WORKER_ENVIRONMENT)
     if spec.kind == "kubernetes":
@@ -202,33 +207,40 @@ def _variable(setting: str) -> str:
     return "DASK_" + setting.replace(".", "__").replace("-", "_").upper()
 
 
-def _cuda_cluster(spec: ClusterSpec) -> Any:
+def _cuda_cluster(spec: ClusterSpec, tls: TlsFiles | None) -> Any:
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
         raise SpecError(
             f"cluster.kind: cuda needs the package dask-cuda, which is not installed ({error}); "
-            "install galflow[cuda], or use kind: local"
+            "install galflow[cuda12] or galflow[cuda13], as the driver's CUDA is, or use kind: local"
         ) from error
     limit = spec.cuda.device_memory_limit
+    # What LocalCUDACluster does not know by name it hands on to LocalCluster.
+    connections = (
+        {"protocol": spec.cuda.protocol}
+        if tls is None
+        else {"protocol": "tls", "host": "127.0.0.1", "security": security_of(tls)}
+    )
     return LocalCUDACluster(
         n_workers=spec.workers,
         threads_per_worker=1,
         memory_limit=spec.memory_limit,
-        protocol=spec.cuda.protocol,
         dashboard_address=spec.dashboard,
+        **connections,
         **({} if limit == "auto" else {"device_memory_limit": limit}),
     )
 
 
 @contextmanager
 def _environment_kept() -> Iterator[None]:
-    """Dask sets OMP_NUM_THREADS and its kin for workers in this process's environment too; put them back."""
+    """Dask sets variables for workers in this process's environment too; put them back."""
+    names = [*dask.config.get("distributed.nanny.pre-spawn-environ"), "PYTHONHASHSEED"]
     before = dict(os.environ)
     try:
         yield
     finally:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        for name in names:
             if name in before:
                 os.environ[name] = before[name]
             else:

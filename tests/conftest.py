@@ -36,6 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = next((folder for folder in whole if item.path.is_relative_to(folder)), item.path.parent)
         group = str(shared) if shared in (flows, *whole) else str(item.path)
+        parameters = getattr(item, "callspec", None)
+        if "GALFLOW_TEST_DEVICE" in os.environ and parameters is not None:
+            # The contract tests on a GPU: each model's in one process, which trains it once; models side by side.
+            group += f" {parameters.params.get('name', '')}"
         item.add_marker(pytest.mark.xdist_group(group))
 
 

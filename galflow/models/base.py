@@ -53,7 +53,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return self._map(lambda t: t.to(device, non_blocking=True))
+        # A copy to the CPU must have ended before anybody reads it; one to a GPU is waited for by the GPU itself.
+        ahead = torch.device(device).type != "cpu"
+        return self._map(lambda t: t.to(device, non_blocking=ahead))
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         """The chosen objects, as a batch."""

@@ -22,6 +22,7 @@ from galflow.errors import DataError, ModelError
 from galflow.models.base import GenerativeModel, Player
 from galflow.spec import TrainingSpec
 from galflow.training.checkpoint import Checkpoint
+from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint, FitResult, Progress
 from galflow.training.players import Team
 from galflow.training.randomness import derived_seed, generator_states, restore_generators, seeded
@@ -66,7 +67,8 @@ def fit(
         )
     device = torch.device(device)
     data = Supply(training_set, spec, seed, device)
-    with seeded(derived_seed(seed, "fit"), device):
+    exact = full_float32() if spec.precision == "float32" else contextlib.nullcontext()
+    with seeded(derived_seed(seed, "fit"), device), exact:
         model = model.to(device)
         if device.type == "cuda" and spec.precision == "bf16":
             # The layout in which a GPU convolves in half precision; else it is changed there and back at each layer.

@@ -17,9 +17,16 @@ def derived_seed(*content: int | str) -> int:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators start from ``seed`` inside, and are afterwards as they were before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    """The global generators of the CPU and of ``device`` start from ``seed`` inside, and are then as they were before.
+
+    Those of other devices are left alone: ``torch.manual_seed`` would set them too, and nobody would put them back.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

@@ -27,6 +27,7 @@ from galflow.receipts import to_json
 from galflow.store import Store
 from galflow.sums import FileSum
 from galflow.training.corrected_likelihood import COMPLEXITY, CORRECTED, TYPICALITY, complexity_corrected, typicality
+from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.randomness import seeded
 from galflow.training.validate import require_finite_weights
@@ -154,7 +155,7 @@ class TrainedModel:
 
     def _measure(self, on_device: Batch) -> dict[str, np.ndarray]:
         # Not inference_mode: a score that refines a latent enables gradients inside, which inference tensors refuse.
-        with torch.no_grad():
+        with torch.no_grad(), full_float32(deterministic=True):
             if isinstance(self.module, Density):
                 log_prob = self.module.log_prob(on_device).double()
                 found = self.module.scores_of(log_prob, on_device)

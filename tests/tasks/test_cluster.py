@@ -15,7 +15,7 @@ import psutil
 import pytest
 from distributed import LocalCluster, get_worker
 
-from galflow.cluster_spec import ClusterSpec, TlsFiles
+from galflow.cluster_spec import TlsFiles
 from galflow.errors import SpecError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
@@ -45,6 +45,7 @@ def test_local_cluster_is_as_declared_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    others = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")}
 
     def ask() -> tuple[int, int, str]:
         import torch
@@ -68,6 +69,7 @@ def test_local_cluster_is_as_declared_and_leaves_nothing_behind(
     # Dask sets these for its workers; a client that goes on computing must not inherit it.
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+    assert {name: os.environ.get(name) for name in others} == others
 
 
 def test_running_scheduler_is_used_as_it_is(specify: Specify) -> None:
@@ -79,7 +81,7 @@ def test_running_scheduler_is_used_as_it_is(specify: Specify) -> None:
 def test_cuda_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, specify: Specify) -> None:
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with (
-        pytest.raises(SpecError, match=r"install galflow\[cuda\], or use kind: local"),
+        pytest.raises(SpecError, match=r"install galflow\[cuda12\] or galflow\[cuda13\], .* or use kind: local"),
         running_cluster(specify(kind="cuda")),
     ):
         pass
@@ -89,7 +91,7 @@ def test_worker_that_is_slow_to_end_spoils_no_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, specify: Specify
 ) -> None:
     class Busy:
-        scheduler_address = "tcp://127.0.0.1:1"
+        scheduler_address = "tls://127.0.0.1:1"
 
         def close(self) -> None:
             raise TimeoutError
@@ -116,7 +118,7 @@ class MockCUDACluster:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, {"n_workers": None, "memory_limit": "auto", "protocol": "tcp"}),
+        ({}, {"n_workers": None, "memory_limit": "auto", "protocol": "tls", "host": "127.0.0.1"}),
         ({"workers": 2, "memory_limit": "64GiB", "cuda": {"device_memory_limit": "60GiB", "protocol": "ucx"}},
          {"n_workers": 2, "memory_limit": "64GiB", "protocol": "ucx", "device_memory_limit": "60GiB"}),
     ],
@@ -128,10 +130,15 @@ def test_cuda_cluster_is_asked_for_as_specified(
     mock = ModuleType("dask_cuda")
     mock.__dict__["LocalCUDACluster"] = MockCUDACluster
     monkeypatch.setitem(sys.modules, "dask_cuda", mock)
+    encrypted = expected["protocol"] == "tls"
+    monkeypatch.setattr(MockCUDACluster, "scheduler_address", f"{'tls' if encrypted else 'tcp'}://127.0.0.1:1")
     with running_cluster(specify(kind="cuda", **settings)) as reached:
-        assert reached.cluster == ClusterSpec(kind="address", address=MockCUDACluster.scheduler_address)
-    fixed = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    assert MockCUDACluster.asked == expected | fixed
+        assert reached.cluster.address == MockCUDACluster.scheduler_address
+        assert (reached.cluster.tls is not None) == encrypted
+    asked = MockCUDACluster.asked
+    security = asked.pop("security", None)
+    assert (security is not None and security.require_encryption) == encrypted, "UCX has no encryption; TCP does"
+    assert asked == expected | {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
 
 
 def sleeping(number: int, seconds: float) -> list[Work]:

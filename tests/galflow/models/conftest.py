@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle
@@ -11,7 +12,10 @@ import pytest
 import torch
 
 from galflow.models.base import Batch, Conditional, GenerativeModel, all_models
+from galflow.training.gpu_arithmetic import full_float32
 
+DEVICE = torch.device(os.environ.get("GALFLOW_TEST_DEVICE", "cpu"))
+"""Where models and batches of these tests are: ``GALFLOW_TEST_DEVICE=cuda`` for the contract tests on a GPU."""
 SKY_SIGMA = 0.05
 """Noise of the stretched sky, as in real stretched cutouts."""
 
@@ -25,6 +29,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def full_precision() -> Iterator[None]:
+    """On a GPU as galflow scores there; on a CPU it changes nothing."""
+    with full_float32(deterministic=True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where the models of ``trained`` and the batches of ``blobs`` are."""
+    return DEVICE
 
 
 def make_blobs(model: GenerativeModel, n: int, seed: int = 0) -> Batch:
@@ -51,7 +68,7 @@ def make_blobs(model: GenerativeModel, n: int, seed: int = 0) -> Batch:
         ivar=torch.full_like(pixels, SKY_SIGMA**-2),
         psf=psf.expand(n, model.channels, 3, 3).clone(),
         conditions=conditions,
-    )
+    ).to(DEVICE)
 
 
 def train_model(model: GenerativeModel, data: Batch, rounds: int, batch_size: int = 32, seed: int = 0) -> None:
@@ -111,7 +128,7 @@ def trained() -> Callable[[str], GenerativeModel]:
     @cache
     def once(name: str) -> GenerativeModel:
         torch.manual_seed(11)
-        model = all_models()[name].tiny()
+        model = all_models()[name].tiny().to(DEVICE)
         train_model(model, make_blobs(model, 96), rounds=90)
         return model
 

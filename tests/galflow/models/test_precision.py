@@ -61,6 +61,22 @@ def test_bfloat16_gradients_point_the_same_way(
         assert cosine > 0.95, player.name
 
 
+@pytest.mark.parametrize("name", list(MODELS))
+def test_channels_last_changes_no_result(
+    name: str, trained: Callable[[str], GenerativeModel], blobs: Callable[..., Batch]
+) -> None:
+    """The layout that a GPU takes with bfloat16 (galflow.training.fit); a view that it forbids would raise here too."""
+    plain, last = trained(name), copy.deepcopy(trained(name)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = blobs(plain, 16, seed=6)
+    for key, values in last.score(batch).items():
+        torch.testing.assert_close(values, plain.score(batch)[key], rtol=1e-3, atol=1e-4)
+    for player in last.players:
+        exact, other = (gradients(model.train(), batch, player.name, half=False) for model in (plain, last))
+        cosine = float(torch.nn.functional.cosine_similarity(exact, other, dim=0))
+        assert cosine > 0.999, player.name
+    assert last.sample(2, torch.Generator().manual_seed(1)).isfinite().all()
+
+
 @pytest.mark.full  # a minute and a half for all models; after a change to a loss
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, which would be its failure if raised
 @pytest.mark.parametrize("name", list(MODELS))

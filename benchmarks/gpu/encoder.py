@@ -1,0 +1,159 @@
+"""Step 5: scores that need one pass of an encoder, of 64 x 64 pixels in three bands, from Zarr to the stored part.
+
+f-AnoGAN's scores without refinement of the latents (wgan.WGAN), and those of the autoencoder. The models are untrained:
+what a pass costs does not depend on the weights. The inverse variance is one number for a chunk, as that of a survey's
+tile mostly is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+import galflow.scores.score as scoring
+from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, timed, wait
+from benchmarks.gpu.stopwatch import Stage, stopwatch
+from galflow.cutouts.batches import Objects
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
+from galflow.models.base import Batch, abilities
+from galflow.photometry import AsinhStretch
+from galflow.receipts import Outcome
+from galflow.scores.score import PartSettings, score_set
+from galflow.spec import CutoutSpec
+from galflow.store import Store
+from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+
+BANDS = ("g", "r", "i")
+SKY_SIGMA = 10.0
+STRETCH = AsinhStretch(3.0, 1000.0, (SKY_SIGMA,) * len(BANDS))
+GOAL = 20_000
+"""Objects a second, end to end."""
+CHUNK_MEGABYTES = (5.0, 50.0)
+"""galflow's default, and chunks that hold a batch for a GPU."""
+PRODUCT = "cutouts/gpu/1/tile/c0.zarr"
+
+
+def measure(settings: Settings) -> Iterator[Figure]:
+    """For each size of chunk: writing; then for each model the rate end to end, and the seconds of each stage."""
+    size, objects = settings.pick((64, 20_480), (16, 64))
+    for megabytes in settings.pick(CHUNK_MEGABYTES, CHUNK_MEGABYTES[:1]):
+        folder = settings.work / f"{megabytes:g}"
+        store = Store.open(folder)
+        spec = CutoutSpec(size=size, chunk_megabytes=megabytes)
+        with timed() as passed:
+            write_cutout_set(store, PRODUCT, made_cutouts(objects, size), spec)
+            yield Figure(f"chunks of {megabytes:g} MB: made and written", objects / passed(), "objects/s")
+        with timed() as passed:
+            stored = sum(len(path.read_bytes()) for path in (folder / PRODUCT).rglob("*") if path.is_file())
+            yield Figure(f"chunks of {megabytes:g} MB: bytes read alone", passed(), "s", note=f"{stored / 1e9:.2f} GB")
+        options = settings.pick({}, {"width": 4, "latent": 4})
+        for name, own in (("wgan.WGAN", options), ("autoencoder.Autoencoder", {})):
+            subject = Subject(name, len(BANDS), size, own)
+            yield from _scoring(settings, store, trained(subject, spec, settings.device), objects, megabytes)
+
+
+def _scoring(settings: Settings, store: Store, model: TrainedModel, objects: int, megabytes: float) -> Iterator[Figure]:
+    title = f"{model.card.model}, chunks of {megabytes:g} MB"
+    score = partial(_score, settings, store, model)
+    score("warm", 0)
+    with timed() as passed:
+        score("timed", objects)
+        rate = objects / passed()
+    asked = rate > GOAL if settings.device == "cuda" and not settings.small else None
+    yield Figure(f"{title}: end to end", rate, "objects/s", asked, note=f"goal {GOAL:,}")
+    after = partial(wait, settings.device)
+    stages = (
+        Stage("read, checksum, decode", CutoutSet, "read"),
+        Stage("stretch", Objects, "batch"),
+        Stage("copy to the device", Batch, "to", after),
+        Stage("model, and scores back", TrainedModel, "_measure", after),
+        Stage("calibrate, table", scoring, "_part_table"),
+        Stage("write part and receipt", scoring, "write_product"),
+    )
+    with stopwatch(stages) as seconds, timed() as passed:
+        score("stages", objects)
+        whole = passed()
+    for name, spent in seconds.items():
+        yield Figure(f"{title}: {name}", spent, "s", note=f"{spent / whole:.0%} of {whole:.2f} s")
+
+
+def _score(settings: Settings, store: Store, model: TrainedModel, run: str, expected: int) -> None:
+    """Once; without ``expected`` objects, of the first chunk's worth it only warms up."""
+    out = Store.open(settings.work / f"out-{run}-{model.card.fingerprint}-{id(store)}")
+    cutouts = CutoutSet(store, PRODUCT)
+    if not expected:
+        chunk = next(cutouts.chunks())
+        objects = Objects(cutouts.read("flux", chunk), cutouts.read("ivar", chunk), None, {})
+        model.evaluate(objects.batch(STRETCH, model.contents).to(settings.device))
+        return
+    receipt = score_set(
+        out,
+        cutouts,
+        {"m": model},
+        cutouts_fingerprint="c0",
+        product_fingerprint="s0",
+        settings=PartSettings(f"m_{model.card.main_score}"),
+        batch_objects=4096,
+        device=settings.device,
+    )
+    if receipt.outcome is not Outcome.DONE or receipt.rows != expected:
+        raise RuntimeError(f"scoring gave {receipt.outcome}, {receipt.rows} rows: {receipt.reasons}")
+
+
+def made_cutouts(objects: int, size: int) -> CutoutData:
+    """Noise with a round blob in each centre; nothing missing. The pixels repeat after some hundred objects."""
+    rng = np.random.default_rng(3)
+    different = min(objects, 512)
+    offset = np.arange(size) - size // 2
+    blob = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / 18.0)
+    height = 30 * SKY_SIGMA * (1 + rng.pareto(2.0, (different, 1, 1, 1)))
+    some = (rng.normal(0, SKY_SIGMA, (different, len(BANDS), size, size)) + height * blob).astype(np.float32)
+    flux = np.concatenate([some] * -(-objects // different))[:objects]
+    columns = {name: rng.uniform(0, 1, objects) for name in ("ra", "dec", "x_pixel", "y_pixel")}
+    rows = pa.table({"object_id": np.arange(objects), **columns, "flags": np.zeros(objects, np.int64)})
+    attributes = {
+        "survey": "gpu",
+        "release": "1",
+        "tile": "tile",
+        "bands": list(BANDS),
+        "unit": "nJy",
+        "pixel_scale_arcsec": 0.2,
+        "sky_sigma": [SKY_SIGMA] * len(BANDS),
+        "psf_fwhm_arcsec": [None] * len(BANDS),
+    }
+    ivar = np.broadcast_to(np.float32(SKY_SIGMA**-2), flux.shape)
+    return CutoutData(flux, ivar, np.broadcast_to(np.uint16(0), flux.shape), rows, attributes)
+
+
+def trained(subject: Subject, spec: CutoutSpec, device: str) -> TrainedModel:
+    """The model as it is before training, with reference distributions of the size that calibrates a run."""
+    module = subject.made(device)
+    if subject.name == "autoencoder.Autoencoder":
+        module.finish([galaxies(module, 256, device)])
+    card = ModelCard(
+        name="m",
+        model=subject.name,
+        model_version=type(module).version,
+        source=type(module).source,
+        arguments={"channels": subject.channels, "size": subject.size, **subject.options},
+        cutouts=json.loads(spec.model_dump_json()),
+        bands=BANDS,
+        unit="nJy",
+        stretch=StretchCard.of(STRETCH),
+        bin_width=None,
+        training={},
+        curves=(),
+        metrics={},
+        scores=dict(module.scores),
+        main_score=next(iter(module.scores)),
+        abilities=abilities(type(module)),
+        fingerprint=subject.name,
+        code_version="benchmark",
+    )
+    values = TrainedModel(card, module, {}).evaluate(galaxies(module, 256, device))
+    return TrainedModel(card, module, {score: np.sort(found) for score, found in values.items()})
