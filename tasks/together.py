@@ -7,21 +7,18 @@ The first rank to fail ends the attempt: the others notice within seconds and ar
 from __future__ import annotations
 
 import logging
-import socket
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from distributed import Client, Future, KilledWorker, get_worker
+from distributed import Client, Future, KilledWorker
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.plan import Unit
-from galflow.proxies import LOOPBACK
 from galflow.receipts import Receipt
 from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.rank_jobs import meeting_point, train_rank
 from tasks.unit_log import run_beside, run_unit
-from tasks.verbs import train_rank
 
 ATTEMPTS = 3
 _LOOK_SECONDS = 0.2
@@ -47,7 +44,7 @@ def _train(client: Client, work: Work, cluster: ClusterSpec, world: int) -> Rece
     for attempt in range(1, ATTEMPTS + 1):
         try:
             workers = _workers(client, world, cluster.wait_minutes * 60)
-            address = client.submit(_meeting_point, workers=workers[:1], pure=False).result()
+            address = client.submit(meeting_point, workers=workers[:1], pure=False).result()
             futures = [
                 client.submit(
                     run_beside if rank else run_unit, train_rank, work.where, rank, world, address, work.arguments,
@@ -109,17 +106,3 @@ def _workers(client: Client, world: int, patience_seconds: float) -> list[str]:
                 "training.workers"
             )
         time.sleep(_LOOK_SECONDS)
-
-
-def _meeting_point() -> str:
-    """A free port of this worker's host, as the others reach it.
-
-    Where all are on this machine, a file that this user alone can read: at a port torch would listen to everybody.
-    """
-    host = get_worker().address.rpartition("/")[2].rpartition(":")[0]
-    if host in LOOPBACK:
-        folder = tempfile.mkdtemp(prefix="meeting-", dir=get_worker().local_directory)  # it goes with the worker
-        return f"file://{folder}/ranks"
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return f"tcp://{host}:{probe.getsockname()[1]}"

@@ -17,6 +17,7 @@ import torch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import ModelError
 from galflow.models.base import Batch
+from galflow.training.meeting import listening_at, meet, own_address
 from galflow.training.ranks import ALONE, Ranks, joined_ranks
 
 TRAIN = """
@@ -135,7 +136,34 @@ def test_shares_make_up_the_batch() -> None:
 
 def test_a_rank_that_nobody_meets_says_so() -> None:
     with (
-        pytest.raises(ModelError, match=r"rank 1 of 2 did not meet the others at tcp://127.0.0.1:\d+ within 1 s"),
+        pytest.raises(
+            ModelError, match=r"rank 1 of 2 on host \S+ could not reach rank 0 at tcp://127.0.0.1:\d+ within 1 s"
+        ),
         joined_ranks(1, 2, free_address(), device=torch.device("cpu"), timeout_seconds=1),
     ):
         raise AssertionError("met somebody")
+
+
+def test_a_rank_whose_partner_does_not_come_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"rank 0 of 3 on host \S+ waited 0.3 s at \S+, and rank 1, 2 did not come"):
+        meet(0, 3, f"file://{tmp_path}/meet", 0.3)
+
+
+def test_a_rank_that_is_told_to_leave_waits_no_longer(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="did not come"):
+        meet(0, 2, f"file://{tmp_path}/meet", 100.0, lambda: time.monotonic() > started + 0.2)
+    assert time.monotonic() < started + 10
+
+
+def test_an_address_is_that_of_an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib7")
+    address, interface = own_address("localhost") or ("", "")
+    assert address in ("127.0.0.1", "::1")
+    with listening_at(address):
+        assert os.environ["GLOO_SOCKET_IFNAME"] == interface
+        assert os.environ["NCCL_SOCKET_IFNAME"] == "ib7", "what the operator set stays"
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
+    assert own_address("192.0.2.7") is None
+    assert own_address("no-such-host.invalid") is None
