@@ -34,7 +34,7 @@ def security_of(tls: TlsFiles | None) -> Security | None:
     """Both sides present a certificate of the same authority; SpecError if a file cannot be read here."""
     if tls is None:
         return None
-    for field, path in tls.model_dump().items():
+    for field, path in tls.model_dump(exclude={"plain_training"}).items():
         try:
             with Path(path).open("rb"):
                 pass

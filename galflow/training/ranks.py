@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from galflow.errors import ModelError
+from galflow.errors import ModelError, RankError
 from galflow.models.base import Batch
 from galflow.training.meeting import listening_at, meet, never
 from galflow.training.randomness import derived_seed
@@ -90,7 +90,7 @@ ALONE = Ranks()
 
 
 def _finish(work: dist.Work | None, stopped: Callable[[], bool]) -> None:
-    """Wait for a collective operation; ModelError once the training is ended from outside.
+    """Wait for a collective operation; RankError if another rank is gone, or the training is ended from outside.
 
     Over gloo nothing else can end the wait for a partner that is silent: its timeout is minutes.
     """
@@ -101,12 +101,12 @@ def _finish(work: dist.Work | None, stopped: Callable[[], bool]) -> None:
         try:
             work.wait(timedelta(seconds=_LOOK_SECONDS))
             return
-        except RuntimeError:
+        except RuntimeError as error:
             if work.is_completed():
-                raise
+                raise RankError(f"host {socket.gethostname()} lost another rank of its training: {error}") from error
             if stopped():
                 _ABANDONED.append(work)
-                raise ModelError("this rank was told to leave its training: another was lost") from None
+                raise RankError("this rank was told to leave its training: another was lost") from None
 
 
 _ABANDONED: list[object] = []
@@ -135,7 +135,7 @@ def joined_ranks(
         listen: The address of this host at which gloo or NCCL listens.
         stopped: Asked about once a second: whether this rank is to leave, because another was lost.
 
-    ModelError if they do not all come in time; a rank that dies later raises RuntimeError in the others' next step.
+    ModelError if they do not all come in time; a rank that dies later raises RankError in the others' next step.
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
     # NCCL looks at its variable when it first sends something.

@@ -1,8 +1,9 @@
-"""Two hosts with a scheduler and a worker on each, a run on them, and the same run on one machine."""
+"""Hosts with a scheduler and workers, a run on them, and the same run on one machine."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ def namespaces() -> None:
 
 @dataclass
 class Machines:
-    """Hosts `one` (the scheduler, the run, a worker) and `two` (a worker), and `three` if a test wants it."""
+    """Hosts `one` (the scheduler, the run, a worker), `two` (a worker), and `three` for whatever a test wants."""
 
     network: Network
     folder: Path
@@ -50,6 +51,10 @@ class Machines:
         return self.network.hosts["two"]
 
     @property
+    def three(self) -> Host:
+        return self.network.hosts["three"]
+
+    @property
     def address(self) -> str:
         """The scheduler's."""
         return f"{self.protocol}://{self.one.address}:{PORT}"
@@ -61,15 +66,15 @@ class Machines:
             str(PORT), "--no-dashboard", *self.tls, log="scheduler.log", **environment,
         )  # fmt: skip
 
-    def start_worker(self, host: Host, *more: str, log: str | None = None, **environment: str) -> str:
-        """One more worker, under its nanny; returns the name of its log."""
-        log = log or f"worker-{host.name}.log"
-        host.python(
-            "-m", "distributed.cli.dask_worker", self.address, "--host", f"{self.protocol}://{host.address}",
-            "--nthreads", "1", "--no-dashboard", "--local-directory", str(self.folder / f"scratch-{host.name}"),
-            *self.tls, *more, log=log, **environment,
-        )  # fmt: skip
-        return log
+    def start_worker(self, host: Host, *more: str, **environment: str) -> None:
+        """One more worker, under its nanny, started again when it ends, as the README says."""
+        words = [
+            sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--host",
+            f"{self.protocol}://{host.address}", "--nthreads", "1", "--no-dashboard", "--death-timeout", "20",
+            "--local-directory", str(self.folder / f"scratch-{host.name}"), *self.tls, *more,
+        ]  # fmt: skip
+        again = f"while true; do {shlex.join(words)}; sleep 1; done"
+        host.start("sh", "-c", again, log=f"worker-{host.name}.log", **environment)
 
     def start(self, *hosts: Host) -> None:
         """Scheduler and a worker on each of the hosts."""
@@ -151,8 +156,8 @@ def catalogue(root: Path | str) -> pa.Table:
 
 @pytest.fixture
 def machines(namespaces: None, tmp_path: Path) -> Iterator[Machines]:
-    """Two hosts, with nothing running on them."""
-    with Network(tmp_path, ("one", "two")) as network:
+    """Three hosts, with nothing running on them."""
+    with Network(tmp_path, ("one", "two", "three")) as network:
         yield Machines(network, tmp_path)
 
 

@@ -82,6 +82,16 @@ class Host:
         self._inside.network("address", "add", f"{self.address}/24", "dev", "eth0")
         self._inside.network("link", "set", "eth0", "up")
 
+    @property
+    def process(self) -> int:
+        """Number, outside, of this host's first process."""
+        return self._inside.pid
+
+    def bind(self, folder: Path, place: Path) -> None:
+        """Have this host see ``folder`` at ``place``."""
+        words = ["nsenter", f"--target={self.process}", "--mount", "--", "mount", "--bind", str(folder), str(place)]
+        subprocess.run(words, check=True, timeout=_START_SECONDS)
+
     def cut(self) -> None:
         """Pull the cable out of the switch: nobody is told, what is sent is lost."""
         self._switch.network("link", "set", self._port, "nomaster")
