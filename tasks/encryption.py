@@ -27,7 +27,7 @@ def temporary_tls() -> Iterator[TlsFiles]:
         for field, text in contents.items():
             with open(os.open(paths[field], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
-        yield TlsFiles(**paths)
+        yield TlsFiles.model_validate(paths)
 
 
 def security_of(tls: TlsFiles | None) -> Security | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from distributed import Worker, get_worker
 from distributed.comm import get_address_host
+from distributed.core import Status
 from distributed.worker import thread_state
 
 from galflow.errors import ModelError
@@ -20,6 +21,7 @@ from galflow.training.meeting import own_address
 from galflow.training.ranks import joined_ranks
 from tasks.verbs import train
 
+_ENDING = (Status.closing, Status.closed, Status.failed)
 MEETING_SECONDS = 300.0
 """Longest that a rank waits for another, to meet or within a step. One whose worker is lost is noticed much sooner."""
 
@@ -64,10 +66,10 @@ def train_rank(rank: int, world: int, address: str, arguments: dict[str, Any]) -
 
 
 def _cancelled(worker: Worker, key: str) -> Callable[[], bool]:
-    """Whether the run has withdrawn this task: then another rank was lost, and the training begins anew."""
+    """Whether the run has withdrawn this task, or this worker ends: then the training begins anew elsewhere."""
 
     def ask() -> bool:
         task = worker.state.tasks.get(key)
-        return task is None or task.state == "cancelled"
+        return task is None or task.state == "cancelled" or worker.status in _ENDING
 
     return ask

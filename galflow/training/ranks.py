@@ -3,8 +3,9 @@
 The gradients of the shares are summed, weighted by their objects or by their observed pixels
 (GenerativeModel.loss_per_pixel), so that a step is that of the whole batch: what
 DistributedDataParallel does, for models whose players have losses of their own. Every rank holds the whole model and
-draws the same batches and symmetries; random numbers inside a loss differ from rank to rank. Buffers that a model moves
-while training (moving averages) are rank 0's after each epoch. This file starts no process and knows no Dask.
+draws the same batches and symmetries, and inside a loss the random numbers of its share of the whole batch. Buffers
+that a model moves while training (moving averages) are rank 0's after each epoch. This file starts no process and
+knows no Dask.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from galflow.errors import ModelError, RankError
 from galflow.models.base import Batch
+from galflow.training.draws import draws_of_the_whole_batch
 from galflow.training.meeting import listening_at, meet, never
 from galflow.training.randomness import derived_seed
 
@@ -45,17 +47,21 @@ class Ranks:
         """This rank's objects of a batch; none where there are fewer objects than ranks."""
         if self.world == 1:
             return batch
-        bounds = [len(batch) * rank // self.world for rank in (self.rank, self.rank + 1)]
-        return batch[slice(*bounds)]
+        return batch[self._share(len(batch))]
+
+    def _share(self, objects: int) -> slice:
+        return slice(objects * self.rank // self.world, objects * (self.rank + 1) // self.world)
 
     @contextlib.contextmanager
-    def own_randomness(self, *place: int | str) -> Iterator[None]:
-        """Random numbers of this rank's own inside; afterwards all ranks' generators are again alike."""
+    def draws(self, batch: Batch, *place: int | str) -> Iterator[None]:
+        """Inside, this rank's objects get the random numbers that they would get if one process trained.
+
+        Afterwards all ranks' generators are alike. See galflow.training.draws for what is drawn otherwise.
+        """
         if self.world == 1:
             yield
             return
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(derived_seed("rank", self.rank, *place))
+        with draws_of_the_whole_batch(len(batch), self._share(len(batch)), derived_seed("rank", self.rank, *place)):
             yield
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:

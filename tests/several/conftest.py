@@ -91,7 +91,7 @@ class Machines:
         """A file with a small run on these machines."""
         content = small_run(self.folder / f"store-{name}") | {"cluster": {"kind": "address", "address": self.address}}
         for part, values in changes.items():
-            content[part] = {**content[part], **values} if isinstance(values, dict) else values
+            content[part] = {**content.get(part, {}), **values} if isinstance(values, dict) else values
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(content))
         return path
@@ -171,7 +171,7 @@ def on_one_machine(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pa
             folder = tmp_path_factory.mktemp("local")
             content = small_run(folder / "store") | {"cluster": {"workers": 2}}
             for part, values in changes.items():
-                content[part] = {**content[part], **values} if isinstance(values, dict) else values
+                content[part] = {**content.get(part, {}), **values} if isinstance(values, dict) else values
             (folder / "local.yaml").write_text(yaml.safe_dump(content))
             subprocess.run(
                 [sys.executable, WHOLE_RUN, str(folder / "local.yaml")], check=True, timeout=200, cwd=folder,

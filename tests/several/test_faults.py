@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 FOR_GOOD = 10_000.0
 LONG: dict[str, Any] = {
-    # Six tiles that take some seconds, a training of many epochs, one object scored at a time.
-    "survey": {"options": {"tiles": 6, "tile_size": 320, "objects_per_tile": 150}},
-    "training": {"epochs": 60, "checkpoint_seconds": 0.05},
+    # Tiles that take some seconds, a training of many epochs, one object scored at a time.
+    "survey": {"options": {"tiles": 6, "tile_size": 240, "objects_per_tile": 60}},
+    "training": {"epochs": 30, "checkpoint_seconds": 0.5},
     "scoring": {"batch_objects": 1},
     "cluster": {"wait_minutes": 3},
 }
