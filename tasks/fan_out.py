@@ -27,9 +27,8 @@ from tasks.progress import StageProgress
 from tasks.run_page import tell_dashboard
 from tasks.unit_log import hear_warnings, run_unit
 from tasks.worker_check import Needs
-from tasks.worker_pool import WorkerPool, open_workers
+from tasks.worker_pool import SCHEDULER_LOST, WorkerPool, open_workers
 
-SCHEDULER_LOST = "the Dask scheduler was lost ({}); start it, then give the same command again: it does the rest"
 _LOOK_SECONDS = 0.02
 _GATHER_SECONDS = 60.0
 _NAMED = 4

@@ -19,11 +19,11 @@ from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError, RankError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
-from tasks.fan_out import SCHEDULER_LOST, Failure, StageResult, Work, run_stage
+from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.rank_jobs import meeting_point, train_rank
 from tasks.unit_log import run_beside, run_unit
 from tasks.worker_check import Needs
-from tasks.worker_pool import WorkerPool
+from tasks.worker_pool import SCHEDULER_LOST, WorkerPool
 
 ATTEMPTS = 3
 _LOOK_SECONDS = 0.2

@@ -30,6 +30,7 @@ from tasks.unit_log import LogOfUnits
 from tasks.worker_check import CREDENTIALS, Needs, Question, prepare
 
 logger = logging.getLogger(__name__)
+SCHEDULER_LOST = "the Dask scheduler was lost ({}); start it, then give the same command again: it does the rest"
 _LOOK_SECONDS = 0.05
 _RECOUNT_SECONDS = 2.0
 _RECOUNT_SECONDS_EACH = 0.02
@@ -65,6 +66,9 @@ class WorkerPool:
         self._there: set[str] = set()
         self._hosts: dict[str, str] = {}
         """Of workers that may have work."""
+        self._names: dict[str, str] = {}
+        """The hosts of all that were ever asked."""
+        self._ask_at = 0.0
         self._refused: dict[str, str] = {}
         self._asked: tuple[list[str], Future[dict[str, tuple[str, str | None]]]] | None = None
         self._lost_units: set[str] = set()
@@ -78,7 +82,11 @@ class WorkerPool:
         client.subscribe_topic("all", lambda event: self._events.append(event[1]))
         self.update()
         if self._asked is not None:
-            self._asked[1].result()
+            first = self._asked[1]
+            while not first.done():
+                self._tell_of_waiting([])
+                time.sleep(_LOOK_SECONDS)
+            self._taken(first)
         self.update()
         self._judge_all()
 
@@ -89,7 +97,7 @@ class WorkerPool:
 
     def host_of(self, worker: str, host: str = "") -> str:
         """The name of a worker's host, also of one that is gone."""
-        return f"{host or self._hosts.get(worker) or get_address_host(worker)} ({worker})"
+        return f"{host or self._names.get(worker) or get_address_host(worker)} ({worker})"
 
     def lost_units(self) -> set[str]:
         """Keys that a worker held when it was lost, each told once."""
@@ -98,6 +106,8 @@ class WorkerPool:
 
     def update(self) -> None:
         """Take note of what has happened; GalflowError if there has been no worker for too long."""
+        if self.client.status in ("closing", "closed"):
+            raise GalflowError(SCHEDULER_LOST.format("its connection ended"))
         now = time.monotonic()
         if now - self._recounted >= max(_RECOUNT_SECONDS, len(self._there) * _RECOUNT_SECONDS_EACH):
             self._recounted = now
@@ -182,7 +192,9 @@ class WorkerPool:
             self._there.add(worker)
         elif event.get("action") == "remove-worker":
             self._there.discard(worker)
-            known = worker in self._hosts
+            # Another may come at the same address, and is asked then.
+            known = self._hosts.pop(worker, None) is not None
+            self._refused.pop(worker, None)
             if not event.get("expected"):
                 self._lost_units.update(map(str, event.get("processing-tasks", ())))
                 if known:
@@ -196,15 +208,26 @@ class WorkerPool:
         if self._asked is not None and self._asked[1].done():
             (_, answers), self._asked = self._asked, None
             try:
-                for worker, (host, lacks) in answers.result().items():
-                    self._judge(worker, host, lacks)
-            except StoreError as error:
-                logger.warning("workers that joined are asked again: the run itself cannot use its store: %s", error)
+                for worker, (host, lacks) in self._taken(answers).items():
+                    if worker in self._there:
+                        self._judge(worker, host, lacks)
+            except StoreError as error:  # of the run itself, not of the workers
+                logger.warning("workers that joined could not be asked, and will be again: %s", error)
+                self._ask_at = time.monotonic() + _TELL_SECONDS
         new = sorted(self._there - self._hosts.keys() - self._refused.keys())
-        if new and self._asked is None:
+        if new and self._asked is None and time.monotonic() >= self._ask_at:
             self._asked = new, self._asking.submit(self._answers, new)
 
+    @staticmethod
+    def _taken(answers: Future[dict[str, tuple[str, str | None]]]) -> dict[str, tuple[str, str | None]]:
+        """GalflowError if the scheduler did not hand the question on: a worker's own fault is among the answers."""
+        try:
+            return answers.result()
+        except OSError as error:
+            raise GalflowError(SCHEDULER_LOST.format(error)) from error
+
     def _judge(self, worker: str, host: str, lacks: str | None) -> None:
+        self._names[worker] = host
         if lacks is None:
             self._hosts[worker] = host
             logger.log(

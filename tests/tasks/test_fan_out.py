@@ -183,6 +183,8 @@ def replace_in_flight(cluster: ClusterSpec, number: int) -> ClusterSpec:
 class Deserted:
     """A client of a cluster that has no worker."""
 
+    status = "running"
+
     def scheduler_info(self, n_workers: int) -> dict[str, dict[str, object]]:
         return {"workers": {}}
 
