@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
 
@@ -42,3 +44,12 @@ def clean_address(address: str | None) -> str | None:
     if address is not None and holds_credentials(address):
         raise PydanticCustomError(SECRET, _MEND)
     return address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address such as tls://127.0.0.1:8786 names the machine itself, by number or as localhost."""
+    try:
+        host = urlsplit(address).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, or no address at all

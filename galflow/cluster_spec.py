@@ -69,6 +69,8 @@ class TlsFiles(Part):
     """This side's certificate, PEM; on slurm the workers' too, so on a file system that all nodes share."""
     key_file: str
     """The certificate's private key, PEM, readable by you alone."""
+    plain_training: bool = False
+    """Whether trainings of several workers may send gradients and weights unencrypted: gloo and NCCL know no TLS."""
 
 
 class AdaptiveSpec(Part):
@@ -178,8 +180,8 @@ class ClusterSpec(Part):
     """Memory of one worker, as 8GiB; auto: the machine's, divided. slurm and kubernetes need a size."""
     in_flight_per_worker: Annotated[int, Field(ge=1, le=64)] = 3
     """Units of work handed to one worker ahead of time."""
-    wait_minutes: Annotated[float, Field(gt=0)] = 60.0
-    """So long the run waits for a worker: its first one from a queue, or any once all are gone (queues are long)."""
+    wait_minutes: Annotated[float, Field(gt=0)] | None = None
+    """So long the run waits for workers that are missing; by default 10 minutes, for slurm 60 (queues are long)."""
     address: Annotated[str | None, AfterValidator(clean_address)] = None
     """For kind address: the scheduler's, as tcp://host:8786, or tls://host:8786 with tls."""
     tls: TlsFiles | None = None
@@ -194,6 +196,11 @@ class ClusterSpec(Part):
     """For kind slurm."""
     kubernetes: KubernetesSpec = KubernetesSpec()
     """For kind kubernetes."""
+
+    @property
+    def patience_minutes(self) -> float:
+        """So long the run waits for workers."""
+        return self.wait_minutes or (60.0 if self.kind == "slurm" else 10.0)
 
     @property
     def most_workers(self) -> int | None:

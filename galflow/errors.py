@@ -42,3 +42,7 @@ class ChangedError(GalflowError):
 
 class ModelError(GalflowError):
     """A model was asked for something it cannot do, or its training left the realm of finite numbers."""
+
+
+class RankError(ModelError):
+    """A training lost one of the processes that do it together. It can begin anew, from its checkpoint."""

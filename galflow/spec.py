@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, model_validator
 
-from galflow.addresses import clean_address
+from galflow.addresses import clean_address, is_loopback
 from galflow.cluster_spec import ClusterSpec
 from galflow.document import read_document, require_plain
 from galflow.errors import SpecError
@@ -232,6 +232,18 @@ class RunSpec(Part):
                 "cluster.adaptive.maximum), or lower training.workers"
             )
         return self
+
+    @model_validator(mode="after")
+    def _told_of_plain_training(self) -> RunSpec:
+        tls, address = self.cluster.tls, self.cluster.address
+        # At the loopback ranks meet over a private file, and nothing of theirs reaches a network.
+        if tls is None or tls.plain_training or self.training.workers == 1 or is_loopback(address or ""):
+            return self
+        raise ValueError(
+            f"training.workers is {self.training.workers} and cluster.tls is given, but what the workers of a training "
+            "send each other (gradients and weights, over gloo or NCCL) is not encrypted; set "
+            "cluster.tls.plain_training: true if the network between them may see it, or training.workers: 1"
+        )
 
     def training_of(self, model: ModelSpec) -> TrainingSpec:
         """The run's training settings with the model's own on top."""

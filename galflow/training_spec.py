@@ -37,7 +37,9 @@ class TrainingSpec(Part):
     compiled: bool = False
     """Compile losses with torch.compile: 10 to 50 s at the start, then quicker steps of most models."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """Workers that train one model together, each on its share of every batch; the result stays the same."""
+    """Workers that train one model together, each on its share of every batch. The result is that of one worker but for
+    rounding, with two exceptions: numbers that a model draws otherwise than one an object (dropout; permutations), and
+    what it takes from the whole batch (the codes of a quantiser that nobody uses)."""
 
 
 class TrainingOverrides(Part):

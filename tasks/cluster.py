@@ -7,28 +7,25 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Worker, WorkerPlugin
+from distributed import Client, LocalCluster
 
 from galflow.cluster_spec import ClusterSpec, TlsFiles
 from galflow.errors import GalflowError, SpecError
-from galflow.logs import LogSettings
 from galflow.spec import RunSpec
 from tasks.encryption import security_of, temporary_tls
 from tasks.kubernetes_cluster import kubernetes_cluster
-from tasks.same_code import require_same_code
 from tasks.slurm_cluster import slurm_cluster
-from tasks.unit_log import LogOfUnits
 from tasks.worker_start import METHOD, WORKER_ENVIRONMENT, start_forking
 
 logger = logging.getLogger(__name__)
 PROGRESS_TOPIC = "galflow-progress"
 """On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
 _SCHEDULER_SETTINGS = {
-    # When a worker dies, tasks.fan_out finds out which of its units did it.
+    # When a worker dies, tasks.fan_out finds out which of its units did it. It does so with any number here; with 0
+    # Dask does not begin a unit again on its own, in the moment before the run hears of the death.
     "distributed.scheduler.allowed-failures": 0,
     # Adaptive clusters: a unit whose kind nobody has finished yet may be a training of hours, and only some units wait
     # for each worker (in_flight_per_worker), so that they must count for more than their number.
@@ -53,35 +50,6 @@ _LOST_WORKER_TIMEOUT = {
     "slurm": "120s",
     "kubernetes": "120s",
 }
-
-
-@dataclass(frozen=True)
-class TorchThreads(WorkerPlugin):
-    """Gives torch the declared number of threads in each worker: Dask pins OpenMP to one, whatever was asked for."""
-
-    threads: int
-    name: str = "galflow-torch-threads"
-
-    def setup(self, worker: Worker) -> None:
-        """Run when a worker starts, also when it comes back after a crash."""
-        import torch
-
-        torch.set_num_threads(self.threads)
-
-
-@dataclass(frozen=True)
-class FailuresToldOnce(WorkerPlugin):
-    """Keeps a worker from printing the trace of every unit that failed: tasks.fan_out says it, once and in a line."""
-
-    name: str = "galflow-failures-told-once"
-
-    def setup(self, worker: Worker) -> None:
-        """Run when a worker starts."""
-        logging.getLogger("distributed.worker").addFilter(_not_of_a_unit)
-
-
-def _not_of_a_unit(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Compute Failed")
 
 
 @contextmanager
@@ -139,7 +107,7 @@ def _reached(spec: ClusterSpec, address: str, tls: TlsFiles | None) -> ClusterSp
         tls=tls,
         threads_per_worker=spec.threads_per_worker,
         in_flight_per_worker=spec.in_flight_per_worker,
-        wait_minutes=spec.wait_minutes,
+        wait_minutes=spec.patience_minutes if spec.kind == "slurm" else spec.wait_minutes,
     )
 
 
@@ -151,11 +119,11 @@ def _set_size(cluster: Any, spec: ClusterSpec) -> None:
         cluster.scale(spec.workers)
     if spec.kind in ("slurm", "kubernetes"):
         try:
-            cluster.wait_for_workers(1, timeout=spec.wait_minutes * 60)
+            cluster.wait_for_workers(1, timeout=spec.patience_minutes * 60)
         except TimeoutError as error:
             raise GalflowError(
-                f"no {spec.kind} worker came within {spec.wait_minutes:g} minutes (cluster.wait_minutes); look at the "
-                "queue and at the workers' logs, then give the same command again"
+                f"no {spec.kind} worker came within {spec.patience_minutes:g} minutes (cluster.wait_minutes); look at "
+                "the queue and at the workers' logs, then give the same command again"
             ) from error
 
 
@@ -169,12 +137,8 @@ def _close(cluster: Any) -> None:
 
 @contextmanager
 def open_client(spec: ClusterSpec) -> Iterator[Client]:
-    """A client of the cluster at ``spec.address``, closed at the end; GalflowError if its workers run other code."""
+    """A client of the cluster at ``spec.address``, closed at the end. Its workers were asked nothing yet."""
     with Client(spec.address, set_as_default=False, security=security_of(spec.tls)) as client:
-        require_same_code(client)
-        client.register_plugin(TorchThreads(spec.threads_per_worker))
-        client.register_plugin(FailuresToldOnce())
-        client.register_plugin(LogOfUnits(LogSettings.from_environment()))
         yield client
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Future, KilledWorker, as_completed
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
@@ -22,14 +22,17 @@ from galflow.logs import Where, where
 from galflow.plan import Unit
 from galflow.receipts import DOUBTS_DETAIL, Receipt
 from galflow.surveys.places import Place
-from tasks.cluster import PROGRESS_TOPIC, open_client
+from tasks.cluster import PROGRESS_TOPIC
 from tasks.progress import StageProgress
 from tasks.run_page import tell_dashboard
 from tasks.unit_log import hear_warnings, run_unit
+from tasks.worker_check import Needs
+from tasks.worker_pool import SCHEDULER_LOST, WorkerPool, open_workers
 
 _LOOK_SECONDS = 0.02
-_COUNT_SECONDS = 1.0
 _GATHER_SECONDS = 60.0
+_BLAME_SECONDS = 5.0
+"""So long a unit whose workers are gone is not handed out anew: it may be told that it was what ended one."""
 _NAMED = 4
 """Products named beside a reason; the others are counted."""
 logger = logging.getLogger(__name__)
@@ -87,25 +90,32 @@ class Work:
         return replace(here, stage=here.stage or self.unit.stage, unit=self.unit.name)
 
 
-Collect = Callable[[Client, Sequence[Work], ClusterSpec], Iterator[tuple[Work, Receipt | Failure]]]
-"""Does what is to do, and gives each piece of work with its receipt or its failure as it ends."""
+Collect = Callable[[WorkerPool, Sequence[Work], int], Iterator[tuple[Work, Receipt | Failure]]]
+"""Does what is to do, so much of it ahead for each worker, and gives each piece of work with its receipt or its failure
+as it ends."""
 
 
 def run_stage(
-    stage: str, units: Sequence[Unit], todo: Sequence[Work], cluster: ClusterSpec, collect: Collect | None = None
+    stage: str,
+    units: Sequence[Unit],
+    todo: Sequence[Work],
+    cluster: ClusterSpec,
+    collect: Collect | None = None,
+    needs: Needs | None = None,
 ) -> StageResult:
     """Do what is to do of a stage, on a cluster that is opened only if there is anything, and closed afterwards.
 
-    ``collect`` does it; by default each unit is one worker's.
+    ``collect`` does it; by default each unit is one worker's. ``needs`` is what a worker must reach to get any.
     """
     receipts = {u.fingerprint: u.receipt for u in units if u.receipt is not None}
     failures: list[Failure] = []
     if todo:
-        with StageProgress(stage, len(units), len(receipts)) as progress, open_client(cluster) as client:
+        with StageProgress(stage, len(units), len(receipts)) as progress, open_workers(cluster, needs) as pool:
+            client = pool.client
             client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
             hear_warnings(client)
             tell_dashboard(client.dashboard_link)
-            for work, outcome in (collect or _collect)(client, todo, cluster):
+            for work, outcome in (collect or _collect)(pool, todo, cluster.in_flight_per_worker):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -115,18 +125,17 @@ def run_stage(
     return StageResult(ordered, tuple(failures), len(todo) - len(failures))
 
 
-def _collect(client: Client, todo: Sequence[Work], cluster: ClusterSpec) -> Iterator[tuple[Work, Receipt | Failure]]:
+def _collect(pool: WorkerPool, todo: Sequence[Work], in_flight: int) -> Iterator[tuple[Work, Receipt | Failure]]:
     """Every unit with its receipt or its failure, as they end.
 
     When a worker dies, each unit that it held is blamed, also those that only waited there. Those are tried again, one
     for each worker, and who is blamed once more, alone: what then kills a third worker did it.
     """
-    crew = _Crew(client, cluster)
     blamed = list(todo)
-    limits = ((None, cluster.in_flight_per_worker), (None, 1), (1, 1))
+    limits = ((None, in_flight), (None, 1), (1, 1))
     for attempt, (at_once, on_each) in enumerate(limits, start=1):
         trying, blamed = blamed, []
-        for work, outcome in _finished(client, trying, crew, at_once, on_each, attempt):
+        for work, outcome in _Attempt(pool, trying, at_once, on_each, attempt).finished():
             if outcome is None:
                 blamed.append(work)
             else:
@@ -137,57 +146,86 @@ def _collect(client: Client, todo: Sequence[Work], cluster: ClusterSpec) -> Iter
         yield work, Failure(work.unit.stage, work.unit.name, reason)
 
 
-def _finished(
-    client: Client, todo: Sequence[Work], crew: _Crew, at_once: int | None, on_each: int, attempt: int
-) -> Iterator[tuple[Work, Receipt | Failure | None]]:
-    """Units as they end, None for one whose worker died; at most ``at_once``, and ``on_each`` for each worker."""
-    waiting = iter(todo)
-    running: dict[str, Work] = {}
-    finished = as_completed(loop=client.loop)
-    while True:
-        limit = at_once or on_each * max(1, crew.workers())
-        for work in islice(waiting, max(0, limit - len(running))):
-            key = f"{work.unit.stage}-{work.unit.fingerprint}-{attempt}"
-            running[key] = work
-            finished.add(client.submit(run_unit, work.verb, work.where, **work.arguments, key=key, pure=False))
-        if not running:
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A unit that is with the scheduler."""
+
+    work: Work
+    future: Future
+    workers: frozenset[str]
+    """Those that may do it."""
+
+
+class _Attempt:
+    """Units under way: at most ``at_once``, and ``on_each`` for each worker.
+
+    Which unit's worker was lost, the pool says: the scheduler's own counting depends on its settings, and meanwhile it
+    would begin such a unit again elsewhere. A unit that none of its workers is left for is handed out anew.
+    """
+
+    def __init__(self, pool: WorkerPool, todo: Sequence[Work], at_once: int | None, on_each: int, attempt: int) -> None:
+        self._pool = pool
+        self._waiting = deque(todo)
+        self._at_once, self._on_each, self._attempt = at_once, on_each, attempt
+        self._running: dict[str, _Given] = {}
+        self._ended = as_completed(loop=pool.client.loop)
+        self._given = 0
+        self._alone: dict[str, float] = {}
+        """Units without a worker, and since when."""
+
+    def finished(self) -> Iterator[tuple[Work, Receipt | Failure | None]]:
+        """Units as they end; None for one whose worker was lost."""
+        while True:
+            self._pool.update()
+            for work in self._lost():
+                yield work, None
+            self._hand_out(self._pool.members)
+            if not self._running and not self._waiting:
+                return
+            ended = self._ended.next_batch(block=False)
+            for future in ended:
+                given = self._running.pop(str(future.key), None)
+                if given is not None:
+                    yield given.work, _outcome(given.work, future)
+                    future.release()
+            if not ended:
+                time.sleep(_LOOK_SECONDS)
+
+    def _hand_out(self, members: Sequence[str]) -> None:
+        if not members:
             return
-        ended = finished.next_batch(block=False)
-        for future in ended:
-            work = running.pop(str(future.key))
-            yield work, _outcome(work, future)
-            future.release()
-        if not ended:
-            crew.workers()
-            time.sleep(_LOOK_SECONDS)
+        there = frozenset(members)
+        self._waiting.extendleft(self._orphans(there))
+        limit = self._at_once or self._on_each * len(members)
+        while self._waiting and len(self._running) < limit:
+            work = self._waiting.popleft()
+            self._given += 1
+            key = f"{work.unit.stage}-{work.unit.fingerprint}-{self._given}-{self._attempt}"
+            future = self._pool.client.submit(
+                run_unit, work.verb, work.where, **work.arguments, key=key, pure=False, workers=list(members)
+            )
+            self._running[key] = _Given(work, future, there)
+            self._ended.add(future)
 
+    def _orphans(self, there: frozenset[str]) -> list[Work]:
+        """Units none of whose workers is left, once it is sure that none of these was lost while it held one.
 
-class _Crew:
-    """How many workers the cluster has at present."""
-
-    def __init__(self, client: Client, cluster: ClusterSpec) -> None:
-        self._client = client
-        self._address = cluster.address
-        self._patience_seconds = cluster.wait_minutes * 60
-        self._workers = 0
-        self._counted = -_COUNT_SECONDS
-        self._last_seen = time.monotonic()
-
-    def workers(self) -> int:
-        """Counted about once a second; GalflowError when there has been none for too long."""
+        That a worker is gone may be known before what it held is told.
+        """
         now = time.monotonic()
-        if now - self._counted >= _COUNT_SECONDS:
-            self._counted = now
-            self._workers = int(self._client.scheduler_info(n_workers=1)["n_workers"])
-            if self._workers:
-                self._last_seen = now
-            elif now - self._last_seen > self._patience_seconds:
-                raise GalflowError(
-                    f"the Dask cluster at {self._address} has had no worker for "
-                    f"{self._patience_seconds / 60:.0f} minutes; look at its workers' logs, then give the same command "
-                    "again: it does what is missing"
-                )
-        return self._workers
+        alone = {key for key, given in self._running.items() if not given.workers & there}
+        self._alone = {key: self._alone.get(key, now) for key in alone}
+        return [self._withdraw(key) for key, since in self._alone.items() if now - since > _BLAME_SECONDS]
+
+    def _lost(self) -> Iterator[Work]:
+        """Units that a worker held when it was lost."""
+        for key in self._pool.lost_units() & self._running.keys():
+            yield self._withdraw(key)
+
+    def _withdraw(self, key: str) -> Work:
+        given = self._running.pop(key)
+        given.future.cancel(force=True)
+        return given.work
 
 
 def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
@@ -197,9 +235,7 @@ def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
     except KilledWorker:
         return None
     except CancelledError as error:
-        raise GalflowError(
-            f"the Dask scheduler was lost ({error}); start it, then give the same command again: it does the rest"
-        ) from error
+        raise GalflowError(SCHEDULER_LOST.format(error)) from error
     except GalflowError as error:
         return Failure(work.unit.stage, work.unit.name, str(error))
     except Exception as error:

@@ -46,7 +46,7 @@ def kubernetes_cluster(spec: ClusterSpec, environment: Mapping[str, str]) -> Any
             custom_cluster_spec=resource,
             namespace=spec.kubernetes.namespace,
             shutdown_on_close=True,
-            resource_timeout=int(spec.wait_minutes * 60),
+            resource_timeout=int(spec.patience_minutes * 60),
             quiet=True,
         )
     except refused as error:

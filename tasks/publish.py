@@ -51,6 +51,7 @@ from tasks.fan_out import StageResult, Work, run_stage
 from tasks.stages import models_of, store_of
 from tasks.verbs import TAKEN, open_model, write_file
 from tasks.watching import stage
+from tasks.worker_check import Needs
 
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 
@@ -234,7 +235,7 @@ def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: St
         todo.append(
             Work(unit, write_file, {"store": store, "catalog": product, "index": index, "parts": parts, "run": run})
         )
-    written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster)
+    written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster, needs=Needs(store))
     if written.failures:
         first = written.failures[0]
         raise GalflowError(

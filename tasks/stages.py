@@ -35,8 +35,11 @@ from tasks.progress import StageProgress
 from tasks.together import train_together
 from tasks.verbs import cut, open_model, open_set, score, train
 from tasks.watching import stage
+from tasks.worker_check import Needs
 
 logger = logging.getLogger(__name__)
+_FILES_ASKED = 4
+"""Of the survey's files, which each worker must be able to read before it is given any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,9 @@ def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> Stag
         for unit in units
         if not unit.done
     ]
-    found = run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster)
+    files = [file.uri for unit in units if not unit.done for file in unit.tile.files if "://" in file.uri]
+    needs = Needs(store, tuple(files[:_FILES_ASKED]))
+    found = run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster, needs=needs)
     return replace(found, places={unit.name: unit.place for unit in units})
 
 
@@ -158,8 +163,8 @@ def train_models(spec: RunSpec, survey: Joined, samples: Mapping[str, Joined]) -
         if not unit.done
     ]
     if spec.training.workers > 1:
-        return train_together("train", units, todo, spec.cluster, spec.training.workers)
-    return run_stage("train", units, todo, spec.cluster)
+        return train_together("train", units, todo, spec.cluster, spec.training.workers, Needs(store))
+    return run_stage("train", units, todo, spec.cluster, needs=Needs(store))
 
 
 def models_of(spec: RunSpec, trained: StageResult) -> dict[str, str]:
@@ -203,7 +208,7 @@ def score_cutouts(
         for unit in units
         if not unit.done
     ]
-    return run_stage("score" if sample is None else f"score {sample}", units, todo, spec.cluster)
+    return run_stage("score" if sample is None else f"score {sample}", units, todo, spec.cluster, needs=Needs(store))
 
 
 def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:

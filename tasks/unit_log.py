@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import Client, Worker, WorkerPlugin
+from distributed import Client, Worker
 
 from galflow.logs import OWN_LOGGERS, LogSettings, Where, during, from_fields, log_to_stderr, to_fields, where
 from galflow.receipts import Receipt
@@ -63,17 +63,16 @@ def hear_warnings(client: Client) -> None:
 
 
 @dataclass(frozen=True)
-class LogOfUnits(WorkerPlugin):
+class LogOfUnits:
     """Has a worker write its log as the run's own process does, and send its warnings there."""
 
     settings: LogSettings
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
-    """Of whoever registers this."""
-    name: str = "galflow-log-of-units"
+    """Of the run."""
 
-    def setup(self, worker: Worker) -> None:
-        """Run when a worker starts, and again when another run begins on it."""
+    def set_up(self, worker: Worker) -> None:
+        """Run when a stage begins on a worker."""
         if (self.host, self.process) == (socket.gethostname(), os.getpid()):
             return  # a worker within the run's own process, whose log is that of the run
         # A worker that the run has started writes to the run's own standard error, where each warning comes up anyway.

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from distributed import get_worker
 
 from galflow.catalog.parquet import read_catalog
@@ -38,15 +37,13 @@ from galflow.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.learning_curve import Progress
-from galflow.training.ranks import ALONE, Ranks, joined_ranks
+from galflow.training.ranks import ALONE, Ranks
 from galflow.training.train_model import require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
 TAKEN = "taken"
 _PROGRESS_SECONDS = 1.0
-MEETING_SECONDS = 300.0
-"""Longest that a rank waits for another, to meet or within a step. A rank that dies is noticed at once."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -107,13 +104,6 @@ def train(
 def open_set(store: Store, tile: JoinedTile) -> CutoutSet:
     """A cutout set that knows its objects."""
     return CutoutSet(store, tile.cutouts.product, tile.product)
-
-
-def train_rank(rank: int, world: int, address: str, arguments: dict[str, Any]) -> Receipt | None:
-    """``train`` as one of ``world`` ranks that meet at ``address``."""
-    device = torch.device(pick_device())
-    with joined_ranks(rank, world, address, device=device, timeout_seconds=MEETING_SECONDS) as ranks:
-        return train(**arguments, ranks=ranks)
 
 
 class _Teller:

@@ -12,12 +12,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from galflow.cluster_spec import TlsFiles
 from galflow.store import Store
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -217,3 +218,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fault matrix")
         for line in sorted(set(lines)):
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def make_tls(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TlsFiles]:
+    """Makes an authority of its own with one certificate, by openssl."""
+
+    def make(name: str) -> TlsFiles:
+        folder = tmp_path_factory.mktemp(name)
+
+        def openssl(*arguments: str) -> None:
+            subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", f"/CN={name} CA")
+        openssl("req", *key, "-keyout", "me.key", "-out", "me.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", "me.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", "me.pem", "-days", "2")  # fmt: skip
+        ca, certificate, key_file = (str(folder / name) for name in ("ca.pem", "me.pem", "me.key"))
+        return TlsFiles(ca_file=ca, cert_file=certificate, key_file=key_file)
+
+    return make

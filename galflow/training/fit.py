@@ -158,9 +158,9 @@ class _Fit:
             team.rest()
         means = self._mean_losses(team)
         self.ranks.align_buffers(self.model)
-        # The same random numbers in every epoch: validation losses compare, and the training's own are undisturbed.
-        with seeded(derived_seed(self.data.seed, "validation"), self.data.device):
-            validation = validate(self.model, team.players, self.data.batches(Split.VALIDATION), self.ranks)
+        validation = validate(
+            self.model, team.players, self.data.batches(Split.VALIDATION), self.ranks, seed=self.data.seed
+        )
         self._tick()
         return [
             CurvePoint(

@@ -98,7 +98,7 @@ class Team:
             for step in range(player.steps):
                 batch = next(supply)
                 batch = turn_and_mirror(batch) if augment else batch
-                with self._ranks.own_randomness(place, player.name, step):
+                with self._ranks.draws(batch, place, player.name, step):
                     losses[player.name].append(self._step(batch, player.name))
         return losses
 

@@ -11,6 +11,7 @@ import torch
 from galflow.errors import ModelError
 from galflow.models.base import Batch, GenerativeModel, Player
 from galflow.training.learning_curve import finite_or_none
+from galflow.training.randomness import derived_seed, seeded
 from galflow.training.ranks import ALONE, Ranks
 
 
@@ -24,11 +25,12 @@ class Validation:
 
 
 def validate(
-    model: GenerativeModel, players: Sequence[Player], batches: Iterable[Batch], ranks: Ranks = ALONE
+    model: GenerativeModel, players: Sequence[Player], batches: Iterable[Batch], ranks: Ranks = ALONE, *, seed: int = 0
 ) -> Validation:
     """Each player's loss over ``batches``, and the model's diagnostics on the first; the model is in evaluation mode.
 
-    Several ``ranks`` take the batches in turn.
+    Several ``ranks`` take the batches in turn. Each batch has random numbers of its own, from ``seed``: a loss is then
+    the same in every epoch and with any number of ranks, and the training's own numbers are undisturbed.
 
     Losses are taken without gradients: a model whose loss contains one (a gradient penalty) enables them itself.
     """
@@ -38,13 +40,14 @@ def validate(
     diagnostics: dict[str, float | None] = {}
     for number, batch in enumerate(batches):
         if not objects and ranks.leads:
-            diagnostics = finite_or_none(model.diagnostics(batch))
+            with seeded(derived_seed(seed, "diagnostics"), batch.pixels.device):
+                diagnostics = finite_or_none(model.diagnostics(batch))
         objects += len(batch)
         for player in players:
             if number % ranks.world != ranks.rank:
                 sums.setdefault(player.name, batch.pixels.new_zeros((), dtype=torch.float64))
                 continue
-            with torch.no_grad():
+            with torch.no_grad(), seeded(derived_seed(seed, "validation", number), batch.pixels.device):
                 loss = model.loss(batch, player.name).detach().double() * len(batch)
             sums[player.name] = sums[player.name] + loss if player.name in sums else loss
     losses = {name: float(ranks.total(total)) / objects for name, total in sums.items()}

@@ -23,6 +23,7 @@ from galflow.spec import RunSpec
 from tasks import cluster
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import Work, run_stage
+from tasks.worker_pool import open_workers
 
 Specify = Callable[..., RunSpec]
 
@@ -57,8 +58,8 @@ def test_local_cluster_is_as_declared_and_leaves_nothing_behind(
         assert reached.cluster.kind == "address"
         assert str(reached.cluster.address).startswith("tls://127.0.0.1:")
         assert reached.content() == specify().content()
-        with open_client(reached.cluster) as client:
-            ((threads, pid, threshold),) = client.run(ask).values()
+        with open_workers(reached.cluster) as pool:
+            ((threads, pid, threshold),) = pool.client.run(ask).values()
         assert threads == 3
         assert int(threshold) == 1 << 30
         assert pid in {p.pid for p in workers_of_this_process()} - before

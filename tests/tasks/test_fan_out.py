@@ -6,20 +6,24 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from distributed import Client
 
 from galflow.cluster_spec import ClusterSpec
 from galflow.errors import DataError, GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
 from galflow.spec import RunSpec, parse_spec
-from tasks import fan_out
-from tasks.cluster import open_client, running_cluster
+from tasks import fan_out, worker_pool
+from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.worker_check import Needs
+from tasks.worker_pool import WorkerPool, open_workers
 
 Verb = Callable[..., Receipt]
 
@@ -142,9 +146,9 @@ def test_unit_that_kills_its_worker_is_recorded_and_blames_nobody_else(cluster: 
     assert calls_of(tmp_path, "t1") in (2, 3)
     assert calls_of(tmp_path, "t2") in (2, 3)
     # The crew is complete again for the next stage, with torch's threads as declared.
-    with open_client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        assert set(client.run(threads_of_torch()).values()) == {cluster.threads_per_worker}
+    with open_workers(cluster) as pool:
+        pool.wait(2, "both are wanted")
+        assert set(pool.client.run(threads_of_torch()).values()) == {cluster.threads_per_worker}
 
 
 def threads_of_torch() -> Callable[[], int]:
@@ -176,18 +180,45 @@ def replace_in_flight(cluster: ClusterSpec, number: int) -> ClusterSpec:
     return cluster.model_copy(update={"in_flight_per_worker": number})
 
 
-def test_cluster_without_workers_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Deserted:
-        def scheduler_info(self, n_workers: int) -> dict[str, int]:
-            return {"n_workers": 0}
+class Deserted:
+    """A client of a cluster that has no worker."""
 
-    times = iter([0.0, 10.0, 599.0, 601.0])
+    status = "running"
+
+    def scheduler_info(self, n_workers: int) -> dict[str, dict[str, object]]:
+        return {"workers": {}}
+
+    def subscribe_topic(self, topic: str, handler: Callable[..., None]) -> None:
+        """Nobody tells anything."""
+
+
+def deserted(minutes: float) -> WorkerPool:
+    nowhere = ClusterSpec(kind="address", address="tcp://127.0.0.1:1", wait_minutes=minutes)
+    return WorkerPool(cast(Client, Deserted()), nowhere, Needs(), cast(ThreadPoolExecutor, None))
+
+
+def test_cluster_without_workers_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = deserted(minutes=10)
+    began = time.monotonic()
     # The file's own clock: the cluster's threads go on by the real one.
-    monkeypatch.setattr(fan_out, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    crew = fan_out._Crew(Deserted(), ClusterSpec(kind="address", address="tcp://127.0.0.1:1", wait_minutes=10))
-    assert (crew.workers(), crew.workers()) == (0, 0)
-    with pytest.raises(GalflowError, match=r"tcp://127.0.0.1:1 has had no worker for 10 minutes; .* it does what is"):
-        crew.workers()
+    monkeypatch.setattr(worker_pool, "time", SimpleNamespace(monotonic=lambda: began + 599))
+    pool.update()
+    monkeypatch.setattr(worker_pool, "time", SimpleNamespace(monotonic=lambda: began + 601))
+    with pytest.raises(GalflowError, match=r"tcp://127.0.0.1:1 has had no worker for this run for 10 minutes "):
+        pool.update()
+
+
+def test_waiting_for_workers_is_said_after_seconds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_pool, "_TELL_SECONDS", 0.05)
+    with pytest.raises(GalflowError, match=r"has had no worker for this run for 0.01 minutes"):
+        deserted(minutes=0.01).wait(3, "three are wanted")
+    said = [r.getMessage() for r in caplog.records if r.name == "tasks.worker_pool"]
+    assert said == [
+        "three are wanted, and the cluster at tcp://127.0.0.1:1 has 0: waiting for up to 0.01 minutes "
+        "(cluster.wait_minutes)"
+    ]
 
 
 def test_lost_scheduler_ends_the_stage() -> None:

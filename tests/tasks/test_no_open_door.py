@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster, get_worker
 
 from galflow.spec import RunSpec
 from tasks.cluster import open_client, running_cluster
-from tasks.together import _meeting_point
+from tasks.rank_jobs import meeting_point
 
 Specify = Callable[..., RunSpec]
 NOBODY = 65534
@@ -108,7 +108,7 @@ def test_ranks_of_a_local_cluster_meet_where_nobody_else_is(cluster: RunSpec) ->
     client: Client
     with open_client(cluster.cluster) as client:
         workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
-        address = client.submit(_meeting_point, workers=workers[:1], pure=False).result()
+        address = client.submit(meeting_point, workers=workers[:1], pure=False).result()
         assert address.startswith("file://")
         folder = Path(address.removeprefix("file://")).parent
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

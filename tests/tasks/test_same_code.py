@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -21,9 +22,9 @@ from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.plan import Unit
 from galflow.receipts import Receipt
-from tasks.cluster import open_client
 from tasks.fan_out import Work, run_stage
-from tasks.same_code import _judge, digest_of, running_code
+from tasks.same_code import difference, digest_of, running_code
+from tasks.worker_pool import open_workers
 
 SOURCES = Path(galflow.__file__).resolve().parents[1]
 
@@ -109,70 +110,80 @@ def test_same_sources_elsewhere_are_the_same_code(scheduler: LocalCluster, copie
     assert ([r.product for r in result.receipts], result.failures) == (["a", "b"], ())
 
 
-def test_worker_with_other_sources_stops_the_stage_before_any_unit(
+def test_other_sources_everywhere_stop_the_stage_before_any_unit(
     scheduler: LocalCluster, copies: Copies, tmp_path: Path
 ) -> None:
-    with worker(scheduler.scheduler_address, copies.altered, tmp_path):
+    with worker(scheduler.scheduler_address, copies.altered, tmp_path) as process:
         scheduler.wait_for_workers(1, timeout=120)
         (address,) = scheduler.scheduler_info["workers"]
         todo = work(tmp_path)
         with pytest.raises(GalflowError) as caught:
             run_stage("cut", [w.unit for w in todo], todo, spec_of(scheduler))
+        assert process.poll() is None, "it may be somebody else's"
     said = str(caught.value)
     theirs = digest_of(copies.altered / "galflow", copies.altered / "tasks")
-    assert said.startswith(
-        f"1 of 1 workers run other code than this process, {running_code()}: {address} runs galflow "
-    )
+    assert f"can do the work of this run; 1 more may not have its work: {socket.gethostname()} ({address}) runs" in said
     assert f"(sources {theirs}, Python " in said
-    assert "Nothing was handed to them; install the same galflow there and start the worker again" in said
+    assert f"this run {running_code()}; install the same galflow there and start the worker again" in said
+    assert "Nothing was handed to them" in said
     assert not (tmp_path / "a").exists()
 
 
-def test_worker_that_joins_with_other_sources_is_sent_away(
+def test_a_run_goes_on_without_the_worker_that_has_other_sources_and_leaves_nothing(
     scheduler: LocalCluster, copies: Copies, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It gets nothing to do, its nanny does not start it again, and the run says why it went."""
-    with caplog.at_level(logging.WARNING, "tasks.same_code"), open_client(spec_of(scheduler)) as client:
-        futures = [client.submit(w.verb, **w.arguments, pure=False) for w in work(tmp_path)]
-        with worker(scheduler.scheduler_address, copies.altered, tmp_path) as process:
-            assert process.wait(120) == 0
-        assert [f.status for f in futures] == ["pending"] * 2
-        assert not (tmp_path / "a").exists()
-        said = [r.getMessage() for r in caplog.records if r.name == "tasks.same_code"]
+    """It is said why, once; the next run has no check of this one before it."""
+    other = tmp_path / "other"
+    other.mkdir()
+    with (
+        worker(scheduler.scheduler_address, copies.altered, other),
+        worker(scheduler.scheduler_address, copies.same, tmp_path),
+    ):
+        scheduler.wait_for_workers(2, timeout=120)
+        todo = work(tmp_path)
+        with caplog.at_level(logging.WARNING, "tasks.worker_pool"):
+            result = run_stage("cut", [w.unit for w in todo], todo, spec_of(scheduler))
+        assert ([r.product for r in result.receipts], result.failures) == (["a", "b"], ())
+        said = [r.getMessage() for r in caplog.records if r.name == "tasks.worker_pool"]
         assert len(said) == 1
-        assert "but the run galflow" in said[0]
-        assert "it leaves the cluster; install the same galflow there" in said[0]
-        # Who comes next with the right code does what was meant for it, and no unit is blamed.
+        assert said[0].startswith(f"worker on host {socket.gethostname()} (tcp://127.0.0.1:")
+        assert "gets no work of this run: runs galflow" in said[0]
+        assert not [name for name in scheduler.scheduler.worker_plugins if "galflow" in name]
+        assert len(scheduler.scheduler.workers) == 2
+
+
+def test_worker_that_joins_with_other_sources_gets_nothing(
+    scheduler: LocalCluster, copies: Copies, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "tasks.worker_pool"), open_workers(spec_of(scheduler)) as pool:
+        with worker(scheduler.scheduler_address, copies.altered, tmp_path):
+            deadline = time.monotonic() + 120
+            while not any("gets no work" in r.getMessage() for r in caplog.records):
+                assert time.monotonic() < deadline
+                pool.update()
+                time.sleep(0.05)
+            assert pool.members == []
+        # Who comes next with the right code may do it.
         with worker(scheduler.scheduler_address, copies.same, tmp_path):
-            assert [r.product for r in [f.result(timeout=60) for f in futures]] == ["a", "b"]
+            assert len(pool.wait(1, "one is wanted")) == 1
 
 
 def test_worker_with_an_older_galflow_is_named(scheduler: LocalCluster, copies: Copies, tmp_path: Path) -> None:
     with worker(scheduler.scheduler_address, copies.older, tmp_path):
         scheduler.wait_for_workers(1, timeout=120)
         with (
-            pytest.raises(GalflowError, match=r"tcp://\S+ has no such galflow \(.*AttributeError.*running_code"),
-            open_client(spec_of(scheduler)),
+            pytest.raises(GalflowError, match=r"\(tcp://\S+\) has no such galflow \(.*AttributeError.*running_code"),
+            open_workers(spec_of(scheduler)),
         ):
             pass
 
 
-def test_workers_of_this_process_are_of_its_installation(caplog: pytest.LogCaptureFixture) -> None:
-    """Someone edits the sources while a run goes on: its own worker, started again, has the new ones. It is said."""
+def test_workers_of_this_process_are_of_its_installation() -> None:
+    """Someone edits the sources while a run goes on: its own worker, started again, has the new ones."""
     own = running_code()
     edited = replace(own, sources="0" * 16, parent=own.process, process=own.process + 1)
-    with caplog.at_level(logging.WARNING, "tasks.same_code"):
-        _judge(own, {"tcp://1": edited, "tcp://2": OSError("gone")})
-    assert [r.getMessage() for r in caplog.records] == [
-        "galflow was edited while it ran: worker tcp://1 runs what is there now"
-    ]
-
-
-def test_many_differing_workers_are_counted_and_some_shown() -> None:
-    own = running_code()
-    answers = {f"tcp://{i}": replace(own, python="3.99", parent=1) for i in range(7)}
-    with pytest.raises(GalflowError, match=r"^7 of 8 workers run other code .*Python 3\.99\); and 2 more\. Nothing"):
-        _judge(own, {**answers, "tcp://8": own})
+    assert difference(own, edited) is None
+    assert difference(own, replace(edited, parent=1)) == f"runs {edited}, this run {own}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -104,10 +105,30 @@ def test_more_workers_than_the_cluster_may_have_are_refused(tmp_path: Path) -> N
         spec(tmp_path, 5)
 
 
+def test_a_training_over_the_network_is_not_taken_for_encrypted() -> None:
+    tls = {"ca_file": "ca.pem", "cert_file": "me.pem", "key_file": "me.key"}
+
+    def with_tls(host: str, workers: int, **more: bool) -> RunSpec:
+        where = {"kind": "address", "address": f"tls://{host}:8786", "tls": {**tls, **more}}
+        models = [{"name": "kmeans", "model": "kmeans.KMeans"}]
+        return parse_spec({"name": "x", "survey": {"kind": "synthetic"}, "models": models, "cluster": where,
+                           "training": {"workers": workers}})  # fmt: skip
+
+    with pytest.raises(SpecError, match=r"training\.workers is 2 and cluster\.tls is given, .*plain_training: true"):
+        with_tls("there", 2)
+    assert with_tls("there", 2, plain_training=True).training.workers == 2
+    assert with_tls("there", 1).training.workers == 1
+    assert with_tls("127.0.0.1", 2).training.workers == 2
+
+
 def test_more_workers_than_ever_come_is_a_recorded_failure(tmp_path: Path, cluster: RunSpec) -> None:
     impatient = cluster.cluster.model_copy(update={"wait_minutes": 0.01})
     result = trained(tmp_path, cluster.model_copy(update={"cluster": impatient}), 5)
     assert result.receipts == ()
     ((stage, reason),) = [(f.stage, f.reason) for f in result.failures]
     assert stage == "train"
-    assert reason == ("training.workers is 5, but the cluster has 2; raise cluster.workers, or lower training.workers")
+    assert re.fullmatch(
+        r"training.workers is 5, but the cluster has 2: \S+ \(tls://\S+\), \S+ \(tls://\S+\); "
+        r"raise cluster.workers, or lower training.workers",
+        reason,
+    ), reason

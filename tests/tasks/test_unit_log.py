@@ -24,10 +24,11 @@ from galflow.plan import Unit
 from galflow.receipts import Receipt, verify_store
 from galflow.spec import RunSpec
 from galflow.store import Store
-from tasks.cluster import open_client, running_cluster
+from tasks.cluster import running_cluster
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.performance import keep_report, recorded
 from tasks.unit_log import WARNINGS_TOPIC, LogOfUnits, hear_warnings, run_unit
+from tasks.worker_pool import open_workers
 
 Specify = Callable[..., RunSpec]
 
@@ -116,7 +117,8 @@ def test_the_warnings_of_another_run_on_the_same_scheduler_are_not_told(
     theirs = Work(Unit("cut", "t9", "f-t9", "t9", None), warning("theirs"))
     with during(Where("mine/1", "ingest")):
         foreign = replace(theirs.where, run="other/2")
-        with open_client(cluster) as client:
+        with open_workers(cluster) as pool:
+            client = pool.client
             hear_warnings(client)
             client.submit(run_unit, theirs.verb, foreign, pure=False).result()
             client.submit(run_unit, warning("mine"), theirs.where, pure=False).result()
@@ -220,7 +222,7 @@ def test_a_worker_that_the_run_did_not_start_has_its_warnings_in_its_own_log_too
             sent.append(event)
 
     for _ in range(2):  # a second run on the same worker
-        LogOfUnits(LogSettings("INFO"), process=parent).setup(cast(Worker, MockWorker()))
+        LogOfUnits(LogSettings("INFO"), process=parent).set_up(cast(Worker, MockWorker()))
     logger = logging.getLogger("galflow.odd")
     logger.warning("outside of a unit nobody but the worker hears it")
     with during(Where("mine/1", "score", "t1")):
