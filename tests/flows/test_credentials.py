@@ -37,6 +37,7 @@ def make_block(ask: Callable[..., Any]) -> Callable[[Any], str]:
     return make
 
 
+@pytest.mark.full
 @pytest.mark.s3
 def test_a_run_with_a_blocks_credentials(
     run_to_its_end: RunToItsEnd,

@@ -102,6 +102,7 @@ with get_client(sync_client=True) as client:
 """
 
 
+@pytest.mark.full
 def test_a_temporary_server_answers_its_own_run_alone(tmp_path: Path) -> None:
     """Any web page could read Prefect's secret blocks from one that asks for no login."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}

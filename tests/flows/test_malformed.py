@@ -87,6 +87,7 @@ def test_a_thousand_malformed_specifications_are_refused_in_time(
     assert faults_of(range(start, start + 200), tmp_path, here) == []
 
 
+@pytest.mark.full
 def test_the_command_itself_refuses_them(data: Path, tmp_path: Path) -> None:
     """In processes of their own, as a user gives them: an alias bomb, NUL, a number of tiles, a nesting, a pattern."""
     real = SPECIFICATIONS[-1].read_text("utf-8")

@@ -148,7 +148,8 @@ def test_it_was_killed_in_the_middle_of_each_stage(restarted: Restarted) -> None
         assert 0 < len(when["ingest"].done) < CUTOUT_SETS
         assert len(in_stage(when["ingest"].done, root, "cutouts")) == len(when["ingest"].done)
     assert len(in_stage(when["training"].done, root, "cutouts")) == CUTOUT_SETS
-    assert in_stage(when["training"].done, root, "models") == ["kmeans"]
+    trained = {name.partition("/")[0] for name in in_stage(when["training"].done, root, "models")}
+    assert {"kmeans"} <= trained <= {"kmeans", "pixelcnn"}  # the VAE's forty epochs were under way
     if "scoring" in when:
         assert set(in_stage(when["scoring"].done, root, "models")) == {"kmeans", "vae", "pixelcnn"}
         assert 0 < len(in_stage(when["scoring"].done, root, "scores")) < CUTOUT_SETS

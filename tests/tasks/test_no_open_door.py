@@ -64,7 +64,7 @@ def test_another_user_of_this_machine_runs_no_code(cluster: RunSpec) -> None:
     assert tls is not None
     with open_client(cluster.cluster) as client:
         workers = list(client.scheduler_info(n_workers=-1)["workers"])
-    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=None) as unprotected:
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as unprotected:
         words = [unprotected.scheduler_address, str(cluster.cluster.address), tls.key_file]
         tried = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", ATTACK.format(nobody=NOBODY), *words],

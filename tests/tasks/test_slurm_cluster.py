@@ -126,6 +126,7 @@ def test_stage_runs_in_a_job_over_tls(slurm: Path, specify: Specify, make_tls: C
     assert _ended(slurm)
 
 
+@pytest.mark.full
 def test_job_that_ends_or_is_not_taken_is_submitted_again(
     slurm: Path, specify: Specify, monkeypatch: pytest.MonkeyPatch
 ) -> None:

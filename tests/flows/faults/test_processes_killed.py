@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 STAGES = ("cutting", "training", "scoring", "comparing", "publishing")
 WORKED_ON = ("cutting", "training", "scoring")
 """Stages whose work is done by workers."""
-LONG = pytest.mark.full
+pytestmark = pytest.mark.full
 
 
-@pytest.mark.parametrize("stage", [pytest.param(s, marks=[LONG] if s != "scoring" else []) for s in WORKED_ON])
+@pytest.mark.parametrize("stage", WORKED_ON)
 def test_all_workers_killed(matrix: Matrix, stage: str) -> None:
     progress = matrix.progress()
     run = matrix.start()
@@ -34,8 +34,7 @@ def test_all_workers_killed(matrix: Matrix, stage: str) -> None:
     matrix.line(f"SIGKILL of all workers while {stage}", f"the same run goes on; same catalogue, {ended.seconds:.0f} s")
 
 
-# tests/flows/test_resume.py kills it in the first three stages of a larger run.
-@LONG
+# tests/flows/test_resume.py kills it in the first three stages of a larger run; in training also in the ordinary tests.
 @pytest.mark.parametrize("stage", ["comparing", "publishing"])
 def test_flow_killed(matrix: Matrix, stage: str) -> None:
     progress = matrix.progress()
@@ -49,7 +48,6 @@ def test_flow_killed(matrix: Matrix, stage: str) -> None:
     matrix.line(f"SIGKILL of the flow while {stage}", f"the next start ends it; same catalogue, {again.seconds:.0f} s")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("stage", STAGES)
 def test_prefect_server_killed_and_back(matrix: Matrix, prefect_server: PrefectServer, stage: str) -> None:
     progress = matrix.progress()
@@ -66,7 +64,6 @@ def test_prefect_server_killed_and_back(matrix: Matrix, prefect_server: PrefectS
     matrix.line(f"SIGKILL of the Prefect server while {stage}", f"back in 5 s; same catalogue, {ended.seconds:.0f} s")
 
 
-@pytest.mark.full
 def test_prefect_server_killed_for_good(matrix: Matrix, prefect_server: PrefectServer) -> None:
     progress = matrix.progress()
     run = matrix.start(PREFECT_API_URL=prefect_server.api, PREFECT_CLIENT_MAX_RETRIES="2")

@@ -16,6 +16,8 @@ from astropy.io import fits
 if TYPE_CHECKING:
     from conftest import Finished, RunToItsEnd
 
+pytestmark = pytest.mark.full  # a run of its own
+
 Here = Callable[..., tuple[int, str, str]]
 SIDE = 160
 
