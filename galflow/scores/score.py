@@ -127,32 +127,31 @@ def score_cutouts(
     columns += [ScoreColumn(name, _PER_FLUX) for name in views if name in flux_densities]
     raw = {column: np.full(len(cutouts), np.nan) for column in columns}
     wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
-    for rows, batches in prefetch(_batches(cutouts, set(views.values()), wanted, batch_objects)):
-        on_device = {view: batch.to(device) for view, batch in batches.items()}
-        for name, view in views.items():
-            found = models[name].evaluate(on_device[view])
-            if name in flux_densities:
-                found[_PER_FLUX] = per_flux(models[name], on_device[view], found[LOGLIKE])
-            for score, values in found.items():
-                raw[ScoreColumn(name, score)][rows] = values
+    # Whole chunks ahead, not batches: else nobody reads while a model works through the last of a chunk.
+    for rows, seen in prefetch(_chunks(cutouts, set(views.values()), wanted)):
+        for start in range(0, len(rows), batch_objects):
+            part = slice(start, start + batch_objects)
+            on_device = {view: batch[part].to(device) for view, batch in seen.items()}
+            for name, view in views.items():
+                found = models[name].evaluate(on_device[view])
+                if name in flux_densities:
+                    found[_PER_FLUX] = per_flux(models[name], on_device[view], found[LOGLIKE])
+                for score, values in found.items():
+                    raw[ScoreColumn(name, score)][rows[part]] = values
     return raw
 
 
-def _batches(
-    cutouts: CutoutSet, views: Collection[_View], wanted: np.ndarray, batch_objects: int
+def _chunks(
+    cutouts: CutoutSet, views: Collection[_View], wanted: np.ndarray
 ) -> Iterator[tuple[np.ndarray, dict[_View, Batch]]]:
-    """Row numbers and a batch for each view, chunk after chunk, without the objects that are not to be scored."""
+    """Row numbers and their objects in each view, chunk after chunk, without those that are not to be scored."""
     reader = ObjectReader.of(cutouts, PIXELS_ALONE.joined(view.contents for view in views))
     for chunk in cutouts.chunks():
         inside = np.flatnonzero(wanted[chunk])
         if not len(inside):
             continue
         objects = reader.read(chunk, inside if len(inside) < chunk.stop - chunk.start else slice(None))
-        whole = {view: objects.batch(view.stretch, view.contents) for view in views}
-        rows = inside + chunk.start
-        for start in range(0, len(rows), batch_objects):
-            part = slice(start, start + batch_objects)
-            yield rows[part], {view: batch[part] for view, batch in whole.items()}
+        yield inside + chunk.start, {view: objects.batch(view.stretch, view.contents) for view in views}
 
 
 def score_set(
