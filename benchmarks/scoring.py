@@ -18,28 +18,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 
 from benchmarks.scratch import scratch
 from benchmarks.timing import Table, interleaved, table
+from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.set_writing import CutoutData, write_cutout_set
-from galflow.models.base import Batch, Density, abilities, build_model
-from galflow.photometry import AsinhStretch
+from galflow.cutouts.set_writing import write_cutout_set
+from galflow.models.base import Batch, Density, build_model
 from galflow.receipts import Outcome
 from galflow.scores.score import PartSettings, score_set
 from galflow.spec import CutoutSpec, ScoringSpec
 from galflow.store import Store
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+from galflow.training.trained_model import TrainedModel
 
 OBJECTS = 4000
-BANDS = ("g", "r", "i")
 SPEC = CutoutSpec(size=32)
-SKY_SIGMA = 10.0
-STRETCH = AsinhStretch(3.0, 1000.0, (SKY_SIGMA,) * len(BANDS))
 BATCH_OBJECTS = ScoringSpec().batch_objects
 REFERENCE_OBJECTS = 200
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,7 +47,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name -> class and options."""
 SLOWEST = "pixelcnn"
 """It takes most of the time of all models together, and hides what the others' scoring costs."""
-PRODUCT = "cutouts/bench/1/tile/c0.zarr"
 
 
 def run() -> Iterator[Table]:
@@ -92,7 +86,7 @@ def s3_server(work: Path) -> Iterator[str]:
 def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]], root: str | None = None) -> Iterator[Table]:
     """A table a group of models, scored together with so many torch threads; ``root``: of a store that is no folder."""
     torch.set_num_threads(threads)
-    data = make_cutouts()
+    data = made_cutouts(OBJECTS, SPEC.size)
     shutil.rmtree(work / "in", ignore_errors=True)
     store, out = (Store.open(f"{root}/{name}" if root else work / name) for name in ("in", "out"))
     write_cutout_set(store, PRODUCT, data, SPEC)
@@ -141,57 +135,10 @@ def bare_passes(models: Mapping[str, TrainedModel], batches: list[Batch]) -> Non
                     module.score(batch)
 
 
-def make_cutouts() -> CutoutData:
-    """Noise with a round blob in each centre; nothing missing."""
-    rng = np.random.default_rng(3)
-    shape = (OBJECTS, len(BANDS), SPEC.size, SPEC.size)
-    offset = np.arange(SPEC.size) - SPEC.size // 2
-    blob = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / 18.0)
-    height = 30 * SKY_SIGMA * (1 + rng.pareto(2.0, (OBJECTS, 1, 1, 1)))
-    flux = (rng.normal(0, SKY_SIGMA, shape) + height * blob).astype(np.float32)
-    columns = {name: rng.uniform(0, 1, OBJECTS) for name in ("ra", "dec", "x_pixel", "y_pixel")}
-    rows = pa.table({"object_id": np.arange(OBJECTS), **columns, "flags": np.zeros(OBJECTS, np.int64)})
-    attributes = {
-        "survey": "bench",
-        "release": "1",
-        "tile": "tile",
-        "bands": list(BANDS),
-        "unit": "nJy",
-        "pixel_scale_arcsec": 0.2,
-        "sky_sigma": [SKY_SIGMA] * len(BANDS),
-        "psf_fwhm_arcsec": [None] * len(BANDS),
-    }
-    ivar, mask = np.full(shape, SKY_SIGMA**-2, np.float32), np.zeros(shape, np.uint16)
-    return CutoutData(flux, ivar, mask, rows, attributes)
-
-
 def trained(name: str, batch: Batch) -> TrainedModel:
     """The model as it is before training, with reference distributions of the size that calibrates a run."""
     path, options = MODELS[name]
     torch.manual_seed(4)
     module = build_model(path, channels=len(BANDS), size=SPEC.size, **options)
     module.initialise(batch)
-    card = ModelCard(
-        name=name,
-        model=path,
-        model_version=type(module).version,
-        source=type(module).source,
-        arguments={"channels": len(BANDS), "size": SPEC.size, **options},
-        cutouts=SPEC.model_dump(mode="json"),
-        bands=BANDS,
-        unit="nJy",
-        stretch=StretchCard.of(STRETCH),
-        bin_width=module.bin_width if isinstance(module, Density) else None,
-        training={},
-        curves=(),
-        metrics={},
-        scores=dict(module.scores),
-        main_score=next(iter(module.scores)),
-        abilities=abilities(type(module)),
-        fingerprint=name,
-        code_version="benchmark",
-    )
-    bare = TrainedModel(card, module, {})
-    values = bare.evaluate(batch)
-    reference = {score: np.sort(np.resize(found, REFERENCE_OBJECTS)) for score, found in values.items()}
-    return TrainedModel(card, module, reference)
+    return as_trained(name, path, module, options, SPEC, batch, REFERENCE_OBJECTS)

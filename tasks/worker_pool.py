@@ -25,7 +25,7 @@ from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError, StoreError
 from galflow.logs import LogSettings
 from tasks.cluster import open_client
-from tasks.same_code import MEND, difference, running_code
+from tasks.same_code import MEND, RunningCode, difference, running_code
 from tasks.unit_log import LogOfUnits
 from tasks.worker_check import CREDENTIALS, Needs, Question, prepare
 
@@ -254,10 +254,11 @@ class WorkerPool:
         own = running_code()
         # Functions go by name, so a worker without them answers with an ImportError or AttributeError.
         codes = self.client.run(running_code, workers=workers, on_error="return")
-        hosts = self.client.run(socket.gethostname, workers=workers, on_error="return")
+        strangers = [worker for worker, code in codes.items() if not isinstance(code, RunningCode | OSError)]
+        hosts = self.client.run(socket.gethostname, workers=strangers, on_error="return") if strangers else {}
         found: dict[str, tuple[str, str | None]] = {}
         for worker, code in codes.items():
-            host = hosts.get(worker)
+            host = code.host if isinstance(code, RunningCode) else hosts.get(worker)
             if isinstance(code, OSError) or not isinstance(host, str):
                 continue
             lacks = difference(own, code)

@@ -1,9 +1,8 @@
 """How a worker's process begins: its environment; and on this machine as the fork of one that is ready.
 
-Workers of this machine are forks of one process that has imported galflow and torch already.
-
-A worker that imports them by itself takes seconds, at the start of a run and each time one is restarted, and memory of
-its own for what all of them have alike. That process is started once, does nothing but fork, and ends with this one.
+That one has imported galflow and torch already. A worker that imports them by itself takes seconds, at the start of a
+run and each time one is restarted, and memory of its own for what all of them have alike. It is started once, does
+nothing but fork, and ends with this one.
 """
 
 from __future__ import annotations

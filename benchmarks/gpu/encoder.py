@@ -7,35 +7,29 @@ tile mostly is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
-
-import numpy as np
-import pyarrow as pa
 
 import galflow.scores.score as scoring
 from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, timed, wait
 from benchmarks.gpu.stopwatch import Stage, stopwatch
+from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
 from galflow.cutouts.batches import Objects
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.set_writing import CutoutData, write_cutout_set
-from galflow.models.base import Batch, abilities
-from galflow.photometry import AsinhStretch
+from galflow.cutouts.set_writing import write_cutout_set
+from galflow.models.base import Batch
 from galflow.receipts import Outcome
 from galflow.scores.score import PartSettings, score_set
 from galflow.spec import CutoutSpec
 from galflow.store import Store
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+from galflow.training.trained_model import TrainedModel
 
-BANDS = ("g", "r", "i")
-SKY_SIGMA = 10.0
-STRETCH = AsinhStretch(3.0, 1000.0, (SKY_SIGMA,) * len(BANDS))
+DIFFERENT = 512
+"""So many objects have pixels of their own; then they repeat."""
 GOAL = 20_000
 """Objects a second, end to end."""
 CHUNK_MEGABYTES = (5.0, 50.0)
 """galflow's default, and chunks that hold a batch for a GPU."""
-PRODUCT = "cutouts/gpu/1/tile/c0.zarr"
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
@@ -46,7 +40,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
         store = Store.open(folder)
         spec = CutoutSpec(size=size, chunk_megabytes=megabytes)
         with timed() as passed:
-            write_cutout_set(store, PRODUCT, made_cutouts(objects, size), spec)
+            write_cutout_set(store, PRODUCT, made_cutouts(objects, size, DIFFERENT), spec)
             yield Figure(f"chunks of {megabytes:g} MB: made and written", objects / passed(), "objects/s")
         with timed() as passed:
             stored = sum(len(path.read_bytes()) for path in (folder / PRODUCT).rglob("*") if path.is_file())
@@ -105,55 +99,10 @@ def _score(settings: Settings, store: Store, model: TrainedModel, run: str, expe
         raise RuntimeError(f"scoring gave {receipt.outcome}, {receipt.rows} rows: {receipt.reasons}")
 
 
-def made_cutouts(objects: int, size: int) -> CutoutData:
-    """Noise with a round blob in each centre; nothing missing. The pixels repeat after some hundred objects."""
-    rng = np.random.default_rng(3)
-    different = min(objects, 512)
-    offset = np.arange(size) - size // 2
-    blob = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / 18.0)
-    height = 30 * SKY_SIGMA * (1 + rng.pareto(2.0, (different, 1, 1, 1)))
-    some = (rng.normal(0, SKY_SIGMA, (different, len(BANDS), size, size)) + height * blob).astype(np.float32)
-    flux = np.concatenate([some] * -(-objects // different))[:objects]
-    columns = {name: rng.uniform(0, 1, objects) for name in ("ra", "dec", "x_pixel", "y_pixel")}
-    rows = pa.table({"object_id": np.arange(objects), **columns, "flags": np.zeros(objects, np.int64)})
-    attributes = {
-        "survey": "gpu",
-        "release": "1",
-        "tile": "tile",
-        "bands": list(BANDS),
-        "unit": "nJy",
-        "pixel_scale_arcsec": 0.2,
-        "sky_sigma": [SKY_SIGMA] * len(BANDS),
-        "psf_fwhm_arcsec": [None] * len(BANDS),
-    }
-    ivar = np.broadcast_to(np.float32(SKY_SIGMA**-2), flux.shape)
-    return CutoutData(flux, ivar, np.broadcast_to(np.uint16(0), flux.shape), rows, attributes)
-
-
 def trained(subject: Subject, spec: CutoutSpec, device: str) -> TrainedModel:
     """The model as it is before training, with reference distributions of the size that calibrates a run."""
     module = subject.made(device)
+    batch = galaxies(module, 256, device)
     if subject.name == "autoencoder.Autoencoder":
-        module.finish([galaxies(module, 256, device)])
-    card = ModelCard(
-        name="m",
-        model=subject.name,
-        model_version=type(module).version,
-        source=type(module).source,
-        arguments={"channels": subject.channels, "size": subject.size, **subject.options},
-        cutouts=json.loads(spec.model_dump_json()),
-        bands=BANDS,
-        unit="nJy",
-        stretch=StretchCard.of(STRETCH),
-        bin_width=None,
-        training={},
-        curves=(),
-        metrics={},
-        scores=dict(module.scores),
-        main_score=next(iter(module.scores)),
-        abilities=abilities(type(module)),
-        fingerprint=subject.name,
-        code_version="benchmark",
-    )
-    values = TrainedModel(card, module, {}).evaluate(galaxies(module, 256, device))
-    return TrainedModel(card, module, {score: np.sort(found) for score, found in values.items()})
+        module.finish([batch])
+    return as_trained("m", subject.name, module, subject.options, spec, batch, len(batch))

@@ -16,7 +16,6 @@ import numpy as np
 import zarr
 from numcodecs import blosc
 
-_SUM = {"name": "crc32c"}
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 _SUM_BYTES = 4
 _FAR_SMALLER = 50
