@@ -1,8 +1,10 @@
 # Every target makes .venv by itself. PYTHON=python3.12 chooses another interpreter; GALFLOW_CUDA=12 or 13 installs torch with CUDA.
 PYTHON ?= python3
 BIN := .venv/bin
-# So many test processes side by side; each has one torch thread. JOBS=0: one after the other, in this process.
-JOBS ?= 2
+# Each test starts some processes, which would otherwise compile all of galflow anew.
+unexport PYTHONDONTWRITEBYTECODE
+# So many test processes side by side, each with one torch thread: on two cores three, as some only wait. JOBS=0: one after the other, in this process.
+JOBS ?= 3
 
 .PHONY: demo test test-full check mutants bench bench-models install clean
 
@@ -13,7 +15,7 @@ test: .venv/ready
 	scripts/install-system
 	$(BIN)/python -m pytest -m "not full" --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-test-full: .venv/ready   # what takes longer than a minute; before a release
+test-full: .venv/ready   # with what is long, or one more of its kind; before a release
 	scripts/install-system
 	$(BIN)/python -m pytest
 

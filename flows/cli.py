@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows import environment, looking
+from flows import environment, looking, run_server
 from flows.looking import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
@@ -65,6 +65,12 @@ def _run(spec: RunSpec, until: Stage) -> None:
         _run_with(spec, until)
 
 
+def _begin_prefect() -> None:
+    """Its settings, and a server of the run's own where none is configured; not yet its import."""
+    environment.prepare()
+    run_server.start()
+
+
 def _run_with(spec: RunSpec, until: Stage) -> None:
     from galflow.check import check_run
     from galflow.plan import plan_run
@@ -73,7 +79,8 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
 
     out, progress = terminal(), terminal(errors=True)
     if spec.store.credentials_block is not None:
-        environment.prepare()
+        _begin_prefect()
+        run_server.wait()
         from tasks.credentials import use_credentials
 
         use_credentials(spec.store)
@@ -88,7 +95,7 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
     store.require_writable()
     progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
     del plan  # of twenty thousand tiles; the flow plans each of its stages itself
-    environment.prepare()
+    _begin_prefect()
     if spec.cluster.kind == "local":  # what workers are forked from gets ready while the rest does
         from tasks.worker_start import start_forking
 
@@ -96,6 +103,7 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
     from flows.ending import run_here
     from flows.survey_run import FLOWS
 
+    run_server.wait()
     try:
         outcome = run_here(FLOWS[until], spec)
     except KeyboardInterrupt:

@@ -87,19 +87,22 @@ def _same_galflow_below() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sources, *known]))
 
 
+def needs_own_server() -> bool:
+    """Whether a run must bring its Prefect server with it: none is configured, neither here nor in Prefect's files."""
+    allowed = os.environ.get("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "true").lower() not in ("false", "0", "no", "off")
+    return allowed and not os.environ.get("PREFECT_API_URL") and not _configured_in_a_file()
+
+
 def _log_in(temporary_server: bool) -> None:
     """The login of the server that this command will speak to, unless it is set."""
-    if any(name in os.environ for name in VARIABLES):
-        return
-    api = os.environ.get("PREFECT_API_URL")
-    if api:
-        login = login_for(api, prefect_home())
-        if login is not None:
-            os.environ["PREFECT_API_AUTH_STRING"] = login
-            os.environ.setdefault("GALFLOW_UI_URL", urlsplit(api)._replace(path="").geturl())
-    elif temporary_server and not _configured_in_a_file():
-        login = f"{USER}:{secrets.token_urlsafe(32)}"
+    if temporary_server and needs_own_server():
+        login = os.environ.get(VARIABLES[0]) or f"{USER}:{secrets.token_urlsafe(32)}"
         os.environ.update(dict.fromkeys(VARIABLES, login))
+    elif (api := os.environ.get("PREFECT_API_URL")) and not any(name in os.environ for name in VARIABLES):
+        served = login_for(api, prefect_home())
+        if served is not None:
+            os.environ["PREFECT_API_AUTH_STRING"] = served
+            os.environ.setdefault("GALFLOW_UI_URL", urlsplit(api)._replace(path="").geturl())
 
 
 def _configured_in_a_file() -> bool:

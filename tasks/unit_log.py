@@ -89,7 +89,9 @@ class LogOfUnits:
                 of_dask.setLevel(max(logging.WARNING, of_dask.level))
         # Dask cannot weigh its own profile, which it sends for its performance report.
         logging.getLogger("distributed.sizeof").setLevel(logging.ERROR)
-        log_to_stderr(self.settings, (lambda record: not _goes_to_run(record)) if shares else None)
+        log_to_stderr(
+            self.settings, (lambda record: not (_goes_to_run(record) or _is_the_end(record))) if shares else None
+        )
 
 
 class _ToRun(logging.Handler):
@@ -102,6 +104,11 @@ class _ToRun(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if _goes_to_run(record):
             self._worker.log_event(WARNINGS_TOPIC, to_fields(record))
+
+
+def _is_the_end(record: logging.LogRecord) -> bool:
+    """Dask's trace of a worker whose scheduler is gone. If that was not the run's end, the run says it itself."""
+    return record.name == "distributed.worker" and str(record.msg).startswith("Failed to communicate with scheduler")
 
 
 def _goes_to_run(record: logging.LogRecord) -> bool:

@@ -31,12 +31,18 @@ _START_SECONDS = 60
 
 @pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process; those of a folder below too, which share a whole run and a Prefect server."""
+    """A file's tests run in one process; those of a folder below too, which share a whole run and a Prefect server.
+
+    So do those that share the models of the contract tests, which are trained once in a process.
+    """
     flows = Path(__file__).with_name("flows")
+    models = Path(__file__).with_name("galflow") / "models"
     whole = [flows / name for name in ("faults", "served", "truth")]
     for item in items:
         shared = next((folder for folder in whole if item.path.is_relative_to(folder)), item.path.parent)
         group = str(shared) if shared in (flows, *whole) else str(item.path)
+        if "trained" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(models):
+            group = str(models)
         parameters = getattr(item, "callspec", None)
         if "GALFLOW_TEST_DEVICE" in os.environ and parameters is not None:
             # The contract tests on a GPU: each model's in one process, which trains it once; models side by side.

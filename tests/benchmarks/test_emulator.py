@@ -113,6 +113,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("one_thread")
 def test_a_short_training_already_takes_noise_away() -> None:
     made, held_out = (make_galaxies(n, seed, 16, bands=("i",)) for n, seed in ((160, 5), (60, 6)))

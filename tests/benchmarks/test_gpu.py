@@ -28,6 +28,7 @@ def figures_of(name: str, work: Path) -> list[Figure]:
     return list(found)
 
 
+@pytest.mark.full
 def test_a_survey_is_the_same_on_both_clusters(tmp_path: Path) -> None:
     figures = {figure.what: figure for figure in figures_of("survey", tmp_path)}
     assert any(what.startswith("LocalCluster in its place: no GPU here") for what in figures), list(figures)
@@ -39,7 +40,9 @@ def test_a_survey_is_the_same_on_both_clusters(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-@pytest.mark.parametrize("name", ["precision", "compilation", "encoder", "likelihoods", "adversarial"])
+@pytest.mark.parametrize(
+    "name", ["precision", pytest.param("compilation", marks=pytest.mark.full), "encoder", "likelihoods", "adversarial"]
+)
 def test_a_step_gives_figures(name: str, tmp_path: Path) -> None:
     compiler = torch.compile
     figures = figures_of(name, tmp_path)
@@ -100,6 +103,7 @@ def test_figures_of_a_step_that_is_cut_off_stay(tmp_path: Path) -> None:
     assert read_figures(tmp_path / "none.jsonl") == []
 
 
+@pytest.mark.full
 def test_a_step_that_takes_too_long_is_killed_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,7 @@ def test_secrets_stand_in_files_that_are_not_kept(compose: dict[str, Any]) -> No
     assert not [n for n in variables("database.env") if n.startswith("AWS")]
 
 
+@pytest.mark.full
 def test_prefect_knows_the_names_of_the_servers_settings(compose: dict[str, Any], tmp_path: Path) -> None:
     given = compose["services"]["prefect-server"]["environment"] | variables("database.env")
     given |= settings(given["GALFLOW_UI_URL"])

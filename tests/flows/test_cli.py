@@ -301,6 +301,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.full
 def test_error_inside_a_flow_is_said_once_and_without_a_trace(
     galflow: Command, prefect_api: dict[str, str], tmp_path: Path
 ) -> None:

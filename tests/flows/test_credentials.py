@@ -57,6 +57,7 @@ def test_a_run_with_a_blocks_credentials(
     assert not [name for name, content in written.items() if s3_server.secret_key.encode() in content]
 
 
+@pytest.mark.full
 def test_a_block_that_is_not_there(
     galflow: Command, prefect_api: dict[str, str], write_spec: WriteSpec, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from astropy.io import fits
 import galflow
 from galflow.store import Store
 
+Here = Callable[..., tuple[int, str, str]]
 GALFLOW = str(Path(sys.executable).parent / "galflow")
 
 
@@ -59,18 +61,18 @@ def test_a_tile_alone_then_the_rest(specification: Path) -> None:
     assert {key.split("/")[0] for key in store.list("")} == {"cutouts"}
 
 
-def test_an_unknown_tile_is_told_with_those_there_are(specification: Path) -> None:
-    told = _cut(str(specification), "--tile", "C")
-    assert told.returncode == 2
-    assert "no tile is called C; the 2 tiles are A, B" in told.stderr
+def test_an_unknown_tile_is_told_with_those_there_are(specification: Path, here: Here) -> None:
+    code, _, errors = here("cut", str(specification), "--tile", "C")
+    assert code == 2
+    assert "no tile is called C; the 2 tiles are A, B" in errors
 
 
-def test_a_wrong_specification_is_refused_before_work(specification: Path) -> None:
+def test_a_wrong_specification_is_refused_before_work(specification: Path, here: Here) -> None:
     (specification.parent / "A.csv").unlink()
     (specification.parent / "B.csv").unlink()
-    told = _cut(str(specification))
-    assert told.returncode == 2
-    assert "survey.options.catalog.path" in told.stderr
+    code, _, errors = here("cut", str(specification))
+    assert code == 2
+    assert "survey.options.catalog.path" in errors
     assert not (specification.parent / "store").exists()
 
 

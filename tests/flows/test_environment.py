@@ -90,30 +90,6 @@ def test_terminal_shows_warnings_but_not_what_is_said_elsewhere() -> None:
     ]
 
 
-LEARNT = """
-import httpx, os
-from flows import environment; environment.prepare()
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    client.create_flow_from_name("own")
-    address = str(client.api_url)
-    question = {"block_documents": None, "include_secrets": True}
-    print(httpx.post(address + "block_documents/filter", json=question).status_code)
-"""
-
-
-@pytest.mark.full
-def test_a_temporary_server_answers_its_own_run_alone(tmp_path: Path) -> None:
-    """Any web page could read Prefect's secret blocks from one that asks for no login."""
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
-    found = subprocess.run(
-        [sys.executable, "-c", LEARNT], env=kept | {"XDG_DATA_HOME": str(tmp_path)}, capture_output=True, text=True,
-        check=False, timeout=200, cwd=tmp_path,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.split() == ["401"]
-
-
 def test_the_login_of_another_server_is_left_alone(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prefect.toml").write_text('[api]\nurl = "http://theirs.test/api"\n')

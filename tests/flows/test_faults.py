@@ -286,6 +286,7 @@ def test_store_that_cannot_be_written(here: Here, story: dict[str, Any], write_s
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
+@pytest.mark.full
 @pytest.mark.s3
 def test_s3_with_wrong_credentials(
     galflow: Command, s3_root: str, s3_server: Any, story: dict[str, Any], write_spec: WriteSpec

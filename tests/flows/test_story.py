@@ -177,6 +177,7 @@ def test_show_and_runs_know_the_run(undisturbed: Finished, here: Here) -> None:
     assert undisturbed.manifest.catalog in output
 
 
+@pytest.mark.full
 @pytest.mark.s3
 def test_on_s3_the_catalogue_is_row_for_row_the_same(
     run_to_its_end: RunToItsEnd,

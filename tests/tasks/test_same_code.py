@@ -144,7 +144,8 @@ def test_a_run_goes_on_without_the_worker_that_has_other_sources_and_leaves_noth
         with caplog.at_level(logging.WARNING, "tasks.worker_pool"):
             result = run_stage("cut", [w.unit for w in todo], todo, spec_of(scheduler))
         assert ([r.product for r in result.receipts], result.failures) == (["a", "b"], ())
-        said = [r.getMessage() for r in caplog.records if r.name == "tasks.worker_pool"]
+        told = [r.getMessage() for r in caplog.records if r.name == "tasks.worker_pool"]
+        said = [line for line in told if line.startswith("worker on host")]  # beside "a worker is wanted", if slow
         assert len(said) == 1
         assert said[0].startswith(f"worker on host {socket.gethostname()} (tcp://127.0.0.1:")
         assert "gets no work of this run: runs galflow" in said[0]
@@ -152,6 +153,7 @@ def test_a_run_goes_on_without_the_worker_that_has_other_sources_and_leaves_noth
         assert len(scheduler.scheduler.workers) == 2
 
 
+@pytest.mark.full
 def test_worker_that_joins_with_other_sources_gets_nothing(
     scheduler: LocalCluster, copies: Copies, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,6 +170,7 @@ def test_worker_that_joins_with_other_sources_gets_nothing(
             assert len(pool.wait(1, "one is wanted")) == 1
 
 
+@pytest.mark.full
 def test_worker_with_an_older_galflow_is_named(scheduler: LocalCluster, copies: Copies, tmp_path: Path) -> None:
     with worker(scheduler.scheduler_address, copies.older, tmp_path):
         scheduler.wait_for_workers(1, timeout=120)

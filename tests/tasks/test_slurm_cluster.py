@@ -111,6 +111,7 @@ def test_job_is_as_specified(slurm: Path, specify: Specify, make_tls: Callable[[
     assert "BEGIN" not in script
 
 
+@pytest.mark.full
 def test_stage_runs_in_a_job_over_tls(slurm: Path, specify: Specify, make_tls: Callable[[str], TlsFiles]) -> None:
     tls = make_tls("slurm-run")
     adaptive = {"minimum": 1, "maximum": 1}

@@ -60,6 +60,7 @@ def weights(root: Path, receipt: Receipt) -> dict[str, torch.Tensor]:
     return {name: value for name, value in state.items() if not name.startswith("mixture")}
 
 
+@pytest.mark.full
 def test_two_workers_train_what_one_does(tmp_path: Path, cluster: RunSpec) -> None:
     (alone,) = trained(tmp_path / "one", cluster, 1).receipts
     (both,) = trained(tmp_path / "two", cluster, 2).receipts

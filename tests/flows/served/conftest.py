@@ -211,10 +211,10 @@ def all_served() -> Iterator[list[Served]]:
 
 
 @pytest.fixture
-def served(all_served: list[Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
+def served(all_served: list[Served], make_prefect_home: Callable[[str], Path]) -> Served:
     """One that runs: the last one, or another where a test has stopped it."""
     if not all_served or all_served[-1].process.poll() is not None:
-        all_served.append(start(tmp_path_factory.mktemp("served")))
+        all_served.append(start(make_prefect_home("served").parent))
     return all_served[-1]
 
 

@@ -89,7 +89,7 @@ def others_asked(browser: webdriver.Chrome, own: str) -> list[str]:
     return [parts.geturl() for parts in network if parts.netloc != own]  # beside chrome:, data: and blob:
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "evil.test"])
+@pytest.mark.parametrize("host", [pytest.param("127.0.0.1", marks=pytest.mark.full), "evil.test"])
 def test_a_page_of_another_origin_starts_nothing_and_learns_nothing(
     served: Served, browser: webdriver.Chrome, hostile_page: int, host: str
 ) -> None:
@@ -109,6 +109,7 @@ def test_a_name_that_was_bound_anew_to_this_machine_shows_nothing(served: Served
     assert browser.execute_async_script(script) == 403
 
 
+@pytest.mark.full
 def test_who_has_the_login_starts_a_run_by_the_form_and_the_page_calls_nobody_else(
     served: Served, browser: webdriver.Chrome
 ) -> None:

@@ -114,6 +114,7 @@ def require_gone(served: Served, family: list[psutil.Process], before: int) -> N
     serving.require_free(served.port)
 
 
+@pytest.mark.full
 def test_server_that_ends_by_itself_is_told_with_its_folder(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -182,6 +182,7 @@ print(int(peak.split()[1]) / 1024)
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 def test_memory_of_fits_and_hats_does_not_grow_with_the_number_of_tables(tmp_path: Path) -> None:
     """40 tables are nearly 200 MB in memory."""

@@ -372,6 +372,9 @@ def test_a_fault_of_the_store_is_raised_and_leaves_no_receipt(
         cut_tile(Store.open(tmp_path / "file"), survey, survey.tiles()[0], CutoutSpec(), "f" * 16)
 
 
+@pytest.mark.parametrize(
+    "store", ["local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.full])], indirect=True
+)
 def test_a_second_cut_over_a_half_written_one_heals_it(
     store: Store, array_survey: Make, sky: Make, catalog: Make, cut: Cut
 ) -> None:

@@ -140,6 +140,7 @@ print(receipt.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_objects(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     header = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4, "CRPIX1": 1, "CRPIX2": 1}

@@ -129,7 +129,7 @@ def trained() -> Callable[[str], GenerativeModel]:
     def once(name: str) -> GenerativeModel:
         torch.manual_seed(11)
         model = all_models()[name].tiny().to(DEVICE)
-        train_model(model, make_blobs(model, 96), rounds=90)
+        train_model(model, make_blobs(model, 96), rounds=50)
         return model
 
     return lambda name: copy.deepcopy(once(name))

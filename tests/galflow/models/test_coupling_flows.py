@@ -95,6 +95,7 @@ def test_density_of_the_observed_numbers_integrates_to_one(build: Build) -> None
         assert total == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.full
 @each_flow
 def test_a_trained_density_integrates_to_one_and_beats_a_gaussian(build: Build, train: Callable[..., None]) -> None:
     """A noisy parabola, whose entropy is known."""

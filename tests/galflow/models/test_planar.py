@@ -132,6 +132,7 @@ class Banana(PlanarFlow):
         return -0.5 * (x.square() + ((y - x.square() / 2) / 0.5).square()) - math.log(2 * math.pi * 0.5)
 
 
+@pytest.mark.full
 def test_planar_flow_learns_a_target_it_is_told(train: Callable[..., None]) -> None:
     torch.manual_seed(0)
     model = Banana(channels=2, size=1, layers=12)

@@ -83,6 +83,7 @@ def trained(train: Callable[..., None], blobs: Callable[[GenerativeModel, int], 
     return model
 
 
+@pytest.mark.full
 def test_the_wasserstein_losses_train_it(trained: WGAN, blobs: Callable[..., Batch]) -> None:
     data, drawn = blobs(trained, 256, seed=1).pixels, trained.sample(256, torch.Generator().manual_seed(0))
     torch.testing.assert_close(drawn.mean(0), data.mean(0), atol=0.12, rtol=0)
@@ -93,6 +94,7 @@ def test_the_wasserstein_losses_train_it(trained: WGAN, blobs: Callable[..., Bat
     assert found["near_duplicates"] < 0.3
 
 
+@pytest.mark.full
 def test_every_parameter_learns(trained: WGAN, blobs: Callable[..., Batch]) -> None:
     trained.zero_grad()
     trained.loss(blobs(trained, 16, seed=3), "generator").backward()

@@ -255,6 +255,7 @@ def test_latents_count_by_direction_only_where_they_are_spherical() -> None:
         assert same is spherical
 
 
+@pytest.mark.full
 def test_images_of_one_pixel(train: Callable[..., None]) -> None:
     """A line of two points: dense networks learn both."""
     torch.manual_seed(0)

@@ -149,6 +149,7 @@ class RoundGalaxies(TrainingSet):
         return (Batch.of(part) for part in self.splits[split].split(size))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("collapsed", [False, True])
 def test_a_collapsed_training_is_reported_and_a_healthy_one_is_not(vae, collapsed):
     """The same training twice, once with a generator that is blind to its latents."""

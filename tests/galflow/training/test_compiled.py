@@ -42,6 +42,7 @@ def trained(kind: type, data: TrainingSet, **settings: Any) -> tuple[Any, Any]:
     return model, result.curves
 
 
+@pytest.mark.full
 def test_a_compiled_training_is_the_plain_one_but_for_rounding(toys: SimpleNamespace, make_data: Data) -> None:
     """With a last batch that is smaller than the others."""
     data = make_data(120)

@@ -89,7 +89,8 @@ def finished(processes: list[subprocess.Popen[str]]) -> None:
         assert process.returncode == 0, errors
 
 
-@pytest.mark.parametrize("name", ["autoencoder.Autoencoder", pytest.param("wgan.WGAN", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["autoencoder.Autoencoder", "wgan.WGAN"])
 def test_two_processes_make_the_steps_of_one(
     name: str, start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
 ) -> None:
