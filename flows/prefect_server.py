@@ -8,6 +8,7 @@ flows.reports.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -34,6 +35,7 @@ def settings(page: str) -> dict[str, str]:
     }
 
 
+_POOL = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
 _OF_A_RUN = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}
 """Prefect's settings for a server that nobody looks at, without the services that start runs by the clock."""
 
@@ -89,6 +91,9 @@ def _serve(given: argparse.Namespace, page: str, login: str) -> None:
     )
     ours = None if given.of_a_run is None else [socket.socket(fileno=given.of_a_run)]
     served = uvicorn.Server(config)
+    if given.of_a_run is not None:
+        # What Prefect's own services ask of the database when the run ends is broken off: no matter for a trace.
+        logging.getLogger(_POOL).addFilter(lambda record: not served.should_exit)
     with suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again once it has ended in order
         served.run(ours)
     if not served.started:

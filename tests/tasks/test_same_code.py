@@ -110,6 +110,7 @@ def test_same_sources_elsewhere_are_the_same_code(scheduler: LocalCluster, copie
     assert ([r.product for r in result.receipts], result.failures) == (["a", "b"], ())
 
 
+@pytest.mark.full
 def test_other_sources_everywhere_stop_the_stage_before_any_unit(
     scheduler: LocalCluster, copies: Copies, tmp_path: Path
 ) -> None:

@@ -202,6 +202,7 @@ def test_numbers_that_the_widths_did_not_tell_of_are_named(tmp_path: Path) -> No
         writer.add(pa.table({"id": [2**64 - 1]}, schema=schema))
 
 
+@pytest.mark.full
 def test_more_columns_than_fits_numbers_cost_those_beyond(tmp_path: Path) -> None:
     schema = pa.schema([(f"c{i}", pa.int16()) for i in range(1001)])
     rows = pa.table({name: [1] for name in schema.names}, schema=schema)
