@@ -35,9 +35,10 @@ def settings(page: str) -> dict[str, str]:
     }
 
 
-_POOL = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
 _OF_A_RUN = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}
 """Prefect's settings for a server that nobody looks at, without the services that start runs by the clock."""
+_POOL = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+"""The logger of the connections to Prefect's database."""
 
 
 def main() -> None:

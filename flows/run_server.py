@@ -17,7 +17,8 @@ from flows import environment
 from galflow.errors import GalflowError
 
 _HOST = "127.0.0.1"
-_BEGIN_SECONDS = 120
+_PATIENCE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+"""Prefect's own setting for such a server; flows.environment sets it where nobody has."""
 _STOP_SECONDS = 5
 _started: list[subprocess.Popen[bytes]] = []
 
@@ -45,7 +46,7 @@ def wait() -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         # Its socket is there from the beginning: the question waits in it.
-        direct.open(f"{os.environ['PREFECT_API_URL']}/health", timeout=_BEGIN_SECONDS).close()
+        direct.open(f"{os.environ['PREFECT_API_URL']}/health", timeout=float(os.environ[_PATIENCE])).close()
     except OSError as error:
         raise GalflowError(
             f"the Prefect server of this run {_what_happened(error)}; its folder is {environment.prefect_home()} "
