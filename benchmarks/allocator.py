@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import REPEATS, Table, Timing, table
-from galflow.models.base import Batch, build_model
+from galflow.batch import Batch
+from galflow.models.base import build_model
 
 SETTINGS: dict[str, dict[str, str]] = {
     "galflow's workers": {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)},

@@ -12,7 +12,8 @@ from functools import partial
 import torch
 
 from benchmarks.timing import Table, interleaved, table
-from galflow.models.base import Batch, Conditional, GenerativeModel, all_models, build_model
+from galflow.batch import Batch
+from galflow.models.base import Conditional, GenerativeModel, all_models, build_model
 
 CHANNELS, SIZE = 3, 32
 TRAINED, SCORED, DRAWN = 32, 128, 4

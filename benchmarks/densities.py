@@ -21,7 +21,8 @@ from torch import Tensor
 from benchmarks.density_training import each_in_its_process, train
 from benchmarks.tables import Figures
 from benchmarks.targets2d import Target, targets
-from galflow.models.base import Batch, Density, build_model
+from galflow.batch import Batch
+from galflow.models.base import Density, build_model
 from galflow.models.planar import PlanarFlow
 
 SECONDS = 25.0

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from benchmarks.density_training import Trained, each_in_its_process, train
 from benchmarks.tables import Figures
-from galflow.models.base import Batch, Density, build_model
+from galflow.batch import Batch
+from galflow.models.base import Density, build_model
 
 SECONDS = 80.0
 """Processor time of one thread."""

@@ -22,9 +22,9 @@ from benchmarks.hubble_galaxies import hubble_galaxies
 from benchmarks.morphology import measure
 from benchmarks.synthetic_galaxies import SURVEY, Galaxies, make_galaxies
 from benchmarks.tables import Finding, Findings
-from galflow.models.base import Batch
+from galflow.batch import Batch
+from galflow.layers.images.observe import FWHM_PER_SIGMA, gaussian_psf
 from galflow.models.flow_vae import FLOW_PLAYERS, FlowVAE
-from galflow.models.observe import FWHM_PER_SIGMA, gaussian_psf
 from galflow.report.emulation import EUCLID_VIS, FINE, draw_panels, four_panels, png
 from galflow.training.players import Team
 

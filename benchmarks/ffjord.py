@@ -24,9 +24,10 @@ from benchmarks.synthetic_galaxies import make_galaxies
 from benchmarks.tables import Figures
 from benchmarks.targets2d import targets
 from benchmarks.timing import Table, interleaved, table
-from galflow.models.base import Batch, Density, build_model
-from galflow.models.continuous import ContinuousFlow
+from galflow.batch import Batch
+from galflow.models.base import Density, build_model
 from galflow.models.ffjord import FFJORD
+from galflow.models.shared.continuous import ContinuousFlow
 
 SECONDS = 100.0
 """Processor time of one thread, for each training of the first table."""

@@ -19,16 +19,17 @@ import torch
 from PIL import Image
 
 from benchmarks.scratch import scratch
+from galflow.batch import Batch
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet, stretch_for
-from galflow.model_spec import ModelSpec
-from galflow.models.base import Batch, Reconstructs, find_model
+from galflow.models.base import Reconstructs, find_model
 from galflow.photometry import AsinhStretch
 from galflow.report.pictures import Display
-from galflow.spec import CutoutSpec, StretchSpec, SurveySpec, TrainingSpec
-from galflow.store import Store
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import CutoutSpec, StretchSpec, SurveySpec, TrainingSpec
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import Figures
-from galflow.models.base import Batch
+from galflow.batch import Batch
 from galflow.models.wgan import WGAN
 
 SPACING, SIGMA = 2 / 2.828, 0.05 / 2.828

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from benchmarks.scratch import scratch
+from galflow.batch import Batch
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_NORMAL
-from galflow.models.base import Batch
-from galflow.models.observe import gaussian_psf
+from galflow.layers.images.observe import gaussian_psf
 from galflow.photometry import AsinhStretch
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 from galflow.surveys.hubble import Hubble, HubbleOptions
-from galflow.surveys.psf import estimate_fwhm_pix
+from galflow.surveys.reading.psf import estimate_fwhm_pix
 
 WHITE_SIGMA = 300.0
 """As in the demo."""

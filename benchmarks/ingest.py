@@ -30,9 +30,9 @@ from benchmarks.tile import SKY_SIGMA, BenchTile, Kind, kids_tile, make_tile
 from benchmarks.timing import Table, interleaved, table
 from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
 from galflow.cutouts.set_writing import objects_per_chunk
-from galflow.receipts import Outcome
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.receipts import Outcome
+from galflow.storage.store import Store
 
 SPEC = CutoutSpec(size=64)
 KINDS: tuple[Kind, ...] = ("plain", "patch", "weights", "rice", "gzip")

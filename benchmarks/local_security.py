@@ -11,7 +11,7 @@ from typing import Any
 
 import tasks.cluster
 from benchmarks.timing import REPEATS, Table, Timing, table
-from galflow.spec import RunSpec, parse_spec
+from galflow.spec.run import RunSpec, parse_spec
 from tasks import stages
 
 

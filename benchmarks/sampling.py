@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import Row, Table, Timing
-from galflow.models.autoregressive import Autoregressive
 from galflow.models.pixelcnn_pp import PixelCNNPP
+from galflow.models.shared.autoregressive import Autoregressive
 
 IMAGES = 16
 WIDTH, LAYERS = 32, 5

@@ -38,10 +38,10 @@ from benchmarks.scratch import scratch
 from benchmarks.simulated_survey import MARKS
 from benchmarks.tables import Figures, Finding, Findings
 from galflow.catalog.published import group_parts
-from galflow.plan import plan_run
-from galflow.receipts import find_receipts
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.runs.plan import plan_run
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import find_receipts
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 
 TILES = (200, 2_000, 20_000)

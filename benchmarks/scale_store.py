@@ -23,11 +23,11 @@ from benchmarks.simulated_survey import BANDS
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, objects_per_chunk, write_cutout_set
 from galflow.cutouts.stream import stretch_for
-from galflow.plan import JoinUnit, ModelUnit, TileUnit, plan_cutouts, plan_joins, plan_models
-from galflow.receipts import Receipt, to_json, write_receipt
-from galflow.spec import RunSpec
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.runs.plan import JoinUnit, ModelUnit, TileUnit, plan_cutouts, plan_joins, plan_models
+from galflow.spec.run import RunSpec
+from galflow.storage.checksums import FileSum
+from galflow.storage.receipts import Receipt, to_json, write_receipt
+from galflow.storage.store import Store
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel
 

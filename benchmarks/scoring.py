@@ -23,14 +23,15 @@ import torch
 from benchmarks.scratch import scratch
 from benchmarks.timing import Table, interleaved, table
 from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
+from galflow.batch import Batch
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
-from galflow.models.base import Batch, Density, build_model
-from galflow.receipts import Outcome
+from galflow.models.base import Density, build_model
 from galflow.scores.score import PartSettings, score_set
-from galflow.spec import CutoutSpec, ScoringSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec, ScoringSpec
+from galflow.storage.receipts import Outcome
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 OBJECTS = 4000

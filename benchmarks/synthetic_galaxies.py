@@ -15,12 +15,12 @@ import galsim
 import numpy as np
 import torch
 
-from galflow.models.base import Batch
+from galflow.batch import Batch
 from galflow.photometry import AsinhStretch
-from galflow.spec import StretchSpec
-from galflow.surveys import galaxies
+from galflow.spec.run import StretchSpec
 from galflow.surveys.base import Psf
-from galflow.surveys.synthetic_galaxies import Cells, Population
+from galflow.surveys.drawing import galaxies
+from galflow.surveys.drawing.synthetic_galaxies import Cells, Population
 from galflow.surveys.synthetic_options import SyntheticOptions
 
 SURVEY = SyntheticOptions()

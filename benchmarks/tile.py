@@ -16,8 +16,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy import ndimage
 
-from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions, MaskOptions, NominalWcs, WeightOptions
 from galflow.surveys.fits_tiles import FitsTiles
+from galflow.surveys.reading.fits_options import (
+    CatalogOptions,
+    FitsTilesOptions,
+    MaskOptions,
+    NominalWcs,
+    WeightOptions,
+)
 
 BANDS = ("g", "r", "i")
 SIDE, OBJECTS = 2600, 1500

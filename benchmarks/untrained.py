@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from galflow.batch import Batch
 from galflow.cutouts.set_writing import CutoutData
-from galflow.models.base import Batch, Density, GenerativeModel, abilities
+from galflow.models.base import Density, GenerativeModel, abilities
 from galflow.photometry import AsinhStretch
-from galflow.spec import CutoutSpec
+from galflow.spec.run import CutoutSpec
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
 
 BANDS = ("g", "r", "i")

@@ -24,8 +24,8 @@ from torch import Tensor
 from benchmarks.morphology import measure
 from benchmarks.synthetic_galaxies import Galaxies, make_galaxies
 from benchmarks.tables import Finding, Findings
-from galflow.models.base import Batch
-from galflow.models.quantiser import code_counts, perplexity
+from galflow.batch import Batch
+from galflow.layers.images.quantiser import code_counts, perplexity
 from galflow.models.vqvae2 import VQVAE2
 from galflow.training.players import Team
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from galflow.errors import SpecError
 from galflow.models.base import all_models
-from galflow.part import describe
-from galflow.spec import RunSpec
+from galflow.spec.part import describe
+from galflow.spec.run import RunSpec
 from galflow.surveys.resolve import survey_kinds
 from galflow.variables import named_in
 
@@ -111,7 +111,7 @@ def named_by(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
     models = all_models()
     files = {name.partition(".")[0] for name in models}
     for model in spec.models:
-        # A name that no model of galflow's own files has is none of a plug-in: galflow.check says which there are.
+        # A name that no model of galflow's own files has is none of a plug-in: galflow.runs.check says which there are.
         if model.model.rpartition(".")[0] not in files and model.model not in _paths(models):
             yield "plug_ins", f"model {model.name}", model.model
         if model.trained is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.allowances import require_allowed
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
 from tasks.watching import watched_run
 
 FOLDER = "GALFLOW_FOLDER"

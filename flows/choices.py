@@ -13,7 +13,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from galflow.models.base import all_models
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
 from galflow.surveys.resolve import survey_kinds
 
 Schema = dict[str, Any]

@@ -16,10 +16,10 @@ from flows import environment, looking, run_server
 from flows.looking import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
-from galflow.proxies import bypass_for_this_machine
+from tasks.proxies import bypass_for_this_machine
 
 if TYPE_CHECKING:
-    from galflow.spec import RunSpec
+    from galflow.spec.run import RunSpec
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,7 +35,7 @@ Stage = Literal["ingest", "train", "score", "compare", "publish", "survey-run"]
 @app.command()
 def demo(root: RootOption = None) -> None:
     """Run the main job on the Hubble deep field: about 1,100 real galaxies, in some minutes on two cores."""
-    from galflow.spec import load_spec
+    from galflow.spec.run import load_spec
 
     _run(load_spec(Path(__file__).with_name("demo.yaml"), root), "survey-run")
 
@@ -53,13 +53,13 @@ def run(
     ] = "survey-run",
 ) -> None:
     """Do what a specification asks for and is not done yet."""
-    from galflow.spec import load_spec
+    from galflow.spec.run import load_spec
 
     _run(load_spec(specification, root), until)
 
 
 def _run(spec: RunSpec, until: Stage) -> None:
-    from galflow.look import one_look
+    from galflow.storage.look import one_look
 
     with one_look():
         _run_with(spec, until)
@@ -72,10 +72,10 @@ def _begin_prefect() -> None:
 
 
 def _run_with(spec: RunSpec, until: Stage) -> None:
-    from galflow.check import check_run
-    from galflow.plan import plan_run
-    from galflow.receipts import read_manifest
-    from galflow.store import Store
+    from galflow.runs.check import check_run
+    from galflow.runs.plan import plan_run
+    from galflow.storage.receipts import read_manifest
+    from galflow.storage.store import Store
 
     out, progress = terminal(), terminal(errors=True)
     if spec.store.credentials_block is not None:
@@ -132,8 +132,8 @@ def cut(
 ) -> None:
     """Cut the galaxies out into Zarr and do nothing else: in this process, without Prefect, workers or models."""
     from flows.cut_here import check_cut, cut_here
-    from galflow.spec import load_spec
-    from galflow.store import Store
+    from galflow.spec.run import load_spec
+    from galflow.storage.store import Store
 
     spec = load_spec(specification, root)
     if spec.store.credentials_block is not None:
@@ -182,8 +182,8 @@ def release(
 ) -> None:
     """Tell the Prefect server at PREFECT_API_URL of a survey's new release: it starts the deployment reprocess."""
     from galflow.errors import SpecError
-    from galflow.spec import load_spec
-    from galflow.store import Store
+    from galflow.spec.run import load_spec
+    from galflow.storage.store import Store
 
     if spec is not None:
         specs = [load_spec(spec, root)]
@@ -208,8 +208,8 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once, as a cron job does.")] = False,
 ) -> None:
     """Look for tiles that are new, changed or gone, and tell the Prefect server: it starts the deployment reprocess."""
-    from galflow.check import check_run
-    from galflow.spec import load_spec
+    from galflow.runs.check import check_run
+    from galflow.spec.run import load_spec
 
     spec = load_spec(specification, root)
     check_run(spec)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from galflow.check_survey import check_survey, refuse
 from galflow.cutouts.cut import cut_tile
 from galflow.errors import ChangedError, SpecError
-from galflow.plan_cutouts import plan_cutouts
-from galflow.plan_units import TileUnit
-from galflow.receipts import Receipt
-from galflow.spec import RunSpec
-from galflow.store import Store
+from galflow.runs.check_survey import check_survey, refuse
+from galflow.runs.plan_cutouts import plan_cutouts
+from galflow.runs.plan_units import TileUnit
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 
 

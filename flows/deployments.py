@@ -19,7 +19,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.release import EVENT
 from flows.survey_run import FLOWS, reprocess
-from galflow.spec import RunSpec, load_spec
+from galflow.spec.run import RunSpec, load_spec
 
 ADHOC, NIGHTLY, REPROCESS = "survey-adhoc", "survey-nightly", "reprocess"
 """A deployment is called FLOW/DEPLOYMENT, as survey-run/survey-adhoc; that of a stage alone ingest/ingest-adhoc."""

@@ -16,8 +16,8 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
 from galflow.errors import GalflowError
-from galflow.receipts import RunManifest
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import RunManifest
 from tasks.fan_out import Failure
 from tasks.run_page import CONTINUE
 

@@ -37,10 +37,10 @@ DEFAULT_ROOT = "galflow-out"
 
 def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOption = False) -> None:
     """Say what a run would do, and why."""
-    from galflow.check import check_run
-    from galflow.plan import plan_run
-    from galflow.spec import load_spec
-    from galflow.store import Store
+    from galflow.runs.check import check_run
+    from galflow.runs.plan import plan_run
+    from galflow.spec.run import load_spec
+    from galflow.storage.store import Store
 
     spec = load_spec(specification, root)
     remarks = check_run(spec)
@@ -55,8 +55,8 @@ def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOpti
 
 def runs(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the runs that have been published."""
-    from galflow.receipts import list_runs, read_manifest
-    from galflow.store import Store
+    from galflow.storage.receipts import list_runs, read_manifest
+    from galflow.storage.store import Store
 
     store = Store.open(root)
     manifests = [m.located(store) for name in list_runs(store) if (m := read_manifest(store, name)) is not None]
@@ -74,8 +74,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run found, and where its models, its catalogue and its report are."""
-    from galflow.receipts import list_runs, read_manifest
-    from galflow.store import Store
+    from galflow.storage.receipts import list_runs, read_manifest
+    from galflow.storage.store import Store
 
     store = Store.open(root)
     known = list_runs(store)
@@ -98,8 +98,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Read every product again and compare it with its receipt's checksum."""
-    from galflow.receipts import discard_damaged, verify_store
-    from galflow.store import Store
+    from galflow.storage.receipts import discard_damaged, verify_store
+    from galflow.storage.store import Store
 
     out, store = terminal(), Store.open(root)
     products, faults, damaged = verify_store(store)
@@ -138,9 +138,9 @@ def gc(
     """List what no published run refers to, and with --delete remove it."""
     from datetime import UTC, datetime, timedelta
 
-    from galflow.garbage import collect, find_garbage, runs_under_way
-    from galflow.leases import read_leases
-    from galflow.store import Store
+    from galflow.storage.garbage import collect, find_garbage, runs_under_way
+    from galflow.storage.leases import read_leases
+    from galflow.storage.store import Store
 
     store, grace = Store.open(root), timedelta(days=older_than)
     if delete:
@@ -187,9 +187,11 @@ def sample(
 
 def schema() -> None:
     """Print the JSON schema of a specification, with the options of every survey and model."""
-    from galflow.form import run_schema
+    from galflow.models.base import all_models
+    from galflow.spec.form import run_schema
+    from galflow.surveys.resolve import survey_options
 
-    _print_json(run_schema())
+    _print_json(run_schema(survey_options(), all_models()))
 
 
 def diff(
@@ -205,7 +207,7 @@ def diff(
     import pyarrow.parquet as pq
 
     from galflow.catalog.difference import compare_runs
-    from galflow.store import Store
+    from galflow.storage.store import Store
 
     found = compare_runs(Store.open(root), before, after, changed_sigma=sigma, moved_arcsec=arcsec)
     if output is not None:
@@ -224,7 +226,7 @@ def lineage(
 ) -> None:
     """Say what a catalogue row was made of: tile files and checksums, cutouts, models, code."""
     from galflow.catalog import lineage as rows
-    from galflow.store import Store
+    from galflow.storage.store import Store
 
     found = rows.lineage(Store.open(root), run_id, wanted)
     if as_json:

@@ -18,9 +18,9 @@ from prefect.events.clients import PrefectEventsClient
 from prefect.settings import PREFECT_API_URL
 
 from galflow.errors import GalflowError, SpecError
-from galflow.receipts import RunManifest, list_runs, read_manifest
-from galflow.spec import RunSpec, SurveySpec, parse_spec, with_root
-from galflow.store import Store
+from galflow.spec.run import RunSpec, SurveySpec, parse_spec, with_root
+from galflow.storage.receipts import RunManifest, list_runs, read_manifest
+from galflow.storage.store import Store
 
 EVENT = "galflow.release.published"
 _ATTEMPTS = 3

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from galflow.errors import GalflowError
-from galflow.store import Store
+from galflow.storage.store import Store
 from tasks.report_links import PATH, ReportFolder
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+=@ -]*")

@@ -28,10 +28,10 @@ from flows.beginning import FOLDER
 from flows.environment import prefect_home
 from flows.login import Login, served_at
 from flows.served_api import Server
-from galflow.check import check_run
 from galflow.errors import GalflowError, SpecError
-from galflow.spec import RunSpec, StoreSpec, load_spec
-from galflow.store import Store
+from galflow.runs.check import check_run
+from galflow.spec.run import RunSpec, StoreSpec, load_spec
+from galflow.storage.store import Store
 
 HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 120

@@ -15,8 +15,8 @@ from flows.beginning import begun_run
 from flows.choices import Form
 from flows.ending import RunOutcome, stage_end, whole_end
 from flows.release import of_release
-from galflow.cluster_spec import ClusterSpec
-from galflow.spec import RunSpec
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
 from tasks.stages import Joined, check, compare, ingest, join, score_cutouts, train_models

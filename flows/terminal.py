@@ -16,8 +16,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from galflow.models.base import GenerativeModel
-    from galflow.plan import RunPlan, Unit
-    from galflow.receipts import RunManifest
+    from galflow.runs.plan import RunPlan, Unit
+    from galflow.storage.receipts import RunManifest
 
 _WHOLE_LINES = 100_000
 """Columns of what is no terminal."""

@@ -12,7 +12,7 @@ from flows.terminal import show_table, table_of
 if TYPE_CHECKING:
     from galflow.catalog.difference import Difference
     from galflow.catalog.lineage import RowLineage
-    from galflow.garbage import Garbage
+    from galflow.storage.garbage import Garbage
 
 
 def show_garbage(

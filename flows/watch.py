@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from flows.release import EVENT, announce, release_of
 from galflow.catalog.difference import previous_run
 from galflow.errors import GalflowError, SpecError
-from galflow.plan import TileUnit, plan_cutouts
-from galflow.receipts import Receipt, read_receipts, to_json
 from galflow.report.inputs import CUTOUTS
-from galflow.spec import RunSpec, fingerprint
-from galflow.store import Store
+from galflow.runs.plan import TileUnit, plan_cutouts
+from galflow.spec.run import RunSpec, fingerprint
+from galflow.storage.receipts import Receipt, read_receipts, to_json
+from galflow.storage.store import Store
 
 _SHOWN = 5
 

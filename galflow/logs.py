@@ -11,6 +11,8 @@ import json
 import logging
 import os
 import socket
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -177,5 +179,20 @@ def set_levels(settings: LogSettings) -> None:
     """The level of galflow's own loggers, and of all others."""
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(settings.level)
-    quiet = max(logging.WARNING, logging.getLevelNamesMapping()[settings.level])
-    logging.getLogger().setLevel(quiet)
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.level]))
+
+
+_FILTERS = threading.RLock()
+
+
+@contextmanager
+def quiet(*categories: type[Warning]) -> Iterator[None]:
+    """Ignore warnings of these categories (none named: all) as long as the context lasts.
+
+    Python's warning filters belong to the whole process: two threads that change them at once bring back each other's
+    old ones, sometimes for good. All of galflow changes them here, one thread at a time.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        for category in categories or (Warning,):
+            warnings.simplefilter("ignore", category)
+        yield

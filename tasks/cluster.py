@@ -12,9 +12,9 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from galflow.cluster_spec import ClusterSpec, TlsFiles
 from galflow.errors import GalflowError, SpecError
-from galflow.spec import RunSpec
+from galflow.spec.cluster import ClusterSpec, TlsFiles
+from galflow.spec.run import RunSpec
 from tasks.encryption import security_of, temporary_tls
 from tasks.kubernetes_cluster import kubernetes_cluster
 from tasks.slurm_cluster import slurm_cluster

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from distributed.security import Security
 
-from galflow.cluster_spec import TlsFiles
 from galflow.errors import SpecError
+from galflow.spec.cluster import TlsFiles
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from typing import Any
 
 from distributed import Future, KilledWorker, as_completed
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
 from galflow.logs import Where, where
-from galflow.plan import Unit
-from galflow.receipts import DOUBTS_DETAIL, Receipt
-from galflow.surveys.places import Place
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import ClusterSpec
+from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
+from galflow.surveys.reading.places import Place
 from tasks.cluster import PROGRESS_TOPIC
 from tasks.progress import StageProgress
 from tasks.run_page import tell_dashboard

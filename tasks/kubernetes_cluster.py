@@ -9,8 +9,8 @@ from typing import Any
 from dask.utils import parse_bytes
 from distributed.core import Status
 
-from galflow.cluster_spec import ClusterSpec, KubernetesSpec
 from galflow.errors import GalflowError, SpecError
+from galflow.spec.cluster import ClusterSpec, KubernetesSpec
 
 _SCHEDULER_MEMORY = "4Gi"
 """Some kilobytes a unit in flight, and the operator's probes."""

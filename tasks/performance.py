@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 
 from distributed import Client, performance_report
 
-from galflow.cluster_spec import ClusterSpec
-from galflow.products import write_product
-from galflow.receipts import Receipt
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.spec.cluster import ClusterSpec
+from galflow.storage.checksums import FileSum
+from galflow.storage.products import write_product
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from tasks.encryption import security_of
 
 _PATIENCE_SECONDS = 60

@@ -25,9 +25,17 @@ from galflow.catalog.published import (
     write_basis,
 )
 from galflow.errors import GalflowError, TakenError
-from galflow.plan import Unit, run_id
-from galflow.products import made_by_another, write_product, written_once
-from galflow.receipts import (
+from galflow.report.findings import findings
+from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
+from galflow.report.report import ReportInputs, build_report
+from galflow.runs.plan import Unit, run_id
+from galflow.scores.leading import primary_score
+from galflow.scores.score import columns_of
+from galflow.scores.summary import PartSummary, merge_summaries
+from galflow.spec.run import RunSpec
+from galflow.storage.checksums import FileSum
+from galflow.storage.products import made_by_another, write_product, written_once
+from galflow.storage.receipts import (
     RECEIPT_SUFFIX,
     Outcome,
     Receipt,
@@ -38,15 +46,7 @@ from galflow.receipts import (
     read_receipts,
     write_receipt,
 )
-from galflow.report.findings import findings
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
-from galflow.report.report import ReportInputs, build_report
-from galflow.scores.leading import primary_score
-from galflow.scores.score import columns_of
-from galflow.scores.summary import PartSummary, merge_summaries
-from galflow.spec import RunSpec
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.store import Store
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.stages import models_of, store_of
 from tasks.verbs import TAKEN, open_model, write_file

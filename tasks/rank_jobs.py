@@ -14,11 +14,11 @@ from distributed.core import Status
 from distributed.worker import thread_state
 
 from galflow.errors import ModelError
-from galflow.proxies import LOOPBACK
-from galflow.receipts import Receipt
 from galflow.scores.score import pick_device
+from galflow.storage.receipts import Receipt
 from galflow.training.meeting import own_address
 from galflow.training.ranks import joined_ranks
+from tasks.proxies import LOOPBACK
 from tasks.verbs import train
 
 _ENDING = (Status.closing, Status.closed, Status.failed)

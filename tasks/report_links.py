@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from prefect.settings import PREFECT_API_AUTH_STRING
 
-from galflow.spec import StoreSpec
+from galflow.spec.run import StoreSpec
 
 SERVED_AT = "GALFLOW_UI_URL"
 """Environment variable of a run: the address of the UI, which shows reports too, as http://127.0.0.1:4200."""

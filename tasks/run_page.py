@@ -20,8 +20,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from galflow.receipts import RunManifest
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import RunManifest
 from tasks.progress import in_prefect_run, link_to, telling
 from tasks.report_links import served_address
 

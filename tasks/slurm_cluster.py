@@ -12,8 +12,8 @@ from typing import Any
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import SpecError
+from galflow.spec.cluster import ClusterSpec
 from tasks.encryption import security_of
 
 _LEAVE_SECONDS = 600.0

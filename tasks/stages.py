@@ -11,24 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.catalog.published import read_parts
-from galflow.check import check_run
 from galflow.compare.ratios import unseen_ratios
 from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
-from galflow.plan import (
-    part_settings,
-    plan_comparison,
-    plan_cutouts,
-    plan_joins,
-    plan_models,
-    plan_scores,
-)
-from galflow.plan_units import CutTile, JoinedTile, TileUnit
-from galflow.receipts import Receipt
+from galflow.runs.check import check_run
+from galflow.runs.plan import part_settings, plan_comparison, plan_cutouts, plan_joins, plan_models, plan_scores
+from galflow.runs.plan_units import CutTile, JoinedTile, TileUnit
 from galflow.scores.leading import leading_model, primary_score
-from galflow.spec import RunSpec, SurveySpec
-from galflow.store import Store
+from galflow.spec.run import RunSpec, SurveySpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.progress import StageProgress

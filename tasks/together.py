@@ -15,10 +15,10 @@ from typing import Any
 
 from distributed import Future, KilledWorker
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError, RankError
-from galflow.plan import Unit
-from galflow.receipts import Receipt
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import ClusterSpec
+from galflow.storage.receipts import Receipt
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.rank_jobs import meeting_point, train_rank
 from tasks.unit_log import run_beside, run_unit

@@ -17,7 +17,7 @@ from typing import Any
 from distributed import Client, Worker
 
 from galflow.logs import OWN_LOGGERS, LogSettings, Where, during, from_fields, log_to_stderr, to_fields, where
-from galflow.receipts import Receipt
+from galflow.storage.receipts import Receipt
 from tasks.metrics import count_unit
 from tasks.same_code import started_by
 

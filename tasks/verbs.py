@@ -27,13 +27,13 @@ from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
-from galflow.plan import JoinedTile
-from galflow.receipts import Receipt
+from galflow.runs.plan import JoinedTile
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartSettings, pick_device, score_set
-from galflow.spec import CutoutSpec, RunSpec, SurveySpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec, RunSpec, SurveySpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.learning_curve import Progress

@@ -16,18 +16,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
-from galflow.leases import HeldLease, run_lease
 from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, during, log_to_stderr, set_levels
-from galflow.look import one_look
-from galflow.plan import plan_run
-from galflow.proxies import bypass_for_this_machine
-from galflow.receipts import RunManifest
-from galflow.spec import RunSpec
-from galflow.store import Store
+from galflow.runs.plan import plan_run
+from galflow.spec.run import RunSpec
+from galflow.storage.leases import HeldLease, run_lease
+from galflow.storage.look import one_look
+from galflow.storage.receipts import RunManifest
+from galflow.storage.store import Store
 from tasks.cluster import running_cluster
 from tasks.credentials import use_credentials
 from tasks.fan_out import StageResult
 from tasks.performance import keep_report, recorded
+from tasks.proxies import bypass_for_this_machine
 from tasks.run_page import RunPage, StageRow, page_of, present_page
 
 _MOST_ON_PAGE = 200

@@ -18,8 +18,8 @@ import torch
 from distributed import Worker
 
 from galflow.errors import GalflowError, StoreError
-from galflow.store import Store
-from galflow.surveys.files import open_lazily
+from galflow.storage.store import Store
+from galflow.surveys.reading.files import open_lazily
 from tasks.unit_log import LogOfUnits
 
 _CHECK_SECONDS = 60.0

@@ -21,9 +21,9 @@ from typing import Any
 from distributed import Client
 from distributed.comm import get_address_host
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError, StoreError
 from galflow.logs import LogSettings
+from galflow.spec.cluster import ClusterSpec
 from tasks.cluster import open_client
 from tasks.same_code import MEND, RunningCode, difference, running_code
 from tasks.unit_log import LogOfUnits

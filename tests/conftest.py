@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from galflow.cluster_spec import TlsFiles
-from galflow.store import Store
+from galflow.spec.cluster import TlsFiles
+from galflow.storage.store import Store
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: test processes side by side share the cores.

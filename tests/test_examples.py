@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from galflow.check import check_run
 from galflow.errors import SpecError
-from galflow.plan import plan_run
-from galflow.spec import load_spec
-from galflow.store import Store
+from galflow.runs.check import check_run
+from galflow.runs.plan import plan_run
+from galflow.spec.run import load_spec
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 
 PROJECT = Path(__file__).resolve().parents[1]

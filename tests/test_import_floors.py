@@ -21,59 +21,34 @@ FLOORS = {
 }
 """Package -> packages below it."""
 
-_SPEC = {"addresses", "document", "part", "cluster_spec", "training_spec", "model_spec", "spec"}
-_GROUND = {
-    "variables", "errors", "quiet", "look", "photometry", "sums", "object_streams", "store", "receipts", "products"
-} | _SPEC  # fmt: skip
-_CUTTING = _GROUND | {"surveys"}
+_GROUND = {"errors", "variables", "photometry", "logs", "spec", "storage"}
+_SURVEYS = _GROUND | {"surveys", "surveys.reading", "surveys.drawing"}
+_MODELS = {"batch", "layers", "models"}
+_CUTTING = _SURVEYS | {"batch"}
 ROOMS: dict[str, set[str]] = {
     "variables": set(),
     "errors": {"variables"},
-    "quiet": set(),
-    "look": set(),
     "photometry": {"errors"},
-    "sums": {"errors"},
-    "store_errors": {"errors"},
-    "zarr_creation": {"sums", "store_errors"},
-    "listing": set(),
-    "object_streams": {"sums", "errors"},
-    "addresses": {"part", "errors"},
-    "s3_options": {"addresses"},
-    "store": {
-        "addresses",
-        "listing",
-        "object_streams",
-        "s3_options",
-        "sums",
-        "store_errors",
-        "zarr_creation",
-        "photometry",
-        "errors",
-    },
-    "receipts": {"sums", "store", "photometry", "errors"},
-    "products": {"sums", "store", "receipts", "errors"},
+    "batch": {"errors"},
     "logs": {"errors", "variables"},
-    "proxies": set(),
-    "leases": {"listing", "store", "receipts", "spec", "errors"},
-    "garbage": {"leases", "store", "receipts"},
-    "part": {"document"},
-    "document": {"errors"},
-    "cluster_spec": {"addresses", "part"},
-    "training_spec": {"part"},
-    "model_spec": {"addresses", "part", "training_spec"},
-    "spec": _SPEC | {"receipts", "store", "photometry", "errors"},
-    "models": {"errors"},
-    "surveys": _GROUND,
-    "cutouts": _CUTTING | {"models.base"},
-    "training": _CUTTING | {"cutouts", "models"},
-    "scores": _CUTTING | {"cutouts", "models", "training"},
-    "compare": _CUTTING | {"cutouts", "models", "training", "scores"},
-    "catalog": _CUTTING | {"cutouts", "models", "training", "scores", "compare"},
-    "report": _CUTTING | {"cutouts", "models", "training", "scores", "compare", "catalog"},
+    "spec": {"errors", "variables", "photometry"},
+    "storage": {"errors", "variables", "photometry", "spec"},
+    "layers": {"errors", "batch"},
+    "models": {"errors"} | _MODELS,
+    "surveys.reading": _GROUND | {"surveys.base"},
+    "surveys.drawing": _GROUND | {"surveys.base", "surveys.reading"},
+    "surveys": _SURVEYS,
+    "cutouts": _CUTTING,
+    "training": _CUTTING | _MODELS | {"cutouts"},
+    "scores": _CUTTING | _MODELS | {"cutouts", "training"},
+    "compare": _CUTTING | _MODELS | {"cutouts", "training", "scores"},
+    "catalog": _CUTTING | _MODELS | {"cutouts", "training", "scores", "compare"},
+    "report": _CUTTING | _MODELS | {"cutouts", "training", "scores", "compare", "catalog"},
 }
 """Room of galflow -> rooms (or modules of one) that it may import beside itself."""
-TOP = {"check", "check_survey", "plan", "plan_cutouts", "plan_joins", "plan_units", "form", "__init__"}
-"""Modules on top of the library: they may see all of it, and no room may import them."""
+TOP = {"runs", "__init__"}
+"""On top of the library: they may see all of it, and no room may import them."""
+MOST_AT_THE_ROOT = 6
 EVERYWHERE = set(PACKAGES)
 ONLY_IN: dict[str, set[str]] = {
     "prefect": {"tasks", "flows", "deploy"},
@@ -121,14 +96,15 @@ def _package(path: Path) -> str:
 
 
 def _target(module: str, name: str) -> str:
-    """``from galflow import store`` imports galflow.store: the module that an import really means."""
+    """``from galflow import store`` imports galflow.storage.store: the module that an import really means."""
     return f"{module}.{name}" if name and f"{module}.{name}" in MODULES else module
 
 
 def _room(module: str) -> str:
-    """galflow.models.vae -> models; galflow -> __init__."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+    """galflow.surveys.reading.sky -> surveys.reading; galflow.models.vae -> models; galflow -> __init__."""
+    parts = module.split(".")[1:]
+    inner = ".".join(parts[:2])
+    return inner if inner in ROOMS else parts[0] if parts else "__init__"
 
 
 def _faults(path: Path) -> list[str]:
@@ -186,29 +162,35 @@ def test_models_import_torch_the_standard_library_and_errors_alone() -> None:
     # Beside torch, the libraries that do a part of a model well: they too know no disk and no survey.
     allowed = set(sys.stdlib_module_names) | {"torch", "torchode", "vector_quantize_pytorch", "zuko"}
     faults = []
-    for path in _files("galflow/models"):
+    for folder, path in ((f, p) for f in ("models", "layers") for p in _files(f"galflow/{f}")):
         for line, module, name in _imports(path):
             target = _target(module, name)
-            if target.split(".")[0] in allowed or target.startswith("galflow.models") or target == "galflow.errors":
+            if target.split(".")[0] in allowed or target in ("galflow.errors", "galflow.batch"):
+                continue
+            if target.startswith("galflow.layers") or (folder == "models" and target.startswith("galflow.models")):
                 continue
             faults.append(f"{path.name}:{line} imports {target}")
     assert not faults, "\n".join(faults)
 
 
-def test_cutouts_know_of_models_only_what_a_batch_is() -> None:
-    taken = {
-        (path.name, name)
-        for path in _files("galflow/cutouts")
-        for _, module, name in _imports(path)
-        if module.startswith("galflow.models")
-    }
-    assert taken <= {("stream.py", "Batch"), ("batches.py", "Batch")}
+def test_the_root_of_the_library_is_small() -> None:
+    files = sorted(path.name for path in (ROOT / "galflow").glob("*.py"))
+    assert len(files) <= MOST_AT_THE_ROOT, f"{', '.join(files)}: give each a room"
+
+
+def test_models_holds_families_and_their_contract_alone() -> None:
+    """Every file under galflow/models is a family that can be trained, or base.py."""
+    from galflow.models.base import all_models
+
+    families = {name.split(".")[0] for name in all_models()}
+    files = {path.stem for path in (ROOT / "galflow" / "models").glob("*.py")}
+    assert files - families == {"__init__", "base"}
 
 
 def test_warnings_are_kept_down_in_one_place() -> None:
-    """Filters belong to the process: see galflow.quiet."""
+    """Filters belong to the process: see galflow.logs."""
     found = [str(p.relative_to(ROOT)) for p in SOURCES if "catch_warnings" in p.read_text("utf-8")]
-    assert found == ["galflow/quiet.py"]
+    assert found == ["galflow/logs.py"]
 
 
 def _edges() -> dict[str, set[str]]:
@@ -284,16 +266,16 @@ def test_every_file_says_what_it_is_for() -> None:
         ("flows/x.py", "import dask.array", "dask lives in tasks"),
         ("galflow/x.py", "from tasks import ingest", "lies above it"),
         ("tasks/x.py", "import flows.run", "lies above it"),
-        ("galflow/models/x.py", "from galflow.store import Store", "models may import errors"),
-        ("galflow/models/x.py", "from galflow import store", "models may import errors"),
-        ("galflow/models/x.py", "from ..store import Store", "models may import errors"),
+        ("galflow/models/x.py", "from galflow.storage.store import Store", "models may import batch, errors, layers"),
+        ("galflow/models/x.py", "from galflow import storage", "models may import batch, errors, layers"),
+        ("galflow/models/x.py", "from ..storage.store import Store", "models may import batch, errors, layers"),
         ("galflow/surveys/x.py", "from galflow.cutouts import cut", "surveys may import"),
         ("galflow/cutouts/x.py", "from galflow.models.vae import VAE", "cutouts may import"),
         ("galflow/training/x.py", "from galflow.scores.score import s", "training may import"),
-        ("galflow/quiet.py", "from galflow.store import Store", "nothing of galflow"),
-        ("galflow/scores/x.py", "from galflow import plan", "scores may import"),
-        ("galflow/attic/x.py", "from galflow.store import Store", "has no floor"),
-        ("galflow/scores/x.py", "from galflow.store import _TEMPORARY", "is private"),
+        ("galflow/logs.py", "from galflow.storage.store import Store", "logs may import errors, variables"),
+        ("galflow/scores/x.py", "from galflow.runs import plan", "scores may import"),
+        ("galflow/attic/x.py", "from galflow.storage.store import Store", "has no floor"),
+        ("galflow/scores/x.py", "from galflow.storage.store import _TEMPORARY", "is private"),
         ("tasks/x.py", "from galflow.cutouts._inner import f", "is private"),
         ("galflow/x.py", "import tests.conftest", "no part of the product"),
     ],
@@ -305,7 +287,8 @@ def test_each_rule_refuses_what_it_is_for(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source, encoding="utf-8")
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
-    monkeypatch.setattr(f"{__name__}.MODULES", {"galflow", "galflow.store", "galflow.plan", "galflow.cutouts.cut"})
+    modules = {"galflow", "galflow.storage", "galflow.storage.store", "galflow.runs.plan", "galflow.cutouts.cut"}
+    monkeypatch.setattr(f"{__name__}.MODULES", modules)
     assert [line for line in _faults(path) if fault in line], _faults(path)
 
 

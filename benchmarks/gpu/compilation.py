@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, seconds_each, timed, training_round, wait
-from galflow.models.base import Batch, Density, GenerativeModel
+from galflow.batch import Batch
+from galflow.models.base import Density, GenerativeModel
 from galflow.training.gpu_arithmetic import full_float32
 
 FULL = (

@@ -14,14 +14,14 @@ import galflow.scores.score as scoring
 from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, timed, wait
 from benchmarks.gpu.stopwatch import Stage, stopwatch
 from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
+from galflow.batch import Batch
 from galflow.cutouts.batches import Objects
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
-from galflow.models.base import Batch
-from galflow.receipts import Outcome
 from galflow.scores.score import PartSettings, score_set
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.receipts import Outcome
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 DIFFERENT = 512

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from galflow.models.base import Batch, GenerativeModel, build_model
+from galflow.batch import Batch
+from galflow.models.base import GenerativeModel, build_model
+from galflow.spec.training import Precision
 from galflow.training.players import Team
 from galflow.training.ranks import ALONE
-from galflow.training_spec import Precision
 
 REPEATS = 5
 MIB = 1 << 20

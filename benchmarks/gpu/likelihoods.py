@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, seconds_each
-from galflow.models.base import Batch, Density
+from galflow.batch import Batch
+from galflow.models.base import Density
 from galflow.training.gpu_arithmetic import full_float32
 
 FULL = Subject("pixelcnn_pp.PixelCNNPP", 3, 32, {})

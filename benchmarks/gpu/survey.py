@@ -23,14 +23,14 @@ from scipy.stats import spearmanr
 
 from benchmarks.gpu.figures import MIB, Figure, Settings, timed
 from galflow.cutouts.joins import join_tiles
-from galflow.plan import part_settings, plan_models
-from galflow.plan_cutouts import plan_cutouts
-from galflow.plan_joins import plan_joins
-from galflow.plan_units import JoinedTile
-from galflow.receipts import Receipt
+from galflow.runs.plan import part_settings, plan_models
+from galflow.runs.plan_cutouts import plan_cutouts
+from galflow.runs.plan_joins import plan_joins
+from galflow.runs.plan_units import JoinedTile
 from galflow.scores.score import pick_device
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from tasks.cluster import open_client, running_cluster
 from tasks.verbs import cut, score, train
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from astropy import units
 
-from galflow.quiet import quiet
+from galflow.logs import quiet
 
 UNIT, DESCRIPTION, UCD, ORIGIN = b"unit", b"description", b"ucd", b"origin"
 """Keys of a field's metadata. ``ORIGIN`` says whose column it is: galflow's own or carried over."""

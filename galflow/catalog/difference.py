@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from galflow.catalog.parquet import read_catalog
 from galflow.errors import StoreError
-from galflow.receipts import Receipt, RunManifest, as_key, list_runs, read_manifest, read_receipts, to_json
 from galflow.scores.part_columns import OBJECTS_DETAIL
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.receipts import Receipt, RunManifest, as_key, list_runs, read_manifest, read_receipts, to_json
+from galflow.storage.store import Store
 
 CHANGED_SIGMA = 3.0
 """A score changed if its calibrated value did by more than this many robust sigmas."""

@@ -31,7 +31,7 @@ from galflow.catalog.fits_columns import (
 from galflow.catalog.schema import conform
 from galflow.catalog.votable import said_of
 from galflow.errors import DataError, StoreError
-from galflow.quiet import quiet
+from galflow.logs import quiet
 
 _BLOCK = 2880
 _BATCH_BYTES = 32 << 20

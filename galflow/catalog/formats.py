@@ -13,8 +13,8 @@ from galflow.catalog.fits_table import write_fits
 from galflow.catalog.hats import write_hats
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import file_keys, supplement_of
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.store import Store
 
 
 def write_other_formats(

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from galflow.errors import StoreError
-from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, as_key, read_manifest, read_receipts
 from galflow.scores.part_columns import SOURCE_NAME
-from galflow.store import Store
+from galflow.storage.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, as_key, read_manifest, read_receipts
+from galflow.storage.store import Store
 
 
 @dataclass(frozen=True)

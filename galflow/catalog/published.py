@@ -23,13 +23,13 @@ from galflow.catalog.schema import Column, catalog_schema, conform
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError
-from galflow.products import OWN
-from galflow.receipts import Receipt, as_key, read_manifest, read_sound, to_json
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.products import OWN
+from galflow.storage.receipts import Receipt, as_key, read_manifest, read_sound, to_json
+from galflow.storage.store import Store
 
 ROWS_PER_FILE = 500_000
 """A catalogue file holds whole tiles, and a new one is begun at this many rows."""

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
-from galflow.receipts import Receipt, read_sound
-from galflow.store import Store
+from galflow.storage.receipts import Receipt, read_sound
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 _AT_ONCE = 8

@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from galflow.compare.two_sample import compare_scalars
 from galflow.errors import DataError, SpecError
-from galflow.products import write_product
-from galflow.receipts import Outcome, Receipt, to_json
 from galflow.scores.calibration import Reference, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
-from galflow.spec import fingerprint
-from galflow.store import Store
+from galflow.spec.run import fingerprint
+from galflow.storage.products import write_product
+from galflow.storage.receipts import Outcome, Receipt, to_json
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 COMPARISON_VERSION = "2"

@@ -18,8 +18,8 @@ from scipy.spatial import cKDTree
 from galflow.cutouts.flags import repeated
 from galflow.errors import DataError, SpecError
 from galflow.surveys.base import Footprint
-from galflow.surveys.grids import WCS_FAULTS, cause
-from galflow.surveys.positions import icrs_to_pixel, pixel_to_icrs
+from galflow.surveys.reading.grids import WCS_FAULTS, cause
+from galflow.surveys.reading.positions import icrs_to_pixel, pixel_to_icrs
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import DataError
-from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
 
 _FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))

@@ -26,13 +26,13 @@ from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
-from galflow.products import write_product
-from galflow.receipts import DOUBTS_DETAIL, Outcome, Receipt
-from galflow.spec import CutoutSpec, fingerprint
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.spec.run import CutoutSpec, fingerprint
+from galflow.storage.checksums import FileSum
+from galflow.storage.products import write_product
+from galflow.storage.receipts import DOUBTS_DETAIL, Outcome, Receipt
+from galflow.storage.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
-from galflow.surveys.table_metadata import reasons_of, without_reasons
+from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 
 CUTOUTS_VERSION = "3"
 """Raised when the same tile and specification would give other cutouts."""

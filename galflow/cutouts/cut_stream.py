@@ -19,7 +19,7 @@ from galflow.cutouts.flags import Flag
 from galflow.cutouts.likeness import likeness
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, Pixels, quantise
-from galflow.spec import CutoutSpec
+from galflow.spec.run import CutoutSpec
 
 _MOST_THREADS = 4
 Item = TypeVar("Item")

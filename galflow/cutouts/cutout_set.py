@@ -21,7 +21,7 @@ from galflow.cutouts.column_encoding import decode_column, said_of_column
 from galflow.cutouts.identities import Identities
 from galflow.cutouts.zarr_reading import ShardReader
 from galflow.errors import IntegrityError, StoreError
-from galflow.store import Store
+from galflow.storage.store import Store
 
 LAYOUT_VERSION = "1"
 PIXELS = ("flux", "ivar", "mask")

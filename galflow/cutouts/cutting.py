@@ -27,7 +27,7 @@ from galflow.cutouts.flags import Flag, pixel_flags
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
-from galflow.surveys.sky import all_finite
+from galflow.surveys.reading.sky import all_finite
 
 
 @dataclass(frozen=True, eq=False)

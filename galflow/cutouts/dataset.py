@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from galflow.errors import StoreError
-from galflow.store import Store
+from galflow.storage.store import Store
 
 
 def open_dataset(uri: str) -> xr.Dataset:

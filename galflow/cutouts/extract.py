@@ -12,9 +12,9 @@ import numpy as np
 
 from galflow.errors import DataError
 from galflow.surveys.base import Image, Plane
-from galflow.surveys.grids import SAME_GRID_PIXELS, Grid, grid_in_band
-from galflow.surveys.resample import Planes, resample
-from galflow.surveys.windows import BEYOND, central_pixel, corners, gather, leaves_image
+from galflow.surveys.reading.grids import SAME_GRID_PIXELS, Grid, grid_in_band
+from galflow.surveys.reading.resample import Planes, resample
+from galflow.surveys.reading.windows import BEYOND, central_pixel, corners, gather, leaves_image
 
 __all__ = [
     "BEYOND",
@@ -35,7 +35,7 @@ _OBJECTS_AT_ONCE = 2048
 def is_flawless(image: Image) -> bool:
     """Whether the image is known, without a look at its pixels, to have none that is missing or masked.
 
-    So it is where ``galflow.surveys.sky.with_ivar`` gave both planes as one value (strides 0).
+    So it is where ``galflow.surveys.reading.sky.with_ivar`` gave both planes as one value (strides 0).
     """
     ivar, mask = image.ivar, image.mask
     if ivar is None or mask is None or not image.flux.size:
@@ -73,7 +73,9 @@ def cut_band(image: Image, grid: Grid, size: int, out: BandCutouts | None = None
     Raises DataError where there is no inverse variance, where grids differ absurdly, or memory does not suffice.
     """
     if image.ivar is None:
-        raise DataError("cut_band needs the image's inverse variance; galflow.surveys.sky.with_ivar measures it")
+        raise DataError(
+            "cut_band needs the image's inverse variance; galflow.surveys.reading.sky.with_ivar measures it"
+        )
     mask = image.mask if image.mask is not None else np.broadcast_to(np.uint16(0), image.flux.shape)
     try:
         out = out or BandCutouts.empty(len(grid.x), size)

@@ -32,10 +32,10 @@ from galflow.cutouts.matching import (
     unit_vectors,
 )
 from galflow.errors import GalflowError
-from galflow.products import write_product
-from galflow.receipts import Receipt
-from galflow.spec import JoinSpec, fingerprint
-from galflow.store import Store
+from galflow.spec.run import JoinSpec, fingerprint
+from galflow.storage.products import write_product
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 
 JOIN_VERSION = "1"
 """Raised when the same cutout sets would give other joins."""

@@ -12,7 +12,7 @@ import numpy as np
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.identities import can_be_primary, hashed_unit
 from galflow.cutouts.set_writing import Pixels
-from galflow.surveys.near_duplicates import NO_HASH, image_hashes, image_vectors, near_duplicate_groups
+from galflow.surveys.reading.near_duplicates import NO_HASH, image_hashes, image_vectors, near_duplicate_groups
 
 IMAGE_HASH, IMAGE_VECTOR = "image_hash", "image_vector"
 _AT_ONCE = 1024

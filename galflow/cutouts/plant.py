@@ -12,9 +12,9 @@ import pyarrow as pa
 from galflow.cutouts.flags import NOT_SCORED, Flag
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
-from galflow.spec import PlantSpec
-from galflow.surveys.anomalies import KINDS
-from galflow.surveys.anomalies import plant as paint
+from galflow.spec.run import PlantSpec
+from galflow.surveys.drawing.anomalies import KINDS
+from galflow.surveys.drawing.anomalies import plant as paint
 
 PLANTED_COLUMN = "planted_kind"
 """Text: the kind painted into a planted copy; null for a real object."""

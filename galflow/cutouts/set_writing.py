@@ -23,9 +23,9 @@ from galflow.cutouts.column_encoding import encode_column
 from galflow.cutouts.cutout_set import LAYOUT_VERSION, PIXELS
 from galflow.cutouts.zarr_writing import ChunkCodec, ShardWriter, StagedArrays, put_objects
 from galflow.errors import IntegrityError, TakenError
-from galflow.spec import CutoutSpec
-from galflow.store import Store
-from galflow.sums import FileSum, SummingStore
+from galflow.spec.run import CutoutSpec
+from galflow.storage.checksums import FileSum, SummingStore
+from galflow.storage.store import Store
 from galflow.surveys.base import Plane
 
 _DTYPES: dict[str, np.dtype[Any]] = {

@@ -15,13 +15,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, join_batches
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
-from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
-from galflow.spec import StretchSpec
+from galflow.spec.run import StretchSpec
 
 Item = TypeVar("Item")
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from galflow.errors import DataError, GalflowError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
-from galflow.surveys.sky import complete_image
+from galflow.surveys.reading.sky import complete_image
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from galflow.object_streams import ObjectStream
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.object_streams import ObjectStream
 
 _METADATA = "zarr.json"
 """The last part of the key of an array's metadata, and the key of the group's own."""

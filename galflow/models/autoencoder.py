@@ -14,9 +14,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch, Encodes, Player, Reconstructs
-from galflow.models.blocks import (
+from galflow.layers.images.blocks import (
     ImageDecoder,
     ImageEncoder,
     mean_over_observed,
@@ -24,6 +24,7 @@ from galflow.models.blocks import (
     random_choice,
     standard_normal,
 )
+from galflow.models.base import Encodes, Player, Reconstructs
 from galflow.models.kmeans import plus_plus_rows
 
 COVARIANCE_FLOOR = 1e-4

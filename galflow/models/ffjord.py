@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
-from galflow.models.actnorm import ActNorm
-from galflow.models.continuous import Continuous, ContinuousFlow, Solvers
-from galflow.models.dynamics import DenseDynamics
-from galflow.models.flow import Chain, Flatten
-from galflow.models.ode import Solver
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.continuous import Continuous, Solvers
+from galflow.layers.flows.dynamics import DenseDynamics
+from galflow.layers.flows.ode import Solver
+from galflow.layers.flows.transform import Chain, Flatten
+from galflow.models.shared.continuous import ContinuousFlow
 
 
 class FFJORD(ContinuousFlow):
     """Free-form continuous dynamics over all pixels of an image (Grathwohl+18).
 
     d log p/dt = -tr(df/dz) with the exact trace, in training and in scores: with two hidden layers it costs no more
-    than f itself (galflow.models.dynamics), in any number of dimensions. ``trace="hutchinson"`` trains on the paper's
-    estimate instead, one random probe a solve; scores stay exact.
+    than f itself (galflow.layers.flows.dynamics), in any number of dimensions. ``trace="hutchinson"`` trains on the
+    paper's estimate instead, one random probe a solve; scores stay exact.
     Valid input: finite stretched pixels. Missing pixels: f and its trace are restricted to the observed ones.
     """
 

@@ -1,7 +1,7 @@
 """FFJORD in a small latent space of images, so that scoring an image costs what a small ODE costs.
 
 The latents are the image's own coarse means: no encoder is trained, nothing is approximated, and the density is that
-of all pixels (galflow.models.pyramid).
+of all pixels (galflow.layers.flows.pyramid).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
-from galflow.models.actnorm import ActNorm
-from galflow.models.continuous import Continuous, ContinuousFlow, Solvers
-from galflow.models.dynamics import DenseDynamics
-from galflow.models.flow import Chain, Flatten
-from galflow.models.ode import Solver
-from galflow.models.pyramid import Pyramid, coarsest
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.continuous import Continuous, Solvers
+from galflow.layers.flows.dynamics import DenseDynamics
+from galflow.layers.flows.ode import Solver
+from galflow.layers.flows.pyramid import Pyramid, coarsest
+from galflow.layers.flows.transform import Chain, Flatten
+from galflow.models.shared.continuous import ContinuousFlow
 
 
 class FFJORDLatent(ContinuousFlow):

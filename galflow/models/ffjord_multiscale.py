@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from galflow.errors import SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.continuous import Continuous, ContinuousFlow, Solvers
-from galflow.models.dynamics import ConvolutionalDynamics
-from galflow.models.flow import Chain, Transform
-from galflow.models.multiscale import MultiScale, Scale, Squeeze, scales
-from galflow.models.ode import Solver
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.continuous import Continuous, Solvers
+from galflow.layers.flows.dynamics import ConvolutionalDynamics
+from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
+from galflow.layers.flows.ode import Solver
+from galflow.layers.flows.transform import Chain, Transform
+from galflow.models.shared.continuous import ContinuousFlow
 
 
 class FFJORDMultiscale(ContinuousFlow):

@@ -13,12 +13,13 @@ from typing import Annotated, ClassVar, Self
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch, Conditional, Encodes, Player, Reconstructs
-from galflow.models.blocks import ImageEncoder, mean_over_observed, observed_pixels
-from galflow.models.latent_flow import LatentFlow
-from galflow.models.light import LightDecoder
-from galflow.models.observe import Stretch, add_noise, check_psf, framed, render, view
+from galflow.layers.flows.latent_flow import LatentFlow
+from galflow.layers.images.blocks import ImageEncoder, mean_over_observed, observed_pixels
+from galflow.layers.images.light import LightDecoder
+from galflow.layers.images.observe import Stretch, add_noise, check_psf, framed, render, view
+from galflow.models.base import Conditional, Encodes, Player, Reconstructs
 from galflow.models.vae import LOG_VARIANCE_BOUND, kl_per_latent, kl_to_standard_normal
 
 KEPT_CONDITIONS = 4096
@@ -250,7 +251,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         """(B, C, size, size) noise-free flux in this survey's sky sigmas of ``light`` as any telescope sees it.
 
         ``pixel_width`` is that of the other's pixels in this survey's. ``psf`` (..., h, h), sum 1, is sampled
-        ``psf_oversample`` times as finely as those pixels, an odd number. Add noise with galflow.models.observe.
+        ``psf_oversample`` times as finely as those pixels, an odd number. Add noise with galflow.layers.images.observe.
         Raises ModelError for a PSF so sharp that it would show the points of light one by one.
         """
         step = 1 / (self.oversample * pixel_width)

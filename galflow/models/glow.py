@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from galflow.errors import SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.coupling import ChannelHalves, Coupling, Halves, alternating_halves
-from galflow.models.coupling_laws import law_of
-from galflow.models.flow import Chain, Flow, Mapped, Transform
-from galflow.models.multiscale import MultiScale, Scale, Squeeze, scales
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.bijectors import law_of
+from galflow.layers.flows.coupling import ChannelHalves, Coupling, Halves, alternating_halves
+from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
+from galflow.layers.flows.transform import Chain, Mapped, Transform
+from galflow.models.shared.flow import Flow
 
 
 class InvertibleConvolution(Transform):

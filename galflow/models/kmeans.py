@@ -13,9 +13,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch, GenerativeModel, Player
-from galflow.models.blocks import observed_pixels, random_choice, standard_normal
+from galflow.layers.images.blocks import observed_pixels, random_choice, standard_normal
+from galflow.models.base import GenerativeModel, Player
 
 START_SEED = 20
 """Seed of the k-means++ draws: the same objects give the same start."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from galflow.errors import SpecError
-from galflow.models.conditioners import Conditioner, MaskedNetwork
-from galflow.models.flow import Chain, Flatten, Flow, Mapped, Transform
+from galflow.layers.flows.conditioners import Conditioner, MaskedNetwork
+from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
+from galflow.models.shared.flow import Flow
 
 Elementwise = Literal["affine", "spline"]
 Order = Literal["raster", "interleaved"]

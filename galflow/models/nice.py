@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from galflow.errors import SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.coupling import Coupling, alternating_halves
-from galflow.models.coupling_laws import Additive
-from galflow.models.flow import Chain, Flatten, Flow, Transform
-from galflow.models.multiscale import Squeeze, scales
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.bijectors import Additive
+from galflow.layers.flows.coupling import Coupling, alternating_halves
+from galflow.layers.flows.multiscale import Squeeze, scales
+from galflow.layers.flows.transform import Chain, Flatten, Transform
+from galflow.models.shared.flow import Flow
 
 
 class NICE(Flow):

@@ -10,11 +10,12 @@ from typing import Annotated, ClassVar, Self
 import torch
 from torch import nn
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.autoregressive import Autoregressive
-from galflow.models.base import Batch, Player
-from galflow.models.categorical import BandLogits, Categorical
-from galflow.models.pixel_law import Bins
+from galflow.layers.pixels.categorical import BandLogits, Categorical
+from galflow.layers.pixels.distribution import Bins
+from galflow.models.base import Player
+from galflow.models.shared.autoregressive import Autoregressive
 
 
 class PixelCNN(Autoregressive):

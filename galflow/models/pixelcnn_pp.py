@@ -12,11 +12,11 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.autoregressive import Autoregressive
-from galflow.models.base import Batch
-from galflow.models.discretised_mixture import DiscretisedMixture, GaussianMixture, LogisticMixture
-from galflow.models.pixel_law import Bins
+from galflow.layers.pixels.discretised_mixture import DiscretisedMixture, GaussianMixture, LogisticMixture
+from galflow.layers.pixels.distribution import Bins
+from galflow.models.shared.autoregressive import Autoregressive
 
 Head = Literal["logistic_mixture", "gaussian"]
 

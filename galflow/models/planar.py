@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.base import Batch
-from galflow.models.blocks import observed_pixels
-from galflow.models.flow import Chain, Flatten, Flow, Mapped, Transform
-from galflow.models.planar_map import PlanarMap
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.planar_map import PlanarMap
+from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
+from galflow.layers.images.blocks import observed_pixels
+from galflow.models.shared.flow import Flow
 
 LEAST_VARIANCE = 1e-6
 """Of a pixel of the default target, in stretched units squared: a band that never varies keeps a density."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
-from galflow.models.actnorm import ActNorm
-from galflow.models.continuous import Continuous, ContinuousFlow, Solvers
-from galflow.models.dynamics import PlanarDynamics
-from galflow.models.flow import Chain, Flatten
-from galflow.models.ode import Solver
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.continuous import Continuous, Solvers
+from galflow.layers.flows.dynamics import PlanarDynamics
+from galflow.layers.flows.ode import Solver
+from galflow.layers.flows.transform import Chain, Flatten
+from galflow.models.shared.continuous import ContinuousFlow
 
 
 class PlanarCNF(ContinuousFlow):

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from galflow.errors import SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.coupling import Coupling, alternating_halves
-from galflow.models.coupling_laws import law_of
-from galflow.models.flow import Chain, Flow, Transform
-from galflow.models.multiscale import MultiScale, Scale, Squeeze, scales
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.bijectors import law_of
+from galflow.layers.flows.coupling import Coupling, alternating_halves
+from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
+from galflow.layers.flows.transform import Chain, Transform
+from galflow.models.shared.flow import Flow
 
 
 class RealNVP(Flow):

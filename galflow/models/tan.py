@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch, Player
-from galflow.models.blocks import standard_normal
-from galflow.models.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
-from galflow.models.flow import Chain, Flatten, Flow, Mapped, Transform
+from galflow.layers.flows.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
+from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
+from galflow.layers.images.blocks import standard_normal
+from galflow.models.base import Player
 from galflow.models.maf import EntryNorm, raster_places, soft_bounded
+from galflow.models.shared.flow import Flow
 
 Conditional = Literal["linear", "recurrent", "masked"]
 

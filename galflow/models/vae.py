@@ -13,9 +13,16 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch, Encodes, Player, Reconstructs
-from galflow.models.blocks import ImageDecoder, ImageEncoder, mean_over_observed, observed_pixels, standard_normal
+from galflow.layers.images.blocks import (
+    ImageDecoder,
+    ImageEncoder,
+    mean_over_observed,
+    observed_pixels,
+    standard_normal,
+)
+from galflow.models.base import Encodes, Player, Reconstructs
 
 LOG_VARIANCE_BOUND = 10.0
 """The posterior's log-variances stay within +-10, so that no image, however odd, makes their exponentials overflow."""

@@ -13,12 +13,13 @@ from typing import Annotated, ClassVar, Self
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch, Encodes, Player, Reconstructs
-from galflow.models.blocks import mean_over_observed, observed_pixels, standard_normal
-from galflow.models.code_prior import CodePrior
-from galflow.models.quantiser import code_counts, perplexity
-from galflow.models.vqvae2_networks import Levels, TwoLevels
+from galflow.layers.images.blocks import mean_over_observed, observed_pixels, standard_normal
+from galflow.layers.images.quantiser import code_counts, perplexity
+from galflow.layers.images.vqvae2_networks import Levels, TwoLevels
+from galflow.layers.pixels.code_prior import CodePrior
+from galflow.models.base import Encodes, Player, Reconstructs
 
 SMALLEST_BOTTOM_GRID = 8
 """A bottom code stands for 4 x 4 pixels, or for fewer where the bottom grid would have fewer cells on a side."""
@@ -36,8 +37,9 @@ class VQVAE2(Reconstructs, Encodes):
     least 8 cells on a side), the top's twice as wide; the bottom is encoded, and the image decoded, knowing the top.
     Phase 0 trains the autoencoder: mean squared residual over observed pixels in units of the sky's variance, plus
     ``commitment`` times the squared distance of vectors to their codes; codebooks follow by moving averages
-    (galflow/models/quantiser.py). Phase 1 freezes it and trains a prior over top codes and one over bottom codes given
-    the top: bits per code. ``finish`` measures the noise per band: the root mean square residual of the training set.
+    (galflow/layers/images/quantiser.py). Phase 1 freezes it and trains a prior over top codes and one over bottom codes
+    given the top: bits per code. ``finish`` measures the noise per band: the root mean square residual of the training
+    set.
 
     With codes z(x) and decoded image m(z), p(x) = sum over z of p(z) N(x | m(z), noise) is at least its one term
     p(z(x)) N(x | m(z(x)), noise). ``description`` is -log2 of that term: an upper bound on -log2 p(x), which is not

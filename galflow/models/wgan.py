@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from galflow.errors import SpecError
-from galflow.models.adversarial import Adversarial, GeneratorKind
 from galflow.models.base import Player
+from galflow.models.shared.adversarial import Adversarial, GeneratorKind
 
 
 class WGAN(Adversarial):

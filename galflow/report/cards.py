@@ -21,7 +21,7 @@ from galflow.report.flag_words import flag_words
 from galflow.report.objects import Shown
 from galflow.report.pictures import LARGEST_SIDE, Display, brightness_sigma, data_uri, picture_png
 from galflow.report.residuals import residual_png, strongest_residual
-from galflow.store import Store
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 PICTURE_BYTES = 3_800_000

@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch
+from galflow.layers.images.observe import add_noise, gaussian_psf
 from galflow.models.flow_vae import FlowVAE
-from galflow.models.observe import add_noise, gaussian_psf
 from galflow.report.pictures import Display, Pixels
 
 FINE = 3

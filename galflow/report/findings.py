@@ -22,7 +22,7 @@ from galflow.report.resolution import Resolution
 from galflow.scores.calibration import Fraction, Reference, inconsistent_above
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
-from galflow.store import Store
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 FALSE_DISCOVERY_RATE = 0.1

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from galflow.errors import SpecError
-from galflow.receipts import Receipt
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
-from galflow.spec import RunSpec
-from galflow.store import Store
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 CUTOUTS, JOINS, MODELS, SCORES, COMPARISON, CATALOG = "cutouts", "joins", "models", "scores", "comparison", "catalog"

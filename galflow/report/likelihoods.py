@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from galflow.compare.two_sample import Interval, TwoSample
-from galflow.model_spec import Ratio
 from galflow.scores.score import LIKELIHOODS, ScoreColumn, columns_of
+from galflow.spec.models import Ratio
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
 FloatArray = npt.NDArray[np.float64]

@@ -22,7 +22,7 @@ from galflow.report.planted import TOP_FRACTION, KindRecall, recall_by_kind
 from galflow.report.ranking import rank_copies
 from galflow.scores.distributions import Histogram
 from galflow.scores.part_columns import SOURCE_NAME
-from galflow.store import Store
+from galflow.storage.store import Store
 
 NORMAL_SIGMA = 1.0
 """A normal object's primary score lies within so many sigmas of the reference median, and nothing is flagged."""

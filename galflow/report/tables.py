@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from galflow.receipts import Outcome, Receipt
 from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
 from galflow.scores.summary import PartSummary
+from galflow.storage.receipts import Outcome, Receipt
 from galflow.training.trained_model import TrainedModel
 
 FAILED = "failed"

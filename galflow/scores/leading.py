@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from galflow.errors import SpecError
 from galflow.models.base import find_model
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
 from galflow.training.corrected_likelihood import scores_of
 
 

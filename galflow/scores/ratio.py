@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import torch
 
-from galflow.model_spec import Ratio
-from galflow.models.base import Batch
+from galflow.batch import Batch
 from galflow.scores.likelihood import log_density_from_mass, log_density_per_flux, log_likelihood_ratio
+from galflow.spec.models import Ratio
 from galflow.training.trained_model import TrainedModel
 
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.errors import StoreError
-from galflow.receipts import Receipt
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 
 VERSION_DETAIL = "scores_version"
 """Where a score part's receipt says how it was scored."""

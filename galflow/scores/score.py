@@ -16,16 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, lacking
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, outcome_text
 from galflow.cutouts.stream import prefetch
 from galflow.errors import ModelError
-from galflow.model_spec import Ratio
-from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
-from galflow.products import write_product
-from galflow.receipts import Outcome, Receipt
 from galflow.scores.calibration import Reference, conformal_p, robust_sigma
 from galflow.scores.part_columns import (
     OBJECTS_DETAIL,
@@ -39,8 +36,11 @@ from galflow.scores.part_columns import (
 from galflow.scores.ratio import in_flux, per_flux, ratio_values
 from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
-from galflow.spec import fingerprint
-from galflow.store import Store
+from galflow.spec.models import Ratio
+from galflow.spec.run import fingerprint
+from galflow.storage.products import write_product
+from galflow.storage.receipts import Outcome, Receipt
+from galflow.storage.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
 SCORES_VERSION = "3"

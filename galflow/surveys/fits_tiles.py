@@ -18,18 +18,18 @@ from astropy.wcs import WCS
 
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import COUNT, NJY
-from galflow.surveys.background import sky_level, subtract_background
 from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
-from galflow.surveys.detection import detect, schema
-from galflow.surveys.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
-from galflow.surveys.fits_companions import companion_roles, read_psf
-from galflow.surveys.fits_inspect import Inspection, stored_header
-from galflow.surveys.fits_io import Extension, read_image
-from galflow.surveys.fits_masks import mask_planes
-from galflow.surveys.fits_names import files_by_tile, tile_names
-from galflow.surveys.fits_options import CatalogOptions, FitsTilesOptions, extension_of
-from galflow.surveys.fits_pixels import linear, missing
-from galflow.surveys.fits_planes import (
+from galflow.surveys.reading.background import sky_level, subtract_background
+from galflow.surveys.reading.detection import detect, schema
+from galflow.surveys.reading.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
+from galflow.surveys.reading.fits_companions import companion_roles, read_psf
+from galflow.surveys.reading.fits_inspect import Inspection, stored_header
+from galflow.surveys.reading.fits_io import Extension, read_image
+from galflow.surveys.reading.fits_masks import mask_planes
+from galflow.surveys.reading.fits_names import files_by_tile, tile_names
+from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions, extension_of
+from galflow.surveys.reading.fits_pixels import linear, missing
+from galflow.surveys.reading.fits_planes import (
     inverse_variance,
     nominal_wcs,
     read_companion,
@@ -38,10 +38,10 @@ from galflow.surveys.fits_planes import (
     scaled,
     unit_per_count,
 )
-from galflow.surveys.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
-from galflow.surveys.identity import id_base, tile_keys
-from galflow.surveys.table_ids import ids_of_tile
-from galflow.surveys.tables import read_catalog, rows_inside, with_positions
+from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
+from galflow.surveys.reading.identity import id_base, tile_keys
+from galflow.surveys.reading.table_ids import ids_of_tile
+from galflow.surveys.reading.tables import read_catalog, rows_inside, with_positions
 
 
 class FitsTiles(Survey):

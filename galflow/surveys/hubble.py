@@ -30,11 +30,11 @@ from pydantic import ConfigDict, Field
 
 from galflow.errors import DataError
 from galflow.photometry import COUNT
-from galflow.surveys import files, identity, stamp_files
-from galflow.surveys.background import subtract_background
 from galflow.surveys.base import Footprint, Image, Options, Survey, Tile, TileFile
-from galflow.surveys.detection import DetectionOptions, detect
-from galflow.surveys.last_tile import LastTile
+from galflow.surveys.reading import files, identity, stamp_files
+from galflow.surveys.reading.background import subtract_background
+from galflow.surveys.reading.detection import DetectionOptions, detect
+from galflow.surveys.reading.last_tile import LastTile
 
 SHAPE = (872, 1000)
 """(y, x) pixels of the picture."""

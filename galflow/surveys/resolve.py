@@ -8,12 +8,12 @@ import pkgutil
 
 from pydantic import ValidationError
 
-from galflow.document import shown
 from galflow.errors import SpecError
-from galflow.look import seen
-from galflow.part import describe
-from galflow.spec import SurveySpec
-from galflow.surveys.base import Survey
+from galflow.spec.document import shown
+from galflow.spec.part import describe
+from galflow.spec.run import SurveySpec
+from galflow.storage.look import seen
+from galflow.surveys.base import Options, Survey
 
 _LONGEST_KIND = 200
 
@@ -26,6 +26,11 @@ def survey_kinds() -> dict[str, type[Survey]]:
         for value in _surveys_in(f"galflow.surveys.{info.name}"):
             found[info.name] = value
     return dict(sorted(found.items()))
+
+
+def survey_options() -> dict[str, type[Options]]:
+    """The options of each survey under ``galflow.surveys``: file name -> pydantic model."""
+    return {name: survey.Options for name, survey in survey_kinds().items()}
 
 
 def _surveys_in(module_name: str) -> list[type[Survey]]:

@@ -20,18 +20,18 @@ import pyarrow as pa
 from scipy.spatial import cKDTree
 
 from galflow.errors import DataError, SpecError
-from galflow.spec import SurveySpec
-from galflow.surveys import galaxies
+from galflow.spec.run import SurveySpec
 from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
-from galflow.surveys.common_grid import on_grid
-from galflow.surveys.detection import DetectionOptions, detect
-from galflow.surveys.empty_sky import empty_places
-from galflow.surveys.grids import WCS_FAULTS, cause
-from galflow.surveys.identity import object_ids, tile_keys
-from galflow.surveys.last_tile import LastTile
-from galflow.surveys.mosaic import Mosaic
-from galflow.surveys.positions import icrs_to_pixel
-from galflow.surveys.psf import estimate_fwhm_pix
+from galflow.surveys.drawing import galaxies
+from galflow.surveys.drawing.empty_sky import empty_places
+from galflow.surveys.reading.common_grid import on_grid
+from galflow.surveys.reading.detection import DetectionOptions, detect
+from galflow.surveys.reading.grids import WCS_FAULTS, cause
+from galflow.surveys.reading.identity import object_ids, tile_keys
+from galflow.surveys.reading.last_tile import LastTile
+from galflow.surveys.reading.mosaic import Mosaic
+from galflow.surveys.reading.positions import icrs_to_pixel
+from galflow.surveys.reading.psf import estimate_fwhm_pix
 from galflow.surveys.resolve import open_survey
 from galflow.surveys.sersic_mock_options import SersicMockOptions
 

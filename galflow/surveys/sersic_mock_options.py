@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from galflow.spec import SurveySpec
-from galflow.surveys import galaxies
+from galflow.spec.run import SurveySpec
 from galflow.surveys.base import Options
+from galflow.surveys.drawing import galaxies
 
 
 class SersicMockOptions(Options):

@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from galflow.errors import DataError, SpecError
 from galflow.photometry import NJY, njy_per_count
-from galflow.surveys import files, stamp_files, stamp_labels, stamp_names
 from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
-from galflow.surveys.last_tile import LastTile
-from galflow.surveys.mosaic import Mosaic
-from galflow.surveys.stamp_reading import Stamp, check_unchanged, of_like_size, sky_position
-from galflow.surveys.stamps_options import StampsOptions
-from galflow.surveys.table_metadata import reasons_of, with_reasons
+from galflow.surveys.reading import files, stamp_files, stamp_labels, stamp_names
+from galflow.surveys.reading.last_tile import LastTile
+from galflow.surveys.reading.mosaic import Mosaic
+from galflow.surveys.reading.stamp_reading import Stamp, check_unchanged, of_like_size, sky_position
+from galflow.surveys.reading.stamps_options import StampsOptions
+from galflow.surveys.reading.table_metadata import reasons_of, with_reasons
 
 _ALL_BANDS = "*"
 _SIDE_OF_NOTHING = 32

@@ -20,12 +20,13 @@ from astropy.wcs import WCS
 
 from galflow.errors import DataError, SpecError
 from galflow.photometry import NJY
-from galflow.surveys import detection, galaxies, identity
-from galflow.surveys.anomalies import plant
 from galflow.surveys.base import Footprint, Image, Psf, Survey, Tile, TileFile
-from galflow.surveys.last_tile import LastTile
-from galflow.surveys.positions import pixel_to_icrs
-from galflow.surveys.synthetic_galaxies import Cells, Population
+from galflow.surveys.drawing import galaxies
+from galflow.surveys.drawing.anomalies import plant
+from galflow.surveys.drawing.synthetic_galaxies import Cells, Population
+from galflow.surveys.reading import detection, identity
+from galflow.surveys.reading.last_tile import LastTile
+from galflow.surveys.reading.positions import pixel_to_icrs
 from galflow.surveys.synthetic_options import SyntheticOptions
 
 CENTRE_DEG = (150.1, 2.2)

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from galflow.errors import SpecError
-from galflow.surveys.anomalies import KINDS, check_kinds
 from galflow.surveys.base import Options
+from galflow.surveys.drawing.anomalies import KINDS, check_kinds
 
 MOST_OBJECTS = 1_000_000
 Magnitude = Annotated[float, Field(ge=-50, le=50)]

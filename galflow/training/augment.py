@@ -10,8 +10,8 @@ import functools
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import ModelError
-from galflow.models.base import Batch
 
 SYMMETRIES = 8
 """The dihedral group of the square: bit 0 mirrors x, bit 1 mirrors y, bit 2 then transposes."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from galflow.errors import IntegrityError, SpecError
-from galflow.model_spec import ModelSpec, Ratio
 from galflow.models.base import Density, all_models, find_model
-from galflow.spec import StretchSpec
+from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.run import StretchSpec
 from galflow.training.trained_model import load_uri
 from galflow.training.trial import try_model
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from galflow.errors import IntegrityError, StoreError
-from galflow.store import Store
+from galflow.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
 from galflow.models.base import GenerativeModel, Player
-from galflow.spec import TrainingSpec
+from galflow.spec.run import TrainingSpec
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint, FitResult, Progress

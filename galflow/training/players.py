@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import ModelError
-from galflow.models.base import Batch, GenerativeModel, Player
-from galflow.models.portions import Portions
+from galflow.models.base import GenerativeModel, Player
+from galflow.spec.training import Precision
 from galflow.training.augment import turn_and_mirror
+from galflow.training.portions import Portions
 from galflow.training.ranks import ALONE, Ranks
-from galflow.training_spec import Precision
 
 
 def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Parameter]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from galflow.spec import fingerprint
+from galflow.spec.run import fingerprint
 
 
 def derived_seed(*content: int | str) -> int:

@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, RankError
-from galflow.models.base import Batch
 from galflow.training.draws import draws_of_the_whole_batch
 from galflow.training.meeting import listening_at, meet, never
 from galflow.training.randomness import derived_seed

@@ -12,10 +12,10 @@ from itertools import islice
 
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet, prefetch
-from galflow.models.base import Batch
-from galflow.spec import TrainingSpec
+from galflow.spec.run import TrainingSpec
 from galflow.training.randomness import derived_seed
 
 

@@ -17,14 +17,14 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
-from galflow.model_spec import ModelSpec
 from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model
 from galflow.photometry import AsinhStretch
-from galflow.products import write_product
-from galflow.receipts import Outcome, Receipt
-from galflow.spec import CutoutSpec, StretchSpec, TrainingSpec
-from galflow.spec import fingerprint as fingerprint_of
-from galflow.store import Store
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
+from galflow.spec.run import fingerprint as fingerprint_of
+from galflow.storage.products import write_product
+from galflow.storage.receipts import Outcome, Receipt
+from galflow.storage.store import Store
 from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.corrected_likelihood import TYPICALITY, scores_of, typicality

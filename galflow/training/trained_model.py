@@ -18,17 +18,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.cutouts.batches import Contents
 from galflow.errors import IntegrityError, ModelError, SpecError
-from galflow.models.base import Batch, Conditional, Density, GenerativeModel, bits_per_dim, build_model
-from galflow.models.portions import Portions
+from galflow.models.base import Conditional, Density, GenerativeModel, bits_per_dim, build_model
 from galflow.photometry import AsinhStretch
-from galflow.receipts import to_json
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.receipts import to_json
+from galflow.storage.store import Store
 from galflow.training.corrected_likelihood import COMPLEXITY, CORRECTED, TYPICALITY, complexity_corrected, typicality
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint
+from galflow.training.portions import Portions
 from galflow.training.randomness import seeded
 from galflow.training.validate import require_finite_weights
 

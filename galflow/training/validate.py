@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from galflow.batch import Batch
 from galflow.errors import ModelError
-from galflow.models.base import Batch, GenerativeModel, Player
+from galflow.models.base import GenerativeModel, Player
 from galflow.training.learning_curve import finite_or_none
 from galflow.training.randomness import derived_seed, seeded
 from galflow.training.ranks import ALONE, Ranks

@@ -19,8 +19,8 @@ from benchmarks.synthetic_galaxies import SURVEY, draw_population, make_galaxies
 from benchmarks.tables import Finding, Findings
 from galflow.models.flow_vae import FlowVAE
 from galflow.photometry import flux_from_ab_magnitude
-from galflow.surveys import galaxies
 from galflow.surveys.base import Psf
+from galflow.surveys.drawing import galaxies
 from galflow.surveys.synthetic import Synthetic
 
 

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.scale import CHUNKS_PER_TILE, PrefectServer, prefect_server, specification, start
 from benchmarks.scale_store import Masters, lay_out, make_masters
 from galflow.catalog.published import read_published
-from galflow.receipts import list_runs, read_manifest
-from galflow.spec import RunSpec
-from galflow.store import Store
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import list_runs, read_manifest
+from galflow.storage.store import Store
 
 SMALL = {"size": 16, "chunk_megabytes": 0.05}
 TILES = 20

@@ -145,7 +145,7 @@ def test_every_file_is_listed_and_no_secret_is_among_them() -> None:
 
 
 def test_the_watched_specification_can_be_read() -> None:
-    from galflow.spec import parse_spec
+    from galflow.spec.run import parse_spec
 
     (watcher,) = pods(named("CronJob")["galflow-watch"])
     (container,) = watcher["spec"]["containers"]

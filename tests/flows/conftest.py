@@ -25,8 +25,8 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from flows.login import VARIABLES
 from galflow.catalog.published import planted_copies, read_published
-from galflow.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, list_runs, parse_receipt, read_manifest
-from galflow.store import Store
+from galflow.storage.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, list_runs, parse_receipt, read_manifest
+from galflow.storage.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 200

@@ -7,7 +7,7 @@ import pytest
 
 from flows.allowances import ALLOW, Allowances
 from galflow.errors import SpecError
-from galflow.spec import RunSpec, parse_spec
+from galflow.spec.run import RunSpec, parse_spec
 
 PLAIN: dict[str, Any] = {
     "name": "n",

@@ -18,10 +18,10 @@ from rich.console import Console
 from flows.cli import Stage
 from flows.terminal import likelihood_sentence, ratio_sentence, show_plan, show_run, show_runs, terminal
 from galflow.models.base import abilities, all_models
-from galflow.plan import plan_run
-from galflow.receipts import Receipt, RunManifest, publish_manifest, write_receipt
-from galflow.spec import parse_spec
-from galflow.store import Store
+from galflow.runs.plan import plan_run
+from galflow.spec.run import parse_spec
+from galflow.storage.receipts import Receipt, RunManifest, publish_manifest, write_receipt
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import Command
@@ -268,7 +268,7 @@ def test_unexpected_error_keeps_its_trace(here: Here, monkeypatch: pytest.Monkey
     def broken(store: Store) -> list[str]:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("galflow.receipts.list_runs", broken)
+    monkeypatch.setattr("galflow.storage.receipts.list_runs", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         here("runs")
 
@@ -286,7 +286,7 @@ def test_help_needs_no_heavy_library() -> None:
 REFUSED_LATER = """
 import sys
 from galflow.errors import StoreError
-from galflow.store import Store
+from galflow.storage.store import Store
 
 def refuse(store):
     if "flows.survey_run" in sys.modules:

@@ -13,7 +13,7 @@ import yaml
 from astropy.io import fits
 
 import galflow
-from galflow.store import Store
+from galflow.storage.store import Store
 
 Here = Callable[..., tuple[int, str, str]]
 GALFLOW = str(Path(sys.executable).parent / "galflow")

@@ -13,7 +13,7 @@ from prefect.deployments.runner import RunnerDeployment
 from flows.deployments import deployments
 from flows.survey_run import survey_run
 from galflow.models.base import all_models
-from galflow.spec import load_spec, parse_spec
+from galflow.spec.run import load_spec, parse_spec
 from galflow.surveys.resolve import survey_kinds
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ from astropy.io import fits
 
 import galflow as library
 from galflow.cutouts.flags import NOT_SCORED, Flag
-from galflow.receipts import Outcome, Receipt
-from galflow.spec import SurveySpec
+from galflow.spec.run import SurveySpec
+from galflow.storage.receipts import Outcome, Receipt
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 

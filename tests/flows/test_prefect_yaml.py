@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flows.deployments import FILLED_IN, TRIGGER
-from galflow.spec import parse_spec
+from galflow.spec.run import parse_spec
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -11,9 +11,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.release import announce, of_release, release_of, server_address, specs_of_survey
 from galflow.errors import GalflowError, SpecError
-from galflow.receipts import RunManifest, publish_manifest
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import RunManifest, publish_manifest
+from galflow.storage.store import Store
 
 Here = Callable[..., tuple[int, str, str]]
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from flows.reports import NoSuchReport, read_file, reports
-from galflow.spec import StoreSpec
-from galflow.store import Store
+from galflow.spec.run import StoreSpec
+from galflow.storage.store import Store
 from tasks.report_links import SERVED_AT, ReportFolder, served_address
 
 LOGIN = "galflow:a-token-of-some-length"

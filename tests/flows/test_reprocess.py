@@ -15,10 +15,10 @@ from astropy.io import fits
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
-from galflow.plan import plan_cutouts
-from galflow.receipts import list_runs, read_manifest, read_receipts
-from galflow.spec import RunSpec, SurveySpec, parse_spec
-from galflow.store import Store
+from galflow.runs.plan import plan_cutouts
+from galflow.spec.run import RunSpec, SurveySpec, parse_spec
+from galflow.storage.receipts import list_runs, read_manifest, read_receipts
+from galflow.storage.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model

@@ -18,8 +18,8 @@ import torch
 import galflow as library
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.flags import Flag
-from galflow.receipts import RECEIPT_SUFFIX, Outcome
-from galflow.spec import parse_spec
+from galflow.spec.run import parse_spec
+from galflow.storage.receipts import RECEIPT_SUFFIX, Outcome
 from galflow.surveys.resolve import open_survey
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from flows import survey_run
 from flows.cli import Stage
-from galflow.receipts import Receipt, RunManifest
-from galflow.spec import RunSpec, parse_spec
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import Receipt, RunManifest
 from tasks.fan_out import Failure, StageResult
 
 STORY = ["check", "ingest", "ingest mock", "join", "join mock", "train", "score", "score mock", "compare", "publish"]

@@ -14,11 +14,11 @@ from flows import watch as watching
 from flows.release import Release
 from flows.watch import find_change, look_once, watch
 from galflow.errors import StoreError
-from galflow.plan import plan_cutouts
-from galflow.receipts import Receipt, RunManifest, publish_manifest, write_receipt
 from galflow.report.inputs import CUTOUTS
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.runs.plan import plan_cutouts
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import Receipt, RunManifest, publish_manifest, write_receipt
+from galflow.storage.store import Store
 
 
 def write_tile(folder: Path, name: str, seed: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from galflow.receipts import verify_store
+from galflow.storage.receipts import verify_store
 
 if TYPE_CHECKING:
     from conftest import RunToItsEnd

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from galflow.quiet import quiet
+from galflow.logs import quiet
 
 
 def _warns(number: int) -> int:

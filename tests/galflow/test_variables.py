@@ -6,11 +6,11 @@ import pickle
 import pytest
 
 from galflow import variables
-from galflow.check import check_run
 from galflow.errors import SpecError, StoreError
 from galflow.logs import LogSettings
-from galflow.spec import parse_spec
-from galflow.surveys.files import expand_root, list_entries
+from galflow.runs.check import check_run
+from galflow.spec.run import parse_spec
+from galflow.surveys.reading.files import expand_root, list_entries
 
 
 @pytest.fixture(autouse=True)

@@ -35,12 +35,12 @@ _DETECTION = (f"{SURVEYS}/test_detection_limits.py", f"{SURVEYS}/test_detection.
 _CALIBRATION = (f"{SCORES}/test_calibration.py",)
 _SCORE = (f"{SCORES}/test_score.py",)
 _SUMMARY = (f"{SCORES}/test_summary.py",)
-_PLAN = ("tests/galflow/test_plan.py",)
+_PLAN = ("tests/galflow/runs/test_plan.py",)
 _FINDINGS = ("tests/galflow/report/test_findings.py",)
 _DIFFERENCE = (f"{CATALOG}/test_difference.py",)
 _SCHEMA = (f"{CATALOG}/test_schema.py",)
 _PUBLISHED = (f"{CATALOG}/test_published.py",)
-_CHECK = ("tests/galflow/test_check.py",)
+_CHECK = ("tests/galflow/runs/test_check.py",)
 
 MATCHING, JOINS, PUBLISHED = (
     f"galflow/{name}.py" for name in ("cutouts/matching", "cutouts/joins", "catalog/published")
@@ -50,8 +50,8 @@ IDENTITIES, SPLITS, ASSIGN = (f"galflow/cutouts/{name}.py" for name in ("identit
 CALIBRATION, SCORE, PARTS = (f"galflow/scores/{name}.py" for name in ("calibration", "score", "part_columns"))
 SUMMARY, FINDINGS, SCHEMA = "galflow/scores/summary.py", "galflow/report/findings.py", "galflow/catalog/schema.py"
 SKY, DETECTION, PLACES = (f"galflow/surveys/{name}.py" for name in ("sky", "detection", "places"))
-CUT, CUTTING, CHECK_SURVEY = "galflow/cutouts/cut.py", "galflow/cutouts/cutting.py", "galflow/check_survey.py"
-PLAN_CUTOUTS = "galflow/plan_cutouts.py"
+CUT, CUTTING, CHECK_SURVEY = "galflow/cutouts/cut.py", "galflow/cutouts/cutting.py", "galflow/runs/check_survey.py"
+PLAN_CUTOUTS = "galflow/runs/plan_cutouts.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     # What 34 faults of an earlier release left alive.
@@ -183,7 +183,7 @@ MUTANTS: tuple[Mutant, ...] = (
            "new tiles leave models as they were", _PLAN),
     Mutant(PLAN, "earlier = None if receipt else best_earlier(", "earlier = None and best_earlier(",
            "scores that hold are made anew", _PLAN),
-    Mutant("galflow/plan_joins.py", "elif survey.detects and earlier:", "elif False:",
+    Mutant("galflow/runs/plan_joins.py", "elif survey.detects and earlier:", "elif False:",
            "a new release renames objects", _JOINS),
     Mutant(CHECK_SURVEY, "len(affected) >= len(tiles)", "len(affected) > len(tiles)",
            "a fault of all tiles is a remark",
@@ -192,8 +192,8 @@ MUTANTS: tuple[Mutant, ...] = (
     # Sky and detection.
     Mutant(SKY, "_CLIP_SIGMA = 3.0", "_CLIP_SIGMA = 6.0", "the sky's sigma is too large", _SKY),
     Mutant(SKY, "QUARTILES_TO_SIGMA = 0.743641", "QUARTILES_TO_SIGMA = 1.0", "the sky's sigma is 1.35 of it", _SKY),
-    Mutant("galflow/surveys/background.py", "return flux - np.float32(sky_level(flux, mask, ivar))", "return flux",
-           "the sky stays in", _SKY),
+    Mutant("galflow/surveys/reading/background.py", "return flux - np.float32(sky_level(flux, mask, ivar))",
+           "return flux", "the sky stays in", _SKY),
     Mutant(SKY, "value = sigma**-2 if", "value = sigma**-1 if", "inverse variances are no variances", _SKY),
     Mutant(DETECTION, "peak_y * light.shape[1] + peak_x,", "peak_x * light.shape[1] + peak_y,",
            "ids are no pixel numbers", _DETECTION),

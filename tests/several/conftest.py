@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from galflow.catalog.published import read_published
-from galflow.receipts import list_runs, read_manifest
-from galflow.store import Store
+from galflow.storage.receipts import list_runs, read_manifest
+from galflow.storage.store import Store
 from tests.several.hosts import PROJECT, Host, Network, wait_for, why_not
 
 PORT = 8786

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from galflow.errors import GalflowError
 from galflow.logs import LogSettings, log_to_stderr
-from galflow.spec import RunSpec, load_spec
+from galflow.spec.run import RunSpec, load_spec
 from tasks.cluster import running_cluster
 from tasks.fan_out import StageResult
 from tasks.publish import publish

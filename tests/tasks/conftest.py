@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from galflow.spec import RunSpec, parse_spec
+from galflow.spec.run import RunSpec, parse_spec
 
 Specify = Callable[..., RunSpec]
 

@@ -15,11 +15,11 @@ import psutil
 import pytest
 from distributed import LocalCluster, get_worker
 
-from galflow.cluster_spec import TlsFiles
 from galflow.errors import SpecError
-from galflow.plan import Unit
-from galflow.receipts import Receipt
-from galflow.spec import RunSpec
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import TlsFiles
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import Receipt
 from tasks import cluster
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import Work, run_stage

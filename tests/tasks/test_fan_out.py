@@ -14,11 +14,11 @@ from typing import cast
 import pytest
 from distributed import Client
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import DataError, GalflowError
-from galflow.plan import Unit
-from galflow.receipts import Receipt
-from galflow.spec import RunSpec, parse_spec
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import Receipt
 from tasks import fan_out, worker_pool
 from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult, Work, run_stage

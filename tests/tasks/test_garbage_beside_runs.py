@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from galflow.cluster_spec import ClusterSpec
-from galflow.garbage import collect
-from galflow.receipts import PRODUCT_PREFIXES, RunManifest, read_receipts, verify_store
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.garbage import collect
+from galflow.storage.receipts import PRODUCT_PREFIXES, RunManifest, read_receipts, verify_store
+from galflow.storage.store import Store
 from tasks import stages
 from tasks.publish import publish
 from tasks.watching import watched_run

@@ -18,9 +18,9 @@ import jsonschema
 import pytest
 import yaml
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError, SpecError
-from galflow.spec import RunSpec
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec
 from tasks import cluster
 from tasks.cluster import running_cluster
 from tasks.kubernetes_cluster import cluster_resource

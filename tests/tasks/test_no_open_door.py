@@ -13,7 +13,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster, get_worker
 
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
 from tasks.cluster import open_client, running_cluster
 from tasks.rank_jobs import meeting_point
 

@@ -14,17 +14,17 @@ import torch
 
 import tasks.publish
 from galflow.catalog.published import group_parts, ranked_scores, read_basis, supplement_of, write_catalog_file
-from galflow.cluster_spec import ClusterSpec
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import GalflowError
-from galflow.receipts import Receipt, list_runs, read_manifest, verify_store
 from galflow.scores.score import PartSettings, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
-from galflow.spec import RunSpec, SurveySpec, parse_spec
-from galflow.store import Store
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec, SurveySpec, parse_spec
+from galflow.storage.receipts import Receipt, list_runs, read_manifest, verify_store
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel, load_uri

@@ -11,8 +11,8 @@ import pytest
 from prefect.logging.handlers import set_api_log_sink
 
 from galflow.errors import StoreError
-from galflow.receipts import Receipt
-from galflow.spec import RunSpec
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import Receipt
 from tasks import watching
 from tasks.fan_out import Failure, StageResult
 from tasks.run_page import CONTINUE, RunPage, page_of, present_page, web_address

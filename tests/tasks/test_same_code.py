@@ -18,10 +18,10 @@ import pytest
 from distributed import LocalCluster
 
 import galflow
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import GalflowError
-from galflow.plan import Unit
-from galflow.receipts import Receipt
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import ClusterSpec
+from galflow.storage.receipts import Receipt
 from tasks.fan_out import Work, run_stage
 from tasks.same_code import difference, digest_of, running_code
 from tasks.worker_pool import open_workers

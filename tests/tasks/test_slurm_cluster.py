@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from galflow.cluster_spec import TlsFiles
 from galflow.errors import GalflowError, SpecError
-from galflow.plan import Unit
-from galflow.receipts import Receipt
-from galflow.spec import RunSpec, load_spec
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import TlsFiles
+from galflow.spec.run import RunSpec, load_spec
+from galflow.storage.receipts import Receipt
 from tasks import cluster, slurm_cluster
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import Work, run_stage

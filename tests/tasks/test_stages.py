@@ -13,14 +13,14 @@ import pytest
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import read_published
-from galflow.cluster_spec import ClusterSpec
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import StoreError
-from galflow.plan import plan_run
-from galflow.receipts import RunManifest, read_receipts
+from galflow.runs.plan import plan_run
 from galflow.scores.score import ScoreColumn, score_cutouts
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import RunManifest, read_receipts
+from galflow.storage.store import Store
 from galflow.training.trained_model import load_uri
 from tasks import progress, stages
 from tasks.cluster import running_cluster

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from galflow.errors import SpecError
-from galflow.plan import plan_cutouts, plan_models
-from galflow.receipts import Receipt, find_receipts
-from galflow.spec import RunSpec, parse_spec
-from galflow.store import Store
+from galflow.runs.plan import plan_cutouts, plan_models
+from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.receipts import Receipt, find_receipts
+from galflow.storage.store import Store
 from galflow.training.checkpoint import FILE
 from galflow.training.trained_model import TrainedModel
 from tasks.cluster import open_client, running_cluster

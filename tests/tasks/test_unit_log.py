@@ -17,13 +17,13 @@ import dask
 import pytest
 from distributed import Worker
 
-from galflow.cluster_spec import ClusterSpec
 from galflow.errors import DataError, GalflowError, SpecError
 from galflow.logs import LogSettings, Where, during
-from galflow.plan import Unit
-from galflow.receipts import Receipt, verify_store
-from galflow.spec import RunSpec
-from galflow.store import Store
+from galflow.runs.plan import Unit
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.run import RunSpec
+from galflow.storage.receipts import Receipt, verify_store
+from galflow.storage.store import Store
 from tasks.cluster import running_cluster
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.performance import keep_report, recorded

@@ -20,8 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from galflow.receipts import RECEIPT_SUFFIX, list_runs, read_manifest, read_receipts
-from galflow.store import Store
+from galflow.storage.receipts import RECEIPT_SUFFIX, list_runs, read_manifest, read_receipts
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import Command, Finished, RunToItsEnd

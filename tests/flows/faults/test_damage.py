@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from galflow.receipts import RECEIPT_SUFFIX, list_runs
-from galflow.store import Store
+from galflow.storage.receipts import RECEIPT_SUFFIX, list_runs
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import Matrix

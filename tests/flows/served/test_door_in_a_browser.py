@@ -13,7 +13,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from galflow.store import Store
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import Served

@@ -21,8 +21,8 @@ import yaml
 
 from flows.ending import WITH_FAILURES
 from galflow.catalog.published import read_published
-from galflow.receipts import list_runs, read_manifest
-from galflow.store import Store
+from galflow.storage.receipts import list_runs, read_manifest
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import Command, RunToItsEnd, Served

@@ -18,8 +18,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from galflow.models.base import all_models
-from galflow.receipts import list_runs
-from galflow.store import Store
+from galflow.storage.receipts import list_runs
+from galflow.storage.store import Store
 from galflow.surveys.resolve import survey_kinds
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from galflow.receipts import list_runs
-from galflow.store import Store
+from galflow.storage.receipts import list_runs
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import Command, Truth, WriteSpec

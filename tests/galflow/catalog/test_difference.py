@@ -13,8 +13,8 @@ from astropy.coordinates import SkyCoord
 
 from galflow.catalog.difference import _Rows, _separation_arcsec, compare_runs
 from galflow.errors import StoreError
-from galflow.receipts import Receipt, RunManifest, publish_manifest, write_receipt
-from galflow.store import Store
+from galflow.storage.receipts import Receipt, RunManifest, publish_manifest, write_receipt
+from galflow.storage.store import Store
 
 Tile = dict[int, tuple[float, float | None]]
 """Object id -> (declination, calibrated score)."""

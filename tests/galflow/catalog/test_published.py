@@ -26,10 +26,10 @@ from galflow.catalog.published import (
 )
 from galflow.cutouts.flags import Flag
 from galflow.errors import IntegrityError, StoreError
-from galflow.receipts import Receipt
 from galflow.scores.part_columns import SCHEMA_DETAIL, packed_schema
 from galflow.scores.summary import PartSummary, merge_summaries
-from galflow.store import Store
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 
 REFERENCES = 19
 ROWS = 40

@@ -17,9 +17,9 @@ from galflow.cutouts.flags import Flag
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError, IntegrityError
-from galflow.receipts import Receipt
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 OBJECTS = 60

@@ -19,8 +19,8 @@ from galflow.compare.samples import (
 from galflow.compare.two_sample import TwoSample, compare_scalars
 from galflow.errors import SpecError
 from galflow.models.pixelcnn_pp import PixelCNNPP
-from galflow.receipts import Outcome, find_receipts
-from galflow.store import Store
+from galflow.storage.receipts import Outcome, find_receipts
+from galflow.storage.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
 
 BANDS = ("g", "r")

@@ -15,9 +15,9 @@ from galflow.cutouts.cut import cut_tile, cutouts_fingerprint
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData
 from galflow.errors import DataError
-from galflow.receipts import Receipt
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.surveys.base import Footprint, Image, Options, Survey, Tile, TileFile
 
 MakeWcs = Callable[..., WCS]

@@ -18,8 +18,8 @@ from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError
 from galflow.photometry import AsinhStretch
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]
 STRETCH = AsinhStretch(3.0, 1000.0, (1.0, 2.0))

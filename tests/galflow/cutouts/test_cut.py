@@ -19,9 +19,9 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.extract import corners
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, SpecError, StoreError
-from galflow.receipts import Outcome, Receipt, find_receipts, verify_store
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.receipts import Outcome, Receipt, find_receipts, verify_store
+from galflow.storage.store import Store
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane, Psf, Survey, Tile
 
 Make = Callable[..., Any]

@@ -18,9 +18,9 @@ from galflow.cutouts.cut_stream import in_order
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.receipts import Receipt
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 
 Make = Callable[..., Any]
 Cut = Callable[..., tuple[CutoutSet, Receipt]]
@@ -129,8 +129,8 @@ def test_results_come_in_order_and_no_more_than_so_many_ahead() -> None:
 _PEAK = """
 import resource, sys
 from galflow.cutouts.cut import cut_tile
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
 folder, count = sys.argv[1:]
 options = {"root": folder, "bands": {"r": "A.fits"}, "tile": "A", "catalog": {"path": f"{count}.csv"}}

@@ -18,9 +18,9 @@ from zarr.core.metadata import ArrayV3Metadata
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, objects_per_chunk, quantise, write_cutout_set
 from galflow.errors import IntegrityError, StoreError
-from galflow.spec import CutoutSpec
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.spec.run import CutoutSpec
+from galflow.storage.checksums import FileSum
+from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]
 SMALL: dict[str, Any] = {"size": 8, "chunk_megabytes": 2 * 8 * 8 * 4 * 4 / 2**20, "chunks_per_shard": 3}

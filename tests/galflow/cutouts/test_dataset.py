@@ -13,8 +13,8 @@ import galflow
 from galflow.cutouts.dataset import open_dataset
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.errors import StoreError
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]
 IDS = np.array([2**62 + 1, 2**62 + 2, 5], np.int64)

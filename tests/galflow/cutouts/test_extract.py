@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 from galflow.cutouts.extract import BEYOND, Grid, corners, cut_band, gather, grid_in_band, is_flawless
 from galflow.errors import DataError
 from galflow.surveys.base import Image, Plane
-from galflow.surveys.sky import with_ivar
+from galflow.surveys.reading.sky import with_ivar
 
 MakeWcs = Callable[..., WCS]
 MakeImage = Callable[..., Image]

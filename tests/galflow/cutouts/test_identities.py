@@ -14,8 +14,8 @@ from galflow.cutouts.flags import Flag
 from galflow.cutouts.identities import Identities, can_be_primary, hashed_unit
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.errors import DataError, IntegrityError
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]
 

@@ -16,10 +16,10 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.joins import join_tiles
 from galflow.cutouts.splits import splits
-from galflow.plan import JoinUnit, plan_cutouts, plan_joins
+from galflow.runs.plan import JoinUnit, plan_cutouts, plan_joins
 from galflow.scores.part_columns import marked_flags
-from galflow.spec import PlantSpec, RunSpec, parse_spec
-from galflow.store import Store
+from galflow.spec.run import PlantSpec, RunSpec, parse_spec
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 
 SIDE, STEP, SCALE = 96, 80, 2.0

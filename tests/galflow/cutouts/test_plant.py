@@ -15,9 +15,9 @@ from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED, Flag
 from galflow.cutouts.plant import PLANTED_COLUMN, Planting
 from galflow.cutouts.set_writing import CutoutData, Pixels, write_cutout_set
 from galflow.errors import DataError
-from galflow.spec import CutoutSpec, PlantSpec
-from galflow.store import Store
-from galflow.surveys.anomalies import KINDS
+from galflow.spec.run import CutoutSpec, PlantSpec
+from galflow.storage.store import Store
+from galflow.surveys.drawing.anomalies import KINDS
 
 MakeData = Callable[..., CutoutData]
 N = 40

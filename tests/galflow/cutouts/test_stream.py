@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.identities import hashed_unit
@@ -18,10 +19,9 @@ from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.splits import Split, split_rows
 from galflow.cutouts.stream import TrainingSet, prefetch, stretch_for
 from galflow.errors import DataError, IntegrityError
-from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
-from galflow.spec import CutoutSpec, StretchSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec, StretchSpec
+from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]
 STRETCH = AsinhStretch(3.0, 1000.0, (1.0, 2.0))

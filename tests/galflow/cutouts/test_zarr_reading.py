@@ -13,8 +13,8 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
 from galflow.cutouts.zarr_reading import ShardReader
 from galflow.errors import IntegrityError, StoreError
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 
 if TYPE_CHECKING:
     from conftest import MakeData

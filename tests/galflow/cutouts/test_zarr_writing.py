@@ -14,9 +14,9 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from galflow.cutouts.zarr_writing import ChunkCodec, ShardWriter, StagedArrays
-from galflow.object_streams import WholeStream
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.object_streams import WholeStream
+from galflow.storage.store import Store
 
 Objects = dict[str, Buffer]
 

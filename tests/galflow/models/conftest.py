@@ -11,7 +11,8 @@ from itertools import cycle
 import pytest
 import torch
 
-from galflow.models.base import Batch, Conditional, GenerativeModel, all_models
+from galflow.batch import Batch
+from galflow.models.base import Conditional, GenerativeModel, all_models
 from galflow.training.gpu_arithmetic import full_float32
 
 DEVICE = torch.device(os.environ.get("GALFLOW_TEST_DEVICE", "cpu"))

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from galflow.models.base import Batch, Density, GenerativeModel, abilities, all_models
-from galflow.models.continuous import ContinuousFlow
+from galflow.batch import Batch
+from galflow.models.base import Density, GenerativeModel, abilities, all_models
+from galflow.models.shared.continuous import ContinuousFlow
 
 MODELS = all_models()
 DENSITIES = [name for name, model in MODELS.items() if issubclass(model, Density)]

@@ -10,10 +10,11 @@ import torch
 from sklearn.mixture import GaussianMixture as ReferenceMixture
 from torch import distributions
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
+from galflow.layers.images.blocks import ImageDecoder, ImageEncoder
 from galflow.models.autoencoder import COVARIANCE_FLOOR, Autoencoder, GaussianMixture
-from galflow.models.base import Batch, Density
-from galflow.models.blocks import ImageDecoder, ImageEncoder
+from galflow.models.base import Density
 
 SKY_VARIANCE = 0.05**2
 """Noise of the synthetic galaxies (conftest.py)."""

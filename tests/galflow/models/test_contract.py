@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.models.base import (
-    Batch,
     Density,
     Encodes,
     GenerativeModel,

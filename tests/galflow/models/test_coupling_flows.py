@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from galflow.models.base import Batch
-from galflow.models.flow import Flow
+from galflow.batch import Batch
 from galflow.models.glow import Glow
 from galflow.models.nice import NICE
 from galflow.models.realnvp import RealNVP
+from galflow.models.shared.flow import Flow
 
 Build = Callable[..., Flow]
 FLOWS: dict[str, Build] = {

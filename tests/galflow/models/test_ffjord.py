@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from galflow.models.base import Batch, Density, GenerativeModel
-from galflow.models.continuous import Continuous
-from galflow.models.dynamics import ConvolutionalDynamics, DenseDynamics
+from galflow.batch import Batch
+from galflow.layers.flows.continuous import Continuous
+from galflow.layers.flows.dynamics import ConvolutionalDynamics, DenseDynamics
+from galflow.models.base import Density, GenerativeModel
 from galflow.models.ffjord import FFJORD
 from galflow.models.ffjord_latent import FFJORDLatent
 from galflow.models.ffjord_multiscale import FFJORDMultiscale

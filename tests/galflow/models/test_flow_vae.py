@@ -11,10 +11,10 @@ import torch
 from scipy.optimize import curve_fit
 from scipy.signal import convolve2d
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
+from galflow.layers.images.observe import gaussian_psf, render
 from galflow.models.flow_vae import TOLERANCE, FlowVAE
-from galflow.models.observe import gaussian_psf, render
 from galflow.photometry import AsinhStretch
 
 EUCLID_WIDTH, EUCLID_FWHM = 0.1, 0.16

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch, GenerativeModel
+from galflow.models.base import GenerativeModel
 from galflow.models.gan import GAN
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from galflow.errors import SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.coupling import CheckerboardHalves, Coupling
-from galflow.models.flow import Mapped
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.coupling import CheckerboardHalves, Coupling
+from galflow.layers.flows.transform import Mapped
 from galflow.models.glow import Glow, InvertibleConvolution
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.cluster import KMeans as ReferenceKMeans
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
 from galflow.models.kmeans import KMeans, plus_plus_rows
 
 

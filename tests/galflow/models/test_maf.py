@@ -9,10 +9,10 @@ import torch
 import zuko
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch
-from galflow.models.conditioners import LinearNetwork, MaskedNetwork, RecurrentNetwork
-from galflow.models.flow import Mapped
+from galflow.layers.flows.conditioners import LinearNetwork, MaskedNetwork, RecurrentNetwork
+from galflow.layers.flows.transform import Mapped
 from galflow.models.maf import MAF, MaskedAffine, MaskedSpline, interleaved_places, raster_places
 
 Stir = Callable[[torch.nn.Module, float], None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.actnorm import ActNorm
-from galflow.models.base import Batch
-from galflow.models.coupling import Coupling
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.coupling import Coupling
 from galflow.models.nice import NICE
 
 

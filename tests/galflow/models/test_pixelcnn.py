@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch
 from galflow.models.pixelcnn import PixelCNN
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch
 from galflow.models.pixelcnn_pp import PixelCNNPP
 
 Head = Literal["logistic_mixture", "gaussian"]

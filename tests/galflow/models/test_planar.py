@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
-from galflow.models.flow import Flow
+from galflow.layers.flows.planar_map import LEAST_SLOPE, PlanarMap
 from galflow.models.planar import PlanarFlow, ReverseFlow
-from galflow.models.planar_map import LEAST_SLOPE, PlanarMap
+from galflow.models.shared.flow import Flow
 
 FLOWS = pytest.mark.parametrize("flow", [PlanarFlow, ReverseFlow])
 

@@ -6,8 +6,9 @@ import math
 
 import torch
 
-from galflow.models.base import Batch, abilities
-from galflow.models.continuous import Continuous
+from galflow.batch import Batch
+from galflow.layers.flows.continuous import Continuous
+from galflow.models.base import abilities
 from galflow.models.planar_cnf import PlanarCNF
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from galflow.models.base import Batch, GenerativeModel, all_models
+from galflow.batch import Batch
+from galflow.models.base import GenerativeModel, all_models
 
 MODELS = all_models()
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from galflow.errors import SpecError
-from galflow.models.coupling import ChannelHalves, CheckerboardHalves, Coupling
-from galflow.models.coupling_laws import Affine, Spline
-from galflow.models.multiscale import MultiScale, Squeeze
+from galflow.layers.flows.bijectors import Affine, Spline
+from galflow.layers.flows.coupling import ChannelHalves, CheckerboardHalves, Coupling
+from galflow.layers.flows.multiscale import MultiScale, Squeeze
 from galflow.models.realnvp import RealNVP
 
 

@@ -11,9 +11,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
-from galflow.models.flow import Mapped
+from galflow.layers.flows.transform import Mapped
 from galflow.models.tan import TAN, GaussianMixture, RecurrentShift, Reorder, TriangularLinear
 
 CONDITIONALS = ("linear", "recurrent", "masked")

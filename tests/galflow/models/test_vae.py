@@ -9,8 +9,8 @@ import torch
 from scipy.stats import median_abs_deviation
 from torch import Tensor, distributions, nn
 
+from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.models.base import Batch
 from galflow.models.vae import LOG_VARIANCE_BOUND, VAE, kl_to_standard_normal
 
 SIGMA = 0.5

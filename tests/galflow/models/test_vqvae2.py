@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
-from galflow.models.quantiser import Quantised, code_counts, perplexity
+from galflow.layers.images.quantiser import Quantised, code_counts, perplexity
+from galflow.layers.images.vqvae2_networks import Levels
 from galflow.models.vqvae2 import VQVAE2
-from galflow.models.vqvae2_networks import Levels
 
 
 @pytest.fixture(scope="module")

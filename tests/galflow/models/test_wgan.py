@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
-from galflow.models.gan_networks import on_sphere
+from galflow.layers.images.gan_networks import on_sphere
 from galflow.models.wgan import WGAN
 
 

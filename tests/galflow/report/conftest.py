@@ -23,13 +23,13 @@ from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
-from galflow.receipts import Receipt
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs, StageRecord
 from galflow.scores.score import PartSettings, columns_of, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
-from galflow.spec import RunSpec, SurveySpec, parse_spec
-from galflow.store import Store
+from galflow.spec.run import RunSpec, SurveySpec, parse_spec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Batch
+from galflow.layers.images.observe import gaussian_psf
 from galflow.models.flow_vae import FlowVAE
-from galflow.models.observe import gaussian_psf
 from galflow.report.emulation import EUCLID_VIS, FourPanels, Telescope, draw_panels, four_panels, png
 
 

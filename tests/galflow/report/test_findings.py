@@ -18,7 +18,7 @@ from galflow.catalog.published import (
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs
 from galflow.scores.calibration import benjamini_hochberg, recall_in_top
-from galflow.store import Store
+from galflow.storage.store import Store
 
 
 @pytest.fixture

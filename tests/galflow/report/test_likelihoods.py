@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from galflow.compare.two_sample import Interval, compare_scalars
-from galflow.model_spec import Ratio
 from galflow.report.inputs import ReportInputs
 from galflow.report.likelihoods import (
     compared_rows,
@@ -19,6 +18,7 @@ from galflow.report.likelihoods import (
     stated_likelihoods,
     with_interval,
 )
+from galflow.spec.models import Ratio
 
 
 def compared(column: str, reference: np.ndarray, **samples: np.ndarray) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import pytest
 from galflow.catalog.published import CatalogPlan
 from galflow.cutouts.flags import Flag
 from galflow.errors import StoreError
-from galflow.receipts import to_json
 from galflow.report.objects import select_objects
 from galflow.scores.calibration import recall_in_top
-from galflow.store import Store
+from galflow.storage.receipts import to_json
+from galflow.storage.store import Store
 
 SCORES = ("m_a", "m_b")
 

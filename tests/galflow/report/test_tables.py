@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from galflow.receipts import Outcome, Receipt
 from galflow.report.inputs import StageRecord
 from galflow.report.tables import REASONS_SHOWN, count_text, duration, reasons, stage_rows, troubles
+from galflow.storage.receipts import Outcome, Receipt
 
 
 def receipt(tile: str, *texts: str, outcome: Outcome = Outcome.DONE, rows: int = 10, seconds: float = 1.5) -> Receipt:

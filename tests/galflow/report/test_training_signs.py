@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
-from galflow.models.base import Batch
 from galflow.models.wgan import WGAN
 from galflow.report.inputs import ReportInputs
 from galflow.report.training_signs import training_signs
-from galflow.spec import TrainingSpec
+from galflow.spec.run import TrainingSpec
 from galflow.training.fit import fit
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.trained_model import TrainedModel

@@ -15,17 +15,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
-from galflow.model_spec import Ratio
-from galflow.models.base import Batch, Density, Player
+from galflow.models.base import Density, Player
 from galflow.photometry import AsinhStretch
-from galflow.receipts import Receipt
 from galflow.scores.ratio import in_flux, same_space
 from galflow.scores.reuse import best_earlier
 from galflow.scores.score import SCORES_VERSION, PartSettings, score_set, scores_fingerprint
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.models import Ratio
+from galflow.spec.run import CutoutSpec
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
 
 OBJECTS = 30

@@ -16,13 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
-from galflow.model_spec import ModelSpec
-from galflow.models.base import Batch, Conditional, GenerativeModel, Player
+from galflow.models.base import Conditional, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
-from galflow.receipts import Outcome, Receipt
 from galflow.scores.reuse import EarlierPart, best_earlier
 from galflow.scores.score import (
     SCORES_VERSION,
@@ -32,8 +31,10 @@ from galflow.scores.score import (
     score_set,
     scores_fingerprint,
 )
-from galflow.spec import CutoutSpec, TrainingSpec
-from galflow.store import Store
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import CutoutSpec, TrainingSpec
+from galflow.storage.receipts import Outcome, Receipt
+from galflow.storage.store import Store
 from galflow.training.train_model import train_model
 from galflow.training.trained_model import TrainedModel
 

@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 
 from galflow.errors import DataError
-from galflow.spec import SurveySpec
+from galflow.spec.run import SurveySpec
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey
 from galflow.surveys.resolve import find_survey, open_survey, survey_kinds
 

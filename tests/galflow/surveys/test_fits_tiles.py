@@ -13,8 +13,8 @@ from galflow.errors import ChangedError, DataError, SpecError, StoreError
 from galflow.photometry import njy_per_count
 from galflow.surveys.base import REQUIRED_COLUMNS, UNUSABLE, Plane
 from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
-from galflow.surveys.identity import tile_keys
-from galflow.surveys.sky import measure_sky, with_ivar
+from galflow.surveys.reading.identity import tile_keys
+from galflow.surveys.reading.sky import measure_sky, with_ivar
 
 SHAPE = (120, 150)
 DATA = Path(os.environ.get("GALFLOW_DATA", Path(__file__).parents[3].parent / "shared" / "data"))

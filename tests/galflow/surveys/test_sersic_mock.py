@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys import galaxies
 from galflow.surveys.base import Image, Psf, Tile, TileFile
-from galflow.surveys.common_grid import on_grid
-from galflow.surveys.detection import DetectionOptions, detect
+from galflow.surveys.drawing import galaxies
+from galflow.surveys.reading.common_grid import on_grid
+from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.sersic_mock import SersicMock
 from galflow.surveys.sersic_mock_options import SersicMockOptions
 from galflow.surveys.synthetic import Synthetic

@@ -17,12 +17,12 @@ from pydantic import ValidationError
 
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.photometry import njy_per_count
-from galflow.surveys import mosaic, stamp_files
 from galflow.surveys.base import TileFile
-from galflow.surveys.stamp_reading import check_unchanged
+from galflow.surveys.reading import mosaic, stamp_files
+from galflow.surveys.reading.stamp_reading import check_unchanged
+from galflow.surveys.reading.stamps_options import StampsOptions
+from galflow.surveys.reading.table_metadata import reasons_of
 from galflow.surveys.stamps import Stamps
-from galflow.surveys.stamps_options import StampsOptions
-from galflow.surveys.table_metadata import reasons_of
 
 DATA = Path(os.environ.get("GALFLOW_DATA", Path(__file__).parents[4] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data are absent: {DATA} (set GALFLOW_DATA)")
@@ -139,7 +139,7 @@ def test_a_tile_is_decoded_once_for_all_bands_and_the_survey_can_be_pickled(
     made = pickle.loads(pickle.dumps(survey(tmp_path)))
     (tile,) = made.tiles()
     opened: list[str] = []
-    from galflow.surveys import files
+    from galflow.surveys.reading import files
 
     read = files.read_bytes
     monkeypatch.setattr(files, "read_bytes", lambda uri: opened.append(uri) or read(uri))  # type: ignore[func-returns-value]
@@ -412,9 +412,9 @@ def test_an_image_replaced_in_an_object_store_is_noticed(tmp_path: Path, s3_root
 def test_an_etag_that_is_no_checksum_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of an image that was uploaded in parts: of its bytes alone nothing is known."""
     file = TileFile("flux/g/a", "s3://bucket/a.npy", "etag:0123456789abcdef-2")
-    monkeypatch.setattr("galflow.surveys.stamp_reading.checksum", lambda uri: "etag:0123456789abcdef-2")
+    monkeypatch.setattr("galflow.surveys.reading.stamp_reading.checksum", lambda uri: "etag:0123456789abcdef-2")
     check_unchanged(file, b"content")
-    monkeypatch.setattr("galflow.surveys.stamp_reading.checksum", lambda uri: "etag:another-2")
+    monkeypatch.setattr("galflow.surveys.reading.stamp_reading.checksum", lambda uri: "etag:another-2")
     with pytest.raises(ChangedError, match=r"a.npy was replaced"):
         check_unchanged(file, b"content")
 

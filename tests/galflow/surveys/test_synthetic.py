@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys.anomalies import KINDS
+from galflow.surveys.drawing.anomalies import KINDS
 from galflow.surveys.synthetic import Synthetic
 from galflow.surveys.synthetic_options import SyntheticOptions
 

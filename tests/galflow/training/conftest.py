@@ -16,13 +16,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.stream import TrainingSet
-from galflow.models.base import Batch, Density, GenerativeModel, Player
+from galflow.models.base import Density, GenerativeModel, Player
 from galflow.photometry import AsinhStretch
-from galflow.spec import CutoutSpec
-from galflow.store import Store
+from galflow.spec.run import CutoutSpec
+from galflow.storage.store import Store
 
 SIZE, BANDS = 8, ("g", "r")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.errors import ModelError
-from galflow.models.base import Batch
 from galflow.training.augment import SYMMETRIES, turn, turn_and_mirror
 
 

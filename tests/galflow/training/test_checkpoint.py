@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from galflow.errors import StoreError
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.store import Store
 from galflow.training.checkpoint import Checkpoint
 
 STATE = {"a": torch.arange(3.0), "b": {"c": [1, None, "x"], "d": (0.5, True)}}

@@ -17,7 +17,7 @@ from torch._dynamo.utils import counters
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import ModelError
 from galflow.models.base import Player
-from galflow.spec import TrainingSpec
+from galflow.spec.run import TrainingSpec
 from galflow.training.fit import fit
 
 # The compiler and what it imports warn of what is theirs; raised, a warning would be its failure.

@@ -12,15 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import ModelError
-from galflow.model_spec import ModelSpec
-from galflow.models.base import Batch, Density, all_models
+from galflow.models.base import Density, all_models
 from galflow.photometry import AsinhStretch
-from galflow.spec import CutoutSpec, TrainingSpec
-from galflow.store import Store
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import CutoutSpec, TrainingSpec
+from galflow.storage.store import Store
 from galflow.training.corrected_likelihood import (
     COMPLEXITY,
     CORRECTED,

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from galflow.batch import Batch
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
-from galflow.models.base import Batch, Player
-from galflow.spec import TrainingSpec
+from galflow.models.base import Player
+from galflow.spec.run import TrainingSpec
 from galflow.training.fit import fit
 from galflow.training.learning_curve import Progress
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from galflow.models.base import Batch
+from galflow.batch import Batch
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.randomness import seeded
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.errors import ModelError
-from galflow.models.base import Batch, Player
+from galflow.models.base import Player
 from galflow.training.players import Team, trainable_parameters
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import ModelError
-from galflow.models.base import Batch, build_model
+from galflow.models.base import build_model
 from galflow.training.meeting import listening_at, meet, own_address
 from galflow.training.players import trainable_parameters
 from galflow.training.ranks import ALONE, Ranks, joined_ranks
@@ -27,8 +28,8 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import TrainingSet
 from galflow.models.base import build_model
 from galflow.photometry import AsinhStretch
-from galflow.spec import TrainingSpec
-from galflow.store import Store
+from galflow.spec.run import TrainingSpec
+from galflow.storage.store import Store
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.fit import fit
 from galflow.training.ranks import ALONE, joined_ranks

@@ -10,8 +10,8 @@ import torch
 
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import ModelError
-from galflow.spec import TrainingSpec
-from galflow.store import Store
+from galflow.spec.run import TrainingSpec
+from galflow.storage.store import Store
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress

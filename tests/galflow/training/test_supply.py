@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
-from galflow.models.base import Batch
-from galflow.spec import TrainingSpec
+from galflow.spec.run import TrainingSpec
 from galflow.training.supply import Supply
 
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError, SpecError
-from galflow.model_spec import ModelSpec
-from galflow.models.base import Batch
 from galflow.photometry import AsinhStretch
-from galflow.receipts import Outcome, Receipt, find_receipts, verify_product
-from galflow.spec import CutoutSpec, StretchSpec, TrainingSpec
-from galflow.store import Store
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
+from galflow.storage.receipts import Outcome, Receipt, find_receipts, verify_product
+from galflow.storage.store import Store
 from galflow.training.learning_curve import Progress
 from galflow.training.train_model import model_fingerprint, train_model
 from galflow.training.trained_model import TrainedModel

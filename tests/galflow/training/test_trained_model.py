@@ -12,11 +12,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from galflow.batch import Batch
 from galflow.errors import IntegrityError, ModelError, SpecError, StoreError
-from galflow.models.base import Batch, abilities
+from galflow.models.base import abilities
 from galflow.photometry import AsinhStretch
-from galflow.store import Store
-from galflow.sums import FileSum
+from galflow.storage.checksums import FileSum
+from galflow.storage.store import Store
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, load_uri
 

@@ -1,0 +1,1 @@
+"""Networks from images and to images; how a telescope sees light; vector quantisation."""

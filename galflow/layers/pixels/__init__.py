@@ -1,0 +1,1 @@
+"""Causal networks over pixels or codes, and the distributions of one pixel."""

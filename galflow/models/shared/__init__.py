@@ -1,0 +1,1 @@
+"""What several families of models share: a loss, its players, their diagnostics."""

@@ -1,0 +1,240 @@
+"""What the autoregressive image models share: a gated stack, a law for each pixel, and what can be done with the two.
+
+The exact probability of a cutout pixel after pixel, reconstructions, the distribution of one pixel, samples and
+completions. It refuses to learn from pixels that were not observed, and states masses of declared bins, not densities.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from galflow.batch import Batch
+from galflow.errors import ModelError, SpecError
+from galflow.layers.images.blocks import observed_pixels
+from galflow.layers.pixels.distribution import Bins, PixelLaw
+from galflow.layers.pixels.gated_stack import GatedStack
+from galflow.models.base import Density, Player, Reconstructs
+
+_CONTEXT_GAIN = 3.2
+"""In units of half the range: sky noise (a few hundredths of it) enters the network at a tenth or two."""
+
+_Outputs = Callable[[Tensor, int, int], Tensor]
+"""(context (n, K, H, W) so far, y, x) -> the network's outputs (n, P) at that pixel."""
+
+
+class Autoregressive(Density, Reconstructs):
+    """log P(x) = sum of log P(pixel | pixels before it) in raster order, the bands of a pixel in their order.
+
+    Valid input: stretched pixels; what lies outside [low, high] counts as the edge bin. ``log_prob`` is the log of
+    the probability mass of bins of width ``bin_width``; divide by it per pixel and band for a density.
+    ``loss`` is bits per observed dimension.
+
+    Missing pixels: the network sees 0 and the flag of pixels beyond the edge, and their terms are left out.
+    So ``log_prob`` is the sum over observed pixels of log P(pixel | observed pixels before it), a normalised
+    probability over the observed pixels for the given mask. It is not the full model with the missing pixels
+    integrated out, which would have to average over all values they might have.
+    """
+
+    scores: ClassVar[Mapping[str, str]] = {
+        "bits_per_dim": "-log2 probability per observed pixel and band; follows brightness (Nalisnick+19)"
+    }
+    one_pass_sampling: ClassVar[bool] = False
+    free_form_jacobian: ClassVar[bool] = False
+    loss_per_pixel: ClassVar[bool] = True
+    position: Tensor
+    head: nn.Module
+    """Features (B, width, H, W) -> outputs (B, P, H, W); the subclass makes it."""
+
+    def __init__(
+        self, *, channels: int, size: int, width: int, layers: int, bins: Bins, learning_rate: float, dropout: float
+    ) -> None:
+        super().__init__(channels=channels, size=size)
+        if not 0 <= dropout < 1:
+            raise SpecError(f"dropout is {dropout}; it is a fraction of activations, from 0 to below 1, such as 0.2")
+        self.bins = bins
+        self.bin_width = bins.width
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.stack = GatedStack(2 * channels + 3, width, layers)
+        axis = (torch.arange(size) + 0.5) * (2 / size) - 1
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        self.register_buffer("position", torch.stack([y, x, torch.hypot(x, y)])[None], persistent=False)
+
+    @property
+    def pixel_bins(self) -> tuple[float, float]:
+        """The model's own bins; where it has more than 256, wider ones over the same range."""
+        return self.bins.low, max(self.bins.width, 2 * self.bins.half_range / 256)
+
+    @abstractmethod
+    def law(self, outputs: Tensor) -> PixelLaw:
+        """What ``head``'s outputs (B, P, H, W) say of each pixel."""
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        """One player: the network."""
+        return (Player("network", ("stack", "head"), learning_rate=self.learning_rate),)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many rows up, and how many columns to the right in them, a pixel depends on; to the left it is more."""
+        return self.stack.reach
+
+    def _told(self, values: Tensor, observed: Tensor) -> Tensor:
+        """(B, 2C, ...): values, 0 where missing, and flags, 0 where missing as in the padding."""
+        known = torch.where(observed, values, torch.zeros_like(values)) * (_CONTEXT_GAIN / self.bins.half_range)
+        return torch.cat([known, observed.to(values.dtype)], dim=1)
+
+    def outputs(self, values: Tensor, observed: Tensor, dropout: float = 0.0) -> Tensor:
+        """(B, P, H, W) what the network says of each pixel given those before it; ``values`` (B, C, H, W) stretched."""
+        position = self.position.to(values.dtype).expand(len(values), -1, -1, -1)
+        return self.head(self.stack(torch.cat([self._told(values, observed), position], dim=1), dropout=dropout))
+
+    def _levels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Bin numbers (0 where missing) and bin centres in the network's precision."""
+        self.check(batch)
+        level = self.bins.level(observed_pixels(batch))
+        return level, self.bins.centre(level, self.stack.enter_up.weight.dtype)
+
+    def _log_prob(self, batch: Batch, dropout: float) -> Tensor:
+        level, values = self._levels(batch)
+        law = self.law(self.outputs(values, batch.observed, dropout))
+        return law.log_prob(level, batch.observed).sum((1, 2))
+
+    def log_prob(self, batch: Batch) -> Tensor:
+        """(B,) natural log of the probability of the observed pixels' bins."""
+        return self._log_prob(batch, 0.0)
+
+    def loss(self, batch: Batch, player: str) -> Tensor:
+        """Bits per observed pixel and band, over the whole batch; in training mode with dropout, where there is any."""
+        if player != "network":
+            raise ModelError(f"{type(self).__name__} has no player {player!r}; its only player is network")
+        observed = batch.observed.sum().clamp(min=1)
+        return -self._log_prob(batch, self.dropout if self.training else 0.0).sum() / (observed * math.log(2))
+
+    @torch.no_grad()
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Each pixel's expectation given its true predecessors (B, C, H, W); missing pixels are filled in likewise."""
+        level, values = self._levels(batch)
+        return self.law(self.outputs(values, batch.observed)).expectation(level, batch.observed)
+
+    @torch.no_grad()
+    def residual(self, batch: Batch) -> Tensor:
+        """(B, C, H, W) pixel minus its expectation given its true predecessors; 0 where not observed."""
+        difference = observed_pixels(batch) - self.reconstruct(batch)
+        return torch.where(batch.observed, difference, torch.zeros_like(difference))
+
+    @torch.no_grad()
+    def pixel_distribution(self, batch: Batch, y: int, x: int, band: int = 0) -> tuple[Tensor, Tensor]:
+        """The distribution of one pixel given all that comes before it (Lecture: "the PDF of one chosen pixel").
+
+        Returns the bin centres (levels,) in stretched units and the probability (B, levels) of each bin in ``band`` at
+        (y, x); its own value plays no part. Divide by ``bin_width`` for a density.
+        """
+        self._check_place(y, x, band)
+        level, values = self._levels(batch)
+        here = (..., slice(y, y + 1), slice(x, x + 1))
+        law = self.law(self.outputs(values, batch.observed)[here])
+        masses = law.masses(level[here], batch.observed[here], band)[:, :, 0, 0]
+        return self.bins.centres(masses), masses
+
+    def _check_place(self, y: int, x: int, band: int) -> None:
+        if not (0 <= y < self.size and 0 <= x < self.size and 0 <= band < self.channels):
+            raise ModelError(
+                f"pixel (y={y}, x={x}) of band {band} does not exist; y and x run from 0 to {self.size - 1}, "
+                f"band from 0 to {self.channels - 1}"
+            )
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n, C, H, W) bin centres, drawn pixel by pixel from cached activations (Ramachandran+17).
+
+        In double precision, so that the other order of summation never decides a draw: the same pixels as
+        ``sample_naive`` for the same generator.
+        """
+        return self._grow(n, generator)
+
+    @torch.no_grad()
+    def sample_naive(self, n: int, generator: torch.Generator | None = None, rows: int | None = None) -> Tensor:
+        """The same pixels with a pass of the whole network over all images for each: what ``sample`` must equal.
+
+        With ``rows`` it stops after so many rows and returns those: (n, C, rows, W).
+        """
+        model = copy.deepcopy(self).double()
+
+        def outputs(context: Tensor, y: int, x: int) -> Tensor:
+            return model.head(model.stack(context))[:, :, y, x]
+
+        return self._grow(n, generator, outputs=outputs, rows=rows)
+
+    def complete(self, batch: Batch, rows: int, generator: torch.Generator | None = None) -> Tensor:
+        """(B, C, H, W): the batch's first ``rows`` rows (as bin centres), the rest drawn given them.
+
+        What was not observed in those rows is drawn as well, given the pixels and bands before it.
+        """
+        self.check(batch)
+        if not 0 <= rows <= self.size:
+            raise ModelError(f"rows is {rows}; a completion keeps between 0 and {self.size} rows of the cutout")
+        kept = batch.observed.clone()
+        kept[:, :, rows:] = False
+        return self._grow(len(batch), generator, given=(self._levels(batch)[0], kept))
+
+    @torch.no_grad()
+    def _grow(
+        self,
+        n: int,
+        generator: torch.Generator | None,
+        *,
+        outputs: _Outputs | None = None,
+        given: tuple[Tensor, Tensor] | None = None,
+        rows: int | None = None,
+    ) -> Tensor:
+        """Draw pixel after pixel, in double precision; ``given``: bin numbers and where they stand instead of draws."""
+        model = copy.deepcopy(self).double()
+        context = torch.zeros(
+            n, 2 * self.channels, self.size, self.size, dtype=torch.float64, device=self.position.device
+        )
+        context = torch.cat([context, model.position.expand(n, -1, -1, -1)], dim=1)
+        outputs = outputs or model._cached_outputs(n)
+        levels = torch.zeros(n, self.channels, self.size, self.size, dtype=torch.long, device=context.device)
+        drawn = torch.ones(n, self.channels, dtype=torch.bool, device=context.device)
+        rows = self.size if rows is None else rows
+        partly = None if given is None else (given[1].any(1) != given[1].all(1)).any(0).tolist()
+        for y in range(rows):
+            uniform: Tensor | None = None
+            for x in range(self.size):
+                law = model.law(outputs(context, y, x)[:, :, None, None])
+                if uniform is None:
+                    uniform = _uniform((self.size, n, law.uniforms, 1, 1), generator, context)
+                if given is not None and partly is not None:
+                    here = (..., slice(y, y + 1), slice(x, x + 1))
+                    known, standing = given[1][here], given[0][here]
+                    level = law.draw_given(uniform[x], standing, known) if partly[y][x] else law.draw(uniform[x])
+                    level = torch.where(known, standing, level)[..., 0, 0]
+                else:
+                    level = law.draw(uniform[x])[..., 0, 0]
+                levels[..., y, x] = level
+                context[:, : 2 * self.channels, y, x] = model._told(self.bins.centre(level, torch.float64), drawn)
+        return self.bins.centre(levels[:, :, :rows], self.stack.enter_up.weight.dtype)
+
+    def _cached_outputs(self, n: int) -> _Outputs:
+        """The network's outputs from cached activations, for pixels visited in raster order."""
+        stack = self.stack.cached(n, self.size, self.size)
+
+        def outputs(context: Tensor, y: int, x: int) -> Tensor:
+            before = y * self.size + x - 1
+            features = stack.step(context.flatten(2)[:, :, before] if before >= 0 else None)
+            return self.head(features[:, :, None, None])[:, :, 0, 0]
+
+        return outputs
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Uniform numbers of ``like``'s type on its device, drawn where the generator lives."""
+    device = like.device if generator is None else generator.device
+    return torch.rand(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)

@@ -1,0 +1,46 @@
+"""Whether a specification can be carried out: asked with surveys and models opened, before any work is begun.
+
+All faults are found and told at once (of the survey: galflow.runs.check_survey).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+
+from galflow.runs.check_survey import ask, check_survey, refuse
+from galflow.scores.leading import leading_model, primary_score
+from galflow.spec.run import RunSpec
+from galflow.storage.look import seen
+from galflow.training.check import check_model, check_ratio
+
+
+def check_run(spec: RunSpec) -> list[str]:
+    """Open the surveys, look at their headers and first rows, and build every model once, before any work.
+
+    SpecError with every fault of the specification, a line each. What is wrong with some tiles is returned, a line a
+    kind: the run goes on without what these lack. Within a look it is asked once.
+    """
+    return seen(("check", spec.model_dump_json()), lambda: _check(spec))
+
+
+def _check(spec: RunSpec) -> list[str]:
+    faults: list[str] = []
+    remarks: list[str] = []
+    bands = check_survey(spec.survey, spec.cutouts, "survey", faults, remarks)
+    for sample in spec.comparison.samples:
+        like = spec.cutouts.model_copy(update={"bands": bands}) if bands else spec.cutouts
+        check_survey(sample.survey, like, f"comparison sample {sample.name}", faults, remarks)
+    primary = ask(lambda: primary_score(spec), faults)
+    leader = ask(lambda: leading_model(spec), faults) if primary is not None else None
+    if bands is None:  # of what models are built of nothing is known
+        bands = ()
+    for model in spec.models if bands else ():
+        ranks_by = primary.removeprefix(f"{leader}_") if primary is not None and model.name == leader else None
+        ask(partial(check_model, model, bands, spec.cutouts.size, spec.stretch, ranks_by), faults)
+    for ratio in spec.ratios:
+        ask(partial(check_ratio, ratio, spec.models), faults)
+    if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
+        faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
+    refuse(faults)
+    return remarks

@@ -1,0 +1,189 @@
+"""What a run should make, what of it is done, and why the rest is to do.
+
+Every product's fingerprint is known before anything is made, because it depends on specifications and on the inputs'
+fingerprints alone. So a crash, a second start, an updated tile, a new model and a changed setting are one thing: plan,
+subtract what is done, do the rest. This file makes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from galflow.compare.samples import comparison_fingerprint, comparison_product
+from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
+from galflow.runs.plan_joins import plan_joins
+from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, ScoreUnit, TileUnit, Unit
+from galflow.scores.leading import primary_score
+from galflow.scores.reuse import best_earlier
+from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint, scores_product
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import RunSpec, SurveySpec, fingerprint
+from galflow.storage.receipts import Receipt, RunManifest, find_receipts
+from galflow.storage.store import Store
+from galflow.training.train_model import model_fingerprint, model_product
+from galflow.training.trained_model import load_uri
+
+logger = logging.getLogger(__name__)
+
+
+def plan_models(
+    spec: RunSpec, store: Store, cutouts: Sequence[str], samples: Mapping[str, Sequence[str]]
+) -> list[ModelUnit]:
+    """A unit for each model, trained on the joined sets with these fingerprints, or on those of a sample."""
+    units = []
+    for model in spec.models:
+        if model.trained is not None:
+            units.append(_trained_elsewhere(model))
+            continue
+        sets, sky = (cutouts, ()) if model.sample is None else (samples[model.sample], cutouts)
+        found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, sets, sky)
+        earlier = find_receipts(store, f"models/{model.name}")
+        why = f"model {model.name}: settings or training tiles changed" if earlier else f"model {model.name} is new"
+        receipt = earlier.get(found)
+        product = receipt.product if receipt else model_product(model.name, found)
+        units.append(ModelUnit("train", model.name, found, product, receipt, why, model=model))
+    return units
+
+
+def _trained_elsewhere(model: ModelSpec) -> ModelUnit:
+    trained = load_uri(str(model.trained))
+    found = trained.card.fingerprint
+    receipt = Receipt(product=str(model.trained), fingerprint=found, code_version=trained.card.code_version)
+    return ModelUnit("train", model.name, found, str(model.trained), receipt, model=model)
+
+
+def plan_scores(
+    spec: RunSpec, store: Store, sets: Sequence[JoinedTile], models: Mapping[str, str], survey: SurveySpec
+) -> list[ScoreUnit]:
+    """A unit for each joined set, to be scored by ``models``, name -> fingerprint."""
+    receipts = briefly(store, f"scores/{survey.survey_name}")
+    by_tile = by_tile_of(receipts.values())
+    settings = part_settings(spec)
+    units = []
+    for joined in sets:
+        cut = joined.cutouts
+        found = scores_fingerprint(joined.fingerprint, models, settings)
+        receipt = receipts.get(found)
+        product = receipt.product if receipt else scores_product(survey.survey_name, survey.release, cut.tile, found)
+        of_tile = by_tile.get(cut.tile, [])
+        earlier = None if receipt else best_earlier(of_tile, cut.fingerprint, models, SCORES_VERSION)
+        why = _why_score(joined, models, of_tile)
+        why += f"; scores by {', '.join(earlier.models)} hold" if earlier else ""
+        units.append(ScoreUnit("score", cut.tile, found, product, receipt, why, joined=joined, earlier=earlier))
+    return units
+
+
+def part_settings(spec: RunSpec) -> PartSettings:
+    """What every score part of a run holds beside scores."""
+    learns = any(model.trained is None for model in spec.models)
+    shares = (spec.training.validation_fraction, spec.training.reference_fraction) if learns else None
+    return PartSettings(primary_score(spec), spec.ratios, shares)
+
+
+def _why_score(joined: JoinedTile, models: Mapping[str, str], earlier: list[Receipt]) -> str:
+    cut = joined.cutouts
+    if not earlier:
+        return f"tile {cut.tile} was never scored"
+    same_cutouts = [r for r in earlier if r.inputs.get("cutouts") == cut.fingerprint]
+    if not same_cutouts:
+        return f"the cutouts of tile {cut.tile} changed"
+    scored_with = same_cutouts[-1].inputs
+    changed = [n for n, f in models.items() if scored_with.get(f"model {n}") != f]
+    if changed:
+        return f"tile {cut.tile}: model {', '.join(changed)} is new or changed"
+    if all(r.inputs.get("join") != joined.fingerprint for r in same_cutouts):
+        return f"tile {cut.tile}: what its neighbours have of its objects changed"
+    return f"tile {cut.tile}: the models, the primary score or the ratios changed"
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """Everything a run should make."""
+
+    run: str
+    published: bool
+    """Whether the run's manifest is there."""
+    cutouts: list[TileUnit]
+    samples: dict[str, list[TileUnit]]
+    joins: list[JoinUnit]
+    sample_joins: dict[str, list[JoinUnit]]
+    models: list[ModelUnit]
+    scores: list[ScoreUnit]
+    sample_scores: dict[str, list[ScoreUnit]]
+    comparison: Unit | None
+
+    @property
+    def units(self) -> list[Unit]:
+        """All units in the order of the work."""
+        units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
+        units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
+        units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
+        return units + ([self.comparison] if self.comparison else [])
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is to do."""
+        return self.published and all(unit.done for unit in self.units)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        units = [
+            {"stage": u.stage, "name": u.name, "fingerprint": u.fingerprint, "product": u.product, "done": u.done}
+            | ({} if u.done else {"why": u.why})
+            for u in self.units
+        ]
+        return {"run": self.run, "published": self.published, "done": self.done, "units": units}
+
+
+def plan_comparison(
+    spec: RunSpec,
+    store: Store,
+    sample_scores: Mapping[str, Sequence[str]],
+    models: Mapping[str, str],
+    scores: Sequence[str],
+) -> Unit | None:
+    """The comparison of all samples (name -> fingerprints of its score parts); None if there are none.
+
+    ``scores`` are the fingerprints of the survey's score parts, on which likelihood ratios are compared.
+    """
+    if not sample_scores:
+        return None
+    survey = scores if spec.ratios else ()
+    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
+    receipt = find_receipts(store, f"comparisons/{spec.name}").get(found)
+    why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
+    product = receipt.product if receipt else comparison_product(spec.name, found)
+    return Unit("compare", ", ".join(sample_scores), found, product, receipt, why)
+
+
+def run_id(spec: RunSpec, fingerprints: Iterable[str]) -> str:
+    """The run's name and a fingerprint of its specification and of all its products' fingerprints."""
+    return f"{spec.name}-{fingerprint(spec.content(), sorted(fingerprints))[:10]}"
+
+
+def plan_run(spec: RunSpec, store: Store) -> RunPlan:
+    """The plan of a whole run. Reads receipts, headers and catalogues; makes nothing."""
+    cutouts = plan_cutouts(spec, spec.survey, store)
+    samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.comparison.samples}
+    joins = _joins_of(spec, spec.survey, store, cutouts)
+    sample_joins = {s.name: _joins_of(spec, s.survey, store, samples[s.name]) for s in spec.comparison.samples}
+    sets = {name: [u.fingerprint for u in units] for name, units in sample_joins.items()}
+    models = plan_models(spec, store, [u.fingerprint for u in joins], sets)
+    fingerprints = {m.name: m.fingerprint for m in models}
+    scores = plan_scores(spec, store, [u.joined for u in joins], fingerprints, spec.survey)
+    sample_scores = {
+        s.name: plan_scores(spec, store, [u.joined for u in sample_joins[s.name]], fingerprints, s.survey)
+        for s in spec.comparison.samples
+    }
+    parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
+    comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
+    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, scores, sample_scores, comparison)
+    run = run_id(spec, [u.fingerprint for u in plan.units])
+    return replace(plan, run=run, published=store.exists(RunManifest.key_of(run)))
+
+
+def _joins_of(spec: RunSpec, survey: SurveySpec, store: Store, tiles: Sequence[TileUnit]) -> list[JoinUnit]:
+    return plan_joins(spec, survey, store, [u.cut for u in tiles], {u.name: u.place for u in tiles})

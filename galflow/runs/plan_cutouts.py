@@ -1,0 +1,100 @@
+"""Which cutout sets a survey needs: one a tile, what of them is done, and why the rest is to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pyarrow as pa
+
+from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
+from galflow.errors import DataError, SpecError
+from galflow.runs.plan_units import TileUnit
+from galflow.spec.run import RunSpec, SurveySpec
+from galflow.storage.look import seen
+from galflow.storage.receipts import Receipt, receipt_keys, sound_receipts
+from galflow.storage.store import Store
+from galflow.surveys.base import OUTSIDE_TILE, Footprint, Survey, Tile
+from galflow.surveys.reading.places import Place
+from galflow.surveys.reading.table_metadata import reasons_of, with_reasons, without_reasons
+from galflow.surveys.resolve import open_survey
+
+logger = logging.getLogger(__name__)
+
+
+def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
+    """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
+    survey = open_survey(survey_spec)
+    cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
+    receipts = briefly(store, f"cutouts/{survey.name}")
+    earlier_of = by_tile_of(receipts.values())
+    units = []
+    for tile, rows, place in _tiles_and_rows(survey, chosen_bands(survey, cutouts)[0]):
+        found = cutouts_fingerprint(survey, tile, cutouts, rows)
+        receipt = receipts.get(found)
+        earlier = earlier_of.get(tile.name, [])
+        if not earlier:
+            why = f"tile {tile.name} is new"
+        elif all(r.inputs.get("tile") != tile.identity for r in earlier):
+            why = f"tile {tile.name} changed"
+        else:
+            why = f"tile {tile.name}: cutout settings or catalogue rows changed"
+        product = receipt.product if receipt else cutouts_product(survey.name, survey.release, tile.name, found)
+        unit = TileUnit("ingest", tile.name, found, product, receipt, why, survey=survey_spec, tile=tile, place=place)
+        units.append(replace(unit, rows=rows))
+    return units
+
+
+def briefly(store: Store, prefix: str) -> dict[str, Receipt]:
+    """Fingerprint -> brief receipt, of one product a tile or more."""
+    known: dict[str, Receipt] = seen(("receipts", store, prefix), dict)
+    keys = receipt_keys(store, prefix)
+    for key, receipt in sound_receipts(store, [key for key in keys if key not in known]):
+        known[key] = receipt.brief()
+    return {known[key].fingerprint: known[key] for key in keys if key in known}
+
+
+def by_tile_of(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
+    """Tile -> receipts."""
+    found: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        found.setdefault(str(receipt.details.get("tile", "")), []).append(receipt)
+    return found
+
+
+def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table | None, Place | None]]:
+    """Every tile, its rows of a survey-wide catalogue if there is one, and where it lies."""
+    tiles = survey.listed
+    if not tiles:
+        raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
+    footprints = {
+        tile.name: seen for tile in tiles if (seen := _readable_footprint(survey, tile, reference)) is not None
+    }
+    places = {name: Place.of(footprint) for name, footprint in footprints.items()}
+    catalog = survey.survey_catalog()
+    if catalog is None:
+        return [(tile, None, places.get(tile.name)) for tile in tiles]
+    from galflow.cutouts.assign import assign  # here: it imports much, which a plan without such a catalogue needs not
+
+    # What is wrong with the one catalogue is told once, with the first tile's rows.
+    reasons = reasons_of(catalog)
+    assignment = assign(without_reasons(catalog), footprints)
+    nothing = assignment.outside.slice(0, 0)
+    found: list[tuple[Tile, pa.Table | None, Place | None]] = [
+        (tile, assignment.by_tile.get(tile.name, nothing), places.get(tile.name)) for tile in tiles
+    ]
+    if reasons and found and (first := found[0])[1] is not None:
+        found[0] = (first[0], with_reasons(first[1], reasons), first[2])
+    if len(assignment.outside):
+        found.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside, None))
+    return found
+
+
+def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint | None:
+    """None for a tile whose headers cannot be read: it covers nothing, and cutting it records why."""
+    try:
+        return survey.footprint(tile, reference) or Footprint(None, (0, 0))
+    except DataError as error:
+        logger.warning("tile %s covers no object: %s", tile.name, error)
+        return None

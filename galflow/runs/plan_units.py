@@ -1,0 +1,104 @@
+"""The units of a plan: one product each that should exist, done or to do, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import SurveySpec
+from galflow.storage.receipts import Receipt
+from galflow.surveys.base import Tile
+from galflow.surveys.reading.places import Place
+
+if TYPE_CHECKING:  # so that a plan of cutouts alone imports no models
+    from galflow.cutouts.joins import JoinTask
+    from galflow.scores.reuse import EarlierPart
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One product that should exist."""
+
+    stage: str
+    name: str
+    """The tile, the model, or the sample."""
+    fingerprint: str
+    product: str
+    receipt: Receipt | None
+    """Given if it is done."""
+    why: str = ""
+    """If it is to do: what is new or changed."""
+
+    @property
+    def done(self) -> bool:
+        """Whether its receipt carries the right fingerprint."""
+        return self.receipt is not None
+
+
+@dataclass(frozen=True)
+class CutTile:
+    """A cutout set that is there, or will be."""
+
+    tile: str
+    fingerprint: str
+    product: str
+
+
+@dataclass(frozen=True)
+class JoinedTile:
+    """A cutout set and what is known of its objects from other tiles."""
+
+    cutouts: CutTile
+    fingerprint: str
+    """Of the join, and with it of the cutout set."""
+    product: str
+
+
+@dataclass(frozen=True, eq=False)
+class TileUnit(Unit):
+    """One tile's cutout set."""
+
+    survey: SurveySpec = field(kw_only=True)
+    tile: Tile = field(kw_only=True)
+    rows: pa.Table | None = field(kw_only=True, default=None)
+    """The rows assigned to it from a survey-wide catalogue."""
+    place: Place | None = field(kw_only=True, default=None)
+    """Where it lies; None: unknown."""
+
+    @property
+    def cut(self) -> CutTile:
+        """What scoring needs to know of it."""
+        return CutTile(self.name, self.fingerprint, self.product)
+
+
+@dataclass(frozen=True, eq=False)
+class JoinUnit(Unit):
+    """What other tiles have of one tile's objects."""
+
+    cutouts: CutTile = field(kw_only=True)
+    task: JoinTask | None = field(kw_only=True)
+    """None if it is done."""
+
+    @property
+    def joined(self) -> JoinedTile:
+        """What training and scoring need to know of it."""
+        return JoinedTile(self.cutouts, self.fingerprint, self.product)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelUnit(Unit):
+    """One trained model."""
+
+    model: ModelSpec = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreUnit(Unit):
+    """One tile's score part."""
+
+    joined: JoinedTile = field(kw_only=True)
+    earlier: EarlierPart | None = field(kw_only=True, default=None)
+    """Scores of these cutouts that still hold."""

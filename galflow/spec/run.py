@@ -1,0 +1,298 @@
+"""What a person writes: the run specification, in YAML or in the UI's form, and its fingerprints.
+
+This file validates what can be known without opening a survey or a model; the options of a survey or model are checked
+by the class they name, still before any work (galflow.runs.check). It reads no data and opens no store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, model_validator
+
+from galflow.errors import SpecError
+from galflow.spec.addresses import clean_address, is_loopback
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.document import read_document, require_plain
+from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.part import ColumnName, Name, Part, describe
+from galflow.spec.training import TrainingSpec
+
+Value = TypeVar("Value")
+
+
+def _require_distinct(names: list[str], what: str) -> None:
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise ValueError(f"{what} must differ, but {twice[0]!r} occurs {names.count(twice[0])} times")
+
+
+class SurveySpec(Part):
+    """Which survey, or which simulation."""
+
+    kind: str
+    """The file under galflow/surveys: hubble, fits_tiles, stamps, synthetic, sersic_mock; or a plug-in's path."""
+    name: Name | None = None
+    """The survey's name in URIs and in the catalogue; by default its kind."""
+    release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"
+    """The upstream pipeline's version of these data."""
+    options: dict[str, JsonValue] = Field(default={})
+    """Options of that kind; `galflow schema` lists them."""
+
+    @property
+    def survey_name(self) -> str:
+        """The name, or by default the kind's last part in lower case."""
+        return self.name or self.kind.rpartition(".")[2].lower().replace("_", "-")
+
+
+class PlantSpec(Part):
+    """Known anomalies painted into copies of real cutouts, to measure what the scores find."""
+
+    per_tile: Annotated[int, Field(ge=1)] = 40
+    """How many copies in each tile, at most one of each real object."""
+    kinds: tuple[str, ...] = ()
+    """Which kinds, in turn; empty: all that galflow can paint."""
+    seed: int = 1
+    """Seed of the choice of cutouts and of the geometry."""
+
+
+class CutoutSpec(Part):
+    """How every galaxy is cut out and stored."""
+
+    size: Annotated[int, Field(ge=8, le=512)] = 32
+    """Side in pixels of the reference band."""
+    bands: tuple[str, ...] | None = None
+    """Bands in the order that models see them; the first is the reference. By default all of the survey's."""
+    pixels: Literal["lossless", "quantised"] = "lossless"
+    """Lossless float32, or rounded to a fraction of each tile's sky sigma (noise hardly compresses otherwise)."""
+    quantum_sigma: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """For quantised pixels: the largest rounding step in units of the tile's sky sigma (White & Greenfield 12: 1/4)."""
+    minimum_observed: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """An object with a smaller fraction of observed pixels (over all bands) is kept but not scored."""
+    chunk_megabytes: Annotated[float, Field(gt=0, le=512)] = 5.0
+    """Size of the flux of one chunk: one read, one batch on the device."""
+    chunks_per_shard: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Whole chunks in one stored object."""
+    codec: Literal["zstd", "lz4"] = "lz4"
+    """Blosc codec: lz4 where the CPU is the limit, zstd where the link is."""
+    plant: PlantSpec | None = None
+    """Known anomalies to add; none by default."""
+
+
+class JoinSpec(Part):
+    """When rows of different tiles are one object of the sky, and which objects must not be parted in training."""
+
+    radius_arcsec: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Rows of overlapping tiles nearer than this are one object; by default the PSF's FWHM, or three pixels."""
+    split_radius_arcsec: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Objects nearer than this are never on two sides of training and held-out; by default 1 arcsec or two FWHM."""
+
+    @property
+    def margin_arcsec(self) -> float:
+        """Tiles that come nearer than this to one another are joined."""
+        return max(30.0, 4 * (self.radius_arcsec or 0) + 2 * (self.split_radius_arcsec or 0))
+
+
+class StretchSpec(Part):
+    """The asinh stretch in which models see pixels."""
+
+    softening_sigma: Annotated[float, Field(gt=0)] = 3.0
+    """Where linear turns into logarithmic, in units of the sky's sigma."""
+    white_sigma: Annotated[float, Field(gt=0)] = 1000.0
+    """The flux, in units of the sky's sigma, that maps to 1."""
+    sky_sigma: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """Sky sigma per band in the survey's flux unit; by default the median over the training set's tiles."""
+
+
+class ScoringSpec(Part):
+    """How objects are scored."""
+
+    primary: str | None = None
+    """The score behind anomaly_q and the report's ranking, as wgan_anomaly; by default the first model's main score."""
+    batch_objects: Annotated[int, Field(ge=1)] = 128
+    """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
+
+
+class SampleSpec(Part):
+    """A second sample: a simulation, or another survey."""
+
+    name: ColumnName
+    """Its name in tables and plots."""
+    survey: SurveySpec
+    """Where it comes from; it is cut out with the run's own cutout specification."""
+
+
+class ComparisonSpec(Part):
+    """Samples whose likelihood under the run's models is compared with that of the held-out real objects."""
+
+    samples: Annotated[tuple[SampleSpec, ...], Field(max_length=100)] = ()
+    """The samples; none: no comparison."""
+    bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
+    """Resamplings behind each interval."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ComparisonSpec:
+        _require_distinct([s.name for s in self.samples], "comparison sample names")
+        return self
+
+
+class StoreSpec(Part):
+    """Where products go."""
+
+    root: Annotated[str, AfterValidator(clean_address)] = "galflow-out"
+    """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
+    endpoint_url: Annotated[str | None, AfterValidator(clean_address)] = None
+    """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
+    credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
+    """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""
+
+
+class OutputSpec(Part):
+    """What is published."""
+
+    catalog: Name = "anomalies"
+    """The catalogue's name."""
+    columns: tuple[str, ...] | None = None
+    """Of the survey's and your own columns those that the catalogue carries; all by default."""
+    formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
+    """Parquet is always written; fits and hats beside it on request."""
+    report: bool = True
+    """Whether to write the HTML report."""
+    top: Annotated[int, Field(ge=1, le=200)] = 16
+    """How many of the most anomalous objects the report shows, and as many random normal ones."""
+
+
+class RunSpec(Part):
+    """One run: a survey, the models learnt from it, and what is made of their scores."""
+
+    name: Name
+    """The run's name; the run id is made of it and of a fingerprint."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random."""
+    survey: SurveySpec
+    """The survey."""
+    cutouts: CutoutSpec = CutoutSpec()
+    """How galaxies are cut out."""
+    join: JoinSpec = JoinSpec()
+    """Which rows of different tiles are one object."""
+    stretch: StretchSpec = StretchSpec()
+    """How models see pixels."""
+    models: Annotated[tuple[ModelSpec, ...], Field(min_length=1, max_length=100)]
+    """The models; the first one's main score ranks the report unless scoring.primary says otherwise."""
+    training: TrainingSpec = TrainingSpec()
+    """How models are trained."""
+    scoring: ScoringSpec = ScoringSpec()
+    """How objects are scored."""
+    comparison: ComparisonSpec = ComparisonSpec()
+    """What is compared with the sky."""
+    cluster: ClusterSpec = ClusterSpec()
+    """Where the work runs."""
+    store: StoreSpec = StoreSpec()
+    """Where products go."""
+    output: OutputSpec = OutputSpec()
+    """What is published."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, document: Any) -> Any:
+        try:
+            require_plain(document)
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        return document
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> RunSpec:
+        _require_distinct([m.name for m in self.models], "model names")
+        return self
+
+    @model_validator(mode="after")
+    def _models_refer_to_what_is_there(self) -> RunSpec:
+        samples, names = [s.name for s in self.comparison.samples], [m.name for m in self.models]
+        for model in self.models:
+            others = [n for n in names if n != model.name]
+            for what, given, allowed in (("sample", model.sample, samples), ("background", model.background, others)):
+                if given is not None and given not in allowed:
+                    known = ", ".join(allowed) or "none, for there is no such"
+                    raise ValueError(f"model {model.name!r}: {what} is {given!r}; expected one of {known}")
+            if model.sample is not None and model.trained is not None:
+                raise ValueError(f"model {model.name!r} has sample and trained; a trained model is trained on neither")
+        _require_distinct([r.column for r in self.ratios], "likelihood ratios' columns")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_workers(self) -> RunSpec:
+        together, most = self.training.workers, self.cluster.most_workers
+        if most is not None and together > most:
+            raise ValueError(
+                f"training.workers is {together}, but the cluster has {most} at most; raise cluster.workers (or "
+                "cluster.adaptive.maximum), or lower training.workers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _told_of_plain_training(self) -> RunSpec:
+        tls, address = self.cluster.tls, self.cluster.address
+        # At the loopback ranks meet over a private file, and nothing of theirs reaches a network.
+        if tls is None or tls.plain_training or self.training.workers == 1 or is_loopback(address or ""):
+            return self
+        raise ValueError(
+            f"training.workers is {self.training.workers} and cluster.tls is given, but what the workers of a training "
+            "send each other (gradients and weights, over gloo or NCCL) is not encrypted; set "
+            "cluster.tls.plain_training: true if the network between them may see it, or training.workers: 1"
+        )
+
+    def training_of(self, model: ModelSpec) -> TrainingSpec:
+        """The run's training settings with the model's own on top."""
+        return self.training.model_copy(update=model.training.model_dump(exclude_none=True))
+
+    def of_survey(self, models: Mapping[str, Value]) -> dict[str, Value]:
+        """Those of ``models`` (by name) that learn the survey; the others learn a sample, and score that."""
+        learners = {m.name for m in self.models if m.sample is None}
+        return {name: model for name, model in models.items() if name in learners}
+
+    @property
+    def ratios(self) -> tuple[Ratio, ...]:
+        """The likelihood ratios that the models declare, in the models' order."""
+        return tuple(Ratio(m.name, m.background) for m in self.models if m.background is not None)
+
+    def content(self) -> dict[str, Any]:
+        """What the results depend on, as JSON: all but where the work runs and where it is stored."""
+        return self.model_dump(mode="json", exclude={"cluster", "store"})
+
+
+def fingerprint(*content: Any) -> str:
+    """16 hexadecimal digits of SHA-256 over the content's canonical JSON.
+
+    Stable across processes, machines and Python versions: keys are sorted, floats are written by their shortest
+    round-trip form, and anything that JSON cannot hold (NaN included) is refused.
+    """
+    plain = [c.model_dump(mode="json") if isinstance(c, BaseModel) else c for c in content]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+def parse_spec(document: Any, what: str = "the specification") -> RunSpec:
+    """A RunSpec from plain values; SpecError names every field that is wrong, its value and what is allowed."""
+    if not isinstance(document, dict):
+        raise SpecError(
+            f"{what} must be a mapping with at least name, survey and models; it is {type(document).__name__}"
+        )
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise SpecError(describe(error, what)) from None
+
+
+def load_spec(path: str | Path, root: str | None = None) -> RunSpec:
+    """The RunSpec of a YAML file; ``root`` replaces the store's root."""
+    spec = parse_spec(read_document(path), str(path))
+    return with_root(spec, root) if root is not None else spec
+
+
+def with_root(spec: RunSpec, root: str) -> RunSpec:
+    """The same specification with another store root."""
+    return spec.model_copy(update={"store": spec.store.model_copy(update={"root": root})})

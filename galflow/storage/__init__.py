@@ -1,0 +1,1 @@
+"""Where products lie: the store, its keys, receipts and checksums, leases and garbage."""

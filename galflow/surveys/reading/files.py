@@ -1,0 +1,269 @@
+"""Reading a survey's files where they lie: file:// and s3:// through fsspec. Reads only; it never writes or deletes.
+
+Endpoint and credentials come from the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...),
+never from a specification. Listings are always fresh: a survey folder changes under a long-lived worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+from galflow.errors import ChangedError, SpecError, StoreError
+from galflow.spec.addresses import require_clean_endpoints, require_no_credentials
+from galflow.surveys.base import TileFile
+from galflow.surveys.reading.path_patterns import PathPattern
+from galflow.variables import expand
+
+DANGLING = "dangling"
+"""Checksum of a file that is a link to nothing."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file as a listing shows it."""
+
+    uri: str
+    size: int
+    etag: str | None
+    """What the object store gives; None for local files."""
+    dangling: bool = False
+    """Whether it is a link to nothing."""
+
+    @property
+    def checksum(self) -> str:
+        """Changes when the content does; no request where the listing gave an etag."""
+        if self.dangling:
+            return DANGLING
+        return f"etag:{self.etag}" if self.etag else checksum(self.uri)
+
+    def in_role(self, role: str) -> TileFile:
+        """The file as one of a tile's."""
+        return TileFile(role, self.uri, self.checksum, self.stamp)
+
+    @property
+    def stamp(self) -> str:
+        """Size and modification time of a local file, as of now; "" for one in an object store."""
+        return "" if self.dangling or self.etag else stamp(self.uri)
+
+
+def expand_root(root: str) -> str:
+    """``root`` with ${NAME} replaced from the environment, as an absolute path's file:// URI, or the URI it is.
+
+    Raises SpecError where a variable is not set or nothing is given.
+    """
+
+    try:
+        expanded = expand(root).rstrip("/")
+    except KeyError as error:
+        raise SpecError(
+            f"root {root!r} names the environment variable {error.args[0]}, which is not set; set it or write the path"
+        ) from None
+    if not expanded:
+        raise SpecError(f"root is {root!r}; expected a folder or a URI such as s3://bucket/prefix")
+    if "://" in expanded:
+        return require_no_credentials(expanded, "root")
+    return "file://" + str(Path(expanded).expanduser().absolute())
+
+
+def local_path(uri: str) -> str | None:
+    """The path of a local file, None for one in an object store."""
+    if uri.startswith("file://"):
+        return uri[len("file://") :]
+    return None if "://" in uri else uri
+
+
+def _filesystem(uri: str) -> Any:
+    """The fsspec file system of a URI, without a listings cache."""
+    protocol = uri.split("://", 1)[0] if "://" in uri else "file"
+    require_clean_endpoints()
+    try:
+        return fsspec.filesystem(protocol, use_listings_cache=False)
+    except (ValueError, ImportError) as error:
+        raise SpecError(f"{uri}: {protocol}:// cannot be read ({error}); use a path, file:// or s3://") from error
+
+
+@contextmanager
+def _store_errors(uri: str) -> Iterator[None]:
+    """Errors of disk, network and object store as StoreError that names the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{uri} does not exist; expected a readable file, check root and file patterns") from error
+    except (OSError, BotoCoreError, ClientError) as error:
+        raise StoreError(
+            f"{uri} cannot be read ({type(error).__name__}: {error}); check its permissions, or AWS_ENDPOINT_URL "
+            "and credentials in the environment"
+        ) from error
+
+
+def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
+    """Files under ``root_uri`` whose path below it matches ``pattern`` (``*`` and ``**``), sorted by URI."""
+    path = local_path(root_uri)
+    if path is not None:
+        return _local_entries(path.rstrip("/"), pattern)
+    file_system = _filesystem(root_uri)
+    protocol = root_uri.split("://", 1)[0] + "://" if "://" in root_uri else "file://"
+    literal = pattern.split("*", 1)[0]
+    folder, _, _ = literal.rpartition("/")
+    base = root_uri.rstrip("/") + (f"/{folder}" if folder else "")
+    below = pattern[len(folder) + 1 :] if folder else pattern
+    depth = None if "**" in below else below.count("/") + 1
+    with _store_errors(base):
+        found = file_system.find(base, maxdepth=depth, detail=True)
+        root = file_system._strip_protocol(root_uri).rstrip("/") + "/"
+    wanted = PathPattern(pattern)
+    entries = [
+        StoredFile(
+            protocol + path, int(info.get("size") or 0), str(info["ETag"]).strip('"') if "ETag" in info else None
+        )
+        for path, info in found.items()
+        if path.startswith(root) and wanted.match(path[len(root) :]) is not None
+    ]
+    return sorted(entries, key=lambda entry: entry.uri)
+
+
+def _local_entries(root: str, pattern: str) -> list[StoredFile]:
+    """As ``list_entries`` in a folder: through links, as `ls` goes; hidden files and folders are left out."""
+    literal = pattern.split("*", 1)[0]
+    folder, _, _ = literal.rpartition("/")
+    base = f"{root}/{folder}" if folder else root
+    depth = None if "**" in pattern else pattern.count("/")
+    wanted = PathPattern(pattern)
+    found: list[StoredFile] = []
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    with _store_errors(f"file://{base}"):
+        above: dict[str, frozenset[tuple[int, int]]] = {}
+        for where, folders, names in os.walk(base, followlinks=True, onerror=refuse):
+            below = where[len(root) + 1 :]
+            status = os.stat(where)
+            here, parents = (status.st_dev, status.st_ino), above.get(os.path.dirname(where), frozenset())
+            if here in parents:
+                folders.clear()  # a link back to a folder above
+                continue
+            above[where] = parents | {here}
+            level = below.count("/") + 1 if below else 0
+            folders[:] = sorted(n for n in folders if n[0] != "." and (depth is None or level < depth))
+            for name in names:
+                path = f"{below}/{name}" if below else name
+                if name[0] not in ".#" and name[-1] != "~" and wanted.match(path) is not None:
+                    found.append(_local_file(f"{where}/{name}"))
+    return sorted(found, key=lambda entry: entry.uri)
+
+
+def _local_file(path: str) -> StoredFile:
+    try:
+        return StoredFile(f"file://{path}", os.stat(path).st_size, None)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        return StoredFile(f"file://{path}", 0, None, dangling=True)
+
+
+def stamp(uri: str) -> str:
+    """Size and modification time of a local file, "" for one in an object store."""
+    path = local_path(uri)
+    if path is None:
+        return ""
+    with _store_errors(uri):
+        status = os.stat(path)
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+@contextmanager
+def unchanged(file: TileFile) -> Iterator[str]:
+    """Read a tile's file within this context, at the URI that it gives: it must be the one that was planned with.
+
+    ChangedError if it is not, before or after the reading. A local file whose size and time are as they were is taken
+    for the same; otherwise its checksum decides, as in an object store.
+    """
+    if local_path(file.uri) is not None:  # in an object store one question, afterwards, says it all
+        _require_same(file)
+    try:
+        yield file.uri
+    finally:  # also where the reading broke: half of a new file is no fault of the old one
+        _require_same(file)
+
+
+def _require_same(file: TileFile) -> None:
+    local = local_path(file.uri) is not None
+    if local and file.stamp and stamp(file.uri) == file.stamp:
+        return
+    found = checksum(file.uri)
+    if found != file.checksum:
+        raise ChangedError(
+            f"{file.uri} was replaced while the run was under way: its checksum is {found[:24]}..., that of the plan "
+            f"{file.checksum[:24]}...; the same command again takes the new one"
+        )
+
+
+def list_files(root_uri: str, pattern: str) -> list[str]:
+    """URIs of the files under ``root_uri`` that match ``pattern`` (``*`` and ``**``), sorted."""
+    return [entry.uri for entry in list_entries(root_uri, pattern)]
+
+
+def checksum(uri: str) -> str:
+    """ "etag:..." as the object store gives it, or "sha256:..." of a local file's bytes (streamed).
+
+    A local file's is remembered within the process as long as its size and modification time stay the same.
+    """
+    path = local_path(uri)
+    with _store_errors(uri):
+        if path is not None:
+            status = os.stat(path)
+            return _sha256(path, status.st_size, status.st_mtime_ns)
+        info = _filesystem(uri).info(uri)
+        if "ETag" in info:
+            return "etag:" + str(info["ETag"]).strip('"')
+        return "sha256:" + hashlib.sha256(read_bytes(uri)).hexdigest()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _sha256(path: str, size: int, modified_ns: int) -> str:
+    """SHA-256 of a file; size and time are there to be part of the cache's key."""
+    with open(path, "rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole content of a file. Raises StoreError."""
+    path = local_path(uri)
+    with _store_errors(uri):
+        if path is not None:
+            return Path(path).read_bytes()
+        content: bytes = _filesystem(uri).cat_file(uri)
+        return content
+
+
+def open_bytes(uri: str) -> BinaryIO:
+    """A seekable file of bytes, to be closed by the caller: the local file itself, or a remote one read into memory."""
+    path = local_path(uri)
+    if path is None:
+        return io.BytesIO(read_bytes(uri))
+    with _store_errors(uri):
+        return open(path, "rb")
+
+
+def open_lazily(uri: str) -> BinaryIO:
+    """A seekable file of bytes that fetches what is read only: for headers."""
+    path = local_path(uri)
+    with _store_errors(uri):
+        if path is not None:
+            return open(path, "rb")
+        lazy: BinaryIO = _filesystem(uri).open(uri, "rb", block_size=1 << 16, cache_type="readahead")
+        return lazy

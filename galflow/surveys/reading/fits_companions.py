@@ -1,0 +1,50 @@
+"""What lies beside a survey's FITS images: which files of which roles, and the PSF out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from astropy.io import fits
+
+from galflow.surveys.base import Psf, TileFile
+from galflow.surveys.reading.files import unchanged
+from galflow.surveys.reading.fits_io import read_image
+from galflow.surveys.reading.fits_options import FitsTilesOptions, PsfOptions, extension_of
+from galflow.surveys.reading.fits_planes import header_number, make_psf, psf_image
+
+
+def companion_roles(options: FitsTilesOptions, bands: Sequence[str]) -> dict[str, str]:
+    """Role ("weight/r", "mask/r", "psf/r", "catalog") -> pattern of all declared companions of the images."""
+    sources = {"weight": options.weight, "mask": options.mask}
+    roles = {
+        f"{role}/{band}": pattern
+        for role, source in sources.items()
+        for band in bands
+        if source is not None and (pattern := source.pattern_for(band)) is not None
+    }
+    if options.psf is not None and options.psf.pattern is not None:
+        patterns = options.psf.pattern
+        per_band = dict.fromkeys(bands, patterns) if isinstance(patterns, str) else patterns
+        roles |= {f"psf/{band}": pattern for band, pattern in per_band.items()}
+    if options.catalog is not None and options.catalog.per_tile:
+        roles["catalog"] = options.catalog.path
+    return roles
+
+
+def read_psf(
+    options: PsfOptions, band: str, file: TileFile | None, header: fits.Header, scale_arcsec: float, image_uri: str
+) -> Psf | None:
+    """The PSF of a band: its image in ``file``, its FWHM declared or of the image's header; None without either."""
+    image = None
+    if file is not None:
+        pattern = options.pattern.get(band) if isinstance(options.pattern, dict) else options.pattern
+        with unchanged(file) as uri:
+            image = psf_image(read_image(uri, extension_of(options.extension, band, pattern))[0], uri)
+    fwhm: Any = options.fwhm_arcsec
+    if isinstance(fwhm, dict):
+        fwhm = fwhm.get(band)
+    elif options.fwhm_keyword is not None:
+        fwhm = header_number(header, options.fwhm_keyword, image_uri)
+        fwhm *= scale_arcsec if options.fwhm_unit == "pixel" else 1.0
+    return None if image is None and fwhm is None else make_psf(image, fwhm, image_uri)

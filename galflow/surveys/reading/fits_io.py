@@ -1,0 +1,154 @@
+"""One image, header or table out of a FITS file, local or in an object store, or a DataError that says what is wrong.
+
+astropy warns of a truncated file and goes on; here the file's length is checked against its headers first, so that a
+cut-off download never becomes pixels. Plain, gzipped and tile-compressed files are read alike.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from galflow.errors import DataError, GalflowError
+from galflow.logs import quiet
+from galflow.surveys.reading.files import open_bytes, open_lazily
+from galflow.surveys.reading.fits_header import with_inherited
+from galflow.surveys.reading.fits_pixels import physical
+from galflow.surveys.reading.fits_structure import spans
+from galflow.surveys.reading.identity import check_tile_size
+
+Extension = int | str | None
+
+
+def read_image(uri: str, extension: Extension = None) -> tuple[np.ndarray, fits.Header]:
+    """The pixels, (y, x), and the header of an image; ``extension`` None: the first 2-D image of the file.
+
+    Pixels are as the header means them (galflow.surveys.reading.fits_pixels); the header is free of damaged cards and
+    has what the primary header says besides. Raises StoreError where the file is out of reach, DataError where it is
+    truncated, corrupt or no 2-D image.
+    """
+    with _opened(uri, extension, whole=True) as (hdu, primary):
+        _require_plane(hdu, uri, extension)
+        header = with_inherited(hdu.header, primary)
+        pixels = physical(_plane(np.asarray(hdu.data)), header, uri)
+        return pixels, header
+
+
+def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int], fits.Header]:
+    """The shape (y, x) and the header of an image, without reading pixels."""
+    with _opened(uri, extension, whole=False) as (hdu, primary):
+        _require_plane(hdu, uri, extension)
+        height, width = hdu.shape[-2:]
+        return (int(height), int(width)), with_inherited(hdu.header, primary)
+
+
+def _require_plane(hdu: Any, uri: str, extension: Extension) -> None:
+    if not _is_plane(hdu):
+        raise DataError(f"{uri}: extension {extension!r} is no 2-D image (shape {getattr(hdu, 'shape', None)})")
+    check_tile_size(hdu.shape[-2:], f"{uri}: an image")
+
+
+def _is_plane(hdu: Any) -> bool:
+    """Whether an HDU is an image of two axes; further axes of length 1 are none."""
+    return _is_image(hdu) and len(hdu.shape) >= 2 and all(n == 1 for n in hdu.shape[:-2])
+
+
+def _plane(pixels: np.ndarray) -> np.ndarray:
+    return pixels.reshape(pixels.shape[-2:])
+
+
+@contextmanager
+def read_table_hdu(uri: str, extension: Extension = None) -> Iterator[Any]:
+    """The table HDU of a file (``extension`` None: the first), open as long as the context lasts."""
+    with _opened(uri, extension, whole=True, table=True) as (hdu, _):
+        if not isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)):
+            raise DataError(f"{uri}: extension {extension!r} is no table; name the extension that holds the catalogue")
+        yield hdu
+
+
+def _is_image(hdu: Any) -> bool:
+    return isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU))
+
+
+@contextmanager
+def _opened(
+    uri: str, extension: Extension, *, whole: bool, table: bool = False
+) -> Iterator[tuple[Any, fits.Header | None]]:
+    """The HDU, and the primary header if it is another; checked against the file's length, pixels read or not.
+
+    Whatever breaks on the file's content is a DataError.
+    """
+    file = open_bytes(uri) if whole else open_lazily(uri)
+    try:
+        file, length = _unzipped(file)
+        # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
+        with quiet(AstropyWarning, UserWarning):
+            hdu, primary = _select(file, uri, extension, table, length)
+            _ = hdu.header  # parsed here, where warnings are off
+        yield hdu, primary
+    except GalflowError:
+        raise
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{uri} is truncated or corrupt: {error}; fetch it again") from error
+    except MemoryError as error:
+        raise DataError(f"{uri} does not fit into memory: give smaller tiles") from error
+    except Exception as error:  # astropy raises all kinds on damaged headers and compressed data
+        raise DataError(f"{uri} cannot be read as FITS ({type(error).__name__}: {error}); fetch it again") from error
+    finally:
+        file.close()
+
+
+def _unzipped(file: BinaryIO) -> tuple[BinaryIO, int]:
+    """The file, decompressed in memory if it is gzipped, and its length in bytes."""
+    if file.read(2) == b"\x1f\x8b":
+        file.seek(0)
+        with file:
+            content = gzip.decompress(file.read())
+        return io.BytesIO(content), len(content)
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return file, length
+
+
+def _select(file: BinaryIO, uri: str, extension: Extension, table: bool, length: int) -> tuple[Any, fits.Header | None]:
+    """The HDU asked for and the primary header, loading no more headers than needed, each checked before astropy's."""
+    checked = spans(file, uri, length)
+    next(checked, None)
+    file.seek(0)
+    hdus = fits.open(file, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=not table)
+    number = 0
+    while True:
+        try:
+            hdu = hdus[number]
+        except IndexError:
+            break
+        if _wanted(hdu, number, extension, table):
+            return hdu, hdus[0].header if number else None
+        number += 1
+        position = file.tell()
+        if next(checked, None) is None:
+            break
+        file.seek(position)
+    names = [h.name or f"{i}" for i, h in enumerate(hdus)]
+    if extension is not None:
+        raise DataError(f"{uri} has no extension {extension!r}; it has {names}")
+    wanted = "table" if table else "2-D image"
+    raise DataError(f"{uri} holds no {wanted}; its extensions are {[type(h).__name__ for h in hdus]}")
+
+
+def _wanted(hdu: Any, number: int, extension: Extension, table: bool) -> bool:
+    if isinstance(extension, int):
+        return number == extension
+    if extension is not None:
+        own, wanted = str(hdu.name).strip().upper(), extension.strip().upper()
+        name, _, version = wanted.rpartition(",")
+        return own == wanted or (own == name.strip() and version.strip() == str(hdu.ver))
+    return isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) if table else _is_plane(hdu)

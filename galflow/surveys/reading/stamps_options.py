@@ -1,0 +1,88 @@
+"""What a person can say about a survey of ready-made images, and what is refused at once because it cannot be meant."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from galflow.errors import SpecError
+from galflow.surveys.base import Options
+from galflow.surveys.reading.text_patterns import TextPattern
+
+
+class StampsOptions(Options):
+    """Options of a survey of ready-made images."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+    # Which files a tile has, with their checksums and labels, is in its identity; these options only lead to it.
+    locations: ClassVar[frozenset[str]] = frozenset(
+        {"root", "pattern", "labels", "select", "images_per_tile", "tile_bits"}
+    )
+
+    root: str
+    """Folder or URI; ${NAME} is replaced from the environment."""
+    pattern: str | tuple[str, ...]
+    """Which files below it: * within a folder, ** across; {id} and {band} where each band has a file of its own."""
+    bands: tuple[str, ...] = ("r", "g", "b")
+    """Names of the bands, in the order of the files' channels."""
+    pixel_scale_arcsec: Annotated[float, Field(gt=0)]
+    """Arcseconds in a pixel of the files, before binning."""
+    unit: Literal["count", "nJy"] = "count"
+    """Unit of the files' pixels; display-stretched pictures are counts."""
+    zero_point_ab: float | None = None
+    """AB magnitude of one count: pixels are then converted to nJy."""
+    psf_fwhm_arcsec: Annotated[float, Field(gt=0)] | None = None
+    """FWHM of the PSF where it is known."""
+    array: str | None = None
+    """Name of the array in NPZ files; by default the only one."""
+    band_axis: Annotated[int, Field(ge=0, le=2)] = 0
+    """Axis of the bands in arrays and FITS cubes."""
+    hdu: Annotated[int, Field(ge=0)] | None = None
+    """FITS extension; by default the first with an image."""
+    blank_value: float | None = None
+    """Pixels of exactly this value are missing; by default only NaN and BLANK are, and zero is a number."""
+    background: Literal["none", "constant"] = "none"
+    """constant: take off the median of each image's rim, band by band."""
+    crop: Annotated[int, Field(ge=1)] | None = None
+    """Keep a central square of so many pixels."""
+    bin: Annotated[int, Field(ge=1)] = 1
+    """Join blocks of so many pixels a side, after cropping."""
+    bin_mode: Literal["sum", "mean"] = "sum"
+    """sum conserves flux, mean keeps the level (of stretched pictures)."""
+    images_per_tile: Annotated[int, Field(ge=1)] = 256
+    """About how many images share a tile; see tile_bits."""
+    tile_bits: Annotated[int, Field(ge=0, le=24)] | None = None
+    """Deal images into 2^tile_bits tiles. By default the fewest that hold images_per_tile or less on average: then an
+    added image changes one tile, except where it makes the number of tiles double. Set it for a growing collection."""
+    id_pattern: str | None = None
+    r"""Regular expression whose group (named id, or the first) is the object id: objectid(\d+); by default a hash."""
+    folder_column: str | None = None
+    """Catalogue column that takes the name of each image's folder, as label."""
+    name_pattern: str | None = None
+    r"""Regular expression with named groups that become catalogue columns, as score(?P<score>\d+)."""
+    numbers: tuple[str, ...] = ()
+    """Which of those groups are numbers."""
+    labels: str | None = None
+    """CSV of labels; ${NAME} is replaced from the environment."""
+    label_file_column: str = "file"
+    """Its column of file names."""
+    label_columns: dict[str, str] = Field(default_factory=dict)
+    """Its columns to take, CSV name to catalogue name; by default all. A column group marks near-duplicates."""
+    select: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Keep images in which these columns have this value, or one of these."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StampsOptions:
+        if not self.bands or len(set(self.bands)) != len(self.bands) or not all(map(str.isalnum, self.bands)):
+            raise ValueError(f"bands are {self.bands}; give at least one, each once, of letters and digits")
+        if self.zero_point_ab is not None and self.unit == "nJy":
+            raise ValueError("zero_point_ab converts counts, but unit is nJy already; give one or the other")
+        if self.crop is not None and self.crop < self.bin:
+            raise ValueError(f"crop = {self.crop} is smaller than bin = {self.bin}")
+        for name in ("id_pattern", "name_pattern"):
+            try:
+                TextPattern(getattr(self, name) or "()")
+            except SpecError as error:
+                raise ValueError(f"{name} {error}") from None
+        return self

@@ -1,0 +1,58 @@
+"""Which reader a catalogue file needs, by its name: FITS, Parquet, or text (CSV, TSV, ECSV), gzipped or not.
+
+Whatever a library raises on a file's content comes out as a DataError with the file's name; other names are refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pyarrow as pa
+
+from galflow.errors import DataError, SpecError
+from galflow.surveys.reading.files import read_bytes
+from galflow.surveys.reading.fits_io import Extension
+from galflow.surveys.reading.table_fits import read_fits_table
+from galflow.surveys.reading.table_parquet import read_parquet_table
+from galflow.surveys.reading.table_text import read_text_table
+
+_FITS = ("fits", "fit", "fts")
+_TEXT = ("csv", "tsv", "ecsv")
+_PARQUET = ("parquet", "parq")
+
+
+def is_text(uri: str) -> bool:
+    """Whether the file is one in which numbers are written out, so that text and numbers are told apart by looks."""
+    return _ending(uri) in _TEXT
+
+
+def _ending(uri: str) -> str:
+    return uri.lower().removesuffix(".gz").rsplit(".", 1)[-1]
+
+
+def load_table(
+    uri: str, extension: Extension = None, *, as_text: frozenset[str] = frozenset(), head: int | None = None
+) -> pa.Table:
+    """The file's table, or its first ``head`` rows, as it is; columns of ``as_text`` stay text in text files.
+
+    Raises SpecError for a name of no known ending, DataError for a file that cannot be read.
+    """
+    ending = _ending(uri)
+    if ending not in _FITS + _TEXT + _PARQUET:
+        raise SpecError(
+            f"{uri} is no catalogue that can be read; expected a name ending in .fits, .csv, .tsv, .ecsv or .parquet"
+        )
+    try:
+        if ending in _FITS:
+            return read_fits_table(uri, extension, head)
+        content = read_bytes(uri)
+        if uri.lower().endswith(".gz"):
+            content = gzip.decompress(content)
+        if ending in _PARQUET:
+            return read_parquet_table(content, uri, head)
+        return read_text_table(content, uri, as_text=as_text, head=head)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{uri} is truncated or corrupt: {error}; fetch it again") from error
+    except (pa.ArrowException, MemoryError, OverflowError) as error:
+        raise DataError(f"{uri} cannot be read ({type(error).__name__}: {error}); fetch it again") from error
