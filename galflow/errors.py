@@ -24,6 +24,10 @@ class StoreError(GalflowError):
     """The object store refused, is out of reach, or does not hold what was asked for."""
 
 
+class UnreachableError(StoreError):
+    """The object store did not answer at all. It may answer later."""
+
+
 class TakenError(StoreError):
     """Other bytes lie where something was to be written that is never replaced."""
 

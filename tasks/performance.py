@@ -14,6 +14,7 @@ from distributed import Client, performance_report
 
 from galflow.spec.cluster import ClusterSpec
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import performance_page
 from galflow.storage.products import write_product
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
@@ -66,6 +67,6 @@ def _only_warned() -> Iterator[None]:
 def keep_report(store: Store, run: str, html: bytes) -> str:
     """Put a report beside the run's own, one for each start of the run; its URI."""
     started = time.perf_counter()
-    product = f"reports/{run}/performance-{datetime.now(UTC):%Y%m%dT%H%M%S}.html"
+    product = performance_page(run, datetime.now(UTC))
     receipt = Receipt(product=product, fingerprint=FileSum.of(html).sha256[:16])
     return store.uri(write_product(store, receipt, lambda key: {"": store.put_once(key, html)}, started).product)

@@ -14,16 +14,7 @@ import numpy as np
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.formats import write_other_formats
-from galflow.catalog.published import (
-    CatalogPlan,
-    catalog_product,
-    file_name,
-    group_parts,
-    plan_catalog,
-    ranked_scores,
-    supplement_of,
-    write_basis,
-)
+from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, ranked_scores, write_basis
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
@@ -34,9 +25,17 @@ from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.run import RunSpec
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import (
+    PAGE,
+    catalog_file,
+    catalog_product,
+    receipt_key,
+    report_page,
+    report_product,
+    supplement_of,
+)
 from galflow.storage.products import made_by_another, write_product, written_once
 from galflow.storage.receipts import (
-    RECEIPT_SUFFIX,
     Outcome,
     Receipt,
     RunManifest,
@@ -128,7 +127,7 @@ def publish(
         models=places,
         products=products,
         catalog=catalog.product,
-        report=f"{report.product}/index.html" if report else None,
+        report=report_page(report.product) if report else None,
         summary=found,
     )
     if not publish_manifest(store, manifest):
@@ -171,7 +170,7 @@ def _publish_catalog(
     def of_another() -> tuple[Receipt, Receipt] | None:
         # The receipt of the supplement is the last that is written.
         beside = made_by_another(store, supplement_of(product), _fingerprint(plan.run))
-        key = f"{product}{RECEIPT_SUFFIX}"
+        key = receipt_key(product)
         return None if beside is None else (parse_receipt(key, store.get(key)), beside)
 
     return written_once(product, make, of_another)
@@ -230,7 +229,7 @@ def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: St
     """
     todo = []
     for index, parts in enumerate(group_parts(scores.receipts)):
-        name = file_name(index)
+        name = catalog_file(index)
         unit = Unit("publish", name, f"{run}-{index}", f"{product}/{name}", None)
         todo.append(
             Work(unit, write_file, {"store": store, "catalog": product, "index": index, "parts": parts, "run": run})
@@ -261,12 +260,12 @@ def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:
     started = time.perf_counter()
     page = build_report(inputs)
     receipt = Receipt(
-        product=f"reports/{inputs.run}",
+        product=report_product(inputs.run),
         fingerprint=_fingerprint(inputs.run),
         inputs={catalog.product: catalog.fingerprint},
     )
 
     def put(key: str) -> dict[str, FileSum]:
-        return {"index.html": inputs.store.put_once(f"{key}/index.html", page)}
+        return {PAGE: inputs.store.put_once(report_page(key), page)}
 
     return write_product(inputs.store, receipt, put, started)

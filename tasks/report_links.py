@@ -19,11 +19,11 @@ from urllib.parse import quote
 from prefect.settings import PREFECT_API_AUTH_STRING
 
 from galflow.spec.run import StoreSpec
+from galflow.storage.layout import REPORTS, report_product
 
 SERVED_AT = "GALFLOW_UI_URL"
 """Environment variable of a run: the address of the UI, which shows reports too, as http://127.0.0.1:4200."""
 PATH = "/reports"
-_FOLDER = "reports"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ReportFolder:
     @property
     def prefix(self) -> str:
         """Its key in the store."""
-        return f"{_FOLDER}/{self.run}"
+        return report_product(self.run)
 
     def link(self, login: str, name: str) -> str:
         """The path of one of its files on a server with this login."""
@@ -70,7 +70,7 @@ def served_address(uri: str, store: StoreSpec) -> str | None:
     A store whose credentials are in a Prefect block is none that the server could read.
     """
     address, login = os.environ.get(SERVED_AT), PREFECT_API_AUTH_STRING.value()
-    root, folder, rest = uri.rpartition(f"/{_FOLDER}/")
+    root, folder, rest = uri.rpartition(f"/{REPORTS}/")
     run, _, name = rest.partition("/")
     if not address or not login or store.credentials_block is not None or not (folder and run and name):
         return None

@@ -20,6 +20,7 @@ from galflow.runs.plan import part_settings, plan_comparison, plan_cutouts, plan
 from galflow.runs.plan_units import CutTile, JoinedTile, TileUnit
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec.run import RunSpec, SurveySpec
+from galflow.storage.layout import assigned_rows, models_folder
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -120,7 +121,7 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
     """The rows assigned to a tile travel through the store, not through the scheduler."""
     if unit.rows is None:
         return None
-    key = f"{unit.product}.rows.parquet"
+    key = assigned_rows(unit.product)
     sink = pa.BufferOutputStream()
     pq.write_table(unit.rows, sink)
     store.put(key, sink.getvalue().to_pybytes())
@@ -163,7 +164,10 @@ def train_models(spec: RunSpec, survey: Joined, samples: Mapping[str, Joined]) -
 def models_of(spec: RunSpec, trained: StageResult) -> dict[str, str]:
     """Model name -> key or URI, of those that are trained, in the specification's order."""
     products = {r.product for r in trained.receipts}
-    found = {m.name: [p for p in products if p == m.trained or p.startswith(f"models/{m.name}/")] for m in spec.models}
+    found = {
+        m.name: [p for p in products if p == m.trained or p.startswith(f"{models_folder(m.name)}/")]
+        for m in spec.models
+    }
     return {name: match[0] for name, match in found.items() if match}
 
 

@@ -15,14 +15,7 @@ import numpy as np
 from distributed import get_worker
 
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import (
-    CatalogPlan,
-    PartFiles,
-    file_name,
-    read_basis,
-    supplement_of,
-    write_catalog_file,
-)
+from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
@@ -32,6 +25,7 @@ from galflow.scores.calibration import PValueCounts
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartSettings, pick_device, score_set
 from galflow.spec.run import CutoutSpec, RunSpec, SurveySpec
+from galflow.storage.layout import catalog_file, supplement_of
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import Survey, Tile
@@ -161,7 +155,7 @@ def write_file(store: Store, catalog: str, index: int, parts: PartFiles, run: st
     The receipt is on no store: it says what was written, the supplement's files under their whole keys; or, under
     ``TAKEN``, that other bytes lie there.
     """
-    product = f"{catalog}/{file_name(index)}"
+    product = f"{catalog}/{catalog_file(index)}"
     try:
         files, beside = write_catalog_file(store, catalog, index, parts, *_basis(store, catalog))
     except TakenError as error:

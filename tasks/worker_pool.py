@@ -8,10 +8,8 @@ it is not stopped, for it may be somebody else's. Every wait says what it waits 
 from __future__ import annotations
 
 import logging
-import os
-import socket
+import math
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,12 +20,9 @@ from distributed import Client
 from distributed.comm import get_address_host
 
 from galflow.errors import GalflowError, StoreError
-from galflow.logs import LogSettings
 from galflow.spec.cluster import ClusterSpec
 from tasks.cluster import open_client
-from tasks.same_code import MEND, RunningCode, difference, running_code
-from tasks.unit_log import LogOfUnits
-from tasks.worker_check import CREDENTIALS, Needs, Question, prepare
+from tasks.worker_check import Needs, Verdict, ask_workers
 
 logger = logging.getLogger(__name__)
 SCHEDULER_LOST = "the Dask scheduler was lost ({}); start it, then give the same command again: it does the rest"
@@ -39,6 +34,10 @@ SILENT_SECONDS = 20.0
 _TELL_SECONDS = 5.0
 """After so long a wait is said."""
 _TELL_AGAIN_SECONDS = 60.0
+_ASK_AGAIN_SECONDS = 10.0
+"""After so long a worker whose store or files did not answer is asked once more: that may pass."""
+_MAY_PASS_SECONDS = 300.0
+"""So long no worker may have work for that."""
 _ALL_REFUSED_SECONDS = 5.0
 """So long another worker may still join when all that are there were refused."""
 _SHOWN = 5
@@ -70,7 +69,9 @@ class WorkerPool:
         """The hosts of all that were ever asked."""
         self._ask_at = 0.0
         self._refused: dict[str, str] = {}
-        self._asked: tuple[list[str], Future[dict[str, tuple[str, str | None]]]] | None = None
+        self._ask_again: dict[str, float] = {}
+        """Of those refused for what may pass: when to ask once more."""
+        self._asked: tuple[list[str], Future[dict[str, Verdict]]] | None = None
         self._lost_units: set[str] = set()
         self._silent: set[str] = set()
         self._heard: dict[str, tuple[float, float]] = {}
@@ -195,6 +196,7 @@ class WorkerPool:
             # Another may come at the same address, and is asked then.
             known = self._hosts.pop(worker, None) is not None
             self._refused.pop(worker, None)
+            self._ask_again.pop(worker, None)
             if not event.get("expected"):
                 self._lost_units.update(map(str, event.get("processing-tasks", ())))
                 if known:
@@ -208,90 +210,53 @@ class WorkerPool:
         if self._asked is not None and self._asked[1].done():
             (_, answers), self._asked = self._asked, None
             try:
-                for worker, (host, lacks) in self._taken(answers).items():
+                for worker, verdict in self._taken(answers).items():
                     if worker in self._there:
-                        self._judge(worker, host, lacks)
+                        self._judge(worker, verdict)
             except StoreError as error:  # of the run itself, not of the workers
                 logger.warning("workers that joined could not be asked, and will be again: %s", error)
                 self._ask_at = time.monotonic() + _TELL_SECONDS
-        new = sorted(self._there - self._hosts.keys() - self._refused.keys())
-        if new and self._asked is None and time.monotonic() >= self._ask_at:
-            self._asked = new, self._asking.submit(self._answers, new)
+        now = time.monotonic()
+        final = {worker for worker in self._refused if now < self._ask_again.get(worker, math.inf)}
+        new = sorted(self._there - self._hosts.keys() - final)
+        if new and self._asked is None and now >= self._ask_at:
+            self._asked = new, self._asking.submit(ask_workers, self.client, new, self._needs, self._cluster)
 
     @staticmethod
-    def _taken(answers: Future[dict[str, tuple[str, str | None]]]) -> dict[str, tuple[str, str | None]]:
+    def _taken(answers: Future[dict[str, Verdict]]) -> dict[str, Verdict]:
         """GalflowError if the scheduler did not hand the question on: a worker's own fault is among the answers."""
         try:
             return answers.result()
         except OSError as error:
             raise GalflowError(SCHEDULER_LOST.format(error)) from error
 
-    def _judge(self, worker: str, host: str, lacks: str | None) -> None:
+    def _judge(self, worker: str, verdict: Verdict) -> None:
+        host, lacks, may_pass = verdict
         self._names[worker] = host
+        again = self._ask_again.pop(worker, None) is not None
+        if may_pass:
+            self._ask_again[worker] = time.monotonic() + _ASK_AGAIN_SECONDS
         if lacks is None:
             self._hosts[worker] = host
-            logger.log(
-                logging.WARNING if self._was_lost else logging.INFO, "worker on host %s joined", self.host_of(worker)
-            )
-        else:
-            self._refused[worker] = f"{host} ({worker}) {lacks}"
-            logger.warning("worker on host %s gets no work of this run: %s", self.host_of(worker, host), lacks)
+            self._refused.pop(worker, None)
+            level = logging.WARNING if self._was_lost or again else logging.INFO
+            logger.log(level, "worker on host %s joined", self.host_of(worker))
+            return
+        self._refused[worker] = f"{host} ({worker}) {lacks}"
+        if not (again and may_pass):
+            yet = f" yet, and is asked again every {_ASK_AGAIN_SECONDS:g} s" if may_pass else ""
+            logger.warning("worker on host %s gets no work of this run%s: %s", self.host_of(worker, host), yet, lacks)
 
     def _judge_all(self) -> None:
-        """GalflowError where all workers that are there were refused, and no other comes."""
-        until = time.monotonic() + _ALL_REFUSED_SECONDS
+        """GalflowError where all workers were refused and no other comes; what may pass is given time."""
+        began = time.monotonic()
         while not self.members and self._there & self._refused.keys():
-            if time.monotonic() > until and self._asked is None:
+            passing = bool(self._there & self._ask_again.keys())
+            patience = min(_MAY_PASS_SECONDS, self._cluster.patience_minutes * 60) if passing else _ALL_REFUSED_SECONDS
+            if time.monotonic() - began > patience and self._asked is None:
                 raise GalflowError(
                     f"no worker of the Dask cluster at {self._cluster.address} can do the work of this run"
                     f"{self._reasons()}. Nothing was handed to them; mend it there and give the same command again"
                 )
             time.sleep(_LOOK_SECONDS)
             self.update()
-
-    def _answers(self, workers: list[str]) -> dict[str, tuple[str, str | None]]:
-        """Worker -> its host, and what it lacks. One that has gone meanwhile is not in it."""
-        own = running_code()
-        # Functions go by name, so a worker without them answers with an ImportError or AttributeError.
-        codes = self.client.run(running_code, workers=workers, on_error="return")
-        strangers = [worker for worker, code in codes.items() if not isinstance(code, RunningCode | OSError)]
-        hosts = self.client.run(socket.gethostname, workers=strangers, on_error="return") if strangers else {}
-        found: dict[str, tuple[str, str | None]] = {}
-        for worker, code in codes.items():
-            host = code.host if isinstance(code, RunningCode) else hosts.get(worker)
-            if isinstance(code, OSError) or not isinstance(host, str):
-                continue
-            lacks = difference(own, code)
-            found[worker] = host, None if lacks is None else f"{lacks}; {MEND}"
-            if not isinstance(code, Exception) and lacks is None and not own.agrees_with(code):
-                logger.warning("galflow was edited while it ran: worker %s runs what is there now", worker)
-        fit = [worker for worker, (_, lacks) in found.items() if lacks is None]
-        for worker, answer in self._prepared(fit).items():
-            if isinstance(answer, OSError):
-                del found[worker]
-            elif isinstance(answer, Exception):
-                found[worker] = found[worker][0], f"could not answer ({type(answer).__name__}: {answer})"
-            elif answer.lacks:
-                found[worker] = answer.host, "lacks what the run needs: " + "; ".join(answer.lacks)
-        return found
-
-    def _prepared(self, workers: list[str]) -> dict[str, Any]:
-        if not workers:
-            return {}
-        folder = f"runs/.probe-{uuid.uuid4().hex}"
-        probe = f"{folder}/run"
-        question = Question(
-            needs=self._needs,
-            probe=probe,
-            variables=tuple(name for name in CREDENTIALS if os.environ.get(name)),
-            threads=self._cluster.threads_per_worker,
-            log=LogOfUnits(LogSettings.from_environment()),
-        )
-        store = self._needs.store
-        if store is None:
-            return dict(self.client.run(prepare, question, workers=workers, on_error="return"))
-        store.put(probe, probe.encode())
-        try:
-            return dict(self.client.run(prepare, question, workers=workers, on_error="return"))
-        finally:
-            store.delete(folder)

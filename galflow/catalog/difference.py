@@ -19,7 +19,8 @@ from galflow.catalog.parquet import read_catalog
 from galflow.errors import StoreError
 from galflow.scores.part_columns import OBJECTS_DETAIL
 from galflow.storage.checksums import FileSum
-from galflow.storage.receipts import Receipt, RunManifest, as_key, list_runs, read_manifest, read_receipts, to_json
+from galflow.storage.layout import as_key
+from galflow.storage.receipts import Receipt, RunManifest, list_runs, read_manifest, read_receipts, to_json
 from galflow.storage.store import Store
 
 CHANGED_SIGMA = 3.0

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from galflow.errors import StoreError
 from galflow.scores.part_columns import SOURCE_NAME
-from galflow.storage.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, as_key, read_manifest, read_receipts
+from galflow.storage.layout import RECEIPT_SUFFIX, as_key
+from galflow.storage.receipts import Receipt, RunManifest, read_manifest, read_receipts
 from galflow.storage.store import Store
 
 

@@ -27,8 +27,8 @@ from galflow.scores.calibration import PValueCounts
 from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
 from galflow.storage.checksums import FileSum
-from galflow.storage.products import OWN
-from galflow.storage.receipts import Receipt, as_key, read_manifest, read_sound, to_json
+from galflow.storage.layout import OWN, as_key, catalog_file, catalog_product, supplement_of
+from galflow.storage.receipts import Receipt, read_manifest, read_sound, to_json
 from galflow.storage.store import Store
 
 ROWS_PER_FILE = 500_000
@@ -38,16 +38,6 @@ _KIND = Column(PLANTED_COLUMN, pa.string(), "kind of anomaly painted into this c
 
 PartFiles = dict[str, FileSum]
 """Keys of score parts, and what their files must be."""
-
-
-def catalog_product(name: str, run: str) -> str:
-    """Key of a run's catalogue: a folder."""
-    return f"catalogs/{name}/{run}"
-
-
-def supplement_of(product: str) -> str:
-    """Key of the folder beside a catalogue's: what is no row of it."""
-    return f"{product}_supplement"
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,14 +169,9 @@ def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
     return concat_parts([t.select([n for n in t.column_names if not n.startswith(CARRIED)]) for t in tables])
 
 
-def file_name(index: int) -> str:
-    """Of the catalogue's file ``index``, below its folder."""
-    return f"part-{index:05d}.parquet"
-
-
 def planted_name(index: int) -> str:
     """Of the planted copies that belong to file ``index``, below the supplement."""
-    return f"{_PLANTED}/{file_name(index)}"
+    return f"{_PLANTED}/{catalog_file(index)}"
 
 
 def write_catalog_file(
@@ -211,7 +196,7 @@ def write_catalog_file(
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
         if planted.any():
             copies.append(conform(table.filter(pa.array(planted)), plan.planted_schema))
-    name = file_name(index)
+    name = catalog_file(index)
     written = {name: store.put_once(f"{product}/{name}", to_parquet(pa.concat_tables(real), plan.schema))}
     if not copies:
         return written, {}
@@ -286,7 +271,7 @@ def read_published(uri: str) -> pa.Table:
     if not separator or rest.count("/") != 1:
         raise StoreError(f"{uri} is not the URI of a catalogue; expected ROOT/catalogs/NAME/RUN")
     store, run = Store.open(root), rest.rpartition("/")[2]
-    product = f"catalogs/{rest}"
+    product = catalog_product(*rest.split("/"))
     # Where two processes published at once, a catalogue may have a key that is longer than its run.
     manifests = [m for name in (run, re.sub(f"{OWN}$", "", run)) if (m := read_manifest(store, name)) is not None]
     if not any(as_key(manifest.catalog) == product for manifest in manifests):

@@ -46,11 +46,6 @@ def comparison_fingerprint(
     return fingerprint(COMPARISON_VERSION, parts, dict(models), bootstraps, seed, *([sorted(survey)] if survey else []))
 
 
-def comparison_product(run_name: str, product_fingerprint: str) -> str:
-    """Key of a run's comparison."""
-    return f"comparisons/{run_name}/{product_fingerprint}.json"
-
-
 def require_same_space(name: str, attributes: Mapping[str, Any], model: TrainedModel) -> None:
     """Refuse a sample in another unit or other bands than the model was trained on."""
     for what, given, expected in (

@@ -28,6 +28,7 @@ from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import cutouts_product
 from galflow.storage.products import write_product
 from galflow.storage.receipts import DOUBTS_DETAIL, Outcome, Receipt
 from galflow.storage.store import Store
@@ -85,11 +86,6 @@ def _rows_digest(rows: pa.Table) -> str:
         else:
             digest.update(json.dumps(column.to_pylist(), default=str).encode())
     return digest.hexdigest()
-
-
-def cutouts_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
-    """Key of a tile's cutout set."""
-    return f"cutouts/{survey_name}/{release}/{tile}/{product_fingerprint}.zarr"
 
 
 def cut_tile(

@@ -82,11 +82,6 @@ def join_base(spec: JoinSpec, matches: bool, own: str, others: Sequence[str]) ->
     return fingerprint(JOIN_VERSION, spec, matches, own, sorted(others))
 
 
-def join_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
-    """Key of a tile's join."""
-    return f"joins/{survey_name}/{release}/{tile}/{product_fingerprint}.parquet"
-
-
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """The rows of one tile as joining needs them."""

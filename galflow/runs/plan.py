@@ -12,18 +12,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from galflow.compare.samples import comparison_fingerprint, comparison_product
+from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, ScoreUnit, TileUnit, Unit
 from galflow.scores.leading import primary_score
 from galflow.scores.reuse import best_earlier
-from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint, scores_product
+from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import RunSpec, SurveySpec, fingerprint
-from galflow.storage.receipts import Receipt, RunManifest, find_receipts
+from galflow.storage.layout import (
+    comparison_product,
+    comparisons_folder,
+    manifest_key,
+    model_product,
+    models_folder,
+    scores_folder,
+    scores_product,
+)
+from galflow.storage.receipts import Receipt, find_receipts
 from galflow.storage.store import Store
-from galflow.training.train_model import model_fingerprint, model_product
+from galflow.training.train_model import model_fingerprint
 from galflow.training.trained_model import load_uri
 
 logger = logging.getLogger(__name__)
@@ -40,7 +49,7 @@ def plan_models(
             continue
         sets, sky = (cutouts, ()) if model.sample is None else (samples[model.sample], cutouts)
         found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, sets, sky)
-        earlier = find_receipts(store, f"models/{model.name}")
+        earlier = find_receipts(store, models_folder(model.name))
         why = f"model {model.name}: settings or training tiles changed" if earlier else f"model {model.name} is new"
         receipt = earlier.get(found)
         product = receipt.product if receipt else model_product(model.name, found)
@@ -59,7 +68,7 @@ def plan_scores(
     spec: RunSpec, store: Store, sets: Sequence[JoinedTile], models: Mapping[str, str], survey: SurveySpec
 ) -> list[ScoreUnit]:
     """A unit for each joined set, to be scored by ``models``, name -> fingerprint."""
-    receipts = briefly(store, f"scores/{survey.survey_name}")
+    receipts = briefly(store, scores_folder(survey.survey_name))
     by_tile = by_tile_of(receipts.values())
     settings = part_settings(spec)
     units = []
@@ -153,7 +162,7 @@ def plan_comparison(
         return None
     survey = scores if spec.ratios else ()
     found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
-    receipt = find_receipts(store, f"comparisons/{spec.name}").get(found)
+    receipt = find_receipts(store, comparisons_folder(spec.name)).get(found)
     why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
     product = receipt.product if receipt else comparison_product(spec.name, found)
     return Unit("compare", ", ".join(sample_scores), found, product, receipt, why)
@@ -182,7 +191,7 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
     plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, scores, sample_scores, comparison)
     run = run_id(spec, [u.fingerprint for u in plan.units])
-    return replace(plan, run=run, published=store.exists(RunManifest.key_of(run)))
+    return replace(plan, run=run, published=store.exists(manifest_key(run)))
 
 
 def _joins_of(spec: RunSpec, survey: SurveySpec, store: Store, tiles: Sequence[TileUnit]) -> list[JoinUnit]:

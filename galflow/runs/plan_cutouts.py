@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint, cutouts_product
+from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint
 from galflow.errors import DataError, SpecError
 from galflow.runs.plan_units import TileUnit
 from galflow.spec.run import RunSpec, SurveySpec
+from galflow.storage.layout import cutouts_folder, cutouts_product
 from galflow.storage.look import seen
 from galflow.storage.receipts import Receipt, receipt_keys, sound_receipts
 from galflow.storage.store import Store
@@ -27,7 +28,7 @@ def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sam
     """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
     survey = open_survey(survey_spec)
     cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
-    receipts = briefly(store, f"cutouts/{survey.name}")
+    receipts = briefly(store, cutouts_folder(survey.name))
     earlier_of = by_tile_of(receipts.values())
     units = []
     for tile, rows, place in _tiles_and_rows(survey, chosen_bands(survey, cutouts)[0]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from galflow.cutouts.joins import JoinInput, JoinTask, join_base, join_product
+from galflow.cutouts.joins import JoinInput, JoinTask, join_base
 from galflow.runs.plan_cutouts import briefly
 from galflow.runs.plan_units import CutTile, JoinUnit
 from galflow.spec.run import RunSpec, SurveySpec, fingerprint
+from galflow.storage.layout import join_product, joins_folder
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import Survey
@@ -29,7 +30,7 @@ def plan_joins(
     if survey.ready_made:  # a copy of an image may be anywhere
         around = {name: tuple(other for other in sorted(by_name) if other != name) for name in by_name}
     earlier: dict[str, list[Receipt]] = {}
-    for receipt in briefly(store, f"joins/{survey.name}").values():
+    for receipt in briefly(store, joins_folder(survey.name)).values():
         earlier.setdefault(str(receipt.details["tile"]), []).append(receipt)
     settings = (spec.join, survey.joins_tiles)
     bases = {

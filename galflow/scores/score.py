@@ -38,6 +38,7 @@ from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
 from galflow.spec.models import Ratio
 from galflow.spec.run import fingerprint
+from galflow.storage.layout import scores_product
 from galflow.storage.products import write_product
 from galflow.storage.receipts import Outcome, Receipt
 from galflow.storage.store import Store
@@ -83,11 +84,6 @@ def scores_fingerprint(joined: str, models: Mapping[str, str], settings: PartSet
     """Of what a score part depends on: its joined set, the models, which score leads, ratios and splits."""
     columns = [ratio.column for ratio in settings.ratios]
     return fingerprint(SCORES_VERSION, joined, dict(models), settings.primary, columns, settings.shares)
-
-
-def scores_product(survey_name: str, release: str, tile: str, product_fingerprint: str) -> str:
-    """Key of a tile's score part."""
-    return f"scores/{survey_name}/{release}/{tile}/{product_fingerprint}.parquet"
 
 
 def columns_of(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:

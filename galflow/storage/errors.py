@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from galflow.errors import StoreError
+from galflow.errors import StoreError, UnreachableError
+
+_NO_ANSWER = (
+    "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "HTTPClientError"
+)  # fmt: skip
+"""Botocore's classes, by name: it is not imported for a store that is a folder."""
 
 
 @contextlib.contextmanager
@@ -21,17 +26,22 @@ def translated(verb: str, uri: str) -> Iterator[None]:
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
         ) from error
     except OSError as error:
-        raise StoreError(
+        raise _kind(error)(
             f"cannot {verb} {uri}: {type(error).__name__}: {error}; check that the disk has room or, for "
             "S3, that AWS_ENDPOINT_URL is right and the server is up"
         ) from error
     except Exception as error:
         if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "asyncio")):
             raise
-        raise StoreError(
+        raise _kind(error)(
             f"cannot {verb} {uri}: {type(error).__name__}: {error}; check the credentials "
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and AWS_ENDPOINT_URL"
         ) from error
+
+
+def _kind(error: Exception) -> type[StoreError]:
+    silent = isinstance(error, ConnectionError | TimeoutError) or type(error).__name__ in _NO_ANSWER
+    return UnreachableError if silent else StoreError
 
 
 def says_taken(error: OSError) -> bool:

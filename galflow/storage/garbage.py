@@ -12,17 +12,12 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from galflow.storage.layout import PRODUCT_KINDS, RECEIPT_SUFFIX, RUNS, as_key, product_of, report_product
 from galflow.storage.leases import EXPIRY, Lease, Sweep, forget, read_leases, sweeping
-from galflow.storage.receipts import RECEIPT_SUFFIX, as_key, list_runs, read_manifest
+from galflow.storage.receipts import list_runs, read_manifest
 from galflow.storage.store import Entry, Store
 
 GRACE = timedelta(days=7)
-
-_PRODUCT = re.compile(
-    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet|comparisons/[^/]+/.+?\.json)(?=[/.]|$)"
-    r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
-)
-"""The product (receipts.Receipt.product) that a key belongs to, by the layout of the design."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +38,6 @@ class Garbage:
         return self.product.split("/")[0]
 
 
-def product_of(key: str) -> str | None:
-    """The product that a key belongs to; None for what is no product, such as a manifest."""
-    found = _PRODUCT.match(key)
-    return found[1] if found else None
-
-
 def find_garbage(
     store: Store, *, grace: timedelta = GRACE, now: datetime | None = None, leases: Sequence[Lease] | None = None
 ) -> list[Garbage]:
@@ -63,7 +52,7 @@ def find_garbage(
     live = [lease for lease in leases if lease.lives(now)]
     wanted = referred(store)
     by_product: dict[str, list[Entry]] = {}
-    for prefix in ("cutouts", "joins", "models", "scores", "comparisons", "catalogs", "reports", "runs"):
+    for prefix in (*PRODUCT_KINDS, RUNS):
         for entry in store.entries(prefix):
             product = product_of(entry.key)
             if product is None or _lies_in(entry.key, wanted):
@@ -81,7 +70,7 @@ def _lies_in(key: str, products: Set[str]) -> bool:
 
 def _grace_of(garbage: Garbage, grace: timedelta) -> timedelta:
     """A run tries whether it can write before it holds a lease."""
-    return max(grace, EXPIRY) if garbage.kind == "runs" else grace
+    return max(grace, EXPIRY) if garbage.kind == RUNS else grace
 
 
 def referred(store: Store) -> set[str]:
@@ -92,7 +81,7 @@ def referred(store: Store) -> set[str]:
         if manifest is None:
             continue
         found |= {key.removesuffix(RECEIPT_SUFFIX) for keys in manifest.products.values() for key in keys}
-        found.add(f"reports/{run}")  # also where only Dask's performance reports lie there
+        found.add(report_product(run))  # also where only Dask's performance reports lie there
         # A model that was given as trained has no receipt of this run, but may lie on this store.
         found |= {as_key(model).removeprefix(f"{store.root}/") for model in manifest.models.values()}
     return found

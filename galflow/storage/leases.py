@@ -23,11 +23,11 @@ from typing import Any
 
 from galflow.errors import StoreError
 from galflow.spec.run import RunSpec
+from galflow.storage.layout import LEASES, as_key, prefixes_of_run
 from galflow.storage.listing import Entry
-from galflow.storage.receipts import as_key, to_json
+from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
 
-LEASES = "leases"
 EXPIRY = timedelta(hours=1)
 """So long a run's lease counts after it was last written: a run may be asleep, or cut off from the store."""
 SWEEP_EXPIRY = timedelta(minutes=3)
@@ -74,10 +74,9 @@ class Lease:
 def prefixes_of(spec: RunSpec, root: str) -> tuple[str, ...]:
     """How the keys of all products begin that a run may make or use: plans look nowhere else."""
     surveys = [spec.survey.survey_name, *(sample.survey.survey_name for sample in spec.comparison.samples)]
-    found = [f"{room}/{name}/" for name in surveys for room in ("cutouts", "joins", "scores")]
-    found += [f"models/{model.name}/" for model in spec.models]
-    found += [as_key(model.trained).removeprefix(f"{root}/") for model in spec.models if model.trained is not None]
-    return (*found, f"comparisons/{spec.name}/", f"catalogs/{spec.output.catalog}/", f"reports/{spec.name}-")
+    trained = [as_key(m.trained).removeprefix(f"{root}/") for m in spec.models if m.trained is not None]
+    made = prefixes_of_run(spec.name, surveys, [model.name for model in spec.models], spec.output.catalog)
+    return (*made, *trained)
 
 
 class _Renewed:

@@ -8,23 +8,19 @@ takes the product that lies there once it has its receipt, or else writes its ow
 from __future__ import annotations
 
 import logging
-import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from galflow.errors import IntegrityError, TakenError
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import own_key, receipt_key
 from galflow.storage.receipts import Receipt, parse_receipt, verify_product, write_receipt
 from galflow.storage.store import Store
 
 PATIENCE_SECONDS = 10.0
 """So long a product with other bytes is given to get its receipt; that of an attempt that broke off never comes."""
 _LOOK_SECONDS = 0.2
-_ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
-OWN = r"-[0-9a-f]{8}"
-"""What stands at the end of the name in a key that was taken for other bytes."""
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
@@ -75,7 +71,7 @@ def made_by_another(store: Store, product: str, fingerprint: str) -> Receipt | N
     """The receipt of a product that somebody else is making, once it is there; None if it does not come, or is not
     that of the files that lie there.
     """
-    key = Receipt(product=product, fingerprint=fingerprint).key
+    key = receipt_key(product)
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         if store.exists(key):
@@ -87,8 +83,3 @@ def made_by_another(store: Store, product: str, fingerprint: str) -> Receipt | N
         if time.monotonic() > until:
             return None
         time.sleep(_LOOK_SECONDS)
-
-
-def own_key(product: str) -> str:
-    """A key for the same product that nobody else has; it sorts before the one that plans name."""
-    return _ENDING.sub(lambda ending: f"-{uuid.uuid4().hex[:8]}{ending[0]}", product, count=1)

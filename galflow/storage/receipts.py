@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -18,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from galflow.errors import IntegrityError, StoreError
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import PRODUCT_KINDS, RECEIPT_SUFFIX, RUNS, manifest_key, receipt_key, runs_among
 from galflow.storage.store import Store
 
-RECEIPT_SUFFIX = ".receipt.json"
 UNKNOWN_VERSION = "unknown"
 """The code version of receipts from before it was kept."""
 DOUBTS_DETAIL = "doubts"
@@ -28,7 +27,6 @@ DOUBTS_DETAIL = "doubts"
 _AT_ONCE = 500
 """Receipts fetched side by side: of a survey's twenty thousand only so many lie in memory as bytes."""
 PUBLISHED_PREFIXES = ("catalogs", "reports")
-PRODUCT_PREFIXES = ("cutouts", "joins", "models", "scores", "comparisons", *PUBLISHED_PREFIXES)
 
 
 class Outcome(enum.StrEnum):
@@ -65,7 +63,7 @@ class Receipt(BaseModel):
     @property
     def key(self) -> str:
         """Where the receipt lies."""
-        return self.product + RECEIPT_SUFFIX
+        return receipt_key(self.product)
 
     @property
     def name(self) -> str:
@@ -112,21 +110,6 @@ class RunManifest(BaseModel):
         models = {name: as_uri(store, key) for name, key in self.models.items()}
         report = None if self.report is None else as_uri(store, self.report)
         return self.model_copy(update={"models": models, "catalog": as_uri(store, self.catalog), "report": report})
-
-    @staticmethod
-    def key_of(run: str) -> str:
-        """Where a run's manifest lies."""
-        return f"runs/{run}/manifest.json"
-
-
-_OWN_KEY = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
-"""How keys end in manifests of before, which held URIs."""
-
-
-def as_key(text: str) -> str:
-    """The key behind a key or behind the URI that an older manifest has; any other URI stays what it is."""
-    found = _OWN_KEY.search(text)
-    return found[1] if found else text
 
 
 def as_uri(store: Store, key: str) -> str:
@@ -197,7 +180,7 @@ def _contents(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
 
 def read_manifest(store: Store, run: str) -> RunManifest | None:
     """The manifest of a run, or None if it has not finished."""
-    key = RunManifest.key_of(run)
+    key = manifest_key(run)
     if not store.exists(key):
         return None
     try:
@@ -208,12 +191,12 @@ def read_manifest(store: Store, run: str) -> RunManifest | None:
 
 def list_runs(store: Store) -> list[str]:
     """Run ids that have a manifest, sorted."""
-    return [k.split("/")[1] for k in store.list("runs") if k.endswith("/manifest.json")]
+    return runs_among(store.list(RUNS))
 
 
 def publish_manifest(store: Store, manifest: RunManifest) -> bool:
     """Write the manifest if there is none; whether this call did it."""
-    return store.put_if_absent(RunManifest.key_of(manifest.run), to_json(manifest))
+    return store.put_if_absent(manifest_key(manifest.run), to_json(manifest))
 
 
 def read_sound(store: Store, files: Mapping[str, FileSum]) -> dict[str, bytes]:
@@ -259,7 +242,7 @@ class Verification(NamedTuple):
 
 def verify_store(store: Store, threads: int = 4) -> Verification:
     """Re-read every product against its receipt, and every manifest."""
-    keys = [k for prefix in PRODUCT_PREFIXES for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
+    keys = [k for prefix in PRODUCT_KINDS for k in store.list(prefix) if k.endswith(RECEIPT_SUFFIX)]
 
     def check(key: str) -> list[str]:
         try:

@@ -28,6 +28,7 @@ from galflow.errors import SpecError, StoreError, TakenError
 from galflow.spec.addresses import require_no_credentials
 from galflow.storage.checksums import Create, FileSum, SummingStore, WholeStore
 from galflow.storage.errors import says_taken, translated
+from galflow.storage.layout import probe_key
 from galflow.storage.listing import Entry, files_around, modified_at
 from galflow.storage.object_streams import LocalStream, ObjectStream, WholeStream
 from galflow.storage.s3_options import s3_options
@@ -293,7 +294,7 @@ class Store:
 
     def require_writable(self) -> None:
         """Write, read and delete a small object; StoreError says what is wrong with the store, before any work."""
-        key = f"runs/.writable-{uuid.uuid4().hex}"
+        key = probe_key("writable")
         self.put(key, b"galflow")
         self.get(key)
         self.delete(key)

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from galflow.errors import IntegrityError, StoreError
+from galflow.storage.layout import CHECKPOINT
 from galflow.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-FILE = "checkpoint.pt"
 _MAGIC = b"galflow-checkpoint-1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -40,7 +40,7 @@ class Checkpoint:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._key = f"{product}/{FILE}"
+        self._key = f"{product}/{CHECKPOINT}"
         self._fingerprint = fingerprint
         self._every = every_seconds
         self._clock = clock

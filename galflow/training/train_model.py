@@ -74,11 +74,6 @@ def model_fingerprint(
     )
 
 
-def model_product(name: str, fingerprint: str) -> str:
-    """Key of a trained model: a folder."""
-    return f"models/{name}/{fingerprint}"
-
-
 def train_model(
     store: Store,
     product_key: str,

@@ -25,7 +25,8 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from flows.login import VARIABLES
 from galflow.catalog.published import planted_copies, read_published
-from galflow.storage.receipts import RECEIPT_SUFFIX, Receipt, RunManifest, list_runs, parse_receipt, read_manifest
+from galflow.storage.layout import RECEIPT_SUFFIX
+from galflow.storage.receipts import Receipt, RunManifest, list_runs, parse_receipt, read_manifest
 from galflow.storage.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]

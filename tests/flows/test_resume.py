@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from galflow.storage.receipts import RECEIPT_SUFFIX
+from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.store import Store
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.trained_model import load_uri

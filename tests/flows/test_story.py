@@ -19,7 +19,8 @@ import galflow as library
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.flags import Flag
 from galflow.spec.run import parse_spec
-from galflow.storage.receipts import RECEIPT_SUFFIX, Outcome
+from galflow.storage.layout import RECEIPT_SUFFIX
+from galflow.storage.receipts import Outcome
 from galflow.surveys.resolve import open_survey
 
 if TYPE_CHECKING:

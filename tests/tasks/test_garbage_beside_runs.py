@@ -18,7 +18,8 @@ from distributed import LocalCluster
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.garbage import collect
-from galflow.storage.receipts import PRODUCT_PREFIXES, RunManifest, read_receipts, verify_store
+from galflow.storage.layout import PRODUCT_KINDS
+from galflow.storage.receipts import RunManifest, read_receipts, verify_store
 from galflow.storage.store import Store
 from tasks import stages
 from tasks.publish import publish
@@ -109,7 +110,7 @@ def one_try(seed: int, unpublished: Path, cluster: ClusterSpec, root: Path) -> N
     """A whole run with collections at random moments, none of which may take anything."""
     shutil.copytree(unpublished, root)  # with its times
     spec, store = on(root, cluster), Store.open(root)
-    before = [key for prefix in PRODUCT_PREFIXES for key in store.list(prefix)]
+    before = [key for prefix in PRODUCT_KINDS for key in store.list(prefix)]
     moments = random.Random(seed)
     with watched_run(spec):  # the run has begun; what it does is said below
         with _Collector(store, moments) as collector:

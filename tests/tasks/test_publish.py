@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tasks.publish
-from galflow.catalog.published import group_parts, ranked_scores, read_basis, supplement_of, write_catalog_file
+from galflow.catalog.published import group_parts, ranked_scores, read_basis, write_catalog_file
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
@@ -23,6 +23,7 @@ from galflow.scores.score import PartSettings, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
+from galflow.storage.layout import manifest_key, supplement_of
 from galflow.storage.receipts import Receipt, list_runs, read_manifest, verify_store
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
@@ -177,7 +178,7 @@ def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any)
         f"reports/{manifest.run}/index.html",
     )
     assert stored.models["kmeans"] == "models/kmeans/kmeanskmeans"
-    assert stages.store.root not in stages.store.get(stored.key_of(stored.run)).decode()
+    assert stages.store.root not in stages.store.get(manifest_key(stored.run)).decode()
     assert set(manifest.products) == {
         "cutouts", "cutouts of mock", "joins", "joins of mock",
         "models", "scores", "scores of mock", "comparison", "catalog", "report"

@@ -17,9 +17,9 @@ import torch
 from galflow.errors import SpecError
 from galflow.runs.plan import plan_cutouts, plan_models
 from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.layout import CHECKPOINT
 from galflow.storage.receipts import Receipt, find_receipts
 from galflow.storage.store import Store
-from galflow.training.checkpoint import FILE
 from galflow.training.trained_model import TrainedModel
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import StageResult
@@ -81,7 +81,7 @@ def test_a_dead_worker_costs_no_more_than_the_time_since_the_checkpoint(tmp_path
         deadline = time.monotonic() + 120
         with open_client(cluster.cluster) as client:
             while time.monotonic() < deadline:
-                if any(key.endswith(FILE) for key in store.list("models")):
+                if any(key.endswith(CHECKPOINT) for key in store.list("models")):
                     killed.append(sorted(client.run(os.getpid).items())[1][1])
                     os.kill(killed[0], signal.SIGKILL)
                     return
@@ -97,7 +97,7 @@ def test_a_dead_worker_costs_no_more_than_the_time_since_the_checkpoint(tmp_path
     assert find_receipts(store, "models")[receipt.fingerprint] == receipt
     card = TrainedModel.load(store, receipt.product).card
     assert [point.epoch for point in card.curves] == list(range(1, 61)), "every epoch once, across the restart"
-    assert not [key for key in store.list("models") if key.endswith(FILE)]
+    assert not [key for key in store.list("models") if key.endswith(CHECKPOINT)]
     assert plan_models(wanted, store, [u.fingerprint for u in plan_cutouts(wanted, wanted.survey, store)], {})
 
 

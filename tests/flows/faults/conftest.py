@@ -20,7 +20,8 @@ import psutil
 import pytest
 import yaml
 
-from galflow.storage.receipts import RECEIPT_SUFFIX, list_runs, read_manifest, read_receipts
+from galflow.storage.layout import RECEIPT_SUFFIX
+from galflow.storage.receipts import list_runs, read_manifest, read_receipts
 from galflow.storage.store import Store
 
 if TYPE_CHECKING:

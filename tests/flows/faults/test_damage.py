@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from galflow.storage.receipts import RECEIPT_SUFFIX, list_runs
+from galflow.storage.layout import RECEIPT_SUFFIX
+from galflow.storage.receipts import list_runs
 from galflow.storage.store import Store
 
 if TYPE_CHECKING:

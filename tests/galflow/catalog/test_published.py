@@ -13,14 +13,12 @@ import pytest
 import scipy.stats
 
 from galflow.catalog.published import (
-    catalog_product,
     each_file,
     group_parts,
     plan_catalog,
     planted_copies,
     ranked_scores,
     read_basis,
-    supplement_of,
     write_basis,
     write_catalog_file,
 )
@@ -28,6 +26,7 @@ from galflow.cutouts.flags import Flag
 from galflow.errors import IntegrityError, StoreError
 from galflow.scores.part_columns import SCHEMA_DETAIL, packed_schema
 from galflow.scores.summary import PartSummary, merge_summaries
+from galflow.storage.layout import catalog_product, supplement_of
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 

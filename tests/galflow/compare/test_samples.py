@@ -13,12 +13,12 @@ from galflow.compare.samples import (
     MINIMUM_OBJECTS,
     compare_samples,
     comparison_fingerprint,
-    comparison_product,
     require_same_space,
 )
 from galflow.compare.two_sample import TwoSample, compare_scalars
 from galflow.errors import SpecError
 from galflow.models.pixelcnn_pp import PixelCNNPP
+from galflow.storage.layout import comparison_product
 from galflow.storage.receipts import Outcome, find_receipts
 from galflow.storage.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel

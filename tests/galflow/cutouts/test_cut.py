@@ -14,12 +14,13 @@ import pytest
 from astropy.wcs import WCS
 
 from galflow.cutouts.assign import assign
-from galflow.cutouts.cut import _rows_digest, chosen_bands, cut_tile, cutouts_fingerprint, cutouts_product
+from galflow.cutouts.cut import _rows_digest, chosen_bands, cut_tile, cutouts_fingerprint
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.extract import corners
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.spec.run import CutoutSpec
+from galflow.storage.layout import cutouts_product
 from galflow.storage.receipts import Outcome, Receipt, find_receipts, verify_store
 from galflow.storage.store import Store
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane, Psf, Survey, Tile

@@ -12,7 +12,6 @@ import torch
 
 from galflow.catalog.published import (
     CatalogPlan,
-    catalog_product,
     group_parts,
     plan_catalog,
     ranked_scores,
@@ -28,6 +27,7 @@ from galflow.report.inputs import ReportInputs, StageRecord
 from galflow.scores.score import PartSettings, columns_of, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
+from galflow.storage.layout import catalog_product
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey

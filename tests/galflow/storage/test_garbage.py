@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from galflow.errors import IntegrityError
-from galflow.storage.garbage import find_garbage, product_of, remove
+from galflow.storage.garbage import find_garbage, remove
 from galflow.storage.leases import sweeping
 from galflow.storage.receipts import Receipt, RunManifest, find_receipts, publish_manifest, write_receipt
 from galflow.storage.store import Store
@@ -100,27 +100,6 @@ def test_nothing_is_garbage_while_a_manifest_is_unreadable(local_store: Store) -
     local_store.put("runs/s-a/manifest.json", b"{")
     with pytest.raises(IntegrityError, match="is not a manifest"):
         find_garbage(local_store, now=LATER)
-
-
-@pytest.mark.parametrize(
-    ("key", "product"),
-    [
-        ("cutouts/s/dr1/9813/402/f00.zarr/flux/c/0/0", "cutouts/s/dr1/9813/402/f00.zarr"),
-        ("cutouts/s/dr1/t/f00.zarr.receipt.json", "cutouts/s/dr1/t/f00.zarr"),
-        ("models/wgan/f00/.checkpoint/checkpoint.pt", "models/wgan/f00"),
-        ("models/wgan/f00.receipt.json", "models/wgan/f00"),
-        ("reports/demo-1/index.html", "reports/demo-1"),
-        ("catalogs/c/v1.2-00/part-00000.parquet", "catalogs/c/v1.2-00"),
-        ("catalogs/c/v1.2-00_supplement.receipt.json", "catalogs/c/v1.2-00_supplement"),
-        ("reports/v1.2-00/index.html", "reports/v1.2-00"),
-        ("scores/a.parquet/1/t/f00.parquet.receipt.json", "scores/a.parquet/1/t/f00.parquet"),
-        ("cutouts/a.zarr/b.zarr/t/f00.zarr/zarr.json", "cutouts/a.zarr/b.zarr/t/f00.zarr"),
-        ("runs/demo-1/manifest.json", None),
-        ("notes.txt", None),
-    ],
-)
-def test_a_key_says_its_product(key: str, product: str | None) -> None:
-    assert product_of(key) == product
 
 
 def test_published_products_stay_whatever_dots_are_in_their_names(local_store: Store) -> None:

@@ -20,7 +20,8 @@ from galflow.errors import TakenError
 from galflow.spec.run import CutoutSpec
 from galflow.storage import products
 from galflow.storage.checksums import FileSum, SummingStore
-from galflow.storage.products import own_key, write_product
+from galflow.storage.layout import own_key
+from galflow.storage.products import write_product
 from galflow.storage.receipts import Receipt, find_receipts, parse_receipt, verify_product, verify_store
 from galflow.storage.store import Store
 

@@ -10,6 +10,7 @@ import pytest
 from galflow.errors import IntegrityError
 from galflow.storage import receipts
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import manifest_key
 from galflow.storage.receipts import (
     Outcome,
     Receipt,
@@ -169,7 +170,7 @@ def test_verify_finds_a_receipt_that_a_run_was_made_of_and_is_gone(store: Store)
 
 def test_verify_goes_on_past_a_manifest_that_is_garbage(store: Store) -> None:
     first = _product(store, "1", "aaaa")
-    store.put(RunManifest.key_of("broken"), b"{")
+    store.put(manifest_key("broken"), b"{")
     publish_manifest(store, _manifest("whole", [first.key, "gone.receipt.json"]))
     count, faults, _ = verify_store(store)
     assert count == 1

@@ -1,0 +1,179 @@
+"""Every key pattern of a store: where which product lies, and which product a key belongs to.
+
+Keys are relative to the store's root, with "/" between their parts. A product is a file or a folder; its receipt lies
+beside it. Nothing else in galflow spells a key out.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+
+PRODUCT_KINDS = ("cutouts", "joins", "models", "scores", "comparisons", "catalogs", "reports")
+"""First parts of the keys of products, those that later ones are made from first."""
+RUNS, LEASES, REPORTS = "runs", "leases", "reports"
+RECEIPT_SUFFIX = ".receipt.json"
+PAGE = "index.html"
+"""File below a report's folder."""
+CHECKPOINT = "checkpoint.pt"
+"""File below a model's folder while it trains."""
+OWN = r"-[0-9a-f]{8}"
+"""What stands at the end of the name in a key that was taken for other bytes (``own_key``)."""
+
+_ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
+_MANIFEST = "/manifest.json"
+_PRODUCT = re.compile(
+    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet|comparisons/[^/]+/.+?\.json)(?=[/.]|$)"
+    r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
+)
+_NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
+"""How keys end in manifests of before, which held URIs."""
+
+
+# --- products of a tile
+
+
+def cutouts_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of a tile's cutout set: a folder."""
+    return f"{cutouts_folder(survey)}/{release}/{tile}/{fingerprint}.zarr"
+
+
+def assigned_rows(product: str) -> str:
+    """Key of the rows of the survey's own catalogue that lie in a tile, while its cutouts are made."""
+    return f"{product}.rows.parquet"
+
+
+def join_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of a tile's join: which of its objects other tiles have too."""
+    return f"{joins_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
+def scores_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of a tile's score part."""
+    return f"{scores_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
+def cutouts_folder(survey: str) -> str:
+    """Folder of a survey's cutout sets."""
+    return f"cutouts/{survey}"
+
+
+def joins_folder(survey: str) -> str:
+    """Folder of a survey's joins."""
+    return f"joins/{survey}"
+
+
+def scores_folder(survey: str) -> str:
+    """Folder of a survey's score parts."""
+    return f"scores/{survey}"
+
+
+# --- products of a run
+
+
+def model_product(name: str, fingerprint: str) -> str:
+    """Key of a trained model: a folder."""
+    return f"{models_folder(name)}/{fingerprint}"
+
+
+def models_folder(name: str) -> str:
+    """Folder of all trainings of a model."""
+    return f"models/{name}"
+
+
+def comparison_product(run_name: str, fingerprint: str) -> str:
+    """Key of a run's comparison of simulations with the survey."""
+    return f"{comparisons_folder(run_name)}/{fingerprint}.json"
+
+
+def comparisons_folder(run_name: str) -> str:
+    """Folder of a specification's comparisons."""
+    return f"comparisons/{run_name}"
+
+
+def catalog_product(name: str, run: str) -> str:
+    """Key of a run's catalogue: a folder."""
+    return f"{catalogs_folder(name)}/{run}"
+
+
+def catalogs_folder(name: str) -> str:
+    """Folder of a catalogue's editions, one a run."""
+    return f"catalogs/{name}"
+
+
+def catalog_file(index: int) -> str:
+    """Name of a catalogue's Parquet file ``index``, below its folder."""
+    return f"part-{index:05d}.parquet"
+
+
+def supplement_of(catalog: str) -> str:
+    """Key of the folder beside a catalogue's: what is no row of it."""
+    return f"{catalog}_supplement"
+
+
+def report_product(run: str) -> str:
+    """Key of a run's report: a folder."""
+    return f"{REPORTS}/{run}"
+
+
+def report_page(report: str) -> str:
+    """Key of the page in a report's folder."""
+    return f"{report}/{PAGE}"
+
+
+def performance_page(run: str, at: datetime) -> str:
+    """Key of Dask's own report on one start of a run."""
+    return f"{report_product(run)}/performance-{at:%Y%m%dT%H%M%S}.html"
+
+
+def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
+    """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
+    folders = [folder(name) for name in surveys for folder in (cutouts_folder, joins_folder, scores_folder)]
+    folders += [models_folder(name) for name in models]
+    folders += [comparisons_folder(run_name), catalogs_folder(catalog)]
+    return (*(f"{folder}/" for folder in folders), f"{report_product(run_name)}-")
+
+
+# --- what is no product
+
+
+def receipt_key(product: str) -> str:
+    """Key of a product's receipt."""
+    return product + RECEIPT_SUFFIX
+
+
+def manifest_key(run: str) -> str:
+    """Key of a run's manifest."""
+    return f"{RUNS}/{run}{_MANIFEST}"
+
+
+def runs_among(keys: Iterable[str]) -> list[str]:
+    """The runs whose manifests are among these keys."""
+    return [key.split("/")[1] for key in keys if key.endswith(_MANIFEST)]
+
+
+def probe_key(purpose: str) -> str:
+    """A key that nobody else has, to try the store with: ``purpose`` is "writable" or "probe"."""
+    return f"{RUNS}/.{purpose}-{uuid.uuid4().hex}"
+
+
+# --- from keys to products
+
+
+def product_of(key: str) -> str | None:
+    """The product that a key belongs to; None for what is no product, such as a manifest."""
+    found = _PRODUCT.match(key)
+    return found[1] if found else None
+
+
+def own_key(product: str) -> str:
+    """A key for the same product that nobody else has; it sorts before the one that plans name."""
+    return _ENDING.sub(lambda ending: f"-{uuid.uuid4().hex[:8]}{ending[0]}", product, count=1)
+
+
+def as_key(text: str) -> str:
+    """The key behind a key or behind the URI that an older manifest has; any other URI stays what it is."""
+    found = _NAMED_BY_A_MANIFEST.search(text)
+    return found[1] if found else text
