@@ -194,7 +194,8 @@ def test_updated_tile_under_given_models_redoes_that_tile_alone(
     ]
     assert changed == [False, True, False]
     columns = [
-        [read_catalog(f"{root}/{r.product}")["kmeans_distance"] for r in run.scores[None].receipts] for run in (before, after)
+        [read_catalog(f"{root}/{r.product}")["kmeans_distance"] for r in run.scores[None].receipts]
+        for run in (before, after)
     ]
     assert [one.equals(other) for one, other in zip(*columns, strict=True)] == [True, False, True]
 
