@@ -39,9 +39,9 @@ def test_a_script_runs_once_and_a_second_call_does_nothing(tmp_path: Path, prefe
         timeout=250, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    begin, told, refused = ended.stdout.splitlines()
+    begin, told, refused, reason = ended.stdout.splitlines()
     assert begin == "BEGIN", "workers do not run the script again"
     assert told.startswith("scripted-")
     assert told.endswith(" True 3")
-    assert refused.startswith("refused: ")
-    assert "models" in refused
+    assert refused.startswith("refused: the specification")
+    assert reason.strip().startswith("models: ")
