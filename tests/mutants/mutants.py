@@ -22,7 +22,8 @@ class Mutant:
     """What pytest is to run: the smallest part that must notice."""
 
 
-CUTOUTS, SCORES, SURVEYS, CATALOG = (f"tests/galflow/{room}" for room in ("cutouts", "scores", "surveys", "catalog"))
+CUTOUTS, SCORES, CATALOG = (f"tests/galflow/{room}" for room in ("cutouts", "scores", "catalog"))
+SURVEYS = "tests/galflow/surveys/reading"
 _JOINS = (f"{CUTOUTS}/test_matching.py", f"{CUTOUTS}/test_joins.py")
 _SPLITS = (f"{CUTOUTS}/test_splits.py",)
 _IDENTITIES = (f"{CUTOUTS}/test_identities.py",)
@@ -45,11 +46,11 @@ _CHECK = ("tests/galflow/runs/test_check.py",)
 MATCHING, JOINS, PUBLISHED = (
     f"galflow/{name}.py" for name in ("cutouts/matching", "cutouts/joins", "catalog/published")
 )
-DIFFERENCE, PLAN, FLAGS = (f"galflow/{name}.py" for name in ("catalog/difference", "plan", "cutouts/flags"))
+DIFFERENCE, PLAN, FLAGS = (f"galflow/{name}.py" for name in ("catalog/difference", "runs/plan", "cutouts/flags"))
 IDENTITIES, SPLITS, ASSIGN = (f"galflow/cutouts/{name}.py" for name in ("identities", "splits", "assign"))
 CALIBRATION, SCORE, PARTS = (f"galflow/scores/{name}.py" for name in ("calibration", "score", "part_columns"))
 SUMMARY, FINDINGS, SCHEMA = "galflow/scores/summary.py", "galflow/report/findings.py", "galflow/catalog/schema.py"
-SKY, DETECTION, PLACES = (f"galflow/surveys/{name}.py" for name in ("sky", "detection", "places"))
+SKY, DETECTION, PLACES = (f"galflow/surveys/reading/{name}.py" for name in ("sky", "detection", "places"))
 CUT, CUTTING, CHECK_SURVEY = "galflow/cutouts/cut.py", "galflow/cutouts/cutting.py", "galflow/runs/check_survey.py"
 PLAN_CUTOUTS = "galflow/runs/plan_cutouts.py"
 
