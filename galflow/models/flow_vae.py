@@ -15,6 +15,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.latent_flow import LatentFlow
 from galflow.layers.images.blocks import ImageEncoder, mean_over_observed, observed_pixels
 from galflow.layers.images.light import LightDecoder
@@ -173,7 +174,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         # In asinh units noise and galaxies are of order 1, which is what a fresh network learns from best.
         seen = torch.cat([observed_pixels(batch) / self.stretch.gain, psf / psf.amax((-2, -1), keepdim=True)], dim=1)
         mean, raw = self.encoder(seen).chunk(2, dim=1)
-        return mean, LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND)
+        return mean, soft_bounded(raw, LOG_VARIANCE_BOUND)
 
     def decode(self, latents: Tensor) -> Tensor:
         """(B, C, n, n) light of latents (B, latent) without PSF and noise: the flux in sky sigmas of n x n points.

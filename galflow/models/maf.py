@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.conditioners import Conditioner, MaskedNetwork
 from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
 from galflow.models.shared.flow import Flow
@@ -28,11 +29,6 @@ _SPLINE_BOUND = 5.0
 """Splines map +-5 standard deviations onto themselves; beyond they are the identity."""
 _SCALE_RANGE = (1e-2, 1e2)
 """Initial standard deviation of one entry, relative to its band's."""
-
-
-def soft_bounded(values: Tensor, bound: float) -> Tensor:
-    """Smoothly within +-bound; the identity near 0."""
-    return bound * torch.tanh(values / bound)
 
 
 class EntryNorm(Transform):

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
 from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
 from galflow.layers.images.blocks import standard_normal
 from galflow.models.base import Player
-from galflow.models.maf import EntryNorm, raster_places, soft_bounded
+from galflow.models.maf import EntryNorm, raster_places
 from galflow.models.shared.flow import Flow
 
 Conditional = Literal["linear", "recurrent", "masked"]

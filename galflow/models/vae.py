@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.images.blocks import (
     ImageDecoder,
     ImageEncoder,
@@ -107,7 +108,7 @@ class VAE(Reconstructs, Encodes):
         """Mean and log-variance of q(z|x), each (B, latent)."""
         self.check(batch)
         mean, raw = self.encoder(observed_pixels(batch)).chunk(2, dim=1)
-        return mean, LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND)
+        return mean, soft_bounded(raw, LOG_VARIANCE_BOUND)
 
     def log_likelihood(self, batch: Batch, latents: Tensor) -> Tensor:
         """(B,) log p(x|z) in nats, summed over observed pixels."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 
 LOG_SCALE_BOUND = 2.0
 """An affine law stretches by at most exp(+-2)."""
@@ -62,12 +63,12 @@ class Affine(Law):
 
     def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Stretched and shifted; the log-slope is s."""
-        log_scale = _bounded(theta[:, 1], LOG_SCALE_BOUND)
+        log_scale = soft_bounded(theta[:, 1], LOG_SCALE_BOUND)
         return values * log_scale.exp() + theta[:, 0], log_scale
 
     def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
         """Shifted back and shrunk."""
-        return (values - theta[:, 0]) * torch.exp(-_bounded(theta[:, 1], LOG_SCALE_BOUND))
+        return (values - theta[:, 0]) * torch.exp(-soft_bounded(theta[:, 1], LOG_SCALE_BOUND))
 
 
 class _Bin(NamedTuple):
@@ -118,12 +119,12 @@ class Spline(Law):
     def _bins(values: Tensor, theta: Tensor, *, by_height: bool) -> _Bin:
         """The bins that hold ``values``, looked up by width (x), or by height (y)."""
         widths, heights, slopes = theta.split((SPLINE_BINS, SPLINE_BINS, SPLINE_BINS - 1), dim=1)
-        widths, heights = (2 * SPLINE_EDGE * _bounded(w, _LOG_WIDTH_BOUND).softmax(1) for w in (widths, heights))
+        widths, heights = (2 * SPLINE_EDGE * soft_bounded(w, _LOG_WIDTH_BOUND).softmax(1) for w in (widths, heights))
         lefts, bottoms = (w.cumsum(1) - w - SPLINE_EDGE for w in (widths, heights))
         starts = bottoms if by_height else lefts
         # Slope 1 at both ends joins the straight lines beyond. Padding is of the dimension of bins alone.
         ends = [0, 0] * (theta.ndim - 2) + [1, 1]
-        log_slopes = F.pad(_bounded(slopes, _LOG_SLOPE_BOUND), ends)
+        log_slopes = F.pad(soft_bounded(slopes, _LOG_SLOPE_BOUND), ends)
         index = (values[:, None] >= starts[:, 1:]).sum(1, keepdim=True)
 
         def pick(of: Tensor) -> Tensor:
@@ -131,10 +132,6 @@ class Spline(Law):
 
         slope_left, slope_right = pick(log_slopes[:, :-1]).exp(), pick(log_slopes[:, 1:]).exp()
         return _Bin(pick(lefts), pick(bottoms), pick(widths), pick(heights), slope_left, slope_right)
-
-
-def _bounded(raw: Tensor, bound: float) -> Tensor:
-    return bound * torch.tanh(raw / bound)
 
 
 def law_of(coupling: str) -> Law:
