@@ -48,6 +48,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     """
 
     source: ClassVar[str] = "Lanusse+21, Bretonniere+22"
+    version: ClassVar[str] = "2"
     scores: ClassVar[Mapping[str, str]] = {
         "chi2": "chi-square per observed pixel of the noise-free reconstruction under the object's own PSF",
         "neg_elbo": "negative ELBO, a bound (two fixed draws): nats per observed pixel, flux in sky sigmas",

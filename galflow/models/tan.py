@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from galflow.batch import Batch
 from galflow.errors import SpecError
 from galflow.layers.bounds import soft_bounded
+from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
 from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
 from galflow.layers.images.blocks import standard_normal
 from galflow.models.base import Player
-from galflow.models.maf import EntryNorm, raster_places
+from galflow.models.maf import raster_places
 from galflow.models.shared.flow import Flow
 
 Conditional = Literal["linear", "recurrent", "masked"]
@@ -142,6 +143,7 @@ class TAN(Flow):
     """
 
     source: ClassVar[str] = "Oliva+18"
+    version: ClassVar[str] = "2"
     scores: ClassVar[Mapping[str, str]] = {
         "bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"
     }
@@ -168,7 +170,7 @@ class TAN(Flow):
         chain: list[Transform] = [
             Flatten(channels, size),
             Reorder(raster_places(channels, size)),
-            EntryNorm(self.dimensions),
+            ActNorm(self.dimensions),
         ]
         for _ in range(layers):
             chain += [TriangularLinear(self.dimensions), RecurrentShift(self.dimensions, state, 2 * state)]
