@@ -85,7 +85,7 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
 
         use_credentials(spec.store)
     show_remarks(progress, check_run(spec))
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     plan = plan_run(spec, store)
     manifest = read_manifest(store, plan.run) if plan.done else None
     if manifest is not None:
@@ -140,7 +140,7 @@ def cut(
         raise SpecError("store.credentials_block needs Prefect; give `cut` credentials in the environment (AWS_...)")
     out, errors = terminal(), terminal(errors=True)
     show_remarks(errors, check_cut(spec))
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     failed = 0
     for outcome in cut_here(spec, store, tile or ()):
         (errors if outcome.receipt is None else out).print(outcome.line(store), soft_wrap=True)

@@ -78,7 +78,7 @@ class Nightly:
         if self.specification is None:
             return found
         store = load_spec(self.specification, root).store
-        spelt_out = Store.open(store.root, store.endpoint_url).root
+        spelt_out = Store.of(store).root
         return [*found, "--nightly", str(self.specification.resolve()), "--nightly-root", spelt_out]
 
     @property

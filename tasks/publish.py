@@ -47,7 +47,7 @@ from galflow.storage.receipts import (
 )
 from galflow.storage.store import Store
 from tasks.fan_out import StageResult, Work, run_stage
-from tasks.stages import models_of, store_of
+from tasks.stages import models_of
 from tasks.verbs import TAKEN, open_model, write_file
 from tasks.watching import stage
 from tasks.worker_check import Needs
@@ -68,7 +68,7 @@ def publish(
     comparison: StageResult,
 ) -> RunManifest:
     """Write the catalogue, the report and, last and only if absent, the manifest; here with URIs for keys."""
-    store = store_of(spec)
+    store = Store.of(spec.store)
     stages = {CUTOUTS: cutouts} | {f"{CUTOUTS} of {n}": r for n, r in samples.items()} | {JOINS: joined}
     stages |= {f"{JOINS} of {n}": r for n, r in joined_samples.items()} | {MODELS: trained, SCORES: scores}
     stages |= {f"{SCORES} of {n}": r for n, r in sample_scores.items()} | {COMPARISON: comparison}

@@ -51,23 +51,18 @@ class Joined(StageResult):
         return tuple(tile for tile in self.tiles if tile.fingerprint in self.filled)
 
 
-def store_of(spec: RunSpec) -> Store:
-    """The store that a specification names."""
-    return Store.open(spec.store.root, spec.store.endpoint_url)
-
-
 @stage("check")
 def check(spec: RunSpec) -> None:
     """Refuse, before any work, what cannot be meant, and a store that cannot be written."""
     for remark in check_run(spec):
         logger.warning("%s", remark)
-    store_of(spec).require_writable()
+    Store.of(spec.store).require_writable()
 
 
 @stage("ingest")
 def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> StageResult:
     """Cut every tile of a survey (or of the comparison sample ``sample``) that is not yet cut."""
-    store = store_of(spec)
+    store = Store.of(spec.store)
     units = plan_cutouts(spec, survey, store, is_sample=sample is not None)
     cutouts = spec.cutouts if sample is None else spec.cutouts.model_copy(update={"plant": None})
     todo = [
@@ -95,7 +90,7 @@ def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> Stag
 @stage("join")
 def join(spec: RunSpec, survey: SurveySpec, cutouts: StageResult, sample: str | None = None) -> Joined:
     """Find which rows of neighbouring tiles are one object of the sky, tile by tile; in this process: it is quick."""
-    store = store_of(spec)
+    store = Store.of(spec.store)
     cuts = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
     units = plan_joins(spec, survey, store, cuts, cutouts.places)
     todo = [unit.task for unit in units if unit.task is not None]
@@ -131,7 +126,7 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
 @stage("train")
 def train_models(spec: RunSpec, survey: Joined, samples: Mapping[str, Joined]) -> StageResult:
     """Train every model that is not yet trained on these sets (or its sample's), several at a time."""
-    store = store_of(spec)
+    store = Store.of(spec.store)
     sets = {m.name: (survey if m.sample is None else samples[m.sample]).with_objects for m in spec.models}
     units = plan_models(
         spec,
@@ -182,7 +177,7 @@ def score_cutouts(
     spec: RunSpec, survey: SurveySpec, joined: Joined, trained: StageResult, sample: str | None = None
 ) -> StageResult:
     """Score every cutout set of a survey that is not yet scored with these models."""
-    store = store_of(spec)
+    store = Store.of(spec.store)
     products = models_of(spec, trained)
     if leading_model(spec) not in products:
         return _nothing_leads(spec, survey)
@@ -229,7 +224,7 @@ def compare(
     lacking = [name for name, scores in sample_scores.items() if not scores.receipts]
     if lacking:
         return StageResult((), (Failure("compare", ", ".join(lacking), "there are no scores to compare"),))
-    store = store_of(spec)
+    store = Store.of(spec.store)
     products = models_of(spec, trained)
     fingerprints = fingerprints_of(trained, products)
     unit = plan_comparison(
