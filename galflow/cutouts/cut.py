@@ -20,7 +20,7 @@ import pyarrow as pa
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
-from galflow.cutouts.flags import Flag, flag_counts, repeated
+from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
@@ -191,7 +191,7 @@ def _write(
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
         stream.write_all(len(rows))
         table, reasons = _ordered(rows, stream.flags), []
-        if (repeats := int(((stream.flags & Flag.DUPLICATE_ID) != 0).sum())) > 0:
+        if (repeats := int(has_flag(stream.flags, Flag.DUPLICATE_ID).sum())) > 0:
             reasons.append(f"{repeats} rows repeat an earlier row's object id")
         if spec.plant is not None:
             try:

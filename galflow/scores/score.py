@@ -19,7 +19,7 @@ import torch
 from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, lacking
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_SCORED, outcome_text
+from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
 from galflow.cutouts.stream import prefetch
 from galflow.errors import ModelError
 from galflow.photometry import AsinhStretch
@@ -122,7 +122,7 @@ def score_cutouts(
     columns = columns_of({name: models[name] for name in views})
     columns += [ScoreColumn(name, _PER_FLUX) for name in views if name in flux_densities]
     raw = {column: np.full(len(cutouts), np.nan) for column in columns}
-    wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
+    wanted = ~has_flag(cutouts.read("flags"), NOT_SCORED)
     # Whole chunks ahead, not batches: else nobody reads while a model works through the last of a chunk.
     for rows, seen in prefetch(_chunks(cutouts, set(views.values()), wanted)):
         for start in range(0, len(rows), batch_objects):
@@ -248,7 +248,7 @@ def _part_table(
     reasons: list[str] = []
     unable: list[str] = []
     columns = identity_columns(cutouts, shares)
-    scored = (flags & int(NOT_SCORED)) == 0
+    scored = ~has_flag(flags, NOT_SCORED)
     for column in columns_of(models):
         values = raw.get(column, np.full(n, np.nan))
         good = np.isfinite(values)

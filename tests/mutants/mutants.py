@@ -101,7 +101,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(PLACES, "np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra)", "np.cos(ra), np.sin(ra)",
            "places without cos(dec)", _PLACES),
     # Identities and splits.
-    Mutant(IDENTITIES, "Flag.PLANTED | Flag.DUPLICATE_ID)) == 0", "Flag.PLANTED)) == 0",
+    Mutant(IDENTITIES, "Flag.PLANTED | Flag.DUPLICATE_ID)", "Flag.PLANTED)",
            "rows that repeat an id are primary", _IDENTITIES),
     Mutant(IDENTITIES, "column.fill_null(True)", "column.fill_null(False)",
            "rows without a flag are second", _IDENTITIES),
@@ -139,7 +139,7 @@ MUTANTS: tuple[Mutant, ...] = (
            "the reference itself is inconsistent", _CALIBRATION),
     Mutant(SCORE, "= conformal_p(values[good], reference)", "= conformal_p(-values[good], reference)",
            "the least anomalous has the smallest p", _SCORE),
-    Mutant(SCORE, "wanted = (cutouts.read(\"flags\") & int(NOT_SCORED)) == 0", "wanted = cutouts.read(\"flags\") >= 0",
+    Mutant(SCORE, "wanted = ~has_flag(cutouts.read(\"flags\"), NOT_SCORED)", "wanted = cutouts.read(\"flags\") >= 0",
            "objects without pixels are scored", _SCORE),
     Mutant(SCORE, "settings.primary, columns, settings.shares)", "columns, settings.shares)",
            "another primary score is not noticed", (*_PLAN, *_SCORE)),
