@@ -19,9 +19,10 @@ from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.latent_flow import LatentFlow
 from galflow.layers.images.blocks import ImageEncoder, mean_over_observed, observed_pixels
 from galflow.layers.images.light import LightDecoder
-from galflow.layers.images.observe import Stretch, add_noise, check_psf, framed, render, view
+from galflow.layers.images.observe import add_noise, check_psf, framed, render, view
 from galflow.models.base import Conditional, Encodes, Player, Reconstructs
 from galflow.models.vae import LOG_VARIANCE_BOUND, kl_per_latent, kl_to_standard_normal
+from galflow.photometry import AsinhStretch
 
 KEPT_CONDITIONS = 4096
 """Rows of the training catalogue that samples are drawn for."""
@@ -88,7 +89,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         self.conditions = tuple(conditions)
         self.oversample = oversample
         self.latent = latent
-        self.stretch = Stretch(softening_sigma, white_sigma)
+        self.stretch = AsinhStretch(softening_sigma, white_sigma, (1.0,) * channels)
         self.encoder = ImageEncoder(channels=2 * channels, size=size, features=2 * latent, width=width)
         self.decoder = LightDecoder(
             latent=latent, channels=channels, size=size, width=width, oversample=oversample, stretch=self.stretch
@@ -164,9 +165,9 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     def in_flux(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Flux in sky sigmas and its inverse variance, each (B, C, H, W), 0 where not observed."""
         self.check(batch)
-        flux = self.stretch.flux(observed_pixels(batch))
+        flux = self.stretch.inverse(observed_pixels(batch), torch)
         ivar = torch.where(batch.observed, _given(batch.ivar, "ivar", "inverse variance"), 0)
-        return flux, ivar * self.stretch.slope(flux).square()
+        return flux, ivar * self.stretch.derivative(flux, torch).square()
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | image, PSF), each (B, latent)."""
@@ -240,7 +241,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """(B, C, H, W) stretched pixels of the posterior mean under the object's own PSF, without noise."""
-        return self.stretch.pixels(self.through(self.decode(self.encode(batch)), batch.psf))
+        return self.stretch.forward(self.through(self.decode(self.encode(batch)), batch.psf), torch)
 
     @torch.no_grad()
     def emulate(self, conditions: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -266,7 +267,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         rows = torch.randint(int(self.contexts_kept), (n,), generator=generator, device=place).to(self.draw.device)
         light = self.decode(self.latent_flow.sample(self.contexts[rows], generator))
         clean = self.through(light, self.mean_psf)
-        return self.stretch.pixels(add_noise(clean, self.sky_sigma[:, None, None], generator))
+        return self.stretch.forward(add_noise(clean, self.sky_sigma[:, None, None], generator), torch)
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch) -> dict[str, float]:

@@ -8,9 +8,17 @@ import astropy.units as u
 import numpy as np
 import pytest
 import torch
+from astropy.stats import gaussian_sigma_to_fwhm
 
 from galflow.errors import SpecError
-from galflow.photometry import AB_ZERO_NJY, AsinhStretch, ab_magnitude, flux_from_ab_magnitude, njy_per_count
+from galflow.photometry import (
+    AB_ZERO_NJY,
+    FWHM_PER_SIGMA,
+    AsinhStretch,
+    ab_magnitude,
+    flux_from_ab_magnitude,
+    njy_per_count,
+)
 
 STRETCH = AsinhStretch(3.0, 1000.0, (0.5, 20.0))
 
@@ -22,6 +30,16 @@ def test_magnitudes_are_those_of_astropy() -> None:
     np.testing.assert_allclose(ab_magnitude(flux), expected, atol=1e-4)
     np.testing.assert_allclose(flux_from_ab_magnitude(ab_magnitude(flux)), flux, rtol=1e-12)
     assert ab_magnitude(np.array([AB_ZERO_NJY]))[0] == 0
+
+
+def test_the_width_of_a_gaussian_is_astropys() -> None:
+    assert pytest.approx(gaussian_sigma_to_fwhm, rel=1e-15) == FWHM_PER_SIGMA
+
+
+def test_the_flux_of_absurd_pixels_stays_finite() -> None:
+    flux = STRETCH.inverse(torch.tensor([-1e6, 50.0, 1e6]).view(3, 1, 1, 1).expand(3, 2, 1, 1), torch)
+    assert flux.isfinite().all()
+    assert (STRETCH.derivative(flux, torch) ** 2 * flux**2).isfinite().all()
 
 
 def test_what_has_no_magnitude_has_none() -> None:
