@@ -36,15 +36,6 @@ def njy_per_count(zero_point_ab: float) -> float:
     return float(AB_ZERO_NJY * 10.0 ** (-0.4 * zero_point_ab))
 
 
-def ab_magnitude(flux_njy: np.ndarray) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive (a magnitude of it does not exist)."""
-    flux = np.asarray(flux_njy, dtype=np.float64)
-    positive = flux > 0
-    magnitude = np.full(flux.shape, np.nan)
-    magnitude[positive] = -2.5 * np.log10(flux[positive] / AB_ZERO_NJY)
-    return magnitude
-
-
 def flux_from_ab_magnitude(magnitude: np.ndarray) -> np.ndarray:
     """Fluxes in nJy of AB magnitudes."""
     return AB_ZERO_NJY * 10.0 ** (-0.4 * np.asarray(magnitude, dtype=np.float64))
