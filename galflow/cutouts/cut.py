@@ -29,8 +29,8 @@ from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import cutouts_product
-from galflow.storage.products import write_product
-from galflow.storage.receipts import DOUBTS_DETAIL, Outcome, Receipt
+from galflow.storage.products import outcome_of, write_product
+from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
@@ -126,11 +126,11 @@ def _told(
     receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, reasons: list[str], doubts: list[str]
 ) -> Receipt:
     """The receipt with what was found while the tile was cut."""
-    every = reasons + cut.reasons
+    outcome, told = outcome_of(reasons + cut.reasons, empty=None if len(cut.flags) else "no object in this tile")
     update = {
         "rows": len(cut.flags),
-        "outcome": Outcome.EMPTY if not len(cut.flags) else Outcome.PARTIAL if every else Outcome.DONE,
-        "reasons": tuple(every) or (("no object in this tile",) if not len(cut.flags) else ()),
+        "outcome": outcome,
+        "reasons": told,
         "details": {
             "tile": tile.name,
             "flags": flag_counts(cut.flags),

@@ -33,7 +33,7 @@ from galflow.cutouts.matching import (
 )
 from galflow.errors import GalflowError
 from galflow.spec.run import JoinSpec, fingerprint
-from galflow.storage.products import write_product
+from galflow.storage.products import write_one_file
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 
@@ -168,7 +168,7 @@ def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], c
         rows=len(found.object_id),
         details=dict(task.details) | counts,
     )
-    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
+    return write_one_file(store, receipt, data, started)
 
 
 def _known(values: np.ndarray, rows: _Rows) -> pa.Array:

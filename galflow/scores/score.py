@@ -39,8 +39,8 @@ from galflow.scores.summary import PartSummary
 from galflow.spec.models import Ratio
 from galflow.spec.run import fingerprint
 from galflow.storage.layout import scores_product
-from galflow.storage.products import write_product
-from galflow.storage.receipts import Outcome, Receipt
+from galflow.storage.products import outcome_of, write_one_file
+from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
@@ -182,7 +182,7 @@ def score_set(
         missing = {name: model for name, model in models.items() if name not in known}
         raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
     found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
-    table, reasons = _part_table(cutouts, models, raw, found, settings.shares)
+    table, lost = _part_table(cutouts, models, raw, found, settings.shares)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -190,14 +190,15 @@ def score_set(
     calibrated = [c.name for c in columns_of(models) if c.calibrated]
     references = {c.name: len(models[c.model].reference[c.score]) for c in columns_of(models) if c.calibrated}
     summary = PartSummary.of(table, calibrated, settings.primary, references[settings.primary])
+    outcome, reasons = outcome_of(lost, empty=None if len(table) else "the cutout set is empty")
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
         inputs={"cutouts": cutouts_fingerprint, "join": join_fingerprint}
         | {f"model {n}": m.card.fingerprint for n, m in models.items()},
         rows=len(table),
-        outcome=Outcome.EMPTY if not len(table) else Outcome.PARTIAL if reasons else Outcome.DONE,
-        reasons=tuple(reasons) or (("the cutout set is empty",) if not len(table) else ()),
+        outcome=outcome,
+        reasons=reasons,
         details={
             "tile": attributes["tile"],
             OBJECTS_DETAIL: summary.objects,
@@ -207,7 +208,7 @@ def score_set(
             "taken_over": sorted(known),
         },
     )
-    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
+    return write_one_file(store, receipt, data, started)
 
 
 def _taken_over(
