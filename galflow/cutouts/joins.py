@@ -29,13 +29,13 @@ from galflow.cutouts.matching import (
     least_of_neighbours,
     mutual_pairs,
     primary_rows,
-    unit_vectors,
 )
 from galflow.errors import GalflowError
 from galflow.spec.run import JoinSpec, fingerprint
 from galflow.storage.products import write_one_file
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
+from galflow.surveys.reading.positions import unit_vectors
 
 JOIN_VERSION = "1"
 """Raised when the same cutout sets would give other joins."""
