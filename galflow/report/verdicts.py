@@ -1,0 +1,19 @@
+"""What an interval of P(sample > sky) lets one say; terminal and report say it by one rule.
+
+This file imports nothing, so that the terminal need not wait for it.
+"""
+
+from __future__ import annotations
+
+ALIKE = 0.5
+"""P(sample > sky) of two equal distributions."""
+
+
+def verdict(low: float, high: float, *, above: str, below: str, alike: str) -> str:
+    """Of three wordings the one that the interval ``low`` to ``high`` of P(sample > sky) allows.
+
+    ``above`` or ``below`` where all of it lies beyond 0.5 on that side, else ``alike``: no more than the interval says.
+    """
+    if low > ALIKE:
+        return above
+    return below if high < ALIKE else alike
