@@ -21,6 +21,7 @@ from tasks.proxies import bypass_for_this_machine
 if TYPE_CHECKING:
     from galflow.spec.run import RunSpec
 
+_AGAIN = "The same command again does what is still missing."
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -107,7 +108,7 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
     try:
         outcome = run_here(FLOWS[until], spec)
     except KeyboardInterrupt:
-        progress.print("Interrupted. The same command again does what is still missing.")
+        progress.print(f"Interrupted. {_AGAIN}")
         raise typer.Exit(130) from None
     if outcome.manifest is not None:
         show_run(out, outcome.manifest)
@@ -118,7 +119,7 @@ def _run_with(spec: RunSpec, until: Stage) -> None:
     if outcome.failures:
         for failure in outcome.failures:
             progress.print(f"failed: {failure.stage} {failure.name}: {failure.reason}", style="red")
-        progress.print(f"{len(outcome.failures)} failed. The same command again does what is still missing.")
+        progress.print(f"{len(outcome.failures)} failed. {_AGAIN}")
         raise typer.Exit(1)
 
 
@@ -146,7 +147,7 @@ def cut(
         (errors if outcome.receipt is None else out).print(outcome.line(store), soft_wrap=True)
         failed += outcome.receipt is None
     if failed:
-        errors.print(f"{failed} tiles failed. The same command again does what is still missing.")
+        errors.print(f"{failed} tiles failed. {_AGAIN}")
         raise typer.Exit(1)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from galflow.report.verdicts import ALIKE, verdict
+from galflow.report.verdicts import ALIKE, parts_failed, verdict
 
 if TYPE_CHECKING:
     from galflow.models.base import GenerativeModel
@@ -171,7 +171,7 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
         _show_since(out, found["difference"])
     failures = found.get("failures", [])
     if failures:
-        out.print(f"\nIncomplete: {len(failures)} of its parts failed and are not in it.", style="yellow")
+        out.print(f"\nIncomplete: {parts_failed(len(failures))} and are not in it.", style="yellow")
         for failure in failures:
             out.print(f"  {failure}")
     show_partial(out, found.get("partial", []))

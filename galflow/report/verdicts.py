@@ -1,4 +1,4 @@
-"""What an interval of P(sample > sky) lets one say; terminal and report say it by one rule.
+"""Sentences that terminal, report and Prefect share: on which side of the sky a sample lies, how much of a run failed.
 
 This file imports nothing, so that the terminal need not wait for it.
 """
@@ -17,3 +17,8 @@ def verdict(low: float, high: float, *, above: str, below: str, alike: str) -> s
     if low > ALIKE:
         return above
     return below if high < ALIKE else alike
+
+
+def parts_failed(number: int) -> str:
+    """How much of a run is not in it, as "3 of its parts failed"."""
+    return f"{number:,} of its parts failed"
