@@ -23,8 +23,9 @@ from benchmarks.morphology import measure
 from benchmarks.synthetic_galaxies import SURVEY, Galaxies, make_galaxies
 from benchmarks.tables import Finding, Findings
 from galflow.batch import Batch
-from galflow.layers.images.observe import FWHM_PER_SIGMA, gaussian_psf
+from galflow.layers.images.observe import gaussian_psf
 from galflow.models.flow_vae import FLOW_PLAYERS, FlowVAE
+from galflow.photometry import FWHM_PER_SIGMA
 from galflow.report.emulation import EUCLID_VIS, FINE, draw_panels, four_panels, png
 from galflow.training.players import Team
 

@@ -15,7 +15,7 @@ from benchmarks.scratch import scratch
 from galflow.batch import Batch
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_NORMAL
+from galflow.cutouts.flags import NOT_NORMAL, has_flag
 from galflow.layers.images.observe import gaussian_psf
 from galflow.photometry import AsinhStretch
 from galflow.spec.run import CutoutSpec
@@ -59,7 +59,7 @@ def hubble_galaxies(size: int) -> HubbleGalaxies:
         cutouts = CutoutSet(store, receipt.product)
         flux, ivar, sigma = cutouts.read("flux"), cutouts.read("ivar"), cutouts.attributes["sky_sigma"]
         columns = {name: cutouts.read(name) for name in (*CONDITIONS, "flags", "x_pixel", "y_pixel")}
-    normal = (columns["flags"] & int(NOT_NORMAL)) == 0
+    normal = ~has_flag(columns["flags"], NOT_NORMAL)
     reference = survey.read(tile, survey.bands[0])
     fwhm = estimate_fwhm_pix(reference, columns["x_pixel"], columns["y_pixel"])
     psf = gaussian_psf(fwhm)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from galflow.runs.plan import RunPlan
     from galflow.spec.run import RunSpec
 
+_AGAIN = "The same command again does what is still missing."
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -70,7 +71,7 @@ def _run(spec: RunSpec, until: Stage) -> None:
     try:
         ended = do(spec, until, lambda remarks: show_remarks(progress, remarks), begin)
     except KeyboardInterrupt:
-        progress.print("Interrupted. The same command again does what is still missing.")
+        progress.print(f"Interrupted. {_AGAIN}")
         raise typer.Exit(130) from None
     outcome = ended.outcome
     if outcome is None:
@@ -87,7 +88,7 @@ def _run(spec: RunSpec, until: Stage) -> None:
     if outcome.failures:
         for failure in outcome.failures:
             progress.print(f"failed: {failure.stage} {failure.name}: {failure.reason}", style="red")
-        progress.print(f"{len(outcome.failures)} failed. The same command again does what is still missing.")
+        progress.print(f"{len(outcome.failures)} failed. {_AGAIN}")
         raise typer.Exit(1)
 
 
@@ -109,13 +110,13 @@ def cut(
         raise SpecError("store.credentials_block needs Prefect; give `cut` credentials in the environment (AWS_...)")
     out, errors = terminal(), terminal(errors=True)
     show_remarks(errors, check_cut(spec))
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     failed = 0
     for outcome in cut_here(spec, store, tile or ()):
         (errors if outcome.receipt is None else out).print(outcome.line(store), soft_wrap=True)
         failed += outcome.receipt is None
     if failed:
-        errors.print(f"{failed} tiles failed. The same command again does what is still missing.")
+        errors.print(f"{failed} tiles failed. {_AGAIN}")
         raise typer.Exit(1)
 
 

@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
 from galflow.errors import GalflowError
+from galflow.report.verdicts import parts_failed
 from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.fan_out import Failure
@@ -81,7 +82,7 @@ def _completed(outcome: RunOutcome, done: str) -> State[RunOutcome]:
 
 
 def _told(failures: tuple[Failure, ...]) -> str:
-    return f"{len(failures):,} of its parts failed: {_listed([f'{f.stage} {f.name}: {f.reason}' for f in failures])}."
+    return f"{parts_failed(len(failures))}: {_listed([f'{f.stage} {f.name}: {f.reason}' for f in failures])}."
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -44,7 +44,7 @@ def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOpti
 
     spec = load_spec(specification, root)
     remarks = check_run(spec)
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     planned = plan_run(spec, store)
     show_remarks(terminal(errors=True), remarks)
     if as_json:

@@ -75,7 +75,7 @@ def of_release(spec: RunSpec, release: str) -> RunSpec:
 
 def release_of(spec: RunSpec, release: str, change: Mapping[str, Any] | None = None) -> Release:
     """A release of the specification's survey; SpecError if ``release`` cannot be the name of one."""
-    root = Store.open(spec.store.root, spec.store.endpoint_url).root
+    root = Store.of(spec.store).root
     return Release(with_root(of_release(spec, release), root), change or {})
 
 

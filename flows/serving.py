@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from galflow.errors import GalflowError, SpecError
 from galflow.runs.check import check_run
 from galflow.spec.run import RunSpec, StoreSpec, load_spec
 from galflow.storage.store import Store
+from tasks.ports import taken
 
 HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 120
@@ -78,7 +78,7 @@ class Nightly:
         if self.specification is None:
             return found
         store = load_spec(self.specification, root).store
-        spelt_out = Store.open(store.root, store.endpoint_url).root
+        spelt_out = Store.of(store).root
         return [*found, "--nightly", str(self.specification.resolve()), "--nightly-root", spelt_out]
 
     @property
@@ -144,15 +144,10 @@ def serve_here(port: int, root: str | None, nightly: Nightly | None = None) -> N
 
 def require_free(port: int) -> None:
     """GalflowError if something listens at ``port`` of this machine already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise GalflowError(
-                f"port {port} of {HOST} cannot be had ({error.strerror}); stop what listens there, or choose another "
-                "with --port"
-            ) from error
+    if (why := taken(HOST, port)) is not None:
+        raise GalflowError(
+            f"port {port} of {HOST} cannot be had ({why}); stop what listens there, or choose another with --port"
+        )
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from galflow.report.verdicts import ALIKE, parts_failed, verdict
+
 if TYPE_CHECKING:
     from galflow.models.base import GenerativeModel
     from galflow.runs.plan import RunPlan, Unit
@@ -23,8 +25,6 @@ _WHOLE_LINES = 100_000
 """Columns of what is no terminal."""
 _REASONS_SHOWN = 3
 _PARTIAL_SHOWN = 20
-_ALIKE = 0.5
-"""P(sample > sky) of two equal distributions."""
 
 
 def terminal(*, errors: bool = False) -> Console:
@@ -171,7 +171,7 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
         _show_since(out, found["difference"])
     failures = found.get("failures", [])
     if failures:
-        out.print(f"\nIncomplete: {len(failures)} of its parts failed and are not in it.", style="yellow")
+        out.print(f"\nIncomplete: {parts_failed(len(failures))} and are not in it.", style="yellow")
         for failure in failures:
             out.print(f"  {failure}")
     show_partial(out, found.get("partial", []))
@@ -237,11 +237,11 @@ def _show_sample(out: Console, name: str, columns: Mapping[str, Mapping[str, Any
     first = next(iter(columns.values()))
     out.print(f"\n{name} against the sky: {first['n_b']:,} objects against {first['n_a']:,} held-out real ones")
     models = [c.removeprefix("bpd_") for c in columns if is_likelihood(c, columns)]
-    farthest = sorted(columns, key=lambda c: -abs(columns[c]["auroc"]["value"] - _ALIKE))
+    farthest = sorted(columns, key=lambda c: -abs(columns[c]["auroc"]["value"] - ALIKE))
     ratios = [c for c in columns if any(c.startswith(f"llr_{model}_") for model in models)]
     said = [likelihood_sentence(name, model, columns[f"bpd_{model}"]["auroc"]) for model in models]
-    for verdict, numbers in said + [ratio_sentence(name, column, columns[column]["auroc"]) for column in ratios]:
-        out.print(verdict, numbers, sep=" " if len(verdict) + len(numbers) < out.width else "\n  ")
+    for words, numbers in said + [ratio_sentence(name, column, columns[column]["auroc"]) for column in ratios]:
+        out.print(words, numbers, sep=" " if len(words) + len(numbers) < out.width else "\n  ")
     shown = {f"bpd_{model}": f"{model} bits/dim" for model in models}
     twins = {c for m in models for c in (f"loglike_{m}", f"{m}_bits_per_dim")}
     shown |= {column: column for column in farthest if column not in twins and column not in shown}
@@ -272,27 +272,19 @@ def likelihood_sentence(sample: str, model: str, auroc: Mapping[str, float]) -> 
 
     The verdict and its numbers, which make one sentence.
     """
-    if auroc["high"] < _ALIKE:
-        verdict = "MORE probable than"
-    elif auroc["low"] > _ALIKE:
-        verdict = "LESS probable than"
-    else:
-        verdict = "about as probable as"
+    less, more, alike = "LESS probable than", "MORE probable than", "about as probable as"
+    words = verdict(auroc["low"], auroc["high"], above=less, below=more, alike=alike)
     return (
-        f"{sample} galaxies are {verdict} the sky's under {model}:",
+        f"{sample} galaxies are {words} the sky's under {model}:",
         f"P({sample} bits/dim > sky) = {_interval(auroc)}; 0.5 = alike",
     )
 
 
 def ratio_sentence(sample: str, column: str, auroc: Mapping[str, float]) -> tuple[str, str]:
     """Whether a sample is more or less like the survey by a likelihood ratio; the verdict and its numbers."""
-    if auroc["low"] > _ALIKE:
-        verdict = "MORE like the survey than"
-    elif auroc["high"] < _ALIKE:
-        verdict = "LESS like the survey than"
-    else:
-        verdict = "about as much like the survey as"
-    return f"{sample} galaxies are {verdict} the sky's by {column}:", f"P({sample} > sky) = {_interval(auroc)}"
+    less, more, alike = "LESS like the survey than", "MORE like the survey than", "about as much like the survey as"
+    words = verdict(auroc["low"], auroc["high"], above=more, below=less, alike=alike)
+    return f"{sample} galaxies are {words} the sky's by {column}:", f"P({sample} > sky) = {_interval(auroc)}"
 
 
 def _interval(statistic: Mapping[str, float]) -> str:

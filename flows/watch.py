@@ -88,7 +88,7 @@ def _differs(receipt: Receipt, unit: TileUnit) -> bool:
 
 def look_once(spec: RunSpec, say: Say) -> bool:
     """Look, and emit the event if there is a change that was not told before; whether it was emitted."""
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     change = find_change(spec, store)
     if not change:
         say(f"{spec.name}: {change}")

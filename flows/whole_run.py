@@ -64,7 +64,7 @@ def _do(spec: RunSpec, until: str, remark: Callable[[Sequence[str]], None], begi
 
         use_credentials(spec.store)
     remark(check_run(spec))
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     plan = plan_run(spec, store)
     manifest = read_manifest(store, plan.run) if plan.done else None
     if manifest is not None:
@@ -137,4 +137,4 @@ def run_published(spec: str | os.PathLike[str] | Mapping[str, Any] | RunSpec, ro
             reasons = "; ".join(f"{f.stage} {f.name}: {f.reason}" for f in ended.outcome.failures[:3])
             raise GalflowError(f"nothing is published: {reasons}. The same call again does what is still missing")
     assert manifest is not None, "a run ends with one of the two"
-    return published_at(Store.open(wanted.store.root, wanted.store.endpoint_url), manifest.run)
+    return published_at(Store.of(wanted.store), manifest.run)

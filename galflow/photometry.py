@@ -1,4 +1,4 @@
-"""Flux units and the stretch in which models see pixels.
+"""Flux units, the width of a Gaussian, and the stretch in which models see pixels.
 
 Inside galflow flux is in nanojansky (nJy) on the AB system, or in declared counts where a survey has no zero point.
 This file refuses to guess a zero point.
@@ -18,6 +18,11 @@ from galflow.errors import SpecError
 AB_ZERO_NJY = 3631.0e9
 """Flux of AB magnitude 0: 3631 Jy (Oke & Gunn 1983, ApJ 266, 713), in nJy."""
 
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian, in standard deviations; astropy's, without importing astropy."""
+LARGEST_ASINH = 40.0
+"""sinh of more would overflow when squared in 32 bits; no flux is 1e17 sigmas of the sky."""
+
 NJY = "nJy"
 COUNT = "count"
 
@@ -29,15 +34,6 @@ def njy_per_count(zero_point_ab: float) -> float:
             f"zero point {zero_point_ab!r} is not a finite AB magnitude; give the magnitude of one count, such as 27.0"
         )
     return float(AB_ZERO_NJY * 10.0 ** (-0.4 * zero_point_ab))
-
-
-def ab_magnitude(flux_njy: np.ndarray) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive (a magnitude of it does not exist)."""
-    flux = np.asarray(flux_njy, dtype=np.float64)
-    positive = flux > 0
-    magnitude = np.full(flux.shape, np.nan)
-    magnitude[positive] = -2.5 * np.log10(flux[positive] / AB_ZERO_NJY)
-    return magnitude
 
 
 def flux_from_ab_magnitude(magnitude: np.ndarray) -> np.ndarray:
@@ -126,8 +122,9 @@ class AsinhStretch:
         return _stretched(flux, softening, self.gain, xp)
 
     def inverse(self, stretched: Any, xp: ModuleType = np) -> Any:
-        """The flux of stretched pixels, shape (..., band, y, x)."""
-        return self._softening(stretched, xp) * xp.sinh(stretched / self.gain)
+        """The flux of stretched pixels, shape (..., band, y, x); finite for any finite pixel."""
+        scaled = (stretched / self.gain).clip(-LARGEST_ASINH, LARGEST_ASINH)
+        return self._softening(stretched, xp) * xp.sinh(scaled)
 
     def derivative(self, flux: Any, xp: ModuleType = np) -> Any:
         """dy/dx for each pixel, in stretched units per flux unit."""

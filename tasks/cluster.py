@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from galflow.spec.cluster import ClusterSpec, TlsFiles
 from galflow.spec.run import RunSpec
 from tasks.encryption import security_of, temporary_tls
 from tasks.kubernetes_cluster import kubernetes_cluster
+from tasks.ports import taken
 from tasks.slurm_cluster import slurm_cluster
 from tasks.worker_start import METHOD, WORKER_ENVIRONMENT, start_forking
 
@@ -65,7 +65,7 @@ def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
     for name in ("distributed", "distributed.scheduler", "distributed.nanny", "distributed.core"):
         logging.getLogger(name).setLevel(logging.WARNING)
     timeout = {"distributed.deploy.lost-worker-timeout": _LOST_WORKER_TIMEOUT[spec.cluster.kind]}
-    _require_free(spec.cluster.dashboard)
+    _require_free_dashboard(spec.cluster.dashboard)
     with ExitStack() as held:
         method = METHOD if spec.cluster.kind == "local" else {}
         held.enter_context(dask.config.set(_SETTINGS | timeout | method))
@@ -84,19 +84,14 @@ def _makes_certificates(spec: ClusterSpec) -> bool:
     return spec.kind == "local" or (spec.kind == "cuda" and spec.cuda.protocol == "tcp")
 
 
-def _require_free(dashboard: str) -> None:
+def _require_free_dashboard(dashboard: str) -> None:
     """GalflowError if nothing can listen there: Dask would warn, and take some other port."""
     host, _, port = dashboard.rpartition(":")
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(found[0][4])
-    except OSError as error:
+    if (why := taken(host, int(port))) is not None:
         raise GalflowError(
-            f"cluster.dashboard: nothing can listen at {dashboard} ({error.strerror}); stop what listens there, choose "
-            "another port, or leave it out: then it is any free one"
-        ) from error
+            f"cluster.dashboard: nothing can listen at {dashboard} ({why}); stop what listens there, choose another "
+            "port, or leave it out: then it is any free one"
+        )
 
 
 def _reached(spec: ClusterSpec, address: str, tls: TlsFiles | None) -> ClusterSpec:

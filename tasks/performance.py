@@ -15,7 +15,7 @@ from distributed import Client, performance_report
 from galflow.spec.cluster import ClusterSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import performance_page
-from galflow.storage.products import write_product
+from galflow.storage.products import write_one_file
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from tasks.encryption import security_of
@@ -69,4 +69,4 @@ def keep_report(store: Store, run: str, html: bytes) -> str:
     started = time.perf_counter()
     product = performance_page(run, datetime.now(UTC))
     receipt = Receipt(product=product, fingerprint=FileSum.of(html).sha256[:16])
-    return store.uri(write_product(store, receipt, lambda key: {"": store.put_once(key, html)}, started).product)
+    return store.uri(write_one_file(store, receipt, html, started).product)

@@ -33,9 +33,8 @@ from galflow.storage.layout import (
     report_product,
     supplement_of,
 )
-from galflow.storage.products import made_by_another, write_product, written_once
+from galflow.storage.products import made_by_another, outcome_of, write_product, written_once
 from galflow.storage.receipts import (
-    Outcome,
     Receipt,
     RunManifest,
     parse_receipt,
@@ -186,6 +185,7 @@ def _write_catalog(
     if difference is not None:
         beside |= write_difference(store, supplement_of(product), difference)
     reasons = [f"tile {f.name} is not in it: {f.reason}" for f in scores.failures] + [*remarks, *lost]
+    outcome, told = outcome_of(reasons)
     catalog = Receipt(
         product=product,
         fingerprint=_fingerprint(plan.run),
@@ -193,8 +193,8 @@ def _write_catalog(
         files={name: found for name, found in files.items() if not name.startswith(prefix)},
         rows=summary.rows,
         seconds=time.perf_counter() - started,
-        outcome=Outcome.PARTIAL if reasons else Outcome.DONE,
-        reasons=tuple(reasons),
+        outcome=outcome,
+        reasons=told,
     )
     supplement = Receipt(
         product=supplement_of(product),

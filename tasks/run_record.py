@@ -49,7 +49,7 @@ class RunRecord:
     @property
     def store(self) -> Store:
         """Where the products lie."""
-        return store_of(self.spec)
+        return Store.of(self.spec.store)
 
     @property
     def stages(self) -> dict[str, StageResult]:
@@ -90,11 +90,6 @@ class RunRecord:
         """Model name -> fingerprint, of the same models."""
         by_product = {receipt.product: receipt.fingerprint for receipt in self.models.receipts}
         return {name: by_product[product] for name, product in self.model_products().items()}
-
-
-def store_of(spec: RunSpec) -> Store:
-    """The store that a specification names."""
-    return Store.open(spec.store.root, spec.store.endpoint_url)
 
 
 def _named(stage: str, results: dict[str | None, StageResult] | dict[str | None, Joined]) -> dict[str, StageResult]:

@@ -26,7 +26,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.progress import StageProgress
-from tasks.run_record import Joined, RunRecord, store_of
+from tasks.run_record import Joined, RunRecord
 from tasks.together import train_together
 from tasks.verbs import cut, open_model, open_set, score, train
 from tasks.watching import stage
@@ -42,7 +42,7 @@ def check(spec: RunSpec) -> None:
     """Refuse, before any work, what cannot be meant, and a store that cannot be written."""
     for remark in check_run(spec):
         logger.warning("%s", remark)
-    store_of(spec).require_writable()
+    Store.of(spec.store).require_writable()
 
 
 @stage("ingest")

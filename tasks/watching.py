@@ -60,7 +60,7 @@ def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
 
 @contextmanager
 def _leased(spec: RunSpec) -> Iterator[None]:
-    with run_lease(Store.open(spec.store.root, spec.store.endpoint_url), spec) as lease:
+    with run_lease(Store.of(spec.store), spec) as lease:
         token = _LEASE.set(lease)
         try:
             yield
@@ -75,7 +75,7 @@ def _run_of(spec: RunSpec) -> str:
 
 
 def _keep(spec: RunSpec, page: RunPage, html: bytes) -> None:
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
+    store = Store.of(spec.store)
     # A run that is not published is planned to become this one.
     run = page.manifest.run if page.manifest else plan_run(spec, store).run
     page.link("Dask's performance report", keep_report(store, run, html))

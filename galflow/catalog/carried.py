@@ -221,15 +221,6 @@ def parsed_unit(text: str) -> units.UnitBase | units.FunctionUnitBase | None:
             return None
 
 
-def carried_name(name: str, taken: Collection[str]) -> str:
-    """The name under which a carried column is published: with ``catalog_`` before it where galflow has such a column.
-
-    ``taken`` are galflow's columns. Upper and lower case do not count: to SQL and FITS, RA and ra are one name.
-    """
-    lower = {other.lower() for other in taken}
-    return free_name(f"catalog_{name}" if name.lower() in lower else name, lower)
-
-
 def carried_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     """Carried columns by their own name -> the name under which they are published, all different to FITS and SQL.
 

@@ -22,6 +22,7 @@ from galflow.storage.checksums import FileSum
 from galflow.storage.layout import as_key
 from galflow.storage.receipts import Receipt, RunManifest, list_runs, read_manifest, read_receipts, to_json
 from galflow.storage.store import Store
+from galflow.surveys.reading.positions import separation_arcsec
 
 CHANGED_SIGMA = 3.0
 """A score changed if its calibrated value did by more than this many robust sigmas."""
@@ -177,10 +178,8 @@ _NO_CHANGE = pa.table(
 
 
 def _separation_arcsec(before: _Rows, after: _Rows) -> np.ndarray:
-    """(N,) NaN where either has no position. Small angles: an object that moved far moved anyway."""
-    turn = np.mod(after.ra_deg - before.ra_deg + 180.0, 360.0) - 180.0
-    east = turn * np.cos(np.deg2rad(before.dec_deg))
-    return 3600.0 * np.hypot(east, after.dec_deg - before.dec_deg)
+    """(N,) NaN where either has no position."""
+    return separation_arcsec(before.ra_deg, before.dec_deg, after.ra_deg, after.dec_deg)
 
 
 def _largest_change(before: _Rows, after: _Rows) -> tuple[np.ndarray, np.ndarray]:

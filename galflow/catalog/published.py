@@ -20,7 +20,7 @@ from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
 from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
 from galflow.catalog.schema import Column, catalog_schema, conform
-from galflow.cutouts.flags import Flag
+from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError
 from galflow.scores.calibration import PValueCounts
@@ -191,7 +191,7 @@ def write_catalog_file(
     copies: list[pa.Table] = []
     for data in read_sound(store, parts).values():
         table = _ranked(read_catalog(data), plan, p_counts, ranked)
-        planted = (table.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
+        planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
         if planted.any():

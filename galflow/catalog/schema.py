@@ -174,11 +174,6 @@ def _carried_field(field: pa.Field) -> pa.Field:
     return pa.field(field.name, field.type, metadata=metadata)
 
 
-def own_columns(schema: pa.Schema) -> list[str]:
-    """Names of the columns of a catalogue's schema that are galflow's, ``_healpix_29`` among them."""
-    return [*(field.name for field in schema if not is_carried(field)), HEALPIX_COLUMN]
-
-
 def is_carried(field: pa.Field) -> bool:
     """Whether a column of a catalogue's schema is the user's or the survey's, and not galflow's."""
     return (field.metadata or {}).get(ORIGIN) == FROM_CATALOG

@@ -17,8 +17,8 @@ from galflow.errors import DataError, SpecError
 from galflow.scores.calibration import Reference, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
 from galflow.spec.run import fingerprint
-from galflow.storage.products import write_product
-from galflow.storage.receipts import Outcome, Receipt, to_json
+from galflow.storage.products import outcome_of, write_one_file
+from galflow.storage.receipts import Receipt, to_json
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
@@ -96,15 +96,16 @@ def compare_samples(
             except DataError as error:
                 reasons.append(f"{name}, {ratio}: {error}")
     data = to_json({"samples": results, "bootstraps": bootstraps})
+    outcome, told = outcome_of(reasons)
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
         inputs=dict(inputs),
         rows=sum(len(t) for t in samples.values()),
-        outcome=Outcome.PARTIAL if reasons else Outcome.DONE,
-        reasons=tuple(reasons),
+        outcome=outcome,
+        reasons=told,
     )
-    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
+    return write_one_file(store, receipt, data, started)
 
 
 def _compare(

@@ -19,7 +19,7 @@ from galflow.cutouts.flags import repeated
 from galflow.errors import DataError, SpecError
 from galflow.surveys.base import Footprint
 from galflow.surveys.reading.grids import WCS_FAULTS, cause
-from galflow.surveys.reading.positions import icrs_to_pixel, pixel_to_icrs
+from galflow.surveys.reading.positions import icrs_to_pixel, pixel_to_icrs, unit_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def assign(catalog: pa.Table, footprints: Mapping[str, Footprint | None]) -> Ass
     depth = np.zeros(len(ra))
     x_best, y_best = np.full(len(ra), np.nan), np.full(len(ra), np.nan)
     finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    tree = cKDTree(_unit_vectors(np.deg2rad(ra[finite]), np.deg2rad(dec[finite])))
+    tree = cKDTree(unit_vectors(ra[finite], dec[finite]))
     names = sorted(footprints)
     problems: dict[str, str] = {}
     for index, name in enumerate(names):
@@ -119,8 +119,7 @@ def _circle(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
     xs = np.concatenate([[(width - 1) / 2], across, across, np.full(9, -0.5), np.full(9, width - 0.5)])
     ys = np.concatenate([[(height - 1) / 2], np.full(9, -0.5), np.full(9, height - 0.5), up, up])
     with np.errstate(all="ignore"):
-        ra, dec = (np.deg2rad(v) for v in pixel_to_icrs(wcs, xs, ys))
-    points = _unit_vectors(ra, dec)
+        points = unit_vectors(*pixel_to_icrs(wcs, xs, ys))
     seen = np.isfinite(points).all(axis=1)
     if not seen.any():
         raise DataError("no pixel of the tile has a position")
@@ -134,7 +133,3 @@ def _degrees(point: np.ndarray) -> tuple[float, float]:
     """Right ascension and declination of a unit vector."""
     ra, dec = np.arctan2(point[1], point[0]), np.arcsin(np.clip(point[2], -1.0, 1.0))
     return float(np.rad2deg(ra)) % 360.0, float(np.rad2deg(dec))
-
-
-def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)

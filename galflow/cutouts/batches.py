@@ -19,9 +19,8 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import DataError
-from galflow.photometry import AsinhStretch
+from galflow.photometry import FWHM_PER_SIGMA, AsinhStretch
 
-_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _PSF_REACH_FWHM = 2.5
 """A Gaussian PSF made of a FWHM is cut off so many FWHM from its centre, where 1e-7 of its peak is left."""
 
@@ -157,7 +156,7 @@ def psf_of(cutouts: CutoutSet) -> np.ndarray:
         fwhm = [f or 0.0 for f in _fwhm_pixels(cutouts)]
         side = 2 * math.ceil(_PSF_REACH_FWHM * max(fwhm)) + 1
         r2 = (np.arange(side) - side // 2) ** 2
-        images = np.stack([np.exp(-0.5 * (r2[:, None] + r2) / (f / _FWHM_PER_SIGMA) ** 2) for f in fwhm])
+        images = np.stack([np.exp(-0.5 * (r2[:, None] + r2) / (f / FWHM_PER_SIGMA) ** 2) for f in fwhm])
     return (images / images.sum((1, 2), keepdims=True)).astype(np.float32)
 
 

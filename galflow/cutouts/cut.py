@@ -20,7 +20,7 @@ import pyarrow as pa
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
-from galflow.cutouts.flags import Flag, flag_counts, repeated
+from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
@@ -29,8 +29,8 @@ from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import cutouts_product
-from galflow.storage.products import write_product
-from galflow.storage.receipts import DOUBTS_DETAIL, Outcome, Receipt
+from galflow.storage.products import outcome_of, write_product
+from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
@@ -127,11 +127,11 @@ def _told(
     receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, reasons: list[str], doubts: list[str]
 ) -> Receipt:
     """The receipt with what was found while the tile was cut."""
-    every = reasons + cut.reasons
+    outcome, told = outcome_of(reasons + cut.reasons, empty=None if len(cut.flags) else "no object in this tile")
     update = {
         "rows": len(cut.flags),
-        "outcome": Outcome.EMPTY if not len(cut.flags) else Outcome.PARTIAL if every else Outcome.DONE,
-        "reasons": tuple(every) or (("no object in this tile",) if not len(cut.flags) else ()),
+        "outcome": outcome,
+        "reasons": told,
         "details": {
             "tile": tile.name,
             "flags": flag_counts(cut.flags),
@@ -193,7 +193,7 @@ def _write(
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
         stream.write_all(len(rows))
         table, reasons = _ordered(rows, stream.flags), []
-        if (repeats := int(((stream.flags & Flag.DUPLICATE_ID) != 0).sum())) > 0:
+        if (repeats := int(has_flag(stream.flags, Flag.DUPLICATE_ID).sum())) > 0:
             reasons.append(f"{repeats} rows repeat an earlier row's object id")
         if spec.plant is not None:
             try:

@@ -47,6 +47,11 @@ NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL
 """An object with one of these takes no part in training or calibration: a known defect is no normal object."""
 
 
+def has_flag(flags: np.ndarray, which: Flag) -> np.ndarray:
+    """(N,) bool: whether a row's flags, (N,) integers, hold any of ``which``."""
+    return np.asarray((flags & int(which)) != 0)
+
+
 def outcome_text(flags: np.ndarray) -> np.ndarray:
     """Each row's outcome, (N,) texts: "scored", or "not scored: " and the names of the flags that forbid it."""
     text = np.full(len(flags), "scored", dtype=object)
@@ -59,7 +64,7 @@ def outcome_text(flags: np.ndarray) -> np.ndarray:
 
 def flag_counts(flags: np.ndarray) -> dict[str, int]:
     """Name of a flag -> how many of the rows, (N,), have it; those that nobody has are left out."""
-    counts = {str(f.name): int(((flags & f) != 0).sum()) for f in Flag}
+    counts = {str(f.name): int(has_flag(flags, f).sum()) for f in Flag}
     return {name: count for name, count in counts.items() if count}
 
 

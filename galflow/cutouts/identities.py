@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from galflow.cutouts.flags import Flag
+from galflow.cutouts.flags import Flag, has_flag
 from galflow.errors import DataError, IntegrityError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Identities:
 
 def can_be_primary(flags: np.ndarray) -> np.ndarray:
     """(N,) bool: no planted copy, and no row that repeats an earlier one's id."""
-    return np.asarray((flags & int(Flag.PLANTED | Flag.DUPLICATE_ID)) == 0)
+    return ~has_flag(flags, Flag.PLANTED | Flag.DUPLICATE_ID)
 
 
 def own_primary(cutouts: CutoutSet) -> np.ndarray | None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED
+from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED, has_flag
 from galflow.cutouts.identities import Identities, can_be_primary, hashed_unit, own_primary, split_hash
 from galflow.cutouts.likeness import KnownCopies, read_likeness
 from galflow.cutouts.matching import (
@@ -29,13 +29,13 @@ from galflow.cutouts.matching import (
     least_of_neighbours,
     mutual_pairs,
     primary_rows,
-    unit_vectors,
 )
 from galflow.errors import GalflowError
 from galflow.spec.run import JoinSpec, fingerprint
-from galflow.storage.products import write_product
+from galflow.storage.products import write_one_file
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
+from galflow.surveys.reading.positions import unit_vectors
 
 JOIN_VERSION = "1"
 """Raised when the same cutout sets would give other joins."""
@@ -168,7 +168,7 @@ def _join(store: Store, task: JoinTask, parts: Sequence[_Rows | GalflowError], c
         rows=len(found.object_id),
         details=dict(task.details) | counts,
     )
-    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
+    return write_one_file(store, receipt, data, started)
 
 
 def _known(values: np.ndarray, rows: _Rows) -> pa.Array:
@@ -191,12 +191,12 @@ def _read(store: Store, part: JoinInput, spec: JoinSpec) -> _Rows:
     direction = _directions(cutouts, ra, dec, scale)
     direction[~counts] = np.nan
     depth = _depth_pixels(cutouts) * scale
-    matched = TileRows(part.tile, direction, (flags & int(NOT_SCORED)) == 0, depth, radius)
+    matched = TileRows(part.tile, direction, ~has_flag(flags, NOT_SCORED), depth, radius)
     identity = object_id if part.ancestor is None else _kept_ids(store, part.ancestor, matched, object_id)
     # Hashing the ids here, and again once rows are joined, costs nothing; what differs is a group's.
     group = split_hash(cutouts, object_id)
     group = np.where(group == hashed_unit(object_id), np.nan, group)
-    normal = (flags & int(NOT_NORMAL)) == 0
+    normal = ~has_flag(flags, NOT_NORMAL)
     known = (own_primary(cutouts), counts, normal, apart, ra, dec, bool(np.isfinite(ra).any()), read_likeness(cutouts))
     return _Rows(matched, identity, group, *known)
 

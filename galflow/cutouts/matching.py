@@ -18,12 +18,6 @@ CUT_RADII = 3.0
 """A row this near to its tile's edge, in match radii, may be what the edge left of a galaxy whose centre is as far."""
 
 
-def unit_vectors(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-    """(n, 3) directions of positions in degrees; NaN where there is none."""
-    ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
 def chord(angle_arcsec: float | np.ndarray) -> float | np.ndarray:
     """The straight distance, on the unit sphere, of two directions so many arcsec apart."""
     return 2.0 * np.sin(np.asarray(angle_arcsec) / ARCSEC_PER_RADIAN / 2.0)

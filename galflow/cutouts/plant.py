@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.cutouts.flags import NOT_SCORED, Flag
+from galflow.cutouts.flags import NOT_SCORED, Flag, has_flag
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.spec.run import PlantSpec
@@ -33,8 +33,8 @@ class Planting:
     def __init__(self, rows: pa.Table, attributes: Mapping[str, Any], spec: PlantSpec, tile: str) -> None:
         """``rows``: of the real objects, with their flags. DataError where a band's sky sigma is unknown."""
         flags, ids = (rows.column(name).to_numpy() for name in ("flags", "object_id"))
-        spoilt = int(NOT_SCORED | Flag.EDGE | Flag.MISSING_PIXELS | Flag.SATURATED | Flag.TRAIL)
-        candidates = np.flatnonzero(((flags & spoilt) == 0) & ~np.isin(~ids, ids))
+        spoilt = NOT_SCORED | Flag.EDGE | Flag.MISSING_PIXELS | Flag.SATURATED | Flag.TRAIL
+        candidates = np.flatnonzero(~has_flag(flags, spoilt) & ~np.isin(~ids, ids))
         candidates = candidates[np.argsort(ids[candidates], kind="stable")]
         count = min(spec.per_tile, len(candidates))
         self._sigma = np.array([s if s else np.nan for s in attributes["sky_sigma"]], dtype=np.float64)

@@ -11,7 +11,7 @@ import enum
 import numpy as np
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_NORMAL
+from galflow.cutouts.flags import NOT_NORMAL, has_flag
 
 
 class Split(enum.StrEnum):
@@ -55,4 +55,4 @@ def split_rows(cutouts: CutoutSet, split: Split, validation: float, reference: f
 
 def normal_rows(cutouts: CutoutSet) -> np.ndarray:
     """(N,) bool: primary rows of objects without a known defect."""
-    return ((cutouts.read("flags") & int(NOT_NORMAL)) == 0) & cutouts.join.is_primary
+    return ~has_flag(cutouts.read("flags"), NOT_NORMAL) & cutouts.join.is_primary

@@ -25,13 +25,16 @@ from galflow.layers.images.blocks import (
     standard_normal,
 )
 from galflow.models.base import Encodes, Player, Reconstructs
-from galflow.models.kmeans import plus_plus_rows
 
 COVARIANCE_FLOOR = 1e-4
 """Least variance of a component in any direction, in units of the latents' mean variance."""
 EM_STEPS = 200
 EM_TOLERANCE = 1e-6
-"""EM ends when the mean log-density rises by less than this many nats."""
+"""EM ends when the bound on the mean log-density rises by less than this many nats."""
+EM_SEED = 20
+"""Of the k-means++ start: the same latents give the same mixture."""
+MEAN_PRIOR_OBJECTS = 1e-2
+"""A component's mean is drawn to the mean of all latents as by so many objects there."""
 
 
 class GaussianMixture(nn.Module):
@@ -55,7 +58,10 @@ class GaussianMixture(nn.Module):
 
     def joint_log_prob(self, points: Tensor) -> Tensor:
         """(N, K) log of weight times density, in nats, of ``points`` (N, D)."""
-        return _joint_log_prob(points, self.log_weights, self.means, self.whitenings)
+        white = torch.einsum("kij,nkj->nki", self.whitenings, points[:, None, :] - self.means)
+        log_det = self.whitenings.diagonal(dim1=1, dim2=2).log().sum(1)
+        normal = -0.5 * white.square().sum(2) - 0.5 * points.shape[1] * math.log(2 * math.pi)
+        return self.log_weights + log_det + normal
 
     def log_prob(self, points: Tensor) -> Tensor:
         """(N,) log-density in nats of ``points`` (N, D)."""
@@ -63,38 +69,36 @@ class GaussianMixture(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Expectation-maximisation on ``points`` (N, D), from a k-means++ start with a fixed seed.
+        """Expectation-maximisation on ``points`` (N, D) by scikit-learn, in double precision, with a fixed seed.
 
         Covariances carry the conjugate prior of Fraley & Raftery 07 (J. Classif. 24, 155): scale = the points'
         covariance / K^(2/D), D + 2 degrees of freedom. It fades with N and keeps small components from collapsing.
+        Weights count one object more in each component: none dies out.
         """
-        x = points.double()
+        from sklearn.mixture import BayesianGaussianMixture
+
         components, dimensions = self.means.shape
+        x = points.double().cpu()
+        x = x.repeat(-(-components // len(x)), 1)  # scikit-learn wants as many points as components
         spread = torch.atleast_2d(torch.cov(x.T, correction=0))
-        floor = COVARIANCE_FLOOR * spread.diagonal().mean() + 1e-12
-        prior = spread / components ** (2 / dimensions) + floor * torch.eye(dimensions, dtype=x.dtype, device=x.device)
-        means = x[plus_plus_rows(x, components)]
-        log_weights = torch.full((components,), -math.log(components), dtype=x.dtype, device=x.device)
-        whitenings = _whitening(prior).expand(components, -1, -1)
-        before = -math.inf
-        for _ in range(EM_STEPS):
-            joint = _joint_log_prob(x, log_weights, means, whitenings)
-            total = torch.logsumexp(joint, dim=1)
-            after = float(total.mean())
-            if after - before < EM_TOLERANCE:
-                break
-            before = after
-            share = torch.exp(joint - total[:, None])
-            count = share.sum(0)
-            means = torch.where(count[:, None] > 1e-9, share.T @ x / count[:, None].clamp_min(1e-9), means)
-            whitenings = torch.stack(
-                [_whitening(_covariance(x, share[:, k], means[k], prior, floor)) for k in range(components)]
-            )
-            # One object more in each component: none dies out, and no log(0) arises.
-            log_weights = torch.log((count + 1) / (count + 1).sum())
-        self.log_weights.copy_(log_weights)
-        self.means.copy_(means)
-        self.whitenings.copy_(whitenings)
+        floor = float(COVARIANCE_FLOOR * spread.diagonal().mean() + 1e-12)
+        prior = spread / components ** (2 / dimensions) + floor * torch.eye(dimensions, dtype=x.dtype)
+        fitted = BayesianGaussianMixture(
+            n_components=components,
+            weight_concentration_prior_type="dirichlet_distribution",
+            weight_concentration_prior=1.0,
+            mean_precision_prior=MEAN_PRIOR_OBJECTS,
+            covariance_prior=prior.numpy(),
+            degrees_of_freedom_prior=dimensions + 2,
+            reg_covar=floor,
+            init_params="k-means++",
+            max_iter=EM_STEPS,
+            tol=EM_TOLERANCE * len(x),
+            random_state=EM_SEED,
+        ).fit(x.numpy())
+        self.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
+        self.means.copy_(torch.from_numpy(fitted.means_))
+        self.whitenings.copy_(torch.from_numpy(fitted.precisions_cholesky_).mT)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, D) draws."""
@@ -102,29 +106,6 @@ class GaussianMixture(nn.Module):
         noise = standard_normal((n, self.means.shape[1]), generator, self.means)
         step = torch.linalg.solve_triangular(self.whitenings[chosen], noise[:, :, None], upper=False)[:, :, 0]
         return self.means[chosen] + step
-
-
-def _joint_log_prob(points: Tensor, log_weights: Tensor, means: Tensor, whitenings: Tensor) -> Tensor:
-    white = torch.einsum("kij,nkj->nki", whitenings, points[:, None, :] - means)
-    log_det = whitenings.diagonal(dim1=1, dim2=2).log().sum(1)
-    normal = -0.5 * white.square().sum(2) - 0.5 * points.shape[1] * math.log(2 * math.pi)
-    return log_weights + log_det + normal
-
-
-def _covariance(x: Tensor, share: Tensor, mean: Tensor, prior: Tensor, floor: Tensor) -> Tensor:
-    """(D, D) most probable covariance of one component under the prior of Fraley & Raftery 07."""
-    centred = x - mean
-    scatter = (share[:, None] * centred).T @ centred
-    dimensions = x.shape[1]
-    covariance = (prior + scatter) / (share.sum() + 2 * dimensions + 4)
-    return covariance + floor * torch.eye(dimensions, dtype=x.dtype, device=x.device)
-
-
-def _whitening(covariance: Tensor) -> Tensor:
-    """Inverse of the lower Cholesky factor of ``covariance`` (D, D)."""
-    factor = torch.linalg.cholesky(covariance)
-    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return torch.linalg.solve_triangular(factor, identity, upper=False)
 
 
 class Autoencoder(Reconstructs, Encodes):
@@ -136,6 +117,7 @@ class Autoencoder(Reconstructs, Encodes):
     """
 
     source: ClassVar[str] = "Hinton & Salakhutdinov 06"
+    version: ClassVar[str] = "2"
     scores: ClassVar[Mapping[str, str]] = {
         "reconstruction": "mean squared residual per observed pixel, in stretched units squared",
         "latent": "negative log-density of the latents under the fitted mixture, in nats",

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.latent_flow import LatentFlow
 from galflow.layers.images.blocks import ImageEncoder, mean_over_observed, observed_pixels
 from galflow.layers.images.light import LightDecoder
-from galflow.layers.images.observe import Stretch, add_noise, check_psf, framed, render, view
+from galflow.layers.images.observe import add_noise, check_psf, framed, render, view
 from galflow.models.base import Conditional, Encodes, Player, Reconstructs
-from galflow.models.vae import LOG_VARIANCE_BOUND, kl_per_latent, kl_to_standard_normal
+from galflow.models.vae import LOG_VARIANCE_BOUND, kl_diagnostics, kl_to_standard_normal
+from galflow.photometry import AsinhStretch
 
 KEPT_CONDITIONS = 4096
 """Rows of the training catalogue that samples are drawn for."""
@@ -47,6 +49,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     """
 
     source: ClassVar[str] = "Lanusse+21, Bretonniere+22"
+    version: ClassVar[str] = "2"
     scores: ClassVar[Mapping[str, str]] = {
         "chi2": "chi-square per observed pixel of the noise-free reconstruction under the object's own PSF",
         "neg_elbo": "negative ELBO, a bound (two fixed draws): nats per observed pixel, flux in sky sigmas",
@@ -86,7 +89,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         self.conditions = tuple(conditions)
         self.oversample = oversample
         self.latent = latent
-        self.stretch = Stretch(softening_sigma, white_sigma)
+        self.stretch = AsinhStretch(softening_sigma, white_sigma, (1.0,) * channels)
         self.encoder = ImageEncoder(channels=2 * channels, size=size, features=2 * latent, width=width)
         self.decoder = LightDecoder(
             latent=latent, channels=channels, size=size, width=width, oversample=oversample, stretch=self.stretch
@@ -162,9 +165,9 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     def in_flux(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Flux in sky sigmas and its inverse variance, each (B, C, H, W), 0 where not observed."""
         self.check(batch)
-        flux = self.stretch.flux(observed_pixels(batch))
+        flux = self.stretch.inverse(observed_pixels(batch), torch)
         ivar = torch.where(batch.observed, _given(batch.ivar, "ivar", "inverse variance"), 0)
-        return flux, ivar * self.stretch.slope(flux).square()
+        return flux, ivar * self.stretch.derivative(flux, torch).square()
 
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | image, PSF), each (B, latent)."""
@@ -173,7 +176,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         # In asinh units noise and galaxies are of order 1, which is what a fresh network learns from best.
         seen = torch.cat([observed_pixels(batch) / self.stretch.gain, psf / psf.amax((-2, -1), keepdim=True)], dim=1)
         mean, raw = self.encoder(seen).chunk(2, dim=1)
-        return mean, LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND)
+        return mean, soft_bounded(raw, LOG_VARIANCE_BOUND)
 
     def decode(self, latents: Tensor) -> Tensor:
         """(B, C, n, n) light of latents (B, latent) without PSF and noise: the flux in sky sigmas of n x n points.
@@ -238,7 +241,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """(B, C, H, W) stretched pixels of the posterior mean under the object's own PSF, without noise."""
-        return self.stretch.pixels(self.through(self.decode(self.encode(batch)), batch.psf))
+        return self.stretch.forward(self.through(self.decode(self.encode(batch)), batch.psf), torch)
 
     @torch.no_grad()
     def emulate(self, conditions: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -264,18 +267,14 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         rows = torch.randint(int(self.contexts_kept), (n,), generator=generator, device=place).to(self.draw.device)
         light = self.decode(self.latent_flow.sample(self.contexts[rows], generator))
         clean = self.through(light, self.mean_psf)
-        return self.stretch.pixels(add_noise(clean, self.sky_sigma[:, None, None], generator))
+        return self.stretch.forward(add_noise(clean, self.sky_sigma[:, None, None], generator), torch)
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """Chi-square per observed pixel, mean KL in nats, latents in use (more than 0.01 nats each on average)."""
         mean, log_variance = self.posterior(batch)
-        per_latent = kl_per_latent(mean, log_variance).mean(0)
-        return {
-            "chi2": float(self.chi_square(batch, mean).sum() / batch.observed.sum().clamp_min(1)),
-            "kl_nats": float(per_latent.sum()),
-            "active_latents": float((per_latent > 0.01).sum()),
-        }
+        chi_square = self.chi_square(batch, mean).sum() / batch.observed.sum().clamp_min(1)
+        return {"chi2": float(chi_square)} | kl_diagnostics(mean, log_variance)
 
 
 def _given(value: Tensor | None, name: str, what: str) -> Tensor:

@@ -1,7 +1,7 @@
 """k-means on pixels: the baseline that the other models must beat (Margalef-Bentabol+20).
 
-This file also holds the k-means++ start, which the autoencoder's mixture shares. It aligns nothing: an object counts
-as far from a centroid when it is merely shifted or turned, and that is what makes it a baseline.
+It aligns nothing: an object counts as far from a centroid when it is merely shifted or turned, and that is what makes
+it a baseline.
 """
 
 from __future__ import annotations

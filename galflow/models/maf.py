@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
-from torch import Tensor, nn
-from zuko.transforms import MonotonicRQSTransform
+from torch import Tensor
 
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
+from galflow.layers.flows.actnorm import ActNorm
+from galflow.layers.flows.bijectors import Spline
 from galflow.layers.flows.conditioners import Conditioner, MaskedNetwork
 from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
 from galflow.models.shared.flow import Flow
@@ -24,47 +26,6 @@ Order = Literal["raster", "interleaved"]
 _LOG_SCALE_BOUND = 5.0
 _LOG_SCALE_BOUND_OF_ALL = 25.0
 """All layers together stretch by at most e^25: the square of an outlier a million sigma away is still finite."""
-_SPLINE_BOUND = 5.0
-"""Splines map +-5 standard deviations onto themselves; beyond they are the identity."""
-_SCALE_RANGE = (1e-2, 1e2)
-"""Initial standard deviation of one entry, relative to its band's."""
-
-
-def soft_bounded(values: Tensor, bound: float) -> Tensor:
-    """Smoothly within +-bound; the identity near 0."""
-    return bound * torch.tanh(values / bound)
-
-
-class EntryNorm(Transform):
-    """A learnt shift and scale of each entry of (B, D), begun at the first batch's mean and standard deviation.
-
-    It does what batch normalisation does between the published layers, without letting objects see their batch.
-    """
-
-    def __init__(self, entries: int) -> None:
-        super().__init__()
-        self.shift = nn.Parameter(torch.zeros(entries))
-        self.log_scale = nn.Parameter(torch.zeros(entries))
-
-    def forward(self, at: Mapped) -> Mapped:
-        """(x - shift) * exp(-log_scale)."""
-        values = (at.values - self.shift) * torch.exp(-self.log_scale) * at.keep
-        return Mapped(values, at.keep, at.log_det - (at.keep * self.log_scale).sum(1))
-
-    def inverse(self, values: Tensor) -> Tensor:
-        """The way back."""
-        return values * torch.exp(self.log_scale) + self.shift
-
-    @torch.no_grad()
-    def initialise(self, at: Mapped) -> Mapped:
-        """Mean and standard deviation of the observed entries; left alone where fewer than two objects have one."""
-        known = at.keep.sum(0)
-        mean = (at.values * at.keep).sum(0) / known.clamp_min(1)
-        variance = ((at.values - mean).square() * at.keep).sum(0) / known.clamp_min(1)
-        self.shift.copy_(torch.where(known > 1, mean, self.shift))
-        log_scale = variance.sqrt().clamp(*_SCALE_RANGE).log()
-        self.log_scale.copy_(torch.where(known > 1, log_scale, self.log_scale))
-        return self(at)
 
 
 class MaskedAffine(Transform):
@@ -99,29 +60,21 @@ class MaskedAffine(Transform):
 class MaskedSpline(Transform):
     """u_i = a monotonic rational-quadratic spline of x_i whose knots the entries before i set (Durkan+19)."""
 
-    def __init__(self, conditioner: Conditioner, bins: int) -> None:
+    def __init__(self, conditioner: Conditioner, spline: Spline) -> None:
         super().__init__()
         self.conditioner = conditioner
-        self.sizes = [bins, bins, bins - 1]
-        conditioner.start(torch.zeros(sum(self.sizes)))
-
-    @staticmethod
-    def numbers(bins: int) -> int:
-        """Widths, heights and inner slopes of a spline of so many bins."""
-        return 3 * bins - 1
-
-    def _spline(self, numbers: Tensor) -> MonotonicRQSTransform:
-        return MonotonicRQSTransform(*numbers.split(self.sizes, -1), bound=_SPLINE_BOUND)
+        self.spline = spline
+        conditioner.start(torch.zeros(spline.parameters))
 
     def forward(self, at: Mapped) -> Mapped:
         """One pass for all entries."""
-        values, log_slope = self._spline(self.conditioner(at.values)).call_and_ladj(at.values)
+        values, log_slope = self.spline.forward(at.values, self.conditioner(at.values).movedim(-1, 1))
         return Mapped(values * at.keep, at.keep, at.log_det + (at.keep * log_slope).sum(1))
 
     def inverse(self, values: Tensor) -> Tensor:
         """Entry after entry."""
         return self.conditioner.unroll(
-            len(values), lambda entry, numbers: self._spline(numbers).inv(values[:, entry].contiguous())
+            len(values), lambda entry, numbers: self.spline.inverse(values[:, entry], numbers)
         )
 
 
@@ -158,6 +111,7 @@ class MAF(Flow):
     """
 
     source: ClassVar[str] = "Papamakarios+17"
+    version: ClassVar[str] = "2"
     scores: ClassVar[Mapping[str, str]] = {
         "bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"
     }
@@ -181,22 +135,21 @@ class MAF(Flow):
             raise SpecError(f"layers is {layers}; a MAF needs at least one, and two to look both ways, such as 5")
         _refuse_other("transform", transform, get_args(Elementwise))
         _refuse_other("order", order, get_args(Order))
-        if bins < 2:
-            raise SpecError(f"bins is {bins}; a spline needs at least two, such as 8")
+        spline = Spline(bins)
         places = [raster_places(channels, size)]
         if order == "interleaved":
             places.append(interleaved_places(channels, size))
         orders = [turned for place in places for turned in (place, self.dimensions - 1 - place)]
-        chain: list[Transform] = [Flatten(channels, size), EntryNorm(self.dimensions)]
+        chain: list[Transform] = [Flatten(channels, size), ActNorm(self.dimensions)]
         for layer in range(layers):
             network = MaskedNetwork(
                 order=orders[layer % len(orders)],
-                numbers=2 if transform == "affine" else MaskedSpline.numbers(bins),
+                numbers=2 if transform == "affine" else spline.parameters,
                 width=width,
                 hidden_layers=hidden_layers,
             )
             bound = min(_LOG_SCALE_BOUND, _LOG_SCALE_BOUND_OF_ALL / layers)
-            chain.append(MaskedAffine(network, bound) if transform == "affine" else MaskedSpline(network, bins))
+            chain.append(MaskedAffine(network, bound) if transform == "affine" else MaskedSpline(network, spline))
         self.transform = Chain(chain)
 
     @classmethod

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
+from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
 from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
 from galflow.layers.images.blocks import standard_normal
 from galflow.models.base import Player
-from galflow.models.maf import EntryNorm, raster_places, soft_bounded
+from galflow.models.maf import raster_places
 from galflow.models.shared.flow import Flow
 
 Conditional = Literal["linear", "recurrent", "masked"]
@@ -96,7 +98,7 @@ class RecurrentShift(Transform):
         return self.conditioner.unroll(len(values), lambda entry, numbers: values[:, entry] - numbers[:, 0])
 
 
-class GaussianMixture:
+class EntryMixture:
     """Mixtures of K Gaussians, one for each of (...) entries, from (..., 3K) outputs of a network."""
 
     def __init__(self, numbers: Tensor) -> None:
@@ -141,6 +143,7 @@ class TAN(Flow):
     """
 
     source: ClassVar[str] = "Oliva+18"
+    version: ClassVar[str] = "2"
     scores: ClassVar[Mapping[str, str]] = {
         "bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"
     }
@@ -167,13 +170,13 @@ class TAN(Flow):
         chain: list[Transform] = [
             Flatten(channels, size),
             Reorder(raster_places(channels, size)),
-            EntryNorm(self.dimensions),
+            ActNorm(self.dimensions),
         ]
         for _ in range(layers):
             chain += [TriangularLinear(self.dimensions), RecurrentShift(self.dimensions, state, 2 * state)]
         self.transform = Chain(chain)
         self.conditioner = self._conditioner(conditional, 3 * mixtures, state, width)
-        self.conditioner.start(GaussianMixture.first(mixtures))
+        self.conditioner.start(EntryMixture.first(mixtures))
 
     def _conditioner(self, kind: str, numbers: int, state: int, width: int) -> Conditioner:
         entries = self.dimensions
@@ -198,10 +201,10 @@ class TAN(Flow):
     def log_prob(self, batch: Batch) -> Tensor:
         """(B,) log-density in nats of the observed stretched pixels."""
         values, keep, log_det = self.to_base(batch)
-        return (GaussianMixture(self.conditioner(values)).log_prob(values) * keep).sum(1) + log_det
+        return (EntryMixture(self.conditioner(values)).log_prob(values) * keep).sum(1) + log_det
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, C, H, W) stretched pixels: entries drawn one after another, then the maps inverted."""
-        drawn = self.conditioner.unroll(n, lambda _, numbers: GaussianMixture(numbers).draw(generator))
+        drawn = self.conditioner.unroll(n, lambda _, numbers: EntryMixture(numbers).draw(generator))
         return self.decode(drawn)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.images.blocks import (
     ImageDecoder,
     ImageEncoder,
@@ -107,7 +108,7 @@ class VAE(Reconstructs, Encodes):
         """Mean and log-variance of q(z|x), each (B, latent)."""
         self.check(batch)
         mean, raw = self.encoder(observed_pixels(batch)).chunk(2, dim=1)
-        return mean, LOG_VARIANCE_BOUND * torch.tanh(raw / LOG_VARIANCE_BOUND)
+        return mean, soft_bounded(raw, LOG_VARIANCE_BOUND)
 
     def log_likelihood(self, batch: Batch, latents: Tensor) -> Tensor:
         """(B,) log p(x|z) in nats, summed over observed pixels."""
@@ -162,17 +163,18 @@ class VAE(Reconstructs, Encodes):
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """Mean KL in nats, latents in use (more than 0.01 nats each on average) and the mean noise."""
         mean, log_variance = self.posterior(batch)
-        per_latent = kl_per_latent(mean, log_variance).mean(0)
-        return {
-            "kl_nats": float(per_latent.sum()),
-            "active_latents": float((per_latent > 0.01).sum()),
-            "sigma": float(self.noise_variance().sqrt().mean()),
-        }
+        return kl_diagnostics(mean, log_variance) | {"sigma": float(self.noise_variance().sqrt().mean())}
 
 
 def kl_per_latent(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B, D) KL(N(mean, exp(log_variance)) || N(0, 1)) of each latent, in nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def kl_diagnostics(mean: Tensor, log_variance: Tensor) -> dict[str, float]:
+    """Mean KL in nats of posteriors (B, D), and the latents in use: more than 0.01 nats each on average."""
+    per_latent = kl_per_latent(mean, log_variance).mean(0)
+    return {"kl_nats": float(per_latent.sum()), "active_latents": float((per_latent > 0.01).sum())}
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

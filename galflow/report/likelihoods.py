@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from galflow.compare.two_sample import Interval, TwoSample
+from galflow.report.verdicts import verdict
 from galflow.scores.score import LIKELIHOODS, ScoreColumn, columns_of
 from galflow.spec.models import Ratio
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
@@ -183,25 +184,31 @@ def headlines(found: Sequence[Sentence]) -> list[str]:
 def _sentence(sample: str, column: ScoreColumn, statistics: TwoSample) -> str:
     """In the direction people mean. Higher values of the column mean less probable, or more anomalous."""
     adjective, what = ("probable", "bits per dim") if column.score == BPD else ("anomalous", column.name)
-    higher, lower = ("LESS", "MORE") if column.score == BPD else ("MORE", "LESS")
+    above, below = ("LESS", "MORE") if column.score == BPD else ("MORE", "LESS")
     auroc = statistics.auroc
     numbers = f"(P({what} of {sample} > sky) = {with_interval(auroc, '.2f')}; 0.5 = alike)"
-    if auroc.low <= 0.5 <= auroc.high:
-        return f"{sample} galaxies cannot be told from the sky's by the {what} of {column.model} {numbers}."
-    word = higher if auroc.low > 0.5 else lower
-    return f"{sample} galaxies are {word} {adjective} than the sky's under {column.model} {numbers}."
+    said = verdict(
+        auroc.low,
+        auroc.high,
+        above=f"are {above} {adjective} than the sky's under {column.model}",
+        below=f"are {below} {adjective} than the sky's under {column.model}",
+        alike=f"cannot be told from the sky's by the {what} of {column.model}",
+    )
+    return f"{sample} galaxies {said} {numbers}."
 
 
 def _ratio_sentence(sample: str, ratio: Ratio, statistics: Mapping[str, Any]) -> str:
     auroc = TwoSample.from_json(statistics).auroc
     numbers = f"(P({ratio.column} of {sample} > sky) = {with_interval(auroc, '.2f')}; 0.5 = alike)"
-    if auroc.low <= 0.5 <= auroc.high:
-        return f"{sample} galaxies cannot be told from the sky's by {ratio.column} {numbers}."
-    word = "MORE" if auroc.low > 0.5 else "LESS"
-    return (
-        f"With {ratio.background} as its background, {ratio.model} finds {sample} galaxies {word} like the survey than "
-        f"the sky's {numbers}."
+    finds = f"With {ratio.background} as its background, {ratio.model} finds {sample} galaxies"
+    said = verdict(
+        auroc.low,
+        auroc.high,
+        above=f"{finds} MORE like the survey than the sky's",
+        below=f"{finds} LESS like the survey than the sky's",
+        alike=f"{sample} galaxies cannot be told from the sky's by {ratio.column}",
     )
+    return f"{said} {numbers}."
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,6 @@ SIGMA_PER_MAD = 1.4826
 """Standard deviations in one median absolute deviation of a Gaussian, 1 / Phi^-1(3/4)."""
 SIGMA_PER_MEAN_DEVIATION = math.sqrt(math.pi / 2.0)
 """Standard deviations in one mean absolute deviation of a Gaussian."""
-Z_95 = 1.959963984540054
-"""Phi^-1(0.975): half-width in sigmas of a two-sided 95% interval."""
 
 
 def _finite_scores(scores: npt.ArrayLike, what: str) -> FloatArray:
@@ -114,22 +112,13 @@ def _p_values(p: npt.ArrayLike) -> FloatArray:
     return values
 
 
-def benjamini_hochberg(p: npt.ArrayLike) -> FloatArray:
-    """(n,) q-values: the least false discovery rate at which each is a discovery (Benjamini & Hochberg 1995)."""
-    values = _p_values(p)
-    order = np.argsort(values, kind="stable")
-    stepped = values[order] * values.size / np.arange(1, values.size + 1)
-    q = np.empty_like(values)
-    q[order] = np.minimum(1.0, np.minimum.accumulate(stepped[::-1])[::-1])
-    return q
-
-
 @dataclass(frozen=True, eq=False)
 class PValueCounts:
     """How often each conformal p-value occurred: Benjamini-Hochberg over a run without holding the run.
 
-    Conformal p-values take only the values k / (n_reference + 1), so counts per k merge exactly and in any order, and
-    the q-values equal those of ``benjamini_hochberg`` on all p-values together, bit for bit.
+    Conformal p-values take only the values k / (n_reference + 1), so counts per k merge exactly and in any order. The
+    q-values are those of ``scipy.stats.false_discovery_control`` on all p-values together (Benjamini & Hochberg 1995),
+    which would have to hold them all in memory.
     """
 
     counts: npt.NDArray[np.int64]
@@ -224,11 +213,11 @@ class Fraction:
         """``count`` of ``n`` objects, with the 95% score interval of Wilson (1927, JASA 22, 209)."""
         if not 0 <= count <= n or n < 1:
             raise SpecError(f"{count} of {n} is no fraction; give 0 <= count <= n with at least one object")
-        share, weight = count / n, Z_95**2 / n
-        centre = (share + weight / 2) / (1 + weight)
-        half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+        from scipy.stats import binomtest
+
+        interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
         # At count = 0 or n one end is exactly 0 or 1; rounding must not push it past the value.
-        return cls(share, min(max(0.0, centre - half), share), max(min(1.0, centre + half), share), n)
+        return cls(count / n, min(float(interval.low), count / n), max(float(interval.high), count / n), n)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

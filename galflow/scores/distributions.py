@@ -1,13 +1,11 @@
 """Distributions of scores that merge: every part of a run adds its values, and parts combine in any order or grouping.
 
-Counts, histograms and top-k lists (and the sketch in ``quantile_sketch``) merge exactly; moments to about 1e-12
-relative (a variance less exactly where the mean exceeds the spread by millions). All are small, frozen values. This
-file refuses to mix what is not finite in with numbers: such values are counted apart.
+Counts, histograms and top-k lists merge exactly. All are small, frozen values. This file refuses to mix what is not
+finite in with numbers: such values are counted apart.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -75,60 +73,6 @@ class Counts(Aggregate):
     def from_json(cls, value: Mapping[str, Any]) -> Counts:
         """The inverse of ``to_json``."""
         return cls({str(name): int(count) for name, count in value["by_name"].items()})
-
-
-@dataclass(frozen=True, eq=False)
-class Moments(Aggregate):
-    """Count, mean, variance and extremes, merged stably (Chan, Golub & LeVeque 1983, Am. Stat. 37, 242)."""
-
-    count: int = 0
-    mean: float = 0.0
-    m2: float = 0.0
-    """Sum of squared deviations from the mean."""
-    minimum: float | None = None
-    maximum: float | None = None
-    non_finite: int = 0
-
-    @classmethod
-    def empty(cls) -> Moments:
-        """No values."""
-        return cls()
-
-    def add(self, values: npt.ArrayLike) -> Moments:
-        """With ``values`` (any shape) added."""
-        finite, bad = split_finite(values)
-        if not finite.size:
-            return self.merge(Moments(non_finite=bad))
-        mean = float(np.mean(finite))
-        m2 = float(np.sum((finite - mean) ** 2))
-        return self.merge(Moments(finite.size, mean, m2, float(finite.min()), float(finite.max()), bad))
-
-    def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of values."""
-        count, bad = self.count + other.count, self.non_finite + other.non_finite
-        if not self.count or not other.count:
-            whole = self if self.count else other
-            return Moments(whole.count, whole.mean, whole.m2, whole.minimum, whole.maximum, bad)
-        step = other.mean - self.mean
-        mean = self.mean + step * (other.count / count)
-        m2 = self.m2 + other.m2 + step * step * (self.count * other.count / count)
-        lows, highs = (self.minimum, other.minimum), (self.maximum, other.maximum)
-        low, high = min(v for v in lows if v is not None), max(v for v in highs if v is not None)
-        return Moments(count, mean, m2, low, high, bad)
-
-    @property
-    def variance(self) -> float:
-        """Unbiased variance; NaN for fewer than two values."""
-        return self.m2 / (self.count - 1) if self.count > 1 else math.nan
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Moments:
-        """The inverse of ``to_json``."""
-        return cls(**value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.identities import PRIMARY_COLUMN
+from galflow.cutouts.identities import PRIMARY_COLUMN, can_be_primary
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.splits import splits
 
@@ -32,8 +32,8 @@ _OWN = frozenset({"object_id", "ra", "dec", "x_pixel", "y_pixel", "flags", PRIMA
 def marked_flags(cutouts: CutoutSet) -> np.ndarray:
     """(N,) the set's flags, and DUPLICATE for second rows of objects that another tile has deeper inside."""
     flags = cutouts.read("flags")
-    apart = (flags & int(Flag.PLANTED | Flag.DUPLICATE_ID)) != 0
-    return np.where(cutouts.join.is_primary | apart, flags, flags | int(Flag.DUPLICATE))
+    second = can_be_primary(flags) & ~cutouts.join.is_primary
+    return np.where(second, flags | int(Flag.DUPLICATE), flags)
 
 
 def identity_columns(cutouts: CutoutSet, shares: tuple[float, float] | None) -> dict[str, pa.Array]:

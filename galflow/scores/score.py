@@ -19,7 +19,7 @@ import torch
 from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, lacking
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_SCORED, outcome_text
+from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
 from galflow.cutouts.stream import prefetch
 from galflow.errors import ModelError
 from galflow.photometry import AsinhStretch
@@ -39,8 +39,8 @@ from galflow.scores.summary import PartSummary
 from galflow.spec.models import Ratio
 from galflow.spec.run import fingerprint
 from galflow.storage.layout import scores_product
-from galflow.storage.products import write_product
-from galflow.storage.receipts import Outcome, Receipt
+from galflow.storage.products import outcome_of, write_one_file
+from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
@@ -122,7 +122,7 @@ def score_cutouts(
     columns = columns_of({name: models[name] for name in views})
     columns += [ScoreColumn(name, _PER_FLUX) for name in views if name in flux_densities]
     raw = {column: np.full(len(cutouts), np.nan) for column in columns}
-    wanted = (cutouts.read("flags") & int(NOT_SCORED)) == 0
+    wanted = ~has_flag(cutouts.read("flags"), NOT_SCORED)
     # Whole chunks ahead, not batches: else nobody reads while a model works through the last of a chunk.
     for rows, seen in prefetch(_chunks(cutouts, set(views.values()), wanted)):
         for start in range(0, len(rows), batch_objects):
@@ -182,7 +182,7 @@ def score_set(
         missing = {name: model for name, model in models.items() if name not in known}
         raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
     found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
-    table, reasons = _part_table(cutouts, models, raw, found, settings.shares)
+    table, lost = _part_table(cutouts, models, raw, found, settings.shares)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -190,14 +190,15 @@ def score_set(
     calibrated = [c.name for c in columns_of(models) if c.calibrated]
     references = {c.name: len(models[c.model].reference[c.score]) for c in columns_of(models) if c.calibrated}
     summary = PartSummary.of(table, calibrated, settings.primary, references[settings.primary])
+    outcome, reasons = outcome_of(lost, empty=None if len(table) else "the cutout set is empty")
     receipt = Receipt(
         product=product,
         fingerprint=product_fingerprint,
         inputs={"cutouts": cutouts_fingerprint, "join": join_fingerprint}
         | {f"model {n}": m.card.fingerprint for n, m in models.items()},
         rows=len(table),
-        outcome=Outcome.EMPTY if not len(table) else Outcome.PARTIAL if reasons else Outcome.DONE,
-        reasons=tuple(reasons) or (("the cutout set is empty",) if not len(table) else ()),
+        outcome=outcome,
+        reasons=reasons,
         details={
             "tile": attributes["tile"],
             OBJECTS_DETAIL: summary.objects,
@@ -207,7 +208,7 @@ def score_set(
             "taken_over": sorted(known),
         },
     )
-    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, started)
+    return write_one_file(store, receipt, data, started)
 
 
 def _taken_over(
@@ -248,7 +249,7 @@ def _part_table(
     reasons: list[str] = []
     unable: list[str] = []
     columns = identity_columns(cutouts, shares)
-    scored = (flags & int(NOT_SCORED)) == 0
+    scored = ~has_flag(flags, NOT_SCORED)
     for column in columns_of(models):
         values = raw.get(column, np.full(n, np.nan))
         good = np.isfinite(values)

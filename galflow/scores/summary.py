@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.cutouts.flags import Flag
+from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.errors import DataError
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.distributions import Counts, Histogram, TopK
@@ -42,10 +42,9 @@ class PartSummary:
     @classmethod
     def of(cls, part: pa.Table, columns: list[str], primary: str, n_reference: int) -> PartSummary:
         """The summary of one part whose calibrated score columns are ``columns``."""
-        planted = (part.column("flags").to_numpy() & int(Flag.PLANTED)) != 0
+        planted = has_flag(part.column("flags").to_numpy(), Flag.PLANTED)
         objects = part.filter(pa.array(part.column("is_primary").to_numpy() & ~planted))
-        flags = objects.column("flags").to_numpy()
-        names = [str(f.name) for f in Flag for _ in range(int(((flags & f) != 0).sum()))]
+        flags = flag_counts(objects.column("flags").to_numpy())
         histograms = {}
         for column in columns:
             values = _floats(objects, f"{column}_sigma")
@@ -57,7 +56,7 @@ class PartSummary:
             int(planted.sum()),
             len(objects),
             Counts.empty().add(objects.column("outcome").to_pylist()),
-            Counts.empty().add(names),
+            Counts.empty().merge(Counts(flags)),
             histograms,
             PValueCounts.empty(n_reference).add(p[np.isfinite(p)]),
             TopK.empty(TOP, ids.dtype).add(_floats(objects, f"{primary}_sigma"), ids),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from galflow.errors import IntegrityError, TakenError
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import own_key, receipt_key
-from galflow.storage.receipts import Receipt, parse_receipt, verify_product, write_receipt
+from galflow.storage.receipts import Outcome, Receipt, parse_receipt, verify_product, write_receipt
 from galflow.storage.store import Store
 
 PATIENCE_SECONDS = 10.0
@@ -47,6 +47,22 @@ def write_product(
         return whole
 
     return written_once(receipt.product, make, lambda: made_by_another(store, receipt.product, receipt.fingerprint))
+
+
+def write_one_file(store: Store, receipt: Receipt, data: bytes, began: float) -> Receipt:
+    """``write_product`` of a product that is one file, under the product's own key."""
+    return write_product(store, receipt, lambda key: {"": store.put_once(key, data)}, began)
+
+
+def outcome_of(reasons: Iterable[str], *, empty: str | None = None) -> tuple[Outcome, tuple[str, ...]]:
+    """Outcome and reasons for a receipt: done; partial, if there are ``reasons``; empty, where ``empty`` says why.
+
+    A product without rows gives what it lacked as ``empty``, which is the reason unless there are others.
+    """
+    found = tuple(reasons)
+    if empty is not None:
+        return Outcome.EMPTY, found or (empty,)
+    return (Outcome.PARTIAL if found else Outcome.DONE), found
 
 
 def written_once(product: str, make: Callable[[str], Made], of_another: Callable[[], Made | None]) -> Made:

@@ -26,6 +26,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from galflow.errors import SpecError, StoreError, TakenError
 from galflow.spec.addresses import require_no_credentials
+from galflow.spec.run import StoreSpec
 from galflow.storage.checksums import Create, FileSum, SummingStore, WholeStore
 from galflow.storage.errors import says_taken, translated
 from galflow.storage.layout import probe_key
@@ -65,6 +66,11 @@ class Store:
             raise SpecError(f"store root {text!r} names no folder or bucket; give file:///path or s3://bucket/prefix")
         return cls(text.rstrip("/"), endpoint_url)
 
+    @classmethod
+    def of(cls, spec: StoreSpec) -> Store:
+        """The store that a specification names."""
+        return cls.open(spec.root, spec.endpoint_url)
+
     @property
     def is_local(self) -> bool:
         """Whether this is a folder."""
@@ -100,9 +106,6 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "endpoint_url": self.endpoint_url}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def uri(self, key: str) -> str:
         """The full URI of a key."""
@@ -192,9 +195,8 @@ class Store:
     def _temporary(self, key: str, source: BinaryIO) -> Iterator[tuple[str, str, FileSum]]:
         """What is read from ``source``, on disk beside the target under a name that no listing shows; its checksum."""
         target = self._full(key)
-        folder = os.path.dirname(target)
-        os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}")
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        temporary = os.path.join(os.path.dirname(target), f"{_TEMPORARY}{uuid.uuid4().hex}")
         try:
             with open(temporary, "xb") as file:
                 written = FileSum.copying(source, file)
@@ -258,9 +260,8 @@ class Store:
                     paths = [str(path) for path, info in found.items() if info["type"] == "file"]
             except FileNotFoundError:
                 return []
-        start = len(self._path) + 1
         inside = tuple(f"{ending}/" for ending in around)
-        keys = (path[start:] for path in paths)
+        keys = (path[len(self._path) + 1 :] for path in paths)
         return sorted(key for key in keys if not _UNFINISHED.search(key) and not any(part in key for part in inside))
 
     def entries(self, prefix: str) -> tuple[Entry, ...]:
@@ -270,8 +271,7 @@ class Store:
                 found = self._fs.find(self._full(prefix), detail=True)
             except FileNotFoundError:
                 return ()
-        start = len(self._path) + 1
-        files = ((str(path)[start:], info) for path, info in found.items() if info["type"] == "file")
+        files = ((path[len(self._path) + 1 :], info) for path, info in found.items() if info["type"] == "file")
         return tuple(sorted((Entry(k, int(i["size"]), modified_at(i)) for k, i in files), key=lambda entry: entry.key))
 
     def delete(self, prefix: str) -> None:

@@ -22,8 +22,8 @@ from galflow.photometry import AsinhStretch
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
 from galflow.spec.run import fingerprint as fingerprint_of
-from galflow.storage.products import write_product
-from galflow.storage.receipts import Outcome, Receipt
+from galflow.storage.products import outcome_of, write_product
+from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
@@ -138,13 +138,14 @@ def train_model(
     )
     reference = reference_distributions(TrainedModel(card, model, {}), data, training.batch_size)
     few = _few_reference_objects(counts[Split.REFERENCE])
+    outcome, told = outcome_of(few)
     unwritten = Receipt(
         product=product_key,
         fingerprint=fingerprint,
         inputs=inputs,
         rows=counts[Split.TRAIN],
-        outcome=Outcome.PARTIAL if few else Outcome.DONE,
-        reasons=few,
+        outcome=outcome,
+        reasons=told,
         details={"counts": card.training["counts"], "metrics": card.metrics},
     )
     trained = TrainedModel(card, model, reference)

@@ -7,13 +7,14 @@ wild network makes numbers overflow. This file knows no image and no network.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 
 LOG_SCALE_BOUND = 2.0
 """An affine law stretches by at most exp(+-2)."""
@@ -29,7 +30,7 @@ _LOG_SLOPE_BOUND = 2.0
 class Law(ABC):
     """How one number moves, increasingly, given its parameters."""
 
-    parameters: ClassVar[int]
+    parameters: int
     """Parameters of one number; all of them 0 mean that it stays."""
 
     @abstractmethod
@@ -62,12 +63,12 @@ class Affine(Law):
 
     def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Stretched and shifted; the log-slope is s."""
-        log_scale = _bounded(theta[:, 1], LOG_SCALE_BOUND)
+        log_scale = soft_bounded(theta[:, 1], LOG_SCALE_BOUND)
         return values * log_scale.exp() + theta[:, 0], log_scale
 
     def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
         """Shifted back and shrunk."""
-        return (values - theta[:, 0]) * torch.exp(-_bounded(theta[:, 1], LOG_SCALE_BOUND))
+        return (values - theta[:, 0]) * torch.exp(-soft_bounded(theta[:, 1], LOG_SCALE_BOUND))
 
 
 class _Bin(NamedTuple):
@@ -82,16 +83,22 @@ class _Bin(NamedTuple):
 
 
 class Spline(Law):
-    """Monotone rational-quadratic spline on +-SPLINE_EDGE (Durkan+19, equations 4 to 8), the identity beyond.
+    """Monotone rational-quadratic spline on +-``edge`` (Durkan+19, equations 4 to 8), the identity beyond.
 
-    Our own and not zuko's, whose inverse takes square roots of numbers that rounding made negative.
+    Its parameters are the widths and heights of ``bins`` bins, then the slopes at the knots between them. Our own and
+    not zuko's, whose inverse takes square roots of numbers that rounding made negative.
     """
 
-    parameters = 3 * SPLINE_BINS - 1
+    def __init__(self, bins: int = SPLINE_BINS, edge: float = SPLINE_EDGE) -> None:
+        if bins < 2:
+            raise SpecError(f"bins is {bins}; a spline needs at least two, such as {SPLINE_BINS}")
+        self.bins = bins
+        self.edge = edge
+        self.parameters = 3 * bins - 1
 
     def forward(self, values: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Along the spline, with the log of its slope."""
-        inside = values.clamp(-SPLINE_EDGE, SPLINE_EDGE)
+        inside = values.clamp(-self.edge, self.edge)
         b = self._bins(inside, theta, by_height=False)
         at = ((inside - b.left) / b.width).clamp(0, 1)
         mean = b.height / b.width
@@ -99,12 +106,12 @@ class Spline(Law):
         below = mean + (b.slope_left + b.slope_right - 2 * mean) * both
         moved = b.bottom + b.height * (mean * squared + b.slope_left * both) / below
         slope = mean.square() * (b.slope_right * squared + 2 * mean * both + b.slope_left * rest) / below.square()
-        is_inside = values.abs() < SPLINE_EDGE
+        is_inside = values.abs() < self.edge
         return torch.where(is_inside, moved, values), torch.where(is_inside, slope, torch.ones_like(slope)).log()
 
     def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
         """Back along the spline: in each bin a root of a quadratic equation."""
-        inside = values.clamp(-SPLINE_EDGE, SPLINE_EDGE)
+        inside = values.clamp(-self.edge, self.edge)
         b = self._bins(inside, theta, by_height=True)
         mean, up = b.height / b.width, inside - b.bottom
         bend = up * (b.slope_left + b.slope_right - 2 * mean)
@@ -112,18 +119,17 @@ class Spline(Law):
         root = (linear.square() - 4 * square * constant).clamp_min(0).sqrt()
         # The solution in [0, 1], written so that neither sign of ``linear`` cancels digits.
         at = torch.where(linear >= 0, -2 * constant / (linear + root), (root - linear) / (2 * square))
-        return torch.where(values.abs() < SPLINE_EDGE, b.left + at.clamp(0, 1) * b.width, values)
+        return torch.where(values.abs() < self.edge, b.left + at.clamp(0, 1) * b.width, values)
 
-    @staticmethod
-    def _bins(values: Tensor, theta: Tensor, *, by_height: bool) -> _Bin:
+    def _bins(self, values: Tensor, theta: Tensor, *, by_height: bool) -> _Bin:
         """The bins that hold ``values``, looked up by width (x), or by height (y)."""
-        widths, heights, slopes = theta.split((SPLINE_BINS, SPLINE_BINS, SPLINE_BINS - 1), dim=1)
-        widths, heights = (2 * SPLINE_EDGE * _bounded(w, _LOG_WIDTH_BOUND).softmax(1) for w in (widths, heights))
-        lefts, bottoms = (w.cumsum(1) - w - SPLINE_EDGE for w in (widths, heights))
+        widths, heights, slopes = theta.split((self.bins, self.bins, self.bins - 1), dim=1)
+        widths, heights = (2 * self.edge * soft_bounded(w, _LOG_WIDTH_BOUND).softmax(1) for w in (widths, heights))
+        lefts, bottoms = (w.cumsum(1) - w - self.edge for w in (widths, heights))
         starts = bottoms if by_height else lefts
         # Slope 1 at both ends joins the straight lines beyond. Padding is of the dimension of bins alone.
         ends = [0, 0] * (theta.ndim - 2) + [1, 1]
-        log_slopes = F.pad(_bounded(slopes, _LOG_SLOPE_BOUND), ends)
+        log_slopes = F.pad(soft_bounded(slopes, _LOG_SLOPE_BOUND), ends)
         index = (values[:, None] >= starts[:, 1:]).sum(1, keepdim=True)
 
         def pick(of: Tensor) -> Tensor:
@@ -131,10 +137,6 @@ class Spline(Law):
 
         slope_left, slope_right = pick(log_slopes[:, :-1]).exp(), pick(log_slopes[:, 1:]).exp()
         return _Bin(pick(lefts), pick(bottoms), pick(widths), pick(heights), slope_left, slope_right)
-
-
-def _bounded(raw: Tensor, bound: float) -> Tensor:
-    return bound * torch.tanh(raw / bound)
 
 
 def law_of(coupling: str) -> Law:

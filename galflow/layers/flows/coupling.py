@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.bijectors import Law
 from galflow.layers.flows.transform import Mapped, Transform
 
 SIGHT = 10.0
-"""A conditioner sees SIGHT * tanh(x / SIGHT): a saturated star moves its neighbours by a bounded amount."""
+"""A conditioner sees its input softly bounded to +-10: a saturated star moves its neighbours by a bounded amount."""
 DENSE_GAIN = 4
 """Features of a dense conditioner for each feature map of a convolutional one."""
 
@@ -126,7 +127,7 @@ class ImageConditioner(nn.Module):
 
     def forward(self, seen: Tensor) -> Tensor:
         """Parameters for every place."""
-        features = self.enter(SIGHT * torch.tanh(seen / SIGHT)) + self.place
+        features = self.enter(soft_bounded(seen, SIGHT)) + self.place
         for block in self.blocks:
             features = features + block(features)
         return self.leave(F.silu(features))
@@ -150,7 +151,7 @@ class DenseConditioner(nn.Module):
 
     def forward(self, seen: Tensor) -> Tensor:
         """Parameters for every band."""
-        features = self.enter(SIGHT * torch.tanh(seen.flatten(1) / SIGHT))
+        features = self.enter(soft_bounded(seen.flatten(1), SIGHT))
         for block in self.blocks:
             features = features + block(features)
         return self.leave(F.silu(features))[:, :, None, None]

@@ -1,7 +1,8 @@
 """A conditional density of latents: which descriptions of a galaxy occur at a given magnitude and size.
 
-A neural spline flow (Durkan+19) of zuko, autoregressive over the latents, in galflow's manner: random numbers come
-from a given generator, and a value that the catalogue lacks is a fact that the flow is told, not a number.
+A neural spline flow (Durkan+19): zuko's masked autoregressive flow over the latents, with the spline of the coupling
+layers. Random numbers come from a given generator, and a value that the catalogue lacks is a fact that the flow is
+told, not a number.
 This file knows no image and is no model on its own.
 """
 
@@ -10,11 +11,42 @@ from __future__ import annotations
 import torch
 import zuko
 from torch import Tensor, nn
+from torch.distributions import Transform, constraints
 
 from galflow.errors import ModelError, SpecError
+from galflow.layers.flows.bijectors import Spline
 from galflow.layers.images.blocks import standard_normal
 
 _LEAST_SCALE = 1e-6
+_SPLINE = Spline()
+
+
+class SplineTransform(Transform):
+    """The spline of ``bijectors`` on numbers (B, D), given parameters (B, D, P), as zuko's flows call it."""
+
+    domain = constraints.real
+    codomain = constraints.real
+    bijective = True
+    sign = 1
+
+    def __init__(self, numbers: Tensor, spline: Spline = _SPLINE) -> None:
+        super().__init__()
+        self.theta = numbers.movedim(-1, 1) if numbers.ndim > 1 else numbers
+        self.spline = spline
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.spline.inverse(y, self.theta)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, D) log-slopes at ``x``."""
+        return self.call_and_ladj(x)[1]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Moved numbers and their log-slopes, each (B, D)."""
+        return self.spline.forward(x, self.theta)
 
 
 class LatentFlow(nn.Module):
@@ -37,7 +69,14 @@ class LatentFlow(nn.Module):
             )
         self.latent = latent
         self.conditions = conditions
-        self.flow = zuko.flows.NSF(latent, 2 * conditions, transforms=transforms, hidden_features=(width, width))
+        self.flow = zuko.flows.MAF(
+            latent,
+            2 * conditions,
+            transforms=transforms,
+            univariate=SplineTransform,
+            shapes=[(_SPLINE.parameters,)],
+            hidden_features=(width, width),
+        )
         self.register_buffer("centre", torch.zeros(conditions))
         self.register_buffer("scale", torch.ones(conditions))
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galflow.errors import SpecError
+from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.transform import Mapped, Transform
 
 BLOCK = 4
@@ -72,7 +73,7 @@ class Details(nn.Module):
 
     def _law(self, step: int, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
         mean, raw = self.networks[step](torch.cat(seen, 1)).chunk(2, 1)
-        return mean, _LOG_SCALE_BOUND * torch.tanh(raw / _LOG_SCALE_BOUND)
+        return mean, soft_bounded(raw, _LOG_SCALE_BOUND)
 
     def forward(self, coarse: Mapped, contrast: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised contrasts (B, C, 3, h, w) and their log|det| (B,)."""

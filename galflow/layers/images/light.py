@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from galflow.errors import SpecError
 from galflow.layers.images.blocks import ImageDecoder
-from galflow.layers.images.observe import Stretch
+from galflow.photometry import AsinhStretch
 
 MARGIN = 8
 """On each side the light reaches one part in so many beyond the cutout, for the PSF carries some of it in."""
@@ -38,7 +38,9 @@ class LightDecoder(nn.Module):
 
     spread: Tensor
 
-    def __init__(self, *, latent: int, channels: int, size: int, width: int, oversample: int, stretch: Stretch) -> None:
+    def __init__(
+        self, *, latent: int, channels: int, size: int, width: int, oversample: int, stretch: AsinhStretch
+    ) -> None:
         super().__init__()
         if not 1 <= oversample <= FINEST:
             raise SpecError(f"oversample is {oversample}; give 1 to {FINEST} points of light to a pixel's side")

@@ -1,4 +1,4 @@
-"""How a telescope sees light: through a PSF, on pixels of a given scale, with noise, in the stretch of a run.
+"""How a telescope sees light: through a PSF, on pixels of a given scale, with noise.
 
 Everything is a tensor operation that gradients pass through. A PSF is an effective one: the pixel's own response is
 part of it, so that an image is the light convolved with the PSF, read off at the centres of the pixels; nothing
@@ -9,52 +9,18 @@ This file knows no model and no survey, and draws nothing but noise.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from galflow.errors import ModelError, SpecError
+from galflow.errors import ModelError
 from galflow.layers.images.blocks import standard_normal
+from galflow.photometry import FWHM_PER_SIGMA
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
-LARGEST_ASINH = 40.0
-"""sinh of more would overflow when squared in 32 bits; no flux is 1e17 sigmas of the sky."""
 RIPPLE = 0.05
 """Points of light that a PSF shows as single dots, and not as a smooth surface, are refused beyond this amplitude."""
 _PSF_REACH_SIGMA = 5.0
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """y = asinh(x / a) / asinh(w / a) with x in sigmas of the sky: galflow.photometry.AsinhStretch without units."""
-
-    softening_sigma: float
-    white_sigma: float
-
-    def __post_init__(self) -> None:
-        for name in ("softening_sigma", "white_sigma"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise SpecError(f"{name} is {value!r}; it must be a positive number of sky sigmas, as in the stretch")
-
-    @property
-    def gain(self) -> float:
-        """Stretched units per asinh unit."""
-        return 1.0 / math.asinh(self.white_sigma / self.softening_sigma)
-
-    def pixels(self, flux: Tensor) -> Tensor:
-        """Stretched pixels of fluxes in sky sigmas."""
-        return self.gain * torch.asinh(flux / self.softening_sigma)
-
-    def flux(self, pixels: Tensor) -> Tensor:
-        """Fluxes in sky sigmas of stretched pixels."""
-        return self.softening_sigma * torch.sinh((pixels / self.gain).clamp(-LARGEST_ASINH, LARGEST_ASINH))
-
-    def slope(self, flux: Tensor) -> Tensor:
-        """dy/dx at each flux, in stretched units per sky sigma."""
-        return self.gain * (flux.square() + self.softening_sigma**2).rsqrt()
 
 
 def fast_odd(least: int) -> int:

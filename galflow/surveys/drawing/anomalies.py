@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from galflow.errors import DataError, SpecError
+from galflow.photometry import FWHM_PER_SIGMA
 from galflow.surveys.base import UNUSABLE
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 SMALLEST_SIDE = 8
 
 

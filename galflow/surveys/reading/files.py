@@ -212,11 +212,6 @@ def _require_same(file: TileFile) -> None:
         )
 
 
-def list_files(root_uri: str, pattern: str) -> list[str]:
-    """URIs of the files under ``root_uri`` that match ``pattern`` (``*`` and ``**``), sorted."""
-    return [entry.uri for entry in list_entries(root_uri, pattern)]
-
-
 def checksum(uri: str) -> str:
     """ "etag:..." as the object store gives it, or "sha256:..." of a local file's bytes (streamed).
 

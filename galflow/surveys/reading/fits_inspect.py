@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-from astropy.coordinates import angular_separation
 from astropy.io import fits
 
 from galflow.errors import DataError, SpecError, StoreError
@@ -26,6 +25,7 @@ from galflow.surveys.reading.fits_options import FitsTilesOptions, extension_of
 from galflow.surveys.reading.fits_planes import header_number, unit_per_count, zero_point_of
 from galflow.surveys.reading.fits_units import flux_unit, is_magnitude, njy_per_unit
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
+from galflow.surveys.reading.positions import separation_arcsec
 from galflow.surveys.reading.tables import rows_inside, with_positions
 
 _READERS = 8
@@ -225,7 +225,7 @@ class Inspection:
     def _ids(self) -> Iterator[Fault]:
         """Ids that mean other objects in other tiles."""
         several = [np.array(places) for places in self._places.values() if len(places) > 1]
-        apart = sum(1 for p in several if float(np.max(_arcsec(p[0], p[1:]))) > _ELSEWHERE_ARCSEC)
+        apart = sum(1 for p in several if separation_arcsec(*p[0], *p[1:].T).max() > _ELSEWHERE_ARCSEC)
         if apart and apart >= _MANY * len(self._places):
             yield Fault(
                 "survey.options.catalog",
@@ -266,13 +266,6 @@ class Inspection:
     @staticmethod
     def _said(field: str, problem: str, error: Exception, file: TileFile, tile: Tile) -> Fault:
         return Fault(field, problem, str(error), file.uri, tile.name)
-
-
-def _arcsec(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n,) separations of (ra, dec) in degrees from (n, 2) others."""
-    ra, dec = np.deg2rad(others).T
-    place = np.deg2rad(one)
-    return np.asarray(np.rad2deg(angular_separation(place[0], place[1], ra, dec)) * 3600.0)
 
 
 def _guess(table: pa.Table) -> str:

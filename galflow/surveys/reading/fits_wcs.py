@@ -16,7 +16,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from galflow.errors import DataError
 from galflow.logs import quiet
 from galflow.surveys.reading.fits_header import UNREADABLE, clean_header
-from galflow.surveys.reading.positions import pixel_to_icrs
+from galflow.surveys.reading.positions import pixel_to_icrs, unit_vectors
 
 _NO_SKY = ("", "LINEAR", "PIXEL")
 
@@ -53,8 +53,7 @@ def celestial_wcs(header: fits.Header, uri: str) -> WCS | None:
 def local_pixel_scale_arcsec(wcs: WCS, shape: tuple[int, int]) -> float:
     """Side in arcsec of a square of the area of the image's central pixel (the WCS's reference may be far off it)."""
     y, x = (shape[0] - 1) / 2, (shape[1] - 1) / 2
-    ra, dec = (np.deg2rad(v) for v in pixel_to_icrs(wcs, np.array([x, x + 1, x]), np.array([y, y, y + 1])))
-    points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    points = unit_vectors(*pixel_to_icrs(wcs, np.array([x, x + 1, x]), np.array([y, y, y + 1])))
     area = np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0]))
     return float(np.rad2deg(np.sqrt(area)) * 3600.0)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from galflow.surveys.base import Footprint
-from galflow.surveys.reading.positions import pixel_to_icrs
+from galflow.surveys.reading.positions import pixel_to_icrs, unit_vectors
 
 _SLACK = 1.02
 """A tile's edges bulge beyond the circle through its corners where its projection is strong."""
@@ -30,8 +30,7 @@ class Place:
         height, width = footprint.shape
         x = np.array([0.5, 0, 1, 0, 1, 0.5, 0.5, 0, 1]) * width - 0.5
         y = np.array([0.5, 0, 0, 1, 1, 0, 1, 0.5, 0.5]) * height - 0.5
-        ra, dec = (np.deg2rad(v) for v in pixel_to_icrs(footprint.wcs, x, y))
-        points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+        points = unit_vectors(*pixel_to_icrs(footprint.wcs, x, y))
         if not np.isfinite(points[0]).all():
             return None
         inside = points[np.isfinite(points).all(axis=1)]

@@ -7,9 +7,10 @@ header: a WCS comes from galflow.surveys.reading.fits_io.
 from __future__ import annotations
 
 import numpy as np
-from astropy.coordinates import ICRS, SkyCoord
+from astropy.coordinates import ICRS, SkyCoord, angular_separation
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import ArrayLike
 
 
 def pixel_to_icrs(wcs: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -25,6 +26,20 @@ def pixel_to_icrs(wcs: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, n
         place = SkyCoord(longitude[known], latitude[known], unit="deg", frame=frame).icrs
         ra[known], dec[known] = place.ra.deg, place.dec.deg
     return ra, dec
+
+
+def unit_vectors(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+    """(n, 3) directions of positions in degrees; NaN where there is none."""
+    ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def separation_arcsec(
+    ra_deg: ArrayLike, dec_deg: ArrayLike, other_ra_deg: ArrayLike, other_dec_deg: ArrayLike
+) -> np.ndarray:
+    """(n,) angles between positions in degrees, which are broadcast; NaN where there is no position."""
+    places = (np.deg2rad(np.asarray(v, np.float64)) for v in (ra_deg, dec_deg, other_ra_deg, other_dec_deg))
+    return np.asarray(np.rad2deg(angular_separation(*places)) * 3600.0)
 
 
 def icrs_to_pixel(wcs: WCS, ra_deg: np.ndarray, dec_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ import galsim
 import numpy as np
 
 from galflow.errors import DataError
+from galflow.photometry import FWHM_PER_SIGMA
 from galflow.surveys.base import UNUSABLE, Image, Plane
 from galflow.surveys.reading.observed import largest_weight, weighted
 from galflow.surveys.reading.sky import look_at_sky
@@ -19,7 +20,6 @@ from galflow.surveys.reading.sky import look_at_sky
 FEWEST_SOURCES = 5
 MOST_SOURCES = 200
 _HALF_SIDE = 10
-_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _COMPACT_QUANTILE = 0.05
 """Stars are the smallest sources there are; the very smallest are cosmic rays and noise."""
 
@@ -44,7 +44,7 @@ def estimate_fwhm_pix(image: Image, x: np.ndarray, y: np.ndarray) -> float:
             f"the PSF cannot be estimated: {len(sigmas)} of {len(x)} sources are bright, unsaturated and "
             f"measurable, expected at least {FEWEST_SOURCES}; give the survey a PSF or its FWHM"
         )
-    return _FWHM_PER_SIGMA * float(np.quantile(sigmas, _COMPACT_QUANTILE))
+    return FWHM_PER_SIGMA * float(np.quantile(sigmas, _COMPACT_QUANTILE))
 
 
 def _brightest_stamps(image: Image, x: np.ndarray, y: np.ndarray, threshold: float) -> np.ndarray:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from galflow.catalog.carried import as_text, carried_name, carried_names, merged_carried, parsed_unit, unified_type
+from galflow.catalog.carried import as_text, carried_names, merged_carried, parsed_unit, unified_type
 
 S, I64, F64 = pa.string(), pa.int64(), pa.float64()
 
@@ -86,9 +86,6 @@ def test_types_that_differ_between_tiles_are_told_where_values_change() -> None:
 
 def test_names_that_galflow_has_are_prefixed_and_those_that_differ_in_case_numbered() -> None:
     own = ["object_id", "ra", "dec"]
-    assert carried_name("mag", own) == "mag"
-    assert carried_name("ra", own) == "catalog_ra"
-    assert carried_name("RA", own) == "catalog_RA"
     names = carried_names(["RA", "MAG", "mag", "mag_2", "catalog_RA", "", "Mag"], own)
     assert names == {
         "RA": "catalog_RA_2", "MAG": "MAG", "mag": "mag_3", "mag_2": "mag_2", "catalog_RA": "catalog_RA",

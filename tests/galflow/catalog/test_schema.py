@@ -8,7 +8,7 @@ from astropy.io.votable.ucd import check_ucd
 
 from galflow.catalog.carried import merged_carried
 from galflow.catalog.parquet import schema_of, to_parquet
-from galflow.catalog.schema import catalog_schema, conform, is_carried, own_columns
+from galflow.catalog.schema import catalog_schema, conform, is_carried
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, ModelError, SpecError
 
@@ -46,7 +46,6 @@ def test_columns_come_in_the_designs_order() -> None:
         *("object_id", "id_in_tile", "survey", "release", "tile", "row", "is_primary", "flags", "outcome", "run_id")
     ]
     assert [field.name for field in schema if is_carried(field)] == ["MAG"]
-    assert own_columns(schema) == [*schema.names[:-1], "_healpix_29"]
     without = catalog_schema([], [], pa.schema([]), pa.int64(), with_names=False)
     assert "source_name" not in without.names
 

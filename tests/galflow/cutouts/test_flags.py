@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED, Flag, outcome_text, pixel_flags
+from galflow.cutouts.flags import NOT_NORMAL, NOT_SCORED, Flag, has_flag, outcome_text, pixel_flags
 from galflow.surveys.base import Plane
 
 SIZE = 12
@@ -39,6 +39,12 @@ def _plain(flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray, minimum: float)
                 (inner if low <= x < high and low <= y < high else outer).append(float(flux[0, y, x]))
     found |= int(Flag.BRIGHT_NEIGHBOUR) if max(outer) > 2 * max(inner) else 0
     return found
+
+
+def test_has_flag_asks_for_any_of_the_named_bits() -> None:
+    flags = np.array([0, int(Flag.PLANTED), int(Flag.EDGE | Flag.DUPLICATE_ID), int(Flag.EDGE)], np.int64)
+    assert has_flag(flags, Flag.PLANTED).tolist() == [False, True, False, False]
+    assert has_flag(flags, Flag.PLANTED | Flag.DUPLICATE_ID).tolist() == [False, True, True, False]
 
 
 def test_a_clean_cutout_has_no_flag() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
-from galflow.cutouts.matching import TileRows, least_of_neighbours, mutual_pairs, primary_rows, unit_vectors
+from galflow.cutouts.matching import TileRows, least_of_neighbours, mutual_pairs, primary_rows
+from galflow.surveys.reading.positions import unit_vectors
 
 ARCSEC = 1 / 3600
 

@@ -86,7 +86,7 @@ def test_finer_light_through_a_smooth_psf_equals_a_sum_over_its_points() -> None
     psf = torch.from_numpy(np.outer(profile, profile)).expand(2, 2, 19, 19)
     with torch.no_grad():
         light = model.decode(model.encode(replace(batch, psf=psf)))
-        found = model.stretch.flux(model.reconstruct(replace(batch, psf=psf)))
+        found = model.stretch.inverse(model.reconstruct(replace(batch, psf=psf)), torch)
     assert light.shape == (2, 2, 20, 20)
     np.testing.assert_allclose(found.numpy(), near @ light.numpy() @ near.T, rtol=1e-4)
 
@@ -168,7 +168,7 @@ def test_samples_carry_the_surveys_psf_noise_and_conditions(blobs: Callable[...,
     clean = model_of(size=16)
     clean.load_state_dict(model.state_dict())
     clean.sky_sigma.zero_()
-    draws = [m.stretch.flux(m.sample(200, torch.Generator().manual_seed(1))) for m in (model, clean)]
+    draws = [m.stretch.inverse(m.sample(200, torch.Generator().manual_seed(1)), torch) for m in (model, clean)]
     torch.testing.assert_close((draws[0] - draws[1]).std((0, 2, 3)), model.sky_sigma, rtol=0.03, atol=0)
     with pytest.raises(ModelError, match=r"no training object .* give at least one"):
         model.finish([])

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
+from galflow.layers.flows.bijectors import Spline
 from galflow.layers.flows.conditioners import LinearNetwork, MaskedNetwork, RecurrentNetwork
+from galflow.layers.flows.latent_flow import SplineTransform
 from galflow.layers.flows.transform import Mapped
 from galflow.models.maf import MAF, MaskedAffine, MaskedSpline, interleaved_places, raster_places
 
@@ -161,9 +163,10 @@ def test_one_layer_is_zukos_with_the_same_numbers() -> None:
     """zuko's AutoregressiveTransform, given our masked network, is an independent way to map and to invert."""
     torch.manual_seed(9)
     for kind in ("affine", "spline"):
-        numbers = 2 if kind == "affine" else MaskedSpline.numbers(4)
+        spline = Spline(4)
+        numbers = 2 if kind == "affine" else spline.parameters
         network = MaskedNetwork(order=torch.randperm(5), numbers=numbers, width=20, hidden_layers=1)
-        layer = MaskedAffine(network) if kind == "affine" else MaskedSpline(network, 4)
+        layer = MaskedAffine(network) if kind == "affine" else MaskedSpline(network, spline)
         with torch.no_grad():
             network.last.weight.normal_(0, 0.3)
 
@@ -173,8 +176,7 @@ def test_one_layer_is_zukos_with_the_same_numbers() -> None:
                 log_scale = -5 * torch.tanh(numbers[..., 1] / 5)
                 affine = torch.distributions.AffineTransform(-numbers[..., 0] * log_scale.exp(), log_scale.exp())
                 return zuko.transforms.DependentTransform(affine, 1)
-            spline = zuko.transforms.MonotonicRQSTransform(*numbers.split([4, 4, 3], -1))
-            return zuko.transforms.DependentTransform(spline, 1)
+            return zuko.transforms.DependentTransform(SplineTransform(numbers, Spline(4)), 1)
 
         reference = zuko.transforms.AutoregressiveTransform(meta, passes=5)
         values = torch.randn(6, 5)

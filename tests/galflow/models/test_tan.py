@@ -14,7 +14,7 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.layers.flows.transform import Mapped
-from galflow.models.tan import TAN, GaussianMixture, RecurrentShift, Reorder, TriangularLinear
+from galflow.models.tan import TAN, EntryMixture, RecurrentShift, Reorder, TriangularLinear
 
 CONDITIONALS = ("linear", "recurrent", "masked")
 each_conditional = pytest.mark.parametrize("conditional", CONDITIONALS)
@@ -128,7 +128,7 @@ def test_decoding_undoes_encoding(conditional: str) -> None:
 
 def test_the_first_mixture_covers_the_data_and_its_components_differ() -> None:
     for components in (1, 2, 20):
-        mixture = GaussianMixture(GaussianMixture.first(components).expand(1001, -1))
+        mixture = EntryMixture(EntryMixture.first(components).expand(1001, -1))
         axis = torch.linspace(-12, 12, 1001)
         density = mixture.log_prob(axis).exp()
         assert float(density.sum() * 0.024) == pytest.approx(1, abs=0.01)

@@ -41,7 +41,7 @@ def panels(model: FlowVAE, batch: Batch, seed: int = 3, **options: object) -> li
 def test_each_panel_holds_what_its_title_says(model: FlowVAE, batch: Batch) -> None:
     made = panels(model, batch)
     assert [row.label for row in made] == ["a", "b"]
-    reconstruction = model.stretch.flux(model.reconstruct(batch)).detach().numpy()
+    reconstruction = model.stretch.inverse(model.reconstruct(batch), torch).detach().numpy()
     for i, row in enumerate(made):
         assert row.real.shape == row.noisy.shape == row.clean.shape == (3, 16, 16)
         assert row.elsewhere.shape == (1, 32, 32)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from galflow.errors import SpecError
-from galflow.scores.distributions import Counts, Histogram, Moments, TopK
+from galflow.scores.distributions import Counts, Histogram, TopK
 
 
 def _parts(seed: int) -> list[np.ndarray]:
@@ -37,33 +37,6 @@ def test_counts():
     assert _through_json(whole) == whole
     assert whole.add([]) == whole
     assert whole != Counts.empty()
-
-
-def test_moments_merge_in_any_way():
-    parts = _parts(4)
-    values = np.concatenate(parts)
-    values = values[np.isfinite(values)]
-    for merged in _merged_all_ways(Moments.empty(), parts):
-        assert (merged.count, merged.non_finite) == (values.size, 4)
-        assert merged.mean == pytest.approx(np.mean(values), rel=1e-12)
-        assert merged.variance == pytest.approx(np.var(values, ddof=1), rel=1e-12)
-        assert (merged.minimum, merged.maximum) == (values.min(), values.max())
-        assert _through_json(merged) == merged
-
-
-def test_moments_are_stable_where_sums_of_squares_are_not():
-    values = np.random.default_rng(5).normal(1e9, 1.0, 2000)
-    merged = reduce(lambda a, b: a.merge(b), [Moments.empty().add(v) for v in np.split(values, 40)])
-    assert merged.variance == pytest.approx(np.var(values, ddof=1), rel=1e-7)
-    naive = (np.sum(values**2) - values.size * np.mean(values) ** 2) / (values.size - 1)
-    assert abs(naive - 1.0) > 0.5  # what merging sums of squares would have given
-
-
-def test_moments_of_nothing():
-    nothing = Moments.empty().add([np.nan])
-    assert (nothing.count, nothing.non_finite, nothing.minimum) == (0, 1, None)
-    assert np.isnan(nothing.variance)
-    assert _through_json(nothing) == nothing
 
 
 def test_histogram_is_numpys_and_merges_exactly():

@@ -21,8 +21,8 @@ from galflow.spec.run import CutoutSpec
 from galflow.storage import products
 from galflow.storage.checksums import FileSum, SummingStore
 from galflow.storage.layout import own_key
-from galflow.storage.products import write_product
-from galflow.storage.receipts import Receipt, find_receipts, parse_receipt, verify_product, verify_store
+from galflow.storage.products import outcome_of, write_one_file, write_product
+from galflow.storage.receipts import Outcome, Receipt, find_receipts, parse_receipt, verify_product, verify_store
 from galflow.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -233,3 +233,26 @@ def test_products_are_written_by_one_function_alone() -> None:
         "tasks/stages.py",  # a tile's rows, for the worker that cuts it
         "tasks/worker_check.py",  # what a worker is to find, and to write, before it gets work
     }  # fmt: skip
+
+
+def test_a_product_of_one_file_lies_under_its_own_key(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    written = write_one_file(store, Receipt(product="scores/a.bin", fingerprint="f"), b"bytes", time.perf_counter())
+    assert store.get("scores/a.bin") == b"bytes"
+    assert written.files == {"": FileSum.of(b"bytes")}
+    assert not verify_product(store, written)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "empty", "expected"),
+    [
+        ([], None, (Outcome.DONE, ())),
+        (["a", "b"], None, (Outcome.PARTIAL, ("a", "b"))),
+        ([], "no object", (Outcome.EMPTY, ("no object",))),
+        (["a"], "no object", (Outcome.EMPTY, ("a",))),
+    ],
+)
+def test_a_product_is_done_partial_or_empty_and_says_why(
+    reasons: list[str], empty: str | None, expected: tuple[Outcome, tuple[str, ...]]
+) -> None:
+    assert outcome_of(reasons, empty=empty) == expected

@@ -103,6 +103,26 @@ def test_affine_stretches_by_a_bounded_factor() -> None:
     assert log_scale.flatten().tolist() == pytest.approx([LOG_SCALE_BOUND, -LOG_SCALE_BOUND])
 
 
+def test_far_conditions_never_make_the_way_back_nan() -> None:
+    """Where zuko's own spline gives NaN: at knots, with strong parameters, in single precision."""
+    torch.manual_seed(7)
+    spline = Spline(5, edge=3.0)
+    theta = 30 * torch.randn(20_000, spline.parameters)
+    knots = 6 * torch.tanh(theta[:, 5:10] / 1.5).mul(1.5).softmax(1).cumsum(1)[:, 2] - 3
+    assert spline.inverse(knots, theta).isfinite().all()
+
+
+def test_a_spline_has_as_many_bins_and_as_wide_an_edge_as_asked() -> None:
+    spline = Spline(3, edge=2.0)
+    assert spline.parameters == 8
+    theta = torch.ones(1, 8)
+    theta[:, 0] = 2.0
+    assert torch.equal(spline.forward(torch.tensor([2.5]), theta)[0], torch.tensor([2.5]))
+    assert float(spline.forward(torch.tensor([1.5]), theta)[0]) != pytest.approx(1.5, abs=1e-3)
+    with pytest.raises(SpecError, match=r"bins is 1; a spline needs at least two"):
+        Spline(1)
+
+
 def test_an_unknown_law_is_refused() -> None:
     with pytest.raises(SpecError, match=r"coupling is 'cubic'; it must be one of additive, affine, spline"):
         law_of("cubic")

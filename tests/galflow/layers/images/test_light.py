@@ -7,14 +7,14 @@ import torch
 
 from galflow.errors import SpecError
 from galflow.layers.images.light import LightDecoder, smooth_interpolation
-from galflow.layers.images.observe import Stretch
+from galflow.photometry import AsinhStretch
 
 
 def decoder(**options: int) -> LightDecoder:
     torch.manual_seed(0)
     return LightDecoder(
         **({"latent": 4, "channels": 2, "size": 16, "width": 4, "oversample": 1} | options),
-        stretch=Stretch(3.0, 1000.0),
+        stretch=AsinhStretch(3.0, 1000.0, (1.0, 1.0)),
     )
 
 

@@ -12,9 +12,9 @@ import torch
 from scipy.signal import convolve2d
 from torch import Tensor
 
-from galflow.errors import ModelError, SpecError
+from galflow.errors import ModelError
 from galflow.layers.images import observe
-from galflow.photometry import AsinhStretch
+from galflow.photometry import FWHM_PER_SIGMA
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -139,29 +139,6 @@ def test_a_gaussian_psf_has_the_fwhm_asked_for() -> None:
     assert moments.moments_sigma * 2 * math.sqrt(2 * math.log(2)) == pytest.approx(2.8, rel=2e-3)
 
 
-def test_the_stretch_and_its_inverse_equal_asinh_stretch() -> None:
-    stretch, reference = observe.Stretch(2.5, 700.0), AsinhStretch(2.5, 700.0, (1.0,))
-    flux = torch.linspace(-50, 5000, 301, dtype=torch.float64).view(1, 1, -1)
-    pixels = reference.forward(flux.numpy())
-    np.testing.assert_allclose(stretch.pixels(flux).numpy(), pixels, rtol=1e-13)
-    np.testing.assert_allclose(stretch.flux(torch.from_numpy(pixels)).numpy(), flux.numpy(), rtol=1e-11, atol=1e-12)
-    np.testing.assert_allclose(stretch.slope(flux).numpy(), reference.derivative(flux.numpy()), rtol=1e-13)
-
-
-def test_the_slope_is_the_derivative_of_the_stretch() -> None:
-    stretch = observe.Stretch(3.0, 1000.0)
-    flux = torch.linspace(-20, 800, 57, dtype=torch.float64, requires_grad=True)
-    (by_autograd,) = torch.autograd.grad(stretch.pixels(flux).sum(), flux)
-    torch.testing.assert_close(stretch.slope(flux.detach()), by_autograd)
-
-
-def test_absurd_pixels_stay_finite() -> None:
-    stretch = observe.Stretch(3.0, 1000.0)
-    flux = stretch.flux(torch.tensor([-1e6, 50.0, 1e6]))
-    assert flux.isfinite().all()
-    assert (stretch.slope(flux) ** 2 * flux**2).isfinite().all()
-
-
 def test_noise_has_the_sigma_asked_for_and_obeys_the_generator() -> None:
     images = torch.zeros(4000, 2, 3, 3)
     sigma = torch.tensor([0.5, 2.0])[:, None, None]
@@ -177,8 +154,6 @@ def test_what_cannot_be_meant_is_refused() -> None:
         observe.resample(torch.zeros(8, 8), step=0, size=4)
     with pytest.raises(ModelError, match=r"FWHM is -1 pixels; it must be positive"):
         observe.gaussian_psf(-1)
-    with pytest.raises(SpecError, match=r"softening_sigma is 0; it must be a positive number of sky sigmas"):
-        observe.Stretch(0, 10.0)
 
 
 def test_a_psf_too_sharp_for_the_points_of_light_is_refused() -> None:
@@ -192,7 +167,7 @@ def test_a_psf_too_sharp_for_the_points_of_light_is_refused() -> None:
 def test_an_unresolved_flat_surface_shows_as_much_ripple_as_is_said() -> None:
     psf, step = observe.gaussian_psf(2.0).double(), 2.5
     flat = observe.render(torch.ones(31, 31, dtype=torch.float64), psf, size=25, step=step)[8:-7, 8:-7]
-    wave = math.exp(-2 * (math.pi * 2.0 / observe.FWHM_PER_SIGMA / step) ** 2)
+    wave = math.exp(-2 * (math.pi * 2.0 / FWHM_PER_SIGMA / step) ** 2)
     ripple = float((flat.max() - flat.min()) / (flat.max() + flat.min()))
     # A cosine of amplitude 2 w around 1 along each axis, multiplied: (1 + 2 w)^2 at the points, (1 - 2 w)^2 between.
     high, low = (1 + 2 * wave) ** 2, (1 - 2 * wave) ** 2

@@ -14,7 +14,6 @@ from galflow.surveys.reading.files import (
     checksum,
     expand_root,
     list_entries,
-    list_files,
     open_bytes,
     open_lazily,
     read_bytes,
@@ -32,6 +31,10 @@ def folder(tmp_path):
     return f"file://{tmp_path}/in [1]"
 
 
+def listed(root, pattern):
+    return [entry.uri for entry in list_entries(root, pattern)]
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
@@ -45,13 +48,13 @@ def folder(tmp_path):
     ],
 )
 def test_listing(folder, pattern, expected):
-    assert list_files(folder, pattern) == [f"{folder}/{name}" for name in expected]
+    assert listed(folder, pattern) == [f"{folder}/{name}" for name in expected]
 
 
 def test_listing_is_fresh(folder):
-    assert len(list_files(folder, "*.fits")) == 3
+    assert len(listed(folder, "*.fits")) == 3
     Path(f"{folder[7:]}/new.fits").touch()
-    assert len(list_files(folder, "*.fits")) == 4
+    assert len(listed(folder, "*.fits")) == 4
 
 
 def test_checksum_follows_the_bytes(tmp_path):
@@ -109,7 +112,7 @@ def test_s3_listing_checksum_and_reading(bucket):
     server, root = bucket
     server.pipe(f"{root}/list/a.fits", b"one")
     server.pipe(f"{root}/list/deep/b.fits", b"two")
-    assert list_files(f"{root}/list", "*.fits") == [f"{root}/list/a.fits"]
+    assert listed(f"{root}/list", "*.fits") == [f"{root}/list/a.fits"]
     entries = list_entries(f"{root}/list", "**.fits")
     assert [entry.uri for entry in entries] == [f"{root}/list/a.fits", f"{root}/list/deep/b.fits"]
     assert entries[0].checksum == checksum(entries[0].uri) == "etag:" + hashlib.md5(b"one").hexdigest()
