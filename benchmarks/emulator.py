@@ -27,7 +27,7 @@ from galflow.layers.images.observe import gaussian_psf
 from galflow.models.flow_vae import FLOW_PLAYERS, FlowVAE
 from galflow.photometry import FWHM_PER_SIGMA
 from galflow.report.emulation import EUCLID_VIS, FINE, draw_panels, four_panels, png
-from galflow.training.players import Team
+from galflow.training.players import PhaseOptimisers
 
 SIZE = 32
 TRAINING, HELD_OUT = 10_000, 2000
@@ -51,11 +51,11 @@ def train(batch: Batch, *, seed: int = 0, steps: int = STEPS, **options: Any) ->
     model.initialise(batch[:1000])
     model.train()
     for player in model.players:
-        team = Team(model, [player], None)
+        team = PhaseOptimisers(model, [player], None)
         objects = FLOW_BATCH_OBJECTS if player.name in FLOW_PLAYERS else BATCH_OBJECTS
         for rows in shuffled_rows(len(batch), round(player.effort * steps), objects, seed + player.phase):
-            team.play_round([batch[rows]], augment=True)
-        team.rest()
+            team.step_round([batch[rows]], augment=True)
+        team.release()
     model.eval()
     model.finish(batch[i : i + 1000] for i in range(0, len(batch), 1000))
     return model

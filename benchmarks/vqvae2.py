@@ -27,7 +27,7 @@ from benchmarks.tables import Finding, Findings
 from galflow.batch import Batch
 from galflow.layers.images.quantiser import code_counts, perplexity
 from galflow.models.vqvae2 import VQVAE2
-from galflow.training.players import Team
+from galflow.training.players import PhaseOptimisers
 
 SIZE = 32
 BANDS = ("r", "i")
@@ -49,10 +49,10 @@ def train(batch: Batch, *, seed: int = 0, steps: dict[int, int] | None = None, *
     model.train()
     for player in model.players:
         for share, slower in SCHEDULE:
-            team = Team(model, [player], player.learning_rate * slower)
+            team = PhaseOptimisers(model, [player], player.learning_rate * slower)
             for _ in range(round(share * (steps or STEPS)[player.phase])):
-                team.play_round([batch[torch.randint(len(batch), (BATCH_OBJECTS,))]], augment=True)
-            team.rest()
+                team.step_round([batch[torch.randint(len(batch), (BATCH_OBJECTS,))]], augment=True)
+            team.release()
     model.eval()
     model.finish(_parts(batch))
     return model

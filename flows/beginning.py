@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from flows.allowances import require_allowed
 from galflow.spec.run import RunSpec
-from tasks.watching import watched_run
+from tasks.monitoring import watched_run
 
 FOLDER = "GALFLOW_FOLDER"
 """Environment variable of a service's runs: the folder that the service was started in.

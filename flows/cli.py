@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows import environment, looking
-from flows.looking import RootOption, SpecArgument
+from flows import environment, inspect_commands
+from flows.inspect_commands import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
 from tasks.proxies import bypass_for_this_machine
@@ -163,7 +163,7 @@ def release(
     from flows.release import EVENT, announce, release_of, specs_of_survey
 
     if spec is None:
-        specs = specs_of_survey(Store.open(root if root is not None else looking.DEFAULT_ROOT), survey)
+        specs = specs_of_survey(Store.open(root if root is not None else inspect_commands.DEFAULT_ROOT), survey)
     releases = [release_of(found, name) for found in specs]
     server = announce(releases)
     names = ", ".join(found.name for found in specs)
@@ -203,7 +203,7 @@ def watch(
         raise typer.Exit(130) from None
 
 
-looking.add_to(app)
+inspect_commands.add_to(app)
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from prefect.utilities.annotations import quote as prefect_quote
 from pydantic import Field
 
 from flows.beginning import begun_run
-from flows.choices import Form
-from flows.ending import RunOutcome, outcome_of, stage_end, whole_end
+from flows.form_schema import Form
 from flows.release import of_release
+from flows.run_state import RunOutcome, outcome_of, stage_end, whole_end
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
 from tasks.publish import publish

@@ -16,7 +16,7 @@ from galflow.errors import GalflowError
 from galflow.spec.run import RunSpec, load_spec, parse_spec, with_root
 
 if TYPE_CHECKING:
-    from flows.ending import RunOutcome
+    from flows.run_state import RunOutcome
     from galflow.runs.opened import PublishedRun
     from galflow.runs.plan import RunPlan
     from galflow.storage.receipts import RunManifest
@@ -77,7 +77,7 @@ def _do(spec: RunSpec, until: str, remark: Callable[[Sequence[str]], None], begi
         from tasks.worker_start import start_forking
 
         start_forking()
-    from flows.ending import run_here
+    from flows.run_state import run_here
     from flows.survey_run import FLOWS
 
     run_server.wait()

@@ -29,7 +29,7 @@ _FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True)
-class Where:
+class LogContext:
     """What is being worked on."""
 
     run: str = ""
@@ -39,21 +39,21 @@ class Where:
     """A tile or a model."""
 
 
-_WHERE: ContextVar[Where] = ContextVar("galflow_where", default=Where())  # noqa: B039 - frozen
-_UNITS: list[Where] = []
+_WHERE: ContextVar[LogContext] = ContextVar("galflow_where", default=LogContext())  # noqa: B039 - frozen
+_UNITS: list[LogContext] = []
 """The units that this process works on: one, unless a worker has several threads."""
 
 
-def where() -> Where:
+def current_context() -> LogContext:
     """Where this is called. A helper thread of a process that works on just one unit belongs to that unit."""
     here = _WHERE.get()
     return _UNITS[0] if not here.unit and len(_UNITS) == 1 else here
 
 
 @contextmanager
-def during(here: Where | None = None, **changed: str) -> Iterator[None]:
+def log_context(here: LogContext | None = None, **changed: str) -> Iterator[None]:
     """What is logged in this block was done at ``here``, or at the present place with these fields changed."""
-    found = replace(here or where(), **changed)
+    found = replace(here or current_context(), **changed)
     token = _WHERE.set(found)
     begins = bool(found.unit) and found not in _UNITS
     if begins:
@@ -143,13 +143,13 @@ def from_fields(fields: Mapping[str, Any]) -> logging.LogRecord:
             "host": fields["host"],
             "process": fields["pid"],
             "exc_text": fields["exception"],
-            "where": Where(fields["run"], fields["stage"], fields["unit"]),
+            "where": LogContext(fields["run"], fields["stage"], fields["unit"]),
         }
     )
 
 
-def _where_of(record: logging.LogRecord) -> Where:
-    return getattr(record, "where", None) or where()
+def _where_of(record: logging.LogRecord) -> LogContext:
+    return getattr(record, "where", None) or current_context()
 
 
 class ToStandardError(logging.StreamHandler[Any]):

@@ -17,7 +17,7 @@ from typing import Any
 from distributed import Future, KilledWorker, as_completed
 
 from galflow.errors import GalflowError
-from galflow.logs import Where, where
+from galflow.logs import LogContext, current_context
 from galflow.runs.plan import Unit
 from galflow.spec.cluster import ClusterSpec
 from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
@@ -84,9 +84,9 @@ class Work:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def where(self) -> Where:
+    def context(self) -> LogContext:
         """What the log of this unit says beside its words."""
-        here = where()
+        here = current_context()
         return replace(here, stage=here.stage or self.unit.stage, unit=self.unit.name)
 
 
@@ -142,7 +142,7 @@ def _collect(pool: WorkerPool, todo: Sequence[Work], in_flight: int) -> Iterator
                 yield work, outcome
     reason = "its worker died three times, at last with nothing else on it (out of memory, or a crash in native code)"
     for work in blamed:
-        logger.info("failed: %s", reason, extra={"where": work.where})
+        logger.info("failed: %s", reason, extra={"where": work.context})
         yield work, Failure(work.unit.stage, work.unit.name, reason)
 
 
@@ -202,7 +202,7 @@ class _Attempt:
             self._given += 1
             key = f"{work.unit.stage}-{work.unit.fingerprint}-{self._given}-{self._attempt}"
             future = self._pool.client.submit(
-                run_unit, work.verb, work.where, **work.arguments, key=key, pure=False, workers=list(members)
+                run_unit, work.verb, work.context, **work.arguments, key=key, pure=False, workers=list(members)
             )
             self._running[key] = _Given(work, future, there)
             self._ended.add(future)
@@ -242,5 +242,5 @@ def _outcome(work: Work, future: Future) -> Receipt | Failure | None:
         if isinstance(error, TimeoutError) and future.status != "error":
             return None  # The worker died before it had handed the receipt over, and nobody has made it again.
         # Not one of galflow's own errors: a bug, whose trace is wanted.
-        logger.exception("%s %s failed", work.unit.stage, work.unit.name, extra={"where": work.where})
+        logger.exception("%s %s failed", work.unit.stage, work.unit.name, extra={"where": work.context})
         return Failure(work.unit.stage, work.unit.name, f"{type(error).__name__}: {error}")

@@ -45,10 +45,10 @@ from galflow.storage.receipts import (
 )
 from galflow.storage.store import Store
 from tasks.fan_out import StageResult, Work, run_stage
+from tasks.monitoring import stage
 from tasks.run_record import RunRecord
-from tasks.verbs import TAKEN, open_model, write_file
-from tasks.watching import stage
 from tasks.worker_check import Needs
+from tasks.worker_jobs import TAKEN, open_model, write_file
 
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 

@@ -19,7 +19,7 @@ from galflow.storage.receipts import Receipt
 from galflow.training.meeting import own_address
 from galflow.training.ranks import joined_ranks
 from tasks.proxies import LOOPBACK
-from tasks.verbs import train
+from tasks.worker_jobs import train
 
 _ENDING = (Status.closing, Status.closed, Status.failed)
 MEETING_SECONDS = 300.0

@@ -24,13 +24,13 @@ from galflow.storage.layout import assigned_rows
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
+from tasks.distributed_training import train_together
 from tasks.fan_out import Failure, StageResult, Work, run_stage
+from tasks.monitoring import stage
 from tasks.progress import StageProgress
 from tasks.run_record import Joined, RunRecord
-from tasks.together import train_together
-from tasks.verbs import cut, open_model, open_set, score, train
-from tasks.watching import stage
 from tasks.worker_check import Needs
+from tasks.worker_jobs import cut, open_model, open_set, score, train
 
 logger = logging.getLogger(__name__)
 _FILES_ASKED = 4
@@ -183,9 +183,9 @@ def compare(run: RunRecord) -> StageResult:
     """Compare every sample with the survey's held-out objects, model by model and likelihood ratio by ratio."""
     spec, store = run.spec, run.store
     scores = {name: of for name, of in run.scores.items() if name is not None}
-    lacking = [name for name, of in scores.items() if not of.receipts]
-    if lacking:
-        return StageResult((), (Failure("compare", ", ".join(lacking), "there are no scores to compare"),))
+    missing_inputs = [name for name, of in scores.items() if not of.receipts]
+    if missing_inputs:
+        return StageResult((), (Failure("compare", ", ".join(missing_inputs), "there are no scores to compare"),))
     products, fingerprints = run.model_products(), run.model_fingerprints()
     unit = plan_comparison(
         spec,

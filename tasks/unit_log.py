@@ -16,7 +16,16 @@ from typing import Any
 
 from distributed import Client, Worker
 
-from galflow.logs import OWN_LOGGERS, LogSettings, Where, during, from_fields, log_to_stderr, to_fields, where
+from galflow.logs import (
+    OWN_LOGGERS,
+    LogContext,
+    LogSettings,
+    current_context,
+    from_fields,
+    log_context,
+    log_to_stderr,
+    to_fields,
+)
 from galflow.storage.receipts import Receipt
 from tasks.metrics import count_unit
 from tasks.same_code import started_by
@@ -26,9 +35,9 @@ _LOGGERS_OF_DASK = ("distributed", "distributed.client", "distributed.gc", "boke
 logger = logging.getLogger(__name__)
 
 
-def run_unit(verb: Callable[..., Receipt | None], here: Where, /, *arguments: Any, **named: Any) -> Receipt | None:
+def run_unit(verb: Callable[..., Receipt | None], here: LogContext, /, *arguments: Any, **named: Any) -> Receipt | None:
     """Call a verb for the unit at ``here``; what is logged meanwhile says so, and its end is a line of its own."""
-    with during(here):
+    with log_context(here):
         started = time.perf_counter()
         try:
             receipt = verb(*arguments, **named)
@@ -44,15 +53,17 @@ def run_unit(verb: Callable[..., Receipt | None], here: Where, /, *arguments: An
         return receipt
 
 
-def run_beside(verb: Callable[..., Receipt | None], here: Where, /, *arguments: Any, **named: Any) -> Receipt | None:
+def run_beside(
+    verb: Callable[..., Receipt | None], here: LogContext, /, *arguments: Any, **named: Any
+) -> Receipt | None:
     """Call a verb that helps with the unit at ``here``: another tells and counts how that ended."""
-    with during(here):
+    with log_context(here):
         return verb(*arguments, **named)
 
 
 def hear_warnings(client: Client) -> None:
     """What workers warn of in units of this run is logged here, as if it had been made here."""
-    run = where().run
+    run = current_context().run
 
     def hear(event: tuple[float, Any]) -> None:
         if event[1]["run"] == run:  # others may use the same scheduler
@@ -113,4 +124,4 @@ def _is_the_end(record: logging.LogRecord) -> bool:
 
 def _goes_to_run(record: logging.LogRecord) -> bool:
     own = record.name.partition(".")[0] in OWN_LOGGERS
-    return own and record.levelno >= logging.WARNING and bool(where().unit)
+    return own and record.levelno >= logging.WARNING and bool(current_context().unit)

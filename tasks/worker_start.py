@@ -27,7 +27,14 @@ WORKER_ENVIRONMENT = {
 METHOD: dict[str, Any] = {"distributed.worker.multiprocessing-method": "forkserver"}
 """Dask's setting."""
 # torch._dynamo: torch imports it at the first optimiser, which took each worker more than two seconds.
-_IMPORTED = ["distributed", "distributed.nanny", "tasks.verbs", "tasks.unit_log", "tasks.same_code", "torch._dynamo"]
+_IMPORTED = [
+    "distributed",
+    "distributed.nanny",
+    "tasks.worker_jobs",
+    "tasks.unit_log",
+    "tasks.same_code",
+    "torch._dynamo",
+]
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """A process with threads must not be forked; the workers' own number is set later (tasks.cluster.TorchThreads)."""
 

@@ -15,7 +15,7 @@ from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, timed, w
 from benchmarks.gpu.stopwatch import Stage, stopwatch
 from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
 from galflow.batch import Batch
-from galflow.cutouts.batches import Objects
+from galflow.cutouts.batches import CutoutRows
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
 from galflow.scores.score import PartSettings, score_set
@@ -63,7 +63,7 @@ def _scoring(settings: Settings, store: Store, model: TrainedModel, objects: int
     after = partial(wait, settings.device)
     stages = (
         Stage("read, checksum, decode", CutoutSet, "read"),
-        Stage("stretch", Objects, "batch"),
+        Stage("stretch", CutoutRows, "batch"),
         Stage("copy to the device", Batch, "to", after),
         Stage("model, and scores back", TrainedModel, "_measure", after),
         Stage("calibrate, table", scoring, "_part_table"),
@@ -82,7 +82,7 @@ def _score(settings: Settings, store: Store, model: TrainedModel, run: str, expe
     cutouts = CutoutSet(store, PRODUCT)
     if not expected:
         chunk = next(cutouts.chunks())
-        objects = Objects(cutouts.read("flux", chunk), cutouts.read("ivar", chunk), None, {})
+        objects = CutoutRows(cutouts.read("flux", chunk), cutouts.read("ivar", chunk), None, {})
         model.evaluate(objects.batch(STRETCH, model.contents).to(settings.device))
         return
     receipt = score_set(

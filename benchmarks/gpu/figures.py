@@ -16,8 +16,8 @@ import torch
 from galflow.batch import Batch
 from galflow.models.base import GenerativeModel, build_model
 from galflow.spec.training import Precision
-from galflow.training.players import Team
-from galflow.training.ranks import ALONE
+from galflow.training.players import PhaseOptimisers
+from galflow.training.ranks import SINGLE_PROCESS
 
 REPEATS = 5
 MIB = 1 << 20
@@ -151,9 +151,9 @@ def training_round(
     """A round of the first phase as galflow.training.fit plays it, and how many optimiser steps it has."""
     first = min(player.phase for player in model.players)
     players = [player for player in model.players if player.phase == first]
-    team = Team(model.train(), players, None, ALONE, precision=precision, compiled=compiled)
+    team = PhaseOptimisers(model.train(), players, None, SINGLE_PROCESS, precision=precision, compiled=compiled)
     batches: Sequence[Batch] = [batch] * team.steps_per_round
-    return lambda: team.play_round(batches, augment=True), team.steps_per_round
+    return lambda: team.step_round(batches, augment=True), team.steps_per_round
 
 
 @contextmanager

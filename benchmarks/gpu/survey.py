@@ -32,7 +32,7 @@ from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from tasks.cluster import open_client, running_cluster
-from tasks.verbs import cut, score, train
+from tasks.worker_jobs import cut, score, train
 
 SAME_WEIGHTS = 1e-3
 """Largest difference of a score by the same weights, in robust standard deviations of the objects' scores."""

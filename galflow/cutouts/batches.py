@@ -26,7 +26,7 @@ _PSF_REACH_FWHM = 2.5
 
 
 @dataclass(frozen=True)
-class Contents:
+class BatchFields:
     """What batches hold beside stretched pixels and which of them are observed."""
 
     ivar: bool = False
@@ -34,18 +34,18 @@ class Contents:
     conditions: tuple[str, ...] = ()
     """Catalogue columns."""
 
-    def within(self, other: Contents) -> bool:
+    def within(self, other: BatchFields) -> bool:
         """Whether ``other`` holds all of it."""
         return other.joined([self]) == other
 
-    def joined(self, others: Iterable[Contents]) -> Contents:
+    def joined(self, others: Iterable[BatchFields]) -> BatchFields:
         """All that any of them holds."""
         everything = [self, *others]
         names = dict.fromkeys(name for contents in everything for name in contents.conditions)
-        return Contents(any(c.ivar for c in everything), any(c.psf for c in everything), tuple(names))
+        return BatchFields(any(c.ivar for c in everything), any(c.psf for c in everything), tuple(names))
 
 
-PIXELS_ALONE = Contents()
+PIXELS_ALONE = BatchFields()
 
 
 def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, with_ivar: bool = False) -> Batch:
@@ -65,7 +65,7 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
+class CutoutRows:
     """Some rows of a cutout set as they are stored, read once for all models."""
 
     flux: np.ndarray
@@ -77,16 +77,16 @@ class Objects:
     """Catalogue column -> (N,) float32, NaN where nobody knows."""
 
     @property
-    def contents(self) -> Contents:
+    def contents(self) -> BatchFields:
         """The most that batches of these objects can hold."""
-        return Contents(True, self.psf is not None, tuple(self.columns))
+        return BatchFields(True, self.psf is not None, tuple(self.columns))
 
-    def row(self, number: int) -> Objects:
+    def row(self, number: int) -> CutoutRows:
         """One of them, copied, so that the others can be forgotten."""
         columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}
-        return Objects(self.flux[[number]], self.ivar[[number]], self.psf, columns)
+        return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf, columns)
 
-    def batch(self, stretch: AsinhStretch, contents: Contents) -> Batch:
+    def batch(self, stretch: AsinhStretch, contents: BatchFields) -> Batch:
         """The batch in one stretch with the contents that one model wants."""
         plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar)
         psf, conditions = None, None
@@ -102,26 +102,26 @@ class ObjectReader:
     """Reads rows of one cutout set with what models want of it; what is one for all rows is read when it is made."""
 
     cutouts: CutoutSet
-    contents: Contents
+    contents: BatchFields
     psf: np.ndarray | None
     columns: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, cutouts: CutoutSet, contents: Contents) -> Self:
-        """DataError if the set lacks something of ``contents`` (see ``lacking``)."""
-        if (reason := lacking(cutouts, contents)) is not None:
+    def of(cls, cutouts: CutoutSet, contents: BatchFields) -> Self:
+        """DataError if the set lacks something of ``contents`` (see ``missing_inputs``)."""
+        if (reason := missing_inputs(cutouts, contents)) is not None:
             raise DataError(reason)
         columns = {name: _numbers(cutouts, name) for name in contents.conditions}
         return cls(cutouts, contents, psf_of(cutouts) if contents.psf else None, columns)
 
-    def read(self, rows: slice, wanted: np.ndarray | slice = slice(None)) -> Objects:
+    def read(self, rows: slice, wanted: np.ndarray | slice = slice(None)) -> CutoutRows:
         """The ``wanted`` rows, counted from ``rows.start``, of the rows read."""
         flux, ivar = self.cutouts.read("flux", rows)[wanted], self.cutouts.read("ivar", rows)[wanted]
         columns = {name: values[rows][wanted] for name, values in self.columns.items()}
-        return Objects(flux, ivar, self.psf, columns)
+        return CutoutRows(flux, ivar, self.psf, columns)
 
 
-def lacking(cutouts: CutoutSet, contents: Contents) -> str | None:
+def missing_inputs(cutouts: CutoutSet, contents: BatchFields) -> str | None:
     """Why batches of these cutouts cannot hold ``contents``; None if they can."""
     attributes = cutouts.attributes
     if contents.psf and not cutouts.has("psf"):

@@ -46,7 +46,7 @@ class CutoutSet:
     @cached_property
     def group(self) -> zarr.Group:
         """The Zarr group."""
-        with self.store.speaking("open", self.product):
+        with self.store.translate_errors("open", self.product):
             try:
                 return zarr.open_group(self.store.zarr(self.product), mode="r", zarr_format=3)
             except (FileNotFoundError, GroupNotFoundError, ValueError) as error:
@@ -62,7 +62,7 @@ class CutoutSet:
 
     def _array(self, name: str) -> zarr.Array:
         if name not in self._cache:
-            with self.store.speaking("open", f"{self.product}/{name}"):
+            with self.store.translate_errors("open", f"{self.product}/{name}"):
                 try:
                     array = self.group.get(name)
                 except ValueError as error:
@@ -120,7 +120,7 @@ class CutoutSet:
     def read(self, name: str, rows: slice = slice(None)) -> np.ndarray:
         """The rows of flux, ivar, mask or a catalogue column as it is stored; perhaps read-only."""
         array, reader = self._array(name), self._shard_reader(name)
-        with self.store.speaking("read", f"{self.product}/{name}"):
+        with self.store.translate_errors("read", f"{self.product}/{name}"):
             try:
                 if reader is not None and rows.step is None:
                     start, stop, _ = rows.indices(len(self))

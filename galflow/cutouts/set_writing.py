@@ -110,7 +110,7 @@ class CutoutWriter:
     def __init__(self, store: Store, product: str, spec: CutoutSpec, pixel_shape: tuple[int, int, int], most: int):
         """``pixel_shape``: (band, y, x). ``most``: no more objects than these will come."""
         self._store, self._product = store, product
-        with store.speaking("write", product):
+        with store.translate_errors("write", product):
             zarr_store = store.zarr(product, read_only=False)
         if not isinstance(zarr_store, SummingStore):
             raise IntegrityError(f"{store.uri(product)} was opened without checksums; open it with read_only=False")
@@ -162,7 +162,7 @@ class CutoutWriter:
         if self._waiting:
             raise ValueError("a whole chunk was given after a part of one")
         self._count += self.per_chunk
-        with self._store.speaking("write", self._product):
+        with self._store.translate_errors("write", self._product):
             self._shards.add(encoded)
 
     def add(self, pixels: Pixels) -> None:
@@ -186,7 +186,7 @@ class CutoutWriter:
         likeness: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, FileSum]:
         """Write the rest of the pixels, the columns and the layout; what was written, for the receipt."""
-        with self._store.speaking("write", self._product):
+        with self._store.translate_errors("write", self._product):
             self._finish_pixels()
             if len(rows) != self._count:
                 raise ValueError(f"{self._count} cutouts were written, and {len(rows)} rows are given for them")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from galflow.batch import Batch
-from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, join_batches
+from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, join_batches
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
@@ -106,7 +106,7 @@ class TrainingSet:
         validation: float,
         reference: float,
         memory_bytes: float = 2e9,
-        contents: Contents = PIXELS_ALONE,
+        contents: BatchFields = PIXELS_ALONE,
     ) -> None:
         self.stretch = stretch
         self._contents = contents

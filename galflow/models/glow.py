@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.bijectors import law_of
-from galflow.layers.flows.coupling import ChannelHalves, Coupling, Halves, alternating_halves
+from galflow.layers.flows.coupling import ChannelPartition, Coupling, Partition, alternating_partitions
 from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
-from galflow.layers.flows.transform import Chain, Mapped, Transform
+from galflow.layers.flows.transform import Chain, FlowState, Transform
 from galflow.models.shared.flow import Flow
 
 
@@ -43,12 +43,12 @@ class InvertibleConvolution(Transform):
         lower = self.lower.tril(-1) + torch.ones_like(self.log_diagonal).diag()
         return lower, self.upper.triu(1) + self.log_diagonal.exp().diag()
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """U, then L, then P."""
         lower, upper = self._factors()
-        values = _mixed(lower, _mixed(upper, at.values) * at.keep) * at.keep
-        log_det = at.log_det + (at.keep.sum((2, 3)) * self.log_diagonal).sum(1)
-        return Mapped(values.index_select(1, self.order), at.keep.index_select(1, self.order), log_det)
+        values = _mixed(lower, _mixed(upper, state.values) * state.mask) * state.mask
+        log_det = state.log_det + (state.mask.sum((2, 3)) * self.log_diagonal).sum(1)
+        return FlowState(values.index_select(1, self.order), state.mask.index_select(1, self.order), log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """Permuted back, and two triangular systems solved."""
@@ -106,7 +106,7 @@ class Glow(Flow):
             )
         if coupling not in ("affine", "spline"):
             raise SpecError(f"coupling is {coupling!r}; Glow takes affine or spline")
-        law = law_of(coupling)
+        bijector = law_of(coupling)
 
         def on(scale: Scale) -> Chain:
             layers: list[Transform] = [Squeeze()] if scale.squeezed else []
@@ -115,7 +115,7 @@ class Glow(Flow):
                 layers.append(ActNorm(scale.channels, 1, 1))
                 if scale.channels > 1:
                     layers.append(InvertibleConvolution(scale.channels))
-                layers.append(Coupling(_halves(scale, step), law, size=scale.size, width=width, blocks=blocks))
+                layers.append(Coupling(_halves(scale, step), bijector, size=scale.size, width=width, blocks=blocks))
             return Chain(layers)
 
         found = scales(channels, size, levels=levels)
@@ -127,9 +127,9 @@ class Glow(Flow):
         return cls(channels=2, size=8, width=16, steps=4)
 
 
-def _halves(scale: Scale, step: int) -> Halves:
+def _halves(scale: Scale, step: int) -> Partition:
     """The second half of the channels moves; of a single channel, the colours of a checkerboard in turn."""
     if scale.channels > 1:
-        return ChannelHalves(scale.channels, list(range((scale.channels + 1) // 2, scale.channels)))
-    halves = alternating_halves(scale.channels, scale.size, squeezed=scale.squeezed)
-    return halves[step % len(halves)]
+        return ChannelPartition(scale.channels, list(range((scale.channels + 1) // 2, scale.channels)))
+    partition = alternating_partitions(scale.channels, scale.size, squeezed=scale.squeezed)
+    return partition[step % len(partition)]

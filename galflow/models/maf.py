@@ -17,7 +17,7 @@ from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.bijectors import Spline
 from galflow.layers.flows.conditioners import Conditioner, MaskedNetwork
-from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
+from galflow.layers.flows.transform import Chain, Flatten, FlowState, Transform
 from galflow.models.shared.flow import Flow
 
 Elementwise = Literal["affine", "spline"]
@@ -41,11 +41,11 @@ class MaskedAffine(Transform):
         shift, raw = numbers.unbind(-1)
         return shift, soft_bounded(raw, self.bound)
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """One pass for all entries."""
-        shift, log_scale = self._affine(self.conditioner(at.values))
-        values = (at.values - shift) * torch.exp(-log_scale) * at.keep
-        return Mapped(values, at.keep, at.log_det - (at.keep * log_scale).sum(1))
+        shift, log_scale = self._affine(self.conditioner(state.values))
+        values = (state.values - shift) * torch.exp(-log_scale) * state.mask
+        return FlowState(values, state.mask, state.log_det - (state.mask * log_scale).sum(1))
 
     def inverse(self, values: Tensor) -> Tensor:
         """Entry after entry."""
@@ -54,7 +54,7 @@ class MaskedAffine(Transform):
             shift, log_scale = self._affine(numbers)
             return values[:, entry] * torch.exp(log_scale) + shift
 
-        return self.conditioner.unroll(len(values), find)
+        return self.conditioner.sequential_inverse(len(values), find)
 
 
 class MaskedSpline(Transform):
@@ -66,14 +66,14 @@ class MaskedSpline(Transform):
         self.spline = spline
         conditioner.start(torch.zeros(spline.parameters))
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """One pass for all entries."""
-        values, log_slope = self.spline.forward(at.values, self.conditioner(at.values).movedim(-1, 1))
-        return Mapped(values * at.keep, at.keep, at.log_det + (at.keep * log_slope).sum(1))
+        values, log_slope = self.spline.forward(state.values, self.conditioner(state.values).movedim(-1, 1))
+        return FlowState(values * state.mask, state.mask, state.log_det + (state.mask * log_slope).sum(1))
 
     def inverse(self, values: Tensor) -> Tensor:
         """Entry after entry."""
-        return self.conditioner.unroll(
+        return self.conditioner.sequential_inverse(
             len(values), lambda entry, numbers: self.spline.inverse(values[:, entry], numbers)
         )
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.bijectors import Additive
-from galflow.layers.flows.coupling import Coupling, alternating_halves
+from galflow.layers.flows.coupling import Coupling, alternating_partitions
 from galflow.layers.flows.multiscale import Squeeze, scales
 from galflow.layers.flows.transform import Chain, Flatten, Transform
 from galflow.models.shared.flow import Flow
@@ -50,12 +50,12 @@ class NICE(Flow):
             )
         if levels is None:
             levels = 2 if size % 4 == 0 else 1 if size % 2 == 0 else 0
-        law, layers = Additive(), list[Transform]()
+        bijector, layers = Additive(), list[Transform]()
         for scale in (found := scales(channels, size, levels=levels, factor_out=False)):
             layers += [Squeeze()] if scale.squeezed else []
-            halves = alternating_halves(scale.channels, scale.size, squeezed=scale.squeezed)
+            partition = alternating_partitions(scale.channels, scale.size, squeezed=scale.squeezed)
             layers += [
-                Coupling(halves[step % len(halves)], law, size=scale.size, width=width, blocks=blocks)
+                Coupling(partition[step % len(partition)], bijector, size=scale.size, width=width, blocks=blocks)
                 for step in range(steps)
             ]
         last = found[-1]

@@ -19,7 +19,7 @@ from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.planar_map import PlanarMap
-from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
+from galflow.layers.flows.transform import Chain, Flatten, FlowState, Transform
 from galflow.layers.images.blocks import observed_pixels
 from galflow.models.shared.flow import Flow
 
@@ -36,10 +36,10 @@ class PlanarToBase(Transform):
         super().__init__()
         self.map = PlanarMap(dimensions)
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """One product."""
-        values, log_det = self.map(at.values, at.keep)
-        return Mapped(values, at.keep, at.log_det + log_det)
+        values, log_det = self.map(state.values, state.mask)
+        return FlowState(values, state.mask, state.log_det + log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """Found by bisection."""
@@ -53,10 +53,10 @@ class PlanarToData(Transform):
         super().__init__()
         self.map = PlanarMap(dimensions)
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """Found by bisection."""
-        values, log_det = self.map.back(at.values, at.keep)
-        return Mapped(values, at.keep, at.log_det - log_det)
+        values, log_det = self.map.back(state.values, state.mask)
+        return FlowState(values, state.mask, state.log_det - log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """One product."""
@@ -164,11 +164,11 @@ class PlanarFlow(Flow):
         its variance in excess of the mean of the rest (probabilistic PCA, Tipping & Bishop 99).
         """
         super().initialise(batch)
-        keep = batch.observed.flatten(1).to(self.target_mean.dtype)
-        pixels = observed_pixels(batch).flatten(1).to(keep)
-        mean = pixels.sum(0) / keep.sum(0).clamp_min(1)
-        deviation = (pixels - mean) * keep
-        total = deviation.square().sum(0) / keep.sum(0).clamp_min(1)
+        mask = batch.observed.flatten(1).to(self.target_mean.dtype)
+        pixels = observed_pixels(batch).flatten(1).to(mask)
+        mean = pixels.sum(0) / mask.sum(0).clamp_min(1)
+        deviation = (pixels - mean) * mask
+        total = deviation.square().sum(0) / mask.sum(0).clamp_min(1)
         lengths, directions = torch.linalg.svd(deviation / math.sqrt(max(len(pixels), 1)), full_matrices=False)[1:]
         rank = min(self.rank, len(lengths))
         noise = lengths[rank:].square().sum() / max(self.dimensions - rank, 1)

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.bijectors import law_of
-from galflow.layers.flows.coupling import Coupling, alternating_halves
+from galflow.layers.flows.coupling import Coupling, alternating_partitions
 from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
 from galflow.layers.flows.transform import Chain, Transform
 from galflow.models.shared.flow import Flow
@@ -58,14 +58,16 @@ class RealNVP(Flow):
             )
         if coupling not in ("affine", "spline"):
             raise SpecError(f"coupling is {coupling!r}; RealNVP takes affine or spline")
-        law = law_of(coupling)
+        bijector = law_of(coupling)
 
         def on(scale: Scale) -> Chain:
             layers: list[Transform] = [Squeeze()] if scale.squeezed else []
             layers.append(ActNorm(scale.channels, scale.size, scale.size))
-            halves = alternating_halves(scale.channels, scale.size, squeezed=scale.squeezed)
+            partition = alternating_partitions(scale.channels, scale.size, squeezed=scale.squeezed)
             for step in range(steps):
-                layers.append(Coupling(halves[step % len(halves)], law, size=scale.size, width=width, blocks=blocks))
+                layers.append(
+                    Coupling(partition[step % len(partition)], bijector, size=scale.size, width=width, blocks=blocks)
+                )
                 layers.append(ActNorm(scale.channels, 1, 1))
             return Chain(layers)
 

@@ -19,7 +19,7 @@ from galflow.errors import SpecError
 from galflow.layers.bounds import soft_bounded
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
-from galflow.layers.flows.transform import Chain, Flatten, Mapped, Transform
+from galflow.layers.flows.transform import Chain, Flatten, FlowState, Transform
 from galflow.layers.images.blocks import standard_normal
 from galflow.models.base import Player
 from galflow.models.maf import raster_places
@@ -43,9 +43,9 @@ class Reorder(Transform):
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("origin", places.argsort(), persistent=False)
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, at: FlowState) -> FlowState:
         """Entry i goes to places[i]."""
-        return Mapped(at.values[:, self.origin], at.keep[:, self.origin], at.log_det)
+        return FlowState(at.values[:, self.origin], at.mask[:, self.origin], at.log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """The way back."""
@@ -68,11 +68,11 @@ class TriangularLinear(Transform):
         lower = self.weight.tril(-1) + torch.eye(len(self.weight), dtype=self.weight.dtype, device=self.weight.device)
         return lower, self.weight.triu(1) + torch.diag(torch.exp(self.log_diagonal))
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, at: FlowState) -> FlowState:
         """U, then L."""
         lower, upper = self._factors()
-        values = F.linear(F.linear(at.values, upper) * at.keep, lower) * at.keep
-        return Mapped(values, at.keep, at.log_det + (at.keep * self.log_diagonal).sum(1))
+        values = F.linear(F.linear(at.values, upper) * at.mask, lower) * at.mask
+        return FlowState(values, at.mask, at.log_det + (at.mask * self.log_diagonal).sum(1))
 
     def inverse(self, values: Tensor) -> Tensor:
         """Two triangular systems."""
@@ -89,13 +89,13 @@ class RecurrentShift(Transform):
         self.conditioner = RecurrentNetwork(entries=entries, numbers=1, state=state, width=width)
         self.conditioner.start(torch.zeros(1))
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, at: FlowState) -> FlowState:
         """One run of the recurrent unit along the entries."""
-        return Mapped((at.values + self.conditioner(at.values)[..., 0]) * at.keep, at.keep, at.log_det)
+        return FlowState((at.values + self.conditioner(at.values)[..., 0]) * at.mask, at.mask, at.log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """Entry after entry."""
-        return self.conditioner.unroll(len(values), lambda entry, numbers: values[:, entry] - numbers[:, 0])
+        return self.conditioner.sequential_inverse(len(values), lambda entry, numbers: values[:, entry] - numbers[:, 0])
 
 
 class EntryMixture:
@@ -200,11 +200,11 @@ class TAN(Flow):
 
     def log_prob(self, batch: Batch) -> Tensor:
         """(B,) log-density in nats of the observed stretched pixels."""
-        values, keep, log_det = self.to_base(batch)
-        return (EntryMixture(self.conditioner(values)).log_prob(values) * keep).sum(1) + log_det
+        values, mask, log_det = self.to_base(batch)
+        return (EntryMixture(self.conditioner(values)).log_prob(values) * mask).sum(1) + log_det
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, C, H, W) stretched pixels: entries drawn one after another, then the maps inverted."""
-        drawn = self.conditioner.unroll(n, lambda _, numbers: EntryMixture(numbers).draw(generator))
+        drawn = self.conditioner.sequential_inverse(n, lambda _, numbers: EntryMixture(numbers).draw(generator))
         return self.decode(drawn)

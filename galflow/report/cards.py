@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from galflow.cutouts.batches import Contents, ObjectReader, Objects, join_batches, lacking
+from galflow.cutouts.batches import BatchFields, CutoutRows, ObjectReader, join_batches, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError
@@ -33,7 +33,7 @@ _BATCH_OBJECTS = 64
 class Cutout:
     """One shown object: its pixels, and what models want to know beside them."""
 
-    stored: Objects
+    stored: CutoutRows
     """The one row."""
     sky_sigma: tuple[float | None, ...]
     """Of its tile, per band."""
@@ -111,8 +111,8 @@ def read_cutouts(
             )
         wanted = [i for i, row in enumerate(rows) if row.tile == tile]
         cutouts = CutoutSet(store, products[tile])
-        possible = [model.contents for model in models.values() if lacking(cutouts, model.contents) is None]
-        found |= _read_tile(ObjectReader.of(cutouts, Contents().joined(possible)), {i: rows[i].row for i in wanted})
+        possible = [model.contents for model in models.values() if missing_inputs(cutouts, model.contents) is None]
+        found |= _read_tile(ObjectReader.of(cutouts, BatchFields().joined(possible)), {i: rows[i].row for i in wanted})
     return [found[i] for i in range(len(rows))]
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from galflow.batch import Batch
-from galflow.cutouts.batches import PIXELS_ALONE, Contents, ObjectReader, lacking
+from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
 from galflow.cutouts.stream import prefetch
@@ -96,7 +96,7 @@ class _View:
     """How a model sees objects; models that see them alike share a batch."""
 
     stretch: AsinhStretch
-    contents: Contents
+    contents: BatchFields
 
 
 def score_cutouts(
@@ -108,14 +108,14 @@ def score_cutouts(
 ) -> dict[ScoreColumn, np.ndarray]:
     """Raw scores of every object, (N,) float64 each, NaN where the object is not to be scored.
 
-    The scores of a model that needs what the set has not (``galflow.cutouts.batches.lacking``) are not in the result.
-    Of the models named in ``flux_densities`` there is also the log-likelihood per flux.
+    The scores of a model that needs what the set has not (``galflow.cutouts.batches.missing_inputs``) are not in the
+    result. Of the models named in ``flux_densities`` there is also the log-likelihood per flux.
     """
     # One stretch for all, but for models that were trained elsewhere: each sees pixels as in its training.
     views = {
         name: _View(model.stretch, model.contents)
         for name, model in models.items()
-        if lacking(cutouts, model.contents) is None
+        if missing_inputs(cutouts, model.contents) is None
     }
     if not views:
         return {}
@@ -215,7 +215,7 @@ def _taken_over(
     store: Store, cutouts: CutoutSet, models: Mapping[str, TrainedModel], earlier: EarlierPart
 ) -> dict[ScoreColumn, np.ndarray]:
     """Raw scores by ``models`` in the earlier part; of those that can score this set at all."""
-    able = {name: model for name, model in models.items() if lacking(cutouts, model.contents) is None}
+    able = {name: model for name, model in models.items() if missing_inputs(cutouts, model.contents) is None}
     columns = {column.name: column for column in columns_of(able)}
     found = earlier_scores(store, earlier, cutouts.read("object_id"), list(columns))
     return {} if found is None else {columns[name]: values for name, values in found.items()}
@@ -257,7 +257,9 @@ def _part_table(
         if column not in raw and n:
             if column.model not in unable:
                 unable.append(column.model)
-                reasons.append(f"not scored by {column.model}: {lacking(cutouts, models[column.model].contents)}")
+                reasons.append(
+                    f"not scored by {column.model}: {missing_inputs(cutouts, models[column.model].contents)}"
+                )
                 outcome[failed] = f"not scored by {column.model}: the tile lacks what it needs"
         elif failed.any():
             reasons.append(f"{column.model} gave {int(failed.sum())} objects a {column.score} that is not finite")

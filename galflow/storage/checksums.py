@@ -90,7 +90,7 @@ class SummingStore(WrapperStore[ZarrStore]):
         self.sums.pop(key, None)
 
 
-class WholeStore(WrapperStore[ZarrStore]):
+class StrictReadStore(WrapperStore[ZarrStore]):
     """A Zarr store to read from, in which a chunk that is not there is lost.
 
     Zarr would take it for zeros, so that a vanished shard became a field of black pixels without a word.

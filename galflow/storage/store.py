@@ -27,7 +27,7 @@ from zarr.storage import FsspecStore, LocalStore
 from galflow.errors import SpecError, StoreError, TakenError
 from galflow.spec.addresses import require_no_credentials
 from galflow.spec.run import StoreSpec
-from galflow.storage.checksums import Create, FileSum, SummingStore, WholeStore
+from galflow.storage.checksums import Create, FileSum, StrictReadStore, SummingStore
 from galflow.storage.errors import says_taken, translated
 from galflow.storage.layout import probe_key
 from galflow.storage.listing import Entry, files_around, modified_at
@@ -116,13 +116,13 @@ class Store:
             raise StoreError(f"store key {key!r} leaves the root {self.root}; keys are relative and without '..'")
         return f"{self._path}/{key}"
 
-    def speaking(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
+    def translate_errors(self, verb: str, key: str) -> contextlib.AbstractContextManager[None]:
         """Turn what a file system raises into a StoreError that names URI, cause and mend."""
         return translated(verb, self.uri(key))
 
     def put(self, key: str, data: bytes) -> FileSum:
         """Write an object whole, replacing an older one; its checksum."""
-        with self.speaking("write", key):
+        with self.translate_errors("write", key):
             if self.is_local:
                 return self._replace(key, io.BytesIO(data))
             self._fs.pipe_file(self._full(key), data)
@@ -130,7 +130,7 @@ class Store:
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> FileSum:
         """Write a local file as an object, replacing an older one, with some megabytes in memory; its checksum."""
-        with self.speaking("write", key), open(path, "rb") as source:
+        with self.translate_errors("write", key), open(path, "rb") as source:
             if self.is_local:
                 return self._replace(key, source)
             self._fs.put_file(os.fspath(path), self._full(key), max_concurrency=_PARTS_AT_ONCE)
@@ -143,7 +143,7 @@ class Store:
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an object unless one exists; whether this call wrote it. Of two writers at once exactly one wins."""
-        with self.speaking("write", key):
+        with self.translate_errors("write", key):
             if self.is_local:
                 return self._link(key, io.BytesIO(data))[0]
             return self._created(self._fs.pipe_file, self._full(key), data)
@@ -157,7 +157,7 @@ class Store:
 
     def put_file_once(self, key: str, path: str | os.PathLike[str]) -> FileSum:
         """``put_once`` of a local file, with some megabytes in memory."""
-        with self.speaking("write", key), open(path, "rb") as source:
+        with self.translate_errors("write", key), open(path, "rb") as source:
             if self.is_local:
                 created, summed = self._link(key, source)
             else:
@@ -209,27 +209,27 @@ class Store:
 
     def stream(self, key: str) -> ObjectStream:
         """An object to be written once, a piece at a time; TakenError at its end if other bytes lie there already."""
-        with self.speaking("write", key):
+        with self.translate_errors("write", key):
             return (
                 LocalStream(self._full(key), _TEMPORARY) if self.is_local else WholeStream(partial(self.put_once, key))
             )
 
     def get(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         """The bytes of an object, or some of them; a negative ``start`` counts from its end."""
-        with self.speaking("read", key):
+        with self.translate_errors("read", key):
             return bytes(self._fs.cat_file(self._full(key), start=start, end=stop, **self._reading))
 
     @contextlib.contextmanager
     def reading(self, key: str) -> Iterator[BinaryIO]:
         """An object opened to read parts of it; each read asks for its bytes and for no others."""
-        with self.speaking("read", key), self._fs.open(self._full(key), "rb", cache_type="none") as file:
+        with self.translate_errors("read", key), self._fs.open(self._full(key), "rb", cache_type="none") as file:
             yield file
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
         """The bytes of many objects, fetched side by side."""
         if not keys:
             return {}
-        with self.speaking("read", keys[0]):
+        with self.translate_errors("read", keys[0]):
             found = self._fs.cat([self._full(k) for k in keys], **self._reading)
         if isinstance(found, bytes):
             return {keys[0]: found}
@@ -237,7 +237,7 @@ class Store:
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
-        with self.speaking("look for", key):
+        with self.translate_errors("look for", key):
             # Not isfile(): it takes a refused access for an absent object.
             try:
                 return bool(self._fs.info(self._full(key))["type"] == "file")
@@ -250,7 +250,7 @@ class Store:
         Without what lies in a folder whose name ends in one of ``around``: a tile's set is dozens of files in as many
         folders, and whoever looks for its receipt need not go through them.
         """
-        with self.speaking("list", prefix):
+        with self.translate_errors("list", prefix):
             try:
                 if around and self.is_local:
                     paths = files_around(self._full(prefix), around)
@@ -266,7 +266,7 @@ class Store:
 
     def entries(self, prefix: str) -> tuple[Entry, ...]:
         """Every object below ``prefix`` with its size and when it was written, sorted by key."""
-        with self.speaking("list", prefix):
+        with self.translate_errors("list", prefix):
             try:
                 found = self._fs.find(self._full(prefix), detail=True)
             except FileNotFoundError:
@@ -276,21 +276,21 @@ class Store:
 
     def delete(self, prefix: str) -> None:
         """Remove an object, or all below a prefix; nothing there is no error."""
-        with self.speaking("delete", prefix), contextlib.suppress(FileNotFoundError):
+        with self.translate_errors("delete", prefix), contextlib.suppress(FileNotFoundError):
             self._fs.rm(self._full(prefix), recursive=True)
 
     def zarr(self, key: str, *, read_only: bool = True) -> ZarrStore:
-        """A Zarr store at ``key``: a WholeStore to read from, or a SummingStore to write every chunk to, once."""
+        """A Zarr store at ``key``: a StrictReadStore to read from, or a SummingStore to write every chunk to, once."""
         inner: ZarrStore
         create: Create
         if self.is_local:
             inner, create = LocalStore(self._full(key), read_only=read_only), link_in(self._full(key))
         else:
-            with self.speaking("open", key):
+            with self.translate_errors("open", key):
                 connection = self._zarr_reads if read_only else self._zarr_writes
                 inner = FsspecStore(connection, path=self._full(key), read_only=read_only)
                 create = create_in(connection, self._full(key))
-        return WholeStore(inner) if read_only else SummingStore(inner, create)
+        return StrictReadStore(inner) if read_only else SummingStore(inner, create)
 
     def require_writable(self) -> None:
         """Write, read and delete a small object; StoreError says what is wrong with the store, before any work."""

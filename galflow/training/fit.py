@@ -21,13 +21,13 @@ from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
 from galflow.models.base import GenerativeModel, Player
 from galflow.spec.run import TrainingSpec
+from galflow.training.batch_schedule import BatchSchedule
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint, FitResult, Progress
-from galflow.training.players import Team
+from galflow.training.players import PhaseOptimisers
 from galflow.training.randomness import derived_seed, generator_states, restore_generators, seeded
-from galflow.training.ranks import ALONE, Ranks
-from galflow.training.supply import Supply
+from galflow.training.ranks import SINGLE_PROCESS, Ranks
 from galflow.training.training_state import TrainingState
 from galflow.training.validate import require_finite_weights, validate
 
@@ -43,7 +43,7 @@ def fit(
     device: torch.device | str = "cpu",
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Progress], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> FitResult:
     """Train ``model`` in place on ``device``, leave it there in evaluation mode, and return its learning curves.
 
@@ -66,14 +66,14 @@ def fit(
             "tiles or a looser selection, or lower training.validation_fraction and training.reference_fraction"
         )
     device = torch.device(device)
-    data = Supply(training_set, spec, seed, device)
+    data = BatchSchedule(training_set, spec, seed, device)
     exact = full_float32() if spec.precision == "float32" else contextlib.nullcontext()
     with seeded(derived_seed(seed, "fit"), device), exact:
         model = model.to(device)
         if device.type == "cuda" and spec.precision == "bf16":
             # The layout in which a GPU convolves in half precision; else it is changed there and back at each layer.
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return _Fit(model, data, spec, checkpoint, progress if ranks.leads else None, ranks).run()
+        return _Fit(model, data, spec, checkpoint, progress if ranks.is_main else None, ranks).run()
 
 
 class _Fit:
@@ -82,7 +82,7 @@ class _Fit:
     def __init__(
         self,
         model: GenerativeModel,
-        data: Supply,
+        data: BatchSchedule,
         spec: TrainingSpec,
         checkpoint: Checkpoint | None,
         progress: Callable[[Progress], None] | None,
@@ -110,16 +110,16 @@ class _Fit:
         require_finite_weights(self.model)
         return FitResult(tuple(self.state.curves), self.state.kept_epochs, self.state.seconds)
 
-    def _team(self) -> Team:
+    def _team(self) -> PhaseOptimisers:
         """The present phase's players; nobody once all phases are done."""
         numbers = self.phases[self.state.phase : self.state.phase + 1]
         players = [player for player in self.model.players if player.phase in numbers]
         spec = self.spec
-        return Team(
+        return PhaseOptimisers(
             self.model, players, spec.learning_rate, self.ranks, precision=spec.precision, compiled=spec.compiled
         )
 
-    def _run_phase(self, team: Team) -> None:
+    def _run_phase(self, team: PhaseOptimisers) -> None:
         stops_early = self.spec.patience is not None and len(team.players) == 1
         if stops_early and self.data.training_set.count(Split.VALIDATION) == 0:
             logger.warning("the validation split is empty: phase %d trains without early stopping", self.state.phase)
@@ -142,7 +142,7 @@ class _Fit:
         best, patience = self.state.best, self.spec.patience
         return best is not None and patience is not None and self.state.epoch - best.epoch >= patience
 
-    def _run_epoch(self, team: Team) -> list[CurvePoint]:
+    def _run_epoch(self, team: PhaseOptimisers) -> list[CurvePoint]:
         """The rounds that the epoch still lacks, then its points."""
         state = self.state
         self.model.train()
@@ -151,11 +151,11 @@ class _Fit:
             with contextlib.closing(rounds):
                 for batches in rounds:
                     place = f"{self.data.seed}-{state.phase}-{state.epoch}-{state.round}"
-                    state.add_losses(team.play_round(batches, augment=self.spec.augment, place=place))
+                    state.add_losses(team.step_round(batches, augment=self.spec.augment, place=place))
                     self._save_if_due(team)
                     self._report(state.epoch + 1)
         finally:
-            team.rest()
+            team.release()
         means = self._mean_losses(team)
         self.ranks.align_buffers(self.model)
         validation = validate(
@@ -175,7 +175,7 @@ class _Fit:
             for player in team.players
         ]
 
-    def _mean_losses(self, team: Team) -> dict[str, float]:
+    def _mean_losses(self, team: PhaseOptimisers) -> dict[str, float]:
         """Each player's mean loss in the epoch so far: the one place where the loop waits for the device."""
         means = {}
         for player in team.players:
@@ -185,7 +185,7 @@ class _Fit:
             means[player.name] = float(losses.mean())
         return means
 
-    def _divergence(self, player: Player, losses: Tensor, team: Team) -> ModelError:
+    def _divergence(self, player: Player, losses: Tensor, team: PhaseOptimisers) -> ModelError:
         step = int((~losses.isfinite()).nonzero()[0])
         return ModelError(
             f"{type(self.model).__name__} diverged: the loss of player {player.name!r} is {float(losses[step])} at "
@@ -207,8 +207,8 @@ class _Fit:
         self.state.epoch_seconds += now - self._since
         self._since = now
 
-    def _save_if_due(self, team: Team) -> None:
-        if self.checkpoint is None or not self.ranks.leads or not self.checkpoint.due():
+    def _save_if_due(self, team: PhaseOptimisers) -> None:
+        if self.checkpoint is None or not self.ranks.is_main or not self.checkpoint.due():
             return
         if self.state.losses:
             self._mean_losses(team)  # Raises if diverged: resuming from such a state could only diverge again.
@@ -221,7 +221,7 @@ class _Fit:
         }
         self.checkpoint.save(parts)
 
-    def _resume(self) -> Team | None:
+    def _resume(self) -> PhaseOptimisers | None:
         """Take up the checkpoint's state and return its phase's players; None if there is no usable one."""
         parts = None if self.checkpoint is None else self.checkpoint.load()
         if parts is None:

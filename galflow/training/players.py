@@ -18,8 +18,8 @@ from galflow.errors import ModelError
 from galflow.models.base import GenerativeModel, Player
 from galflow.spec.training import Precision
 from galflow.training.augment import turn_and_mirror
-from galflow.training.portions import Portions
-from galflow.training.ranks import ALONE, Ranks
+from galflow.training.oom_splitter import OomSplitter
+from galflow.training.ranks import SINGLE_PROCESS, Ranks
 
 
 def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Parameter]:
@@ -45,7 +45,7 @@ def trainable_parameters(model: GenerativeModel, player: Player) -> list[nn.Para
     return list(found.values())
 
 
-class Team:
+class PhaseOptimisers:
     """The players of one phase, each with its own Adam."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Team:
         model: GenerativeModel,
         players: Sequence[Player],
         learning_rate: float | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         *,
         precision: Precision = "float32",
         compiled: bool = False,
@@ -66,7 +66,7 @@ class Team:
         self._model = model
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._moving: str | None = None
-        self._portions = Portions(f"the training of {type(model).__name__}")
+        self._portions = OomSplitter(f"the training of {type(model).__name__}")
         self._own = {player.name: trainable_parameters(model, player) for player in players}
         self._optimisers = {
             player.name: torch.optim.Adam(
@@ -87,7 +87,7 @@ class Team:
         """The step size in use."""
         return float(self._optimisers[player].param_groups[0]["lr"])
 
-    def play_round(self, batches: Sequence[Batch], *, augment: bool, place: str = "") -> dict[str, list[Tensor]]:
+    def step_round(self, batches: Sequence[Batch], *, augment: bool, place: str = "") -> dict[str, list[Tensor]]:
         """Each player's steps, each on its own batch; the scalar losses, left on the device: reading one would wait.
 
         ``place`` says where in the training the round is, for the random numbers of ranks.
@@ -142,7 +142,7 @@ class Team:
             parameter.requires_grad_(True)
         self._moving = player
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Nobody's turn: parameters take gradients again as they did before, and hold none."""
         for parameter in self._trainable:
             parameter.requires_grad_(True)

@@ -39,7 +39,7 @@ class Ranks:
     """Whether this rank is to leave: asked while it waits for another."""
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this rank writes checkpoints and tells of progress."""
         return self.rank == 0
 
@@ -92,7 +92,7 @@ class Ranks:
         _finish(dist.all_reduce(value, async_op=True), self.stopped)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 def _finish(work: dist.Work | None, stopped: Callable[[], bool]) -> None:

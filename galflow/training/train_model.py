@@ -31,8 +31,8 @@ from galflow.training.corrected_likelihood import TYPICALITY, scores_of, typical
 from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress
 from galflow.training.randomness import derived_seed, seeded
-from galflow.training.ranks import ALONE, Ranks
-from galflow.training.trained_model import BPD, ModelCard, StretchCard, TrainedModel, contents_of
+from galflow.training.ranks import SINGLE_PROCESS, Ranks
+from galflow.training.trained_model import BPD, ModelCard, StretchCard, TrainedModel, fields_of
 
 TRAINING_VERSION = "2"
 """Raised when the same specification and cutouts would give other weights or reference scores."""
@@ -88,7 +88,7 @@ def train_model(
     device: torch.device | str = "cpu",
     inputs: dict[str, str],
     progress: Callable[[Progress], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Receipt | None:
     """Train, measure the held-out objects, store all under ``product_key`` and write the receipt.
 
@@ -108,13 +108,13 @@ def train_model(
         validation=training.validation_fraction,
         reference=training.reference_fraction,
         memory_bytes=training.memory_gigabytes * 1e9,
-        contents=contents_of(model),
+        contents=fields_of(model),
     )
     counts = {split: data.count(split) for split in Split}
     _require_reference(model_spec.name, counts)
     checkpoint = Checkpoint(store, product_key, fingerprint, every_seconds=training.checkpoint_seconds)
     fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
-    if not ranks.leads:
+    if not ranks.is_main:
         return None
     card = ModelCard(
         name=model_spec.name,

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from galflow.batch import Batch
-from galflow.cutouts.batches import Contents
+from galflow.cutouts.batches import BatchFields
 from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Conditional, Density, GenerativeModel, bits_per_dim, build_model
 from galflow.photometry import AsinhStretch
@@ -29,7 +29,7 @@ from galflow.storage.store import Store
 from galflow.training.corrected_likelihood import COMPLEXITY, CORRECTED, TYPICALITY, complexity_corrected, typicality
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint
-from galflow.training.portions import Portions
+from galflow.training.oom_splitter import OomSplitter
 from galflow.training.randomness import seeded
 from galflow.training.validate import require_finite_weights
 
@@ -106,11 +106,11 @@ class TrainedModel:
     reference: Mapping[str, np.ndarray] = field(repr=False)
     """Score name -> sorted float64 values of the held-out normal objects; a Density also has "loglike" and "bpd"."""
 
-    _portions: Portions = field(init=False, repr=False)
+    _portions: OomSplitter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.module.eval()
-        object.__setattr__(self, "_portions", Portions(f"scoring with {self.card.model}"))
+        object.__setattr__(self, "_portions", OomSplitter(f"scoring with {self.card.model}"))
 
     @property
     def stretch(self) -> AsinhStretch:
@@ -118,9 +118,9 @@ class TrainedModel:
         return self.card.stretch.stretch()
 
     @property
-    def contents(self) -> Contents:
+    def contents(self) -> BatchFields:
         """What it must be given beside pixels."""
-        return contents_of(self.module)
+        return fields_of(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -217,10 +217,10 @@ class TrainedModel:
         return cls(card, module, reference)
 
 
-def contents_of(model: GenerativeModel) -> Contents:
+def fields_of(model: GenerativeModel) -> BatchFields:
     """What a model must be given beside pixels."""
     conditions = tuple(model.conditions) if isinstance(model, Conditional) else ()
-    return Contents(ivar=model.needs_ivar, psf=model.needs_psf, conditions=conditions)
+    return BatchFields(ivar=model.needs_ivar, psf=model.needs_psf, conditions=conditions)
 
 
 def load_uri(uri: str, endpoint_url: str | None = None) -> TrainedModel:

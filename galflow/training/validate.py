@@ -13,7 +13,7 @@ from galflow.errors import ModelError
 from galflow.models.base import GenerativeModel, Player
 from galflow.training.learning_curve import finite_or_none
 from galflow.training.randomness import derived_seed, seeded
-from galflow.training.ranks import ALONE, Ranks
+from galflow.training.ranks import SINGLE_PROCESS, Ranks
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,12 @@ class Validation:
 
 
 def validate(
-    model: GenerativeModel, players: Sequence[Player], batches: Iterable[Batch], ranks: Ranks = ALONE, *, seed: int = 0
+    model: GenerativeModel,
+    players: Sequence[Player],
+    batches: Iterable[Batch],
+    ranks: Ranks = SINGLE_PROCESS,
+    *,
+    seed: int = 0,
 ) -> Validation:
     """Each player's loss over ``batches``, and the model's diagnostics on the first; the model is in evaluation mode.
 
@@ -40,7 +45,7 @@ def validate(
     objects = 0
     diagnostics: dict[str, float | None] = {}
     for number, batch in enumerate(batches):
-        if not objects and ranks.leads:
+        if not objects and ranks.is_main:
             with seeded(derived_seed(seed, "diagnostics"), batch.pixels.device):
                 diagnostics = finite_or_none(model.diagnostics(batch))
         objects += len(batch)

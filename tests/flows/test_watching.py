@@ -48,7 +48,7 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
         ("ingest", "t00000", "done:"), ("ingest", "t00001", "done:"), ("publish", "part-00000.parquet", "done:"),
         ("score", "t00000", "done:"), ("score", "t00001", "done:"), ("train", "vae", "partial:"),
     ]  # fmt: skip
-    stages = {r["stage"]: r["message"].partition(" in ")[0] for r in log if r["logger"] == "tasks.watching"}
+    stages = {r["stage"]: r["message"].partition(" in ")[0] for r in log if r["logger"] == "tasks.monitoring"}
     assert stages["ingest"] == stages["join"] == stages["score"] == "2 made, 0 done before, 0 failed"
     assert set(stages) == {"check", "ingest", "join", "train", "score", "compare", "publish"}
     (dashboard,) = [r for r in log if r["message"].startswith("Dask's dashboard is at http://127.0.0.1:")]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from galflow.errors import SpecError
-from galflow.logs import LogSettings, Where, during, from_fields, log_to_stderr, to_fields, where
+from galflow.logs import LogContext, LogSettings, current_context, from_fields, log_context, log_to_stderr, to_fields
 
 Lines = Callable[[], list[str]]
 
@@ -34,12 +34,12 @@ def test_text_names_the_place_where_there_is_one(said: Lines) -> None:
     log_to_stderr(LogSettings())
     log = logging.getLogger("galflow.scores.reuse")
     log.warning("nowhere")
-    with during(run="amber-fox/0197", stage="score"):
+    with log_context(run="amber-fox/0197", stage="score"):
         log.warning("%s done", "half")
-        with during(unit="9813/402"):
+        with log_context(unit="9813/402"):
             log.warning("odd")
             log.info("not shown")
-    assert where() == Where()
+    assert current_context() == LogContext()
     assert said() == [
         "WARNING galflow.scores.reuse: nowhere",
         "WARNING galflow.scores.reuse [amber-fox score]: half done",
@@ -50,7 +50,7 @@ def test_text_names_the_place_where_there_is_one(said: Lines) -> None:
 def test_json_is_one_object_a_line_with_the_trace_in_a_field(said: Lines) -> None:
     log_to_stderr(LogSettings("INFO", "json"))
     before = datetime.now(UTC)
-    with during(Where("amber-fox/0197", "ingest", "t1")):
+    with log_context(LogContext("amber-fox/0197", "ingest", "t1")):
         logging.getLogger("galflow.cut").info("two\nlines")
         logging.getLogger("elsewhere").info("chat")
         try:
@@ -77,9 +77,9 @@ def test_a_helper_thread_belongs_to_the_only_unit(said: Lines) -> None:
         thread.start()
         thread.join()
 
-    with during(Where("r", "score", "t1")):
+    with log_context(LogContext("r", "score", "t1")):
         read("one")
-        with during(unit="t2"):
+        with log_context(unit="t2"):
             read("two at once: a thread may be of either")
     read("none")
     assert [line.partition(": ")[0] for line in said()] == [
@@ -88,11 +88,11 @@ def test_a_helper_thread_belongs_to_the_only_unit(said: Lines) -> None:
 
 
 def test_a_record_from_another_process_keeps_its_place(said: Lines) -> None:
-    with during(Where("r", "score", "t1")):
+    with log_context(LogContext("r", "score", "t1")):
         sent = to_fields(logging.makeLogRecord({"name": "galflow.x", "levelname": "WARNING", "msg": "odd"}))
     travelled = json.loads(json.dumps(sent | {"host": "far", "pid": 7}))
     log_to_stderr(LogSettings(format="json"))
-    with during(Where("r", "here")):
+    with log_context(LogContext("r", "here")):
         logging.getLogger("galflow.x").handle(from_fields(travelled))
     (line,) = said()
     found = json.loads(line)

@@ -30,9 +30,9 @@ _IDENTITIES = (f"{CUTOUTS}/test_identities.py",)
 _ASSIGN = (f"{CUTOUTS}/test_assign.py",)
 _FLAGS = (f"{CUTOUTS}/test_flags.py", f"{CUTOUTS}/test_splits.py")
 _CUT = (f"{CUTOUTS}/test_cut.py",)
-_PLACES = (f"{SURVEYS}/reading/test_places.py",)
-_SKY = (f"{SURVEYS}/reading/test_sky.py", f"{SURVEYS}/reading/test_sky_observed.py")
-_DETECTION = (f"{SURVEYS}/reading/test_detection_limits.py", f"{SURVEYS}/reading/test_detection.py")
+_PLACES = (f"{SURVEYS}/test_places.py",)
+_SKY = (f"{SURVEYS}/test_sky.py", f"{SURVEYS}/test_sky_observed.py")
+_DETECTION = (f"{SURVEYS}/test_detection_limits.py", f"{SURVEYS}/test_detection.py")
 _CALIBRATION = (f"{SCORES}/test_calibration.py",)
 _SCORE = (f"{SCORES}/test_score.py",)
 _SUMMARY = (f"{SCORES}/test_summary.py",)
@@ -67,7 +67,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(SKY, "_SOURCE_SIGMA = 4.0", "_SOURCE_SIGMA = 40.0", "faint sources are sky", _SKY),
     Mutant(DETECTION, "_KRON_FACTOR = 2.5", "_KRON_FACTOR = 2.0", "Kron fluxes lose light", _DETECTION),
     Mutant(
-        "tasks/verbs.py", "_PROGRESS_SECONDS = 1.0", "_PROGRESS_SECONDS = 0.0", "each step is told to the scheduler",
+        "tasks/worker_jobs.py", "_PROGRESS_SECONDS = 1.0", "_PROGRESS_SECONDS = 0.0",
+        "each step is told to the scheduler",
         ("tests/tasks/test_telling.py",),
     ),
     Mutant(
@@ -199,5 +200,5 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(DETECTION, "threshold = options.threshold_sigma * (", "threshold = 2.0 * options.threshold_sigma * (",
            "faint objects are lost", _DETECTION),
     Mutant(DETECTION, "flux, np.nan)\n", "flux, 0.0)\n", "a band without data has flux 0",
-           (f"{SURVEYS}/reading/test_detection.py", f"{SURVEYS}/reading/test_detection_grids.py")),
+           (f"{SURVEYS}/test_detection.py", f"{SURVEYS}/test_detection_grids.py")),
 )  # fmt: skip

@@ -22,9 +22,9 @@ from galflow.storage.layout import PRODUCT_KINDS
 from galflow.storage.receipts import RunManifest, read_receipts, verify_store
 from galflow.storage.store import Store
 from tasks import stages
+from tasks.monitoring import watched_run
 from tasks.publish import publish
 from tasks.run_record import RunRecord
-from tasks.watching import watched_run
 
 DOCUMENT: dict[str, Any] = {
     "name": "beside",

@@ -13,10 +13,10 @@ from prefect.logging.handlers import set_api_log_sink
 from galflow.errors import StoreError
 from galflow.spec.run import RunSpec
 from galflow.storage.receipts import Receipt
-from tasks import watching
+from tasks import monitoring
 from tasks.fan_out import Failure, StageResult
+from tasks.monitoring import stage
 from tasks.run_page import CONTINUE, RunPage, page_of, present_page, web_address
-from tasks.watching import stage
 
 Specify = Callable[..., RunSpec]
 
@@ -34,7 +34,7 @@ def test_a_stage_that_ends_is_a_row_and_a_line(page: RunPage, caplog: pytest.Log
     def score(sample: str | None = None) -> StageResult:
         return StageResult(receipts, (Failure("score", "t7", "x < 1 | *no*\nrows"),), made=2)
 
-    with caplog.at_level(logging.INFO, "tasks.watching"):
+    with caplog.at_level(logging.INFO, "tasks.monitoring"):
         score.fn("mock")
     (record,) = caplog.records
     assert record.getMessage() == "2 made, 1 done before, 1 failed in 0.0 s"
@@ -98,17 +98,17 @@ def test_prefect_gets_warnings_until_there_are_too_many() -> None:
     run = str(uuid.uuid4())
     logger = logging.getLogger("galflow.test_run_page")
     logger.propagate = False
-    handler = watching._ToPage(run)
+    handler = monitoring._ToPage(run)
     logger.addHandler(handler)
     set_api_log_sink(sent.append)
     try:
         logger.info("not for it")
-        for i in range(watching._MOST_ON_PAGE + 50):
+        for i in range(monitoring._MOST_ON_PAGE + 50):
             logger.warning("tile %d", i)
     finally:
         set_api_log_sink(None)
         logger.removeHandler(handler)
-    assert len(sent) == watching._MOST_ON_PAGE + 1
+    assert len(sent) == monitoring._MOST_ON_PAGE + 1
     assert {log["flow_run_id"] for log in sent} == {run}
-    assert [sent[i]["message"] for i in (0, -2)] == ["tile 0", f"tile {watching._MOST_ON_PAGE - 1}"]
-    assert sent[-1]["message"].startswith(f"more than {watching._MOST_ON_PAGE} warnings: the others stand in the log")
+    assert [sent[i]["message"] for i in (0, -2)] == ["tile 0", f"tile {monitoring._MOST_ON_PAGE - 1}"]
+    assert sent[-1]["message"].startswith(f"more than {monitoring._MOST_ON_PAGE} warnings: the others stand in the log")

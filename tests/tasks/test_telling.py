@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from tasks import verbs
+from tasks import worker_jobs
 
 
 def test_steps_are_told_once_a_second_and_points_of_the_curve_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, str]] = []
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(verbs, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(worker_jobs, "time", SimpleNamespace(monotonic=lambda: clock.now))
     worker = SimpleNamespace(log_event=lambda topic, text: told.append((clock.now, text)))
-    monkeypatch.setattr(verbs, "get_worker", lambda: worker)
-    teller = verbs._Teller("vae")
+    monkeypatch.setattr(worker_jobs, "get_worker", lambda: worker)
+    teller = worker_jobs._Teller("vae")
 
     def progress(points: tuple[Any, ...] = ()) -> Any:
         return SimpleNamespace(points=points, phase="", epoch=1, epochs=3)

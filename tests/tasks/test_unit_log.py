@@ -18,7 +18,7 @@ import pytest
 from distributed import Worker
 
 from galflow.errors import DataError, GalflowError, SpecError
-from galflow.logs import LogSettings, Where, during
+from galflow.logs import LogContext, LogSettings, log_context
 from galflow.runs.plan import Unit
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
@@ -100,11 +100,11 @@ def failing() -> Callable[[], Receipt]:
 def test_what_workers_warn_of_is_told_once_with_its_unit(
     cluster: ClusterSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with during(Where("mine/1", "ingest")):
+    with log_context(LogContext("mine/1", "ingest")):
         run(cluster, t1=warning("odd tile"), t2=warning("another"))
     told = [(r.levelname, r.getMessage(), r.where) for r in caplog.records if r.name == "galflow.odd"]
     assert told == [
-        (level, f"{text}{more}", Where("mine/1", "ingest", unit))
+        (level, f"{text}{more}", LogContext("mine/1", "ingest", unit))
         for unit, text in (("t1", "odd tile"), ("t2", "another"))
         for level, more in (("WARNING", ""), ("ERROR", ", from a helper"))
     ]
@@ -115,13 +115,13 @@ def test_the_warnings_of_another_run_on_the_same_scheduler_are_not_told(
     cluster: ClusterSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = Work(Unit("cut", "t9", "f-t9", "t9", None), warning("theirs"))
-    with during(Where("mine/1", "ingest")):
-        foreign = replace(theirs.where, run="other/2")
+    with log_context(LogContext("mine/1", "ingest")):
+        foreign = replace(theirs.context, run="other/2")
         with open_workers(cluster) as pool:
             client = pool.client
             hear_warnings(client)
             client.submit(run_unit, theirs.verb, foreign, pure=False).result()
-            client.submit(run_unit, warning("mine"), theirs.where, pure=False).result()
+            client.submit(run_unit, warning("mine"), theirs.context, pure=False).result()
     assert [r.getMessage() for r in caplog.records if r.name == "galflow.odd"] == ["mine", "mine, from a helper"]
 
 
@@ -131,7 +131,7 @@ def get(address: str) -> str:
 
 
 def test_prometheus_finds_dasks_metrics_and_galflows_counts(cluster: ClusterSpec, port: int) -> None:
-    with during(Where("mine/1", "score mock")):
+    with log_context(LogContext("mine/1", "score mock")):
         run(cluster, t1=warning("x"), t2=warning("y"), t3=failing())
     assert 'dask_scheduler_workers{state="idle"}' in get(f"http://127.0.0.1:{port}/metrics")
     (group,) = json.loads(get(f"http://127.0.0.1:{port}/galflow/targets"))
@@ -225,7 +225,7 @@ def test_a_worker_that_the_run_did_not_start_has_its_warnings_in_its_own_log_too
         LogOfUnits(LogSettings("INFO"), process=parent).set_up(cast(Worker, MockWorker()))
     logger = logging.getLogger("galflow.odd")
     logger.warning("outside of a unit nobody but the worker hears it")
-    with during(Where("mine/1", "score", "t1")):
+    with log_context(LogContext("mine/1", "score", "t1")):
         logger.info("an aside")
         logger.warning("odd")
         logger.error("odder")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _told() -> tuple[int, str | None, bool, int]:
     import sys
 
-    return os.getppid(), os.environ.get("GALFLOW_TEST_LATE"), "tasks.verbs" in sys.modules, started_by()
+    return os.getppid(), os.environ.get("GALFLOW_TEST_LATE"), "tasks.worker_jobs" in sys.modules, started_by()
 
 
 def test_workers_are_forks_with_todays_environment(monkeypatch: pytest.MonkeyPatch, specify: Specify) -> None:

@@ -27,7 +27,7 @@ _LOG_SLOPE_BOUND = 2.0
 """Slopes at the knots lie within exp(+-2)."""
 
 
-class Law(ABC):
+class Bijector(ABC):
     """How one number moves, increasingly, given its parameters."""
 
     parameters: int
@@ -42,7 +42,7 @@ class Law(ABC):
         """What ``forward`` moved to ``values``."""
 
 
-class Additive(Law):
+class Additive(Bijector):
     """x + t: keeps volumes (Dinh+14)."""
 
     parameters = 1
@@ -56,7 +56,7 @@ class Additive(Law):
         return values - theta[:, 0]
 
 
-class Affine(Law):
+class Affine(Bijector):
     """x exp(s) + t with |s| below LOG_SCALE_BOUND (Dinh+17)."""
 
     parameters = 2
@@ -82,7 +82,7 @@ class _Bin(NamedTuple):
     slope_right: Tensor
 
 
-class Spline(Law):
+class Spline(Bijector):
     """Monotone rational-quadratic spline on +-``edge`` (Durkan+19, equations 4 to 8), the identity beyond.
 
     Its parameters are the widths and heights of ``bins`` bins, then the slopes at the knots between them. Our own and
@@ -104,10 +104,10 @@ class Spline(Law):
         mean = b.height / b.width
         both, squared, rest = at * (1 - at), at.square(), (1 - at).square()
         below = mean + (b.slope_left + b.slope_right - 2 * mean) * both
-        moved = b.bottom + b.height * (mean * squared + b.slope_left * both) / below
+        changed = b.bottom + b.height * (mean * squared + b.slope_left * both) / below
         slope = mean.square() * (b.slope_right * squared + 2 * mean * both + b.slope_left * rest) / below.square()
         is_inside = values.abs() < self.edge
-        return torch.where(is_inside, moved, values), torch.where(is_inside, slope, torch.ones_like(slope)).log()
+        return torch.where(is_inside, changed, values), torch.where(is_inside, slope, torch.ones_like(slope)).log()
 
     def inverse(self, values: Tensor, theta: Tensor) -> Tensor:
         """Back along the spline: in each bin a root of a quadratic equation."""
@@ -139,9 +139,9 @@ class Spline(Law):
         return _Bin(pick(lefts), pick(bottoms), pick(widths), pick(heights), slope_left, slope_right)
 
 
-def law_of(coupling: str) -> Law:
+def law_of(coupling: str) -> Bijector:
     """The law that an option ``coupling`` names."""
-    laws: dict[str, type[Law]] = {"additive": Additive, "affine": Affine, "spline": Spline}
-    if coupling not in laws:
-        raise SpecError(f"coupling is {coupling!r}; it must be one of {', '.join(laws)}")
-    return laws[coupling]()
+    bijectors: dict[str, type[Bijector]] = {"additive": Additive, "affine": Affine, "spline": Spline}
+    if coupling not in bijectors:
+        raise SpecError(f"coupling is {coupling!r}; it must be one of {', '.join(bijectors)}")
+    return bijectors[coupling]()

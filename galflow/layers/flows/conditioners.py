@@ -1,9 +1,9 @@
 """Networks that tell each entry of a vector what the entries before it imply, in one pass: the heart of MAF and TAN.
 
 Each gives P numbers an entry that depend on earlier entries alone, so that any map of an entry by its own numbers has a
-triangular Jacobian. ``unroll`` visits the entries one by one, for the inverse and for samples, and reuses at each visit
-what earlier ones have computed. This file knows no density and no image. It does not use zuko's masked network, whose
-hidden units look at the first entries only where there are fewer units than entries.
+triangular Jacobian. ``sequential_inverse`` visits the entries one by one, for the inverse and for samples, and reuses
+at each visit what earlier ones have computed. This file knows no density and no image. It does not use zuko's masked
+network, whose hidden units look at the first entries only where there are fewer units than entries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ itself is mapped as it is."""
 _QUIET = 0.1
 """Output weights begin small: every layer starts close to a map that its biases alone set."""
 
-Find = Callable[[int, Tensor], Tensor]
+EntryInverse = Callable[[int, Tensor], Tensor]
 """(entry, its numbers (B, P)) -> its value (B,)."""
 
 
@@ -39,7 +39,7 @@ class Conditioner(nn.Module, ABC):
         """(B, D) -> (B, D, P) in one pass."""
 
     @abstractmethod
-    def unroll(self, rows: int, find: Find) -> Tensor:
+    def sequential_inverse(self, rows: int, find: EntryInverse) -> Tensor:
         """(rows, D) values that ``find`` gives, asked for entry after entry, each with its numbers given the former."""
 
     @torch.no_grad()
@@ -100,7 +100,7 @@ class MaskedNetwork(Conditioner):
     def _middle(self) -> list[_MaskedLinear]:
         return list(self.middle)  # type: ignore[arg-type]
 
-    def unroll(self, rows: int, find: Find) -> Tensor:
+    def sequential_inverse(self, rows: int, find: EntryInverse) -> Tensor:
         """(rows, D): a visit costs the hidden layers and one entry's weights at either end."""
         entering = self.first.masked()
         middle = [(layer.masked(), layer.bias) for layer in self._middle()]
@@ -141,7 +141,7 @@ class RecurrentNetwork(Conditioner):
         known = first if states is None else torch.cat([first, states], 1)
         return self._numbers(known, self.place)
 
-    def unroll(self, rows: int, find: Find) -> Tensor:
+    def sequential_inverse(self, rows: int, find: EntryInverse) -> Tensor:
         """(rows, D): a visit is one step of the recurrent unit."""
         state = self.place.new_zeros(1, rows, self.cell.hidden_size)
         found: list[Tensor] = []
@@ -187,7 +187,7 @@ class LinearNetwork(Conditioner):
         features = F.linear(values.clamp(-REACH, REACH), weight, self.bias.flatten())
         return self._numbers(features.unflatten(1, self.bias.shape))
 
-    def unroll(self, rows: int, find: Find) -> Tensor:
+    def sequential_inverse(self, rows: int, find: EntryInverse) -> Tensor:
         """(rows, D): a visit costs one entry's features."""
         found: list[Tensor] = []
         for entry in range(self.entries):

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from galflow.errors import SpecError
 from galflow.layers.flows.ode import Field, Solver
-from galflow.layers.flows.transform import Mapped, Transform
+from galflow.layers.flows.transform import FlowState, Transform
 
 
-class Moved(NamedTuple):
+class VelocityAndTrace(NamedTuple):
     """The dynamics at one time."""
 
     velocity: Tensor
@@ -37,11 +37,13 @@ class Dynamics(nn.Module, ABC):
     """A network f(z, t) whose trace has a closed form. Sampling needs no more than ``velocity``."""
 
     @abstractmethod
-    def links(self, keep: Tensor) -> tuple[Tensor, ...]:
-        """What of the trace is the same all along a solve, for entries kept as in ``keep`` (B, ...)."""
+    def trace_terms(self, mask: Tensor) -> tuple[Tensor, ...]:
+        """What of the trace is the same all along a solve, for entries kept as in ``mask`` (B, ...)."""
 
     @abstractmethod
-    def moved(self, time: Tensor, at: Tensor, keep: Tensor, links: tuple[Tensor, ...], probe: Tensor | None) -> Moved:
+    def velocity_and_trace(
+        self, time: Tensor, at: Tensor, mask: Tensor, trace_terms: tuple[Tensor, ...], probe: Tensor | None
+    ) -> VelocityAndTrace:
         """Velocity, trace and, if asked for, df/dz times ``probe``, at times (B,) or (1,) and places (B, ...)."""
 
     @abstractmethod
@@ -49,7 +51,7 @@ class Dynamics(nn.Module, ABC):
         """f itself, everything observed."""
 
 
-class Effort(NamedTuple):
+class SolveStats(NamedTuple):
     """What one solve took; (B,) each."""
 
     nfe: Tensor
@@ -81,26 +83,26 @@ class Solvers:
             raise SpecError(f"trace is {self.trace!r}; a continuous flow trains on the 'exact' or 'hutchinson' trace")
 
 
-class Journal:
+class SolveRecorder:
     """Takes down what the solves of a flow take, for as long as it is open, and how tightly they are to be done."""
 
     def __init__(self, flow: nn.Module, *, training: bool) -> None:
         self.training = training
-        self.entries: list[Effort] = []
+        self.entries: list[SolveStats] = []
         self._layers = [layer for layer in flow.modules() if isinstance(layer, Continuous)]
 
     def __enter__(self) -> Self:
         for layer in self._layers:
-            layer.journal = self
+            layer.recorder = self
         return self
 
     def __exit__(self, *_: object) -> None:
         for layer in self._layers:
-            layer.journal = None
+            layer.recorder = None
 
-    def total(self) -> Effort:
+    def total(self) -> SolveStats:
         """The sum over all solves."""
-        return Effort(*(torch.stack(parts).sum(0) for parts in zip(*self.entries, strict=True)))
+        return SolveStats(*(torch.stack(parts).sum(0) for parts in zip(*self.entries, strict=True)))
 
 
 def in_full_precision(like: Tensor) -> torch.autocast:
@@ -115,40 +117,40 @@ class Continuous(Transform):
         super().__init__()
         self.dynamics = dynamics
         self.solvers = solvers
-        self.journal: Journal | None = None
+        self.recorder: SolveRecorder | None = None
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, at: FlowState) -> FlowState:
         """At the tolerance of densities, with the exact trace; in a training's journal, as training does it."""
         with in_full_precision(at.values):
-            return self._solve(at._replace(values=at.values.to(at.keep.dtype)))
+            return self._solve(at._replace(values=at.values.to(at.mask.dtype)))
 
-    def _solve(self, at: Mapped) -> Mapped:
-        how, journal, keep, shape = self.solvers, self.journal, at.keep, at.values.shape[1:]
-        training = journal is not None and journal.training
+    def _solve(self, at: FlowState) -> FlowState:
+        how, recorder, mask, shape = self.solvers, self.recorder, at.mask, at.values.shape[1:]
+        training = recorder is not None and recorder.training
         solver, probe = how.density, None
         if training:
             solver = how.training
             # Signs, not normal numbers: the same expectation with the least scatter. Fixed for the whole solve.
-            probe = (torch.randint_like(keep, 2) * 2 - 1) * keep if how.probes else None
+            probe = (torch.randint_like(mask, 2) * 2 - 1) * mask if how.probes else None
         # log|det| is solved for per observed dimension, the unit in which likelihoods are compared.
-        counted = keep.flatten(1).sum(1).clamp_min(1)
-        field = self._field(keep, probe, counted, estimate=training and how.trace == "hutchinson")
+        counted = mask.flatten(1).sum(1).clamp_min(1)
+        field = self._field(mask, probe, counted, estimate=training and how.trace == "hutchinson")
         size = math.prod(shape)
-        start = [at.values.flatten(1), at.values.new_zeros(len(keep), 1 if probe is None else 3)]
+        start = [at.values.flatten(1), at.values.new_zeros(len(mask), 1 if probe is None else 3)]
         state, nfe = solver.solve(field, torch.cat(start, 1), 0.0, 1.0, size)
-        if journal is not None:
+        if recorder is not None:
             regularisers = (nfe.new_zeros(len(nfe), 2) if probe is None else state[:, size + 1 :]).unbind(1)
-            journal.entries.append(Effort(nfe, *regularisers))
-        return Mapped(state[:, :size].unflatten(1, shape), keep, at.log_det + counted * state[:, size])
+            recorder.entries.append(SolveStats(nfe, *regularisers))
+        return FlowState(state[:, :size].unflatten(1, shape), mask, at.log_det + counted * state[:, size])
 
-    def _field(self, keep: Tensor, probe: Tensor | None, counted: Tensor, estimate: bool) -> Field:
+    def _field(self, mask: Tensor, probe: Tensor | None, counted: Tensor, estimate: bool) -> Field:
         """The derivative of a state: values, log|det| over ``counted`` and, with a probe, both regularisers."""
-        links = self.dynamics.links(keep)
-        shape, size = keep.shape[1:], math.prod(keep.shape[1:])
+        trace_terms = self.dynamics.trace_terms(mask)
+        shape, size = mask.shape[1:], math.prod(mask.shape[1:])
 
         def field(time: Tensor, state: Tensor) -> Tensor:
             at = state[:, :size].unflatten(1, shape)
-            velocity, trace, tangent = self.dynamics.moved(time, at, keep, links, probe)
+            velocity, trace, tangent = self.dynamics.velocity_and_trace(time, at, mask, trace_terms, probe)
             velocity = velocity.flatten(1)
             if probe is None or tangent is None:
                 return torch.cat([velocity, (trace / counted)[:, None]], 1)

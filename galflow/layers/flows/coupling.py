@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from galflow.errors import SpecError
 from galflow.layers.bounds import soft_bounded
-from galflow.layers.flows.bijectors import Law
-from galflow.layers.flows.transform import Mapped, Transform
+from galflow.layers.flows.bijectors import Bijector
+from galflow.layers.flows.transform import FlowState, Transform
 
 SIGHT = 10.0
 """A conditioner sees its input softly bounded to +-10: a saturated star moves its neighbours by a bounded amount."""
@@ -25,30 +25,30 @@ DENSE_GAIN = 4
 """Features of a dense conditioner for each feature map of a convolutional one."""
 
 
-class Halves(nn.Module, ABC):
+class Partition(nn.Module, ABC):
     """Which numbers of an image (B, C, H, W) a coupling moves; the others stay and are seen by its conditioner."""
 
-    seen_channels: int
-    told_channels: int
+    identity_channels: int
+    parameter_channels: int
 
     @abstractmethod
-    def seen(self, values: Tensor) -> Tensor:
+    def identity(self, values: Tensor) -> Tensor:
         """(B, seen_channels, H, W) what stays."""
 
     @abstractmethod
-    def moving(self, values: Tensor) -> Tensor:
+    def transformed(self, values: Tensor) -> Tensor:
         """(B, ...) what moves."""
 
     @abstractmethod
-    def merged(self, values: Tensor, moved: Tensor) -> Tensor:
-        """``values`` with what moves replaced by ``moved``."""
+    def merged(self, values: Tensor, changed: Tensor) -> Tensor:
+        """``values`` with what moves replaced by ``changed``."""
 
     @abstractmethod
-    def told(self, answer: Tensor) -> Tensor:
+    def parameters_of(self, answer: Tensor) -> Tensor:
         """A conditioner's answer (B, P, told_channels, H, W) for what moves alone: (B, P, ...)."""
 
 
-class ChannelHalves(Halves):
+class ChannelPartition(Partition):
     """Some channels move, and the others stay."""
 
     moves: Tensor
@@ -59,26 +59,26 @@ class ChannelHalves(Halves):
         stays = [c for c in range(channels) if c not in moves]
         self.register_buffer("moves", torch.tensor(moves), persistent=False)
         self.register_buffer("stays", torch.tensor(stays), persistent=False)
-        self.seen_channels, self.told_channels = len(stays), len(moves)
+        self.identity_channels, self.parameter_channels = len(stays), len(moves)
 
-    def seen(self, values: Tensor) -> Tensor:
+    def identity(self, values: Tensor) -> Tensor:
         """The channels that stay."""
         return values.index_select(1, self.stays)
 
-    def moving(self, values: Tensor) -> Tensor:
+    def transformed(self, values: Tensor) -> Tensor:
         """The channels that move."""
         return values.index_select(1, self.moves)
 
-    def merged(self, values: Tensor, moved: Tensor) -> Tensor:
+    def merged(self, values: Tensor, changed: Tensor) -> Tensor:
         """Channels back in their order."""
-        return values.index_copy(1, self.moves, moved)
+        return values.index_copy(1, self.moves, changed)
 
-    def told(self, answer: Tensor) -> Tensor:
+    def parameters_of(self, answer: Tensor) -> Tensor:
         """All of it: the conditioner speaks of the moving channels alone."""
         return answer
 
 
-class CheckerboardHalves(Halves):
+class CheckerboardPartition(Partition):
     """The fields of one colour move in every channel: for images that cannot be squeezed, of odd size say."""
 
     moves: Tensor
@@ -90,21 +90,21 @@ class CheckerboardHalves(Halves):
         white = (axis[:, None] + axis[None, :]) % 2 == colour % 2
         self.register_buffer("moves", white.flatten().nonzero()[:, 0], persistent=False)
         self.register_buffer("stays", ~white, persistent=False)
-        self.seen_channels = self.told_channels = channels
+        self.identity_channels = self.parameter_channels = channels
 
-    def seen(self, values: Tensor) -> Tensor:
+    def identity(self, values: Tensor) -> Tensor:
         """The whole image with 0 on the fields that move."""
         return values * self.stays
 
-    def moving(self, values: Tensor) -> Tensor:
+    def transformed(self, values: Tensor) -> Tensor:
         """(B, C, fields of the colour that moves)."""
         return values.flatten(2).index_select(2, self.moves)
 
-    def merged(self, values: Tensor, moved: Tensor) -> Tensor:
+    def merged(self, values: Tensor, changed: Tensor) -> Tensor:
         """Fields back in their places."""
-        return values.flatten(2).index_copy(2, self.moves, moved).view_as(values)
+        return values.flatten(2).index_copy(2, self.moves, changed).view_as(values)
 
-    def told(self, answer: Tensor) -> Tensor:
+    def parameters_of(self, answer: Tensor) -> Tensor:
         """What was said of the fields that move."""
         return answer.flatten(3).index_select(3, self.moves)
 
@@ -125,9 +125,9 @@ class ImageConditioner(nn.Module):
         )
         self.leave = _zeroed(nn.Conv2d(width, outputs, 1))
 
-    def forward(self, seen: Tensor) -> Tensor:
+    def forward(self, identity: Tensor) -> Tensor:
         """Parameters for every place."""
-        features = self.enter(soft_bounded(seen, SIGHT)) + self.place
+        features = self.enter(soft_bounded(identity, SIGHT)) + self.place
         for block in self.blocks:
             features = features + block(features)
         return self.leave(F.silu(features))
@@ -149,9 +149,9 @@ class DenseConditioner(nn.Module):
         )
         self.leave = _zeroed(nn.Linear(hidden, outputs))
 
-    def forward(self, seen: Tensor) -> Tensor:
+    def forward(self, identity: Tensor) -> Tensor:
         """Parameters for every band."""
-        features = self.enter(soft_bounded(seen.flatten(1), SIGHT))
+        features = self.enter(soft_bounded(identity.flatten(1), SIGHT))
         for block in self.blocks:
             features = features + block(features)
         return self.leave(F.silu(features))[:, :, None, None]
@@ -164,42 +164,46 @@ def _zeroed(layer: nn.Module) -> nn.Module:
 
 
 class Coupling(Transform):
-    """One coupling layer on images (B, C, H, W): ``halves.moving`` moves by ``law``, as told by what stays.
+    """One coupling layer on images (B, C, H, W): a bijector of the transformed part, given the identity part.
 
     Missing pixels are 0 for the conditioner, stay 0, and do not count in log|det|: what is observed and moves is moved
     by what is observed and stays, one number at a time, so the map of the observed numbers has a triangular Jacobian.
     """
 
-    def __init__(self, halves: Halves, law: Law, *, size: int, width: int, blocks: int) -> None:
+    def __init__(self, partition: Partition, bijector: Bijector, *, size: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.halves = halves
-        self.law = law
-        outputs = law.parameters * halves.told_channels
-        seen = halves.seen_channels
+        self.partition = partition
+        self.bijector = bijector
+        outputs = bijector.parameters * partition.parameter_channels
+        inputs = partition.identity_channels
         self.conditioner: nn.Module = (
-            DenseConditioner(seen, outputs, width=width, blocks=blocks)
+            DenseConditioner(inputs, outputs, width=width, blocks=blocks)
             if size == 1
-            else ImageConditioner(seen, outputs, size=size, width=width, blocks=blocks)
+            else ImageConditioner(inputs, outputs, size=size, width=width, blocks=blocks)
         )
 
     def _theta(self, values: Tensor) -> Tensor:
-        answer = self.conditioner(self.halves.seen(values)).to(values.dtype)  # under autocast only the network is half
-        return self.halves.told(answer.unflatten(1, (self.law.parameters, self.halves.told_channels)))
+        answer = self.conditioner(self.partition.identity(values)).to(
+            values.dtype
+        )  # under autocast only the network is half
+        return self.partition.parameters_of(
+            answer.unflatten(1, (self.bijector.parameters, self.partition.parameter_channels))
+        )
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """What moves, moved towards the base."""
-        keep = self.halves.moving(at.keep)
-        moved, log_slope = self.law.forward(self.halves.moving(at.values), self._theta(at.values))
-        log_det = at.log_det + (log_slope * keep).flatten(1).sum(1)
-        return Mapped(self.halves.merged(at.values, moved * keep), at.keep, log_det)
+        mask = self.partition.transformed(state.mask)
+        changed, log_slope = self.bijector.forward(self.partition.transformed(state.values), self._theta(state.values))
+        log_det = state.log_det + (log_slope * mask).flatten(1).sum(1)
+        return FlowState(self.partition.merged(state.values, changed * mask), state.mask, log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """What moved, moved back."""
-        moved = self.law.inverse(self.halves.moving(values), self._theta(values))
-        return self.halves.merged(values, moved)
+        changed = self.bijector.inverse(self.partition.transformed(values), self._theta(values))
+        return self.partition.merged(values, changed)
 
 
-def alternating_halves(channels: int, size: int, *, squeezed: bool) -> list[Halves]:
+def alternating_partitions(channels: int, size: int, *, squeezed: bool) -> list[Partition]:
     """The partitions that couplings of one scale take in turn, each with its complement behind it.
 
     A checkerboard first, then halves of the channels (Dinh+17, figure 3). Right after a squeeze the four neighbours
@@ -211,14 +215,17 @@ def alternating_halves(channels: int, size: int, *, squeezed: bool) -> list[Halv
         chosen.append([c for c in every if c % 4 in (0, 3)])
     if channels > 1:
         chosen.append(every[math.ceil(channels / 2) :])
-    halves: list[Halves] = []
+    partition: list[Partition] = []
     if not squeezed and size > 1:
-        halves += [CheckerboardHalves(channels, size, colour) for colour in (1, 0)]
+        partition += [CheckerboardPartition(channels, size, colour) for colour in (1, 0)]
     for moves in chosen:
-        halves += [ChannelHalves(channels, moves), ChannelHalves(channels, [c for c in every if c not in moves])]
-    if not halves:
+        partition += [
+            ChannelPartition(channels, moves),
+            ChannelPartition(channels, [c for c in every if c not in moves]),
+        ]
+    if not partition:
         raise SpecError(
             "a coupling flow moves some numbers by the others and cannot work on a single one; "
             f"got channels={channels}, size={size}: give two bands or two pixels at least"
         )
-    return halves
+    return partition

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galflow.errors import SpecError
-from galflow.layers.flows.continuous import Dynamics, Moved
+from galflow.layers.flows.continuous import Dynamics, VelocityAndTrace
 
 _FIRST_SCALE = 0.1
 """Untrained dynamics move the data little, which is cheap to solve and easy to train from."""
@@ -82,30 +82,32 @@ class DenseDynamics(Dynamics):
             self.enter.bias.uniform_(-_REACH / math.sqrt(dimensions), _REACH / math.sqrt(dimensions))
             self.mix.weight.normal_(std=1.2 / math.sqrt(width))
 
-    def links(self, keep: Tensor) -> tuple[Tensor, Tensor]:
+    def trace_terms(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         """U * (W V)^T, restricted to observed entries: (H, H), or (B, H, H) where something is missing; diag(W L)."""
         enter, mix, leave = self.enter.weight, self.mix.weight, self.leave.weight
-        past = keep @ (enter.T * self.straight.weight)
-        if bool((keep == 1).all()):
+        past = mask @ (enter.T * self.straight.weight)
+        if bool((mask == 1).all()):
             return mix * (enter @ leave).T, past
         pairs = leave[:, :, None] * enter.T[:, None, :]
-        return mix * (keep @ pairs.flatten(1)).unflatten(1, mix.shape), past
+        return mix * (mask @ pairs.flatten(1)).unflatten(1, mix.shape), past
 
     def _controls(self, time: Tensor) -> tuple[Tensor, ...]:
         g1, c1, g2, c2, c3 = self.clock(time).split(self.parts, 1)
         return gate(g1), c1, gate(g2), c2, c3
 
-    def velocity(self, time: Tensor, at: Tensor) -> Tensor:
+    def velocity(self, time: Tensor, state: Tensor) -> Tensor:
         """(B, D)."""
         g1, c1, g2, c2, c3 = self._controls(time)
-        arrived = g1 * self.enter(at) + c1
+        arrived = g1 * self.enter(state) + c1
         return self.leave(torch.tanh(g2 * self.mix(arrived.tanh()) + c2)) + self.straight(arrived) + c3
 
-    def moved(self, time: Tensor, at: Tensor, keep: Tensor, links: tuple[Tensor, ...], probe: Tensor | None) -> Moved:
+    def velocity_and_trace(
+        self, time: Tensor, state: Tensor, mask: Tensor, trace_terms: tuple[Tensor, ...], probe: Tensor | None
+    ) -> VelocityAndTrace:
         """Velocity (B, D), its exact trace, and its directional derivative."""
         g1, c1, g2, c2, c3 = self._controls(time)
-        bent, past = links
-        arrived = g1 * self.enter(at) + c1
+        bent, past = trace_terms
+        arrived = g1 * self.enter(state) + c1
         first = arrived.tanh()
         second = torch.tanh(g2 * self.mix(first) + c2)
         slope1, slope2 = g1 * (1 - first.square()), g2 * (1 - second.square())
@@ -114,9 +116,9 @@ class DenseDynamics(Dynamics):
         if probe is not None:
             entered = F.linear(probe, self.enter.weight)
             tangent = self.leave(slope2 * F.linear(slope1 * entered, self.mix.weight))
-            tangent = (tangent + self.straight(g1 * entered)) * keep
-        velocity = (self.leave(second) + self.straight(arrived) + c3) * keep
-        return Moved(velocity, (slope2 * linked + g1 * past).sum(1), tangent)
+            tangent = (tangent + self.straight(g1 * entered)) * mask
+        velocity = (self.leave(second) + self.straight(arrived) + c3) * mask
+        return VelocityAndTrace(velocity, (slope2 * linked + g1 * past).sum(1), tangent)
 
 
 class OneLayer(Dynamics):
@@ -128,7 +130,7 @@ class OneLayer(Dynamics):
     leak: Tensor
 
     @abstractmethod
-    def enter(self, at: Tensor, bias: bool) -> Tensor:
+    def enter(self, state: Tensor, bias: bool) -> Tensor:
         """W z, with or without b."""
 
     @abstractmethod
@@ -139,22 +141,24 @@ class OneLayer(Dynamics):
     def controls(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """o, g, c and d at times (B,) or (1,), each shaped to be multiplied with, or added to, what it controls."""
 
-    def velocity(self, time: Tensor, at: Tensor) -> Tensor:
-        """f, of the shape of ``at``."""
+    def velocity(self, time: Tensor, state: Tensor) -> Tensor:
+        """f, of the shape of ``state``."""
         out, inner, shift, drift = self.controls(time)
-        arrived = inner * self.enter(at, bias=True) + shift
+        arrived = inner * self.enter(state, bias=True) + shift
         return self.leave(out * (arrived.tanh() + self.leak * arrived)) + drift
 
-    def moved(self, time: Tensor, at: Tensor, keep: Tensor, links: tuple[Tensor, ...], probe: Tensor | None) -> Moved:
+    def velocity_and_trace(
+        self, time: Tensor, state: Tensor, mask: Tensor, trace_terms: tuple[Tensor, ...], probe: Tensor | None
+    ) -> VelocityAndTrace:
         """Velocity, its exact trace, and its directional derivative."""
         out, inner, shift, drift = self.controls(time)
-        arrived = inner * self.enter(at, bias=True) + shift
+        arrived = inner * self.enter(state, bias=True) + shift
         bent = arrived.tanh()
         slope = out * inner * (1 - bent.square() + self.leak)
-        trace = (slope * links[0]).flatten(1).sum(1)
-        tangent = None if probe is None else self.leave(slope * self.enter(probe, bias=False)) * keep
+        trace = (slope * trace_terms[0]).flatten(1).sum(1)
+        tangent = None if probe is None else self.leave(slope * self.enter(probe, bias=False)) * mask
         hidden = out * (bent + self.leak * arrived)
-        return Moved((self.leave(hidden) + drift) * keep, trace, tangent)
+        return VelocityAndTrace((self.leave(hidden) + drift) * mask, trace, tangent)
 
 
 class PlanarDynamics(OneLayer):
@@ -169,9 +173,9 @@ class PlanarDynamics(OneLayer):
         with torch.no_grad():
             self.outwards.weight.mul_(_FIRST_SCALE)
 
-    def enter(self, at: Tensor, bias: bool) -> Tensor:
+    def enter(self, state: Tensor, bias: bool) -> Tensor:
         """(B, D) -> (B, N)."""
-        return F.linear(at, self.inwards.weight, self.inwards.bias if bias else None)
+        return F.linear(state, self.inwards.weight, self.inwards.bias if bias else None)
 
     def leave(self, hidden: Tensor) -> Tensor:
         """(B, N) -> (B, D)."""
@@ -182,9 +186,9 @@ class PlanarDynamics(OneLayer):
         out = gate(self.clock(time))
         return out, torch.ones_like(out), torch.zeros_like(out), out.new_zeros(())
 
-    def links(self, keep: Tensor) -> tuple[Tensor]:
+    def trace_terms(self, mask: Tensor) -> tuple[Tensor]:
         """(B, N) u_n . w_n over observed entries."""
-        return (keep @ (self.inwards.weight.T * self.outwards.weight),)
+        return (mask @ (self.inwards.weight.T * self.outwards.weight),)
 
 
 class ConvolutionalDynamics(OneLayer):
@@ -200,9 +204,9 @@ class ConvolutionalDynamics(OneLayer):
         with torch.no_grad():
             self.outwards.weight.mul_(_FIRST_SCALE)
 
-    def enter(self, at: Tensor, bias: bool) -> Tensor:
+    def enter(self, state: Tensor, bias: bool) -> Tensor:
         """(B, C, h, w) -> (B, width, h, w)."""
-        return F.conv2d(at, self.inwards.weight, self.inwards.bias if bias else None, padding=1)
+        return F.conv2d(state, self.inwards.weight, self.inwards.bias if bias else None, padding=1)
 
     def leave(self, hidden: Tensor) -> Tensor:
         """(B, width, h, w) -> (B, C, h, w)."""
@@ -213,7 +217,7 @@ class ConvolutionalDynamics(OneLayer):
         out, inner, shift, drift = self.clock(time)[:, :, None, None].split(self.parts, 1)
         return gate(out), gate(inner), shift, drift
 
-    def links(self, keep: Tensor) -> tuple[Tensor]:
+    def trace_terms(self, mask: Tensor) -> tuple[Tensor]:
         """(B, width, h, w) how a hidden unit feeds back to the observed entries that it sees."""
         back = self.outwards.weight.transpose(0, 1).flip((2, 3))
-        return (F.conv2d(keep, self.inwards.weight * back, padding=1),)
+        return (F.conv2d(mask, self.inwards.weight * back, padding=1),)

@@ -45,7 +45,7 @@ class SplineTransform(Transform):
         return self.call_and_ladj(x)[1]
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Moved numbers and their log-slopes, each (B, D)."""
+        """VelocityAndTrace numbers and their log-slopes, each (B, D)."""
         return self.spline.forward(x, self.theta)
 
 

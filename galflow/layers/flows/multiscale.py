@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from galflow.errors import SpecError
-from galflow.layers.flows.transform import Mapped, Transform
+from galflow.layers.flows.transform import FlowState, Transform
 
 
 class Scale(NamedTuple):
@@ -56,9 +56,9 @@ def scales(channels: int, size: int, *, levels: int | None, factor_out: bool = T
 class Squeeze(Transform):
     """2 x 2 neighbours of a channel into four channels: (B, C, H, W) -> (B, 4 C, H/2, W/2)."""
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """Channel 4 c + 2 dy + dx holds what lay at (2 y + dy, 2 x + dx) of channel c."""
-        return Mapped(F.pixel_unshuffle(at.values, 2), F.pixel_unshuffle(at.keep, 2), at.log_det)
+        return FlowState(F.pixel_unshuffle(state.values, 2), F.pixel_unshuffle(state.mask, 2), state.log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """Four channels into 2 x 2 neighbours."""
@@ -79,24 +79,24 @@ class MultiScale(Transform):
     def _each(self) -> list[Transform]:
         return list(self.transforms)  # type: ignore[arg-type]
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """Finest scale first; what left first stands first."""
-        return self._through(at, initialise=False)
+        return self._through(state, initialise=False)
 
-    def initialise(self, at: Mapped) -> Mapped:
+    def initialise(self, state: FlowState) -> FlowState:
         """Each scale on what the ones before it make of the batch."""
-        return self._through(at, initialise=True)
+        return self._through(state, initialise=True)
 
-    def _through(self, at: Mapped, *, initialise: bool) -> Mapped:
+    def _through(self, state: FlowState, *, initialise: bool) -> FlowState:
         left: list[tuple[Tensor, Tensor]] = []
         for i, transform in enumerate(self._each()):
-            at = transform.initialise(at) if initialise else transform(at)
+            state = transform.initialise(state) if initialise else transform(state)
             if i < len(self.scales) - 1:
-                left.append((at.values[:, 1::2].flatten(1), at.keep[:, 1::2].flatten(1)))
-                at = Mapped(at.values[:, ::2], at.keep[:, ::2], at.log_det)
-        left.append((at.values.flatten(1), at.keep.flatten(1)))
-        values, keep = zip(*left, strict=True)
-        return Mapped(torch.cat(values, 1), torch.cat(keep, 1), at.log_det)
+                left.append((state.values[:, 1::2].flatten(1), state.mask[:, 1::2].flatten(1)))
+                state = FlowState(state.values[:, ::2], state.mask[:, ::2], state.log_det)
+        left.append((state.values.flatten(1), state.mask.flatten(1)))
+        values, mask = zip(*left, strict=True)
+        return FlowState(torch.cat(values, 1), torch.cat(mask, 1), state.log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """Coarsest scale first."""

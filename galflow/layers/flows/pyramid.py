@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from galflow.errors import SpecError
 from galflow.layers.bounds import soft_bounded
-from galflow.layers.flows.transform import Mapped, Transform
+from galflow.layers.flows.transform import FlowState, Transform
 
 BLOCK = 4
 """Pixels of a block."""
@@ -28,18 +28,18 @@ _LOG_SCALE_BOUND = 5.0
 """A detail's spread stays within a factor exp(+-5) of the standardised pixels', so that no image makes it vanish."""
 
 
-def split(at: Mapped) -> tuple[Mapped, Tensor, Tensor]:
+def split(state: FlowState) -> tuple[FlowState, Tensor, Tensor]:
     """The coarse image (B, C, h, w) of means, with its log|det|; the contrasts and their keep, (B, C, 3, h, w)."""
-    values = F.pixel_unshuffle(at.values, 2).unflatten(1, (-1, BLOCK))
-    keep = F.pixel_unshuffle(at.keep, 2).unflatten(1, (-1, BLOCK))
-    count = keep.cumsum(2)
-    mean = (values * keep).cumsum(2) / count.clamp_min(1)
+    values = F.pixel_unshuffle(state.values, 2).unflatten(1, (-1, BLOCK))
+    mask = F.pixel_unshuffle(state.mask, 2).unflatten(1, (-1, BLOCK))
+    count = mask.cumsum(2)
+    mean = (values * mask).cumsum(2) / count.clamp_min(1)
     before = count[:, :, :-1]
-    has = keep[:, :, 1:] * (before > 0)
+    has = mask[:, :, 1:] * (before > 0)
     contrast = (values[:, :, 1:] - mean[:, :, :-1]) * (before / (before + 1)).sqrt() * has
     number = count[:, :, -1]
-    log_det = at.log_det - 0.5 * number.clamp_min(1).log().sum((1, 2, 3))
-    return Mapped(mean[:, :, -1], (number > 0).to(keep.dtype), log_det), contrast, has
+    log_det = state.log_det - 0.5 * number.clamp_min(1).log().sum((1, 2, 3))
+    return FlowState(mean[:, :, -1], (number > 0).to(mask.dtype), log_det), contrast, has
 
 
 def merge(coarse: Tensor, contrast: Tensor) -> Tensor:
@@ -75,14 +75,14 @@ class Details(nn.Module):
         mean, raw = self.networks[step](torch.cat(seen, 1)).chunk(2, 1)
         return mean, soft_bounded(raw, _LOG_SCALE_BOUND)
 
-    def forward(self, coarse: Mapped, contrast: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, coarse: FlowState, contrast: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised contrasts (B, C, 3, h, w) and their log|det| (B,)."""
-        seen, found, log_det = [coarse.values, coarse.keep], [], torch.zeros_like(coarse.log_det)
+        seen, found, log_det = [coarse.values, coarse.mask], [], torch.zeros_like(coarse.log_det)
         for step in range(BLOCK - 1):
             mean, log_scale = self._law(step, seen)
-            found.append((contrast[:, :, step] - mean) * torch.exp(-log_scale) * keep[:, :, step])
-            log_det = log_det - (log_scale * keep[:, :, step]).sum((1, 2, 3))
-            seen += [contrast[:, :, step], keep[:, :, step]]
+            found.append((contrast[:, :, step] - mean) * torch.exp(-log_scale) * mask[:, :, step])
+            log_det = log_det - (log_scale * mask[:, :, step]).sum((1, 2, 3))
+            seen += [contrast[:, :, step], mask[:, :, step]]
         return torch.stack(found, 2), log_det
 
     def inverse(self, coarse: Tensor, standardised: Tensor) -> Tensor:
@@ -119,25 +119,25 @@ class Pyramid(Transform):
         self.details = nn.ModuleList(Details(channels, width) for _ in self.sides[1:])
         self.top = top
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """Images (B, C, H, W) to (B, D)."""
-        return self._down(at, initialise=False)
+        return self._down(state, initialise=False)
 
-    def initialise(self, at: Mapped) -> Mapped:
+    def initialise(self, state: FlowState) -> FlowState:
         """Initialise ``top`` on the coarsest means of the batch."""
-        return self._down(at, initialise=True)
+        return self._down(state, initialise=True)
 
-    def _down(self, at: Mapped, *, initialise: bool) -> Mapped:
+    def _down(self, state: FlowState, *, initialise: bool) -> FlowState:
         parts: list[tuple[Tensor, Tensor]] = []
         for details in self.details:
-            at, contrast, keep = split(at)
-            standardised, log_det = details(at, contrast, keep)
-            at = at._replace(log_det=at.log_det + log_det)
-            parts.append((standardised.flatten(1), keep.flatten(1)))
-        at = self.top.initialise(at) if initialise else self.top(at)
-        parts.append((at.values, at.keep))
+            state, contrast, mask = split(state)
+            standardised, log_det = details(state, contrast, mask)
+            state = state._replace(log_det=state.log_det + log_det)
+            parts.append((standardised.flatten(1), mask.flatten(1)))
+        state = self.top.initialise(state) if initialise else self.top(state)
+        parts.append((state.values, state.mask))
         values, kept = zip(*reversed(parts), strict=True)
-        return Mapped(torch.cat(values, 1), torch.cat(kept, 1), at.log_det)
+        return FlowState(torch.cat(values, 1), torch.cat(kept, 1), state.log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """(B, D) to images, coarsest first."""

@@ -13,31 +13,31 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 
-class Mapped(NamedTuple):
+class FlowState(NamedTuple):
     """A value on its way through a flow."""
 
     values: Tensor
     """(B, ...) floats, 0 where missing."""
-    keep: Tensor
+    mask: Tensor
     """The same shape, of the same type: 1 where observed, 0 where missing."""
     log_det: Tensor
     """(B,) log|det| of all that was done so far, over observed entries."""
 
 
 class Transform(nn.Module, ABC):
-    """One invertible layer, data -> base. Layers chain: ``Mapped`` in, ``Mapped`` out."""
+    """One invertible layer, data -> base. Layers chain: ``FlowState`` in, ``FlowState`` out."""
 
     @abstractmethod
-    def forward(self, at: Mapped) -> Mapped:
-        """One layer nearer to the base; its own log|det| added to ``at.log_det``."""
+    def forward(self, state: FlowState) -> FlowState:
+        """One layer nearer to the base; its own log|det| added to ``state.log_det``."""
 
     @abstractmethod
     def inverse(self, values: Tensor) -> Tensor:
         """One layer back towards the data, everything observed."""
 
-    def initialise(self, at: Mapped) -> Mapped:
+    def initialise(self, state: FlowState) -> FlowState:
         """Set data-dependent initial values from a first batch and return ``forward(at)``."""
-        return self(at)
+        return self(state)
 
 
 class Chain(Transform):
@@ -50,11 +50,11 @@ class Chain(Transform):
     def _each(self) -> list[Transform]:
         return list(self.layers)  # type: ignore[arg-type]
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """Through all layers, first to last."""
         for layer in self._each():
-            at = layer(at)
-        return at
+            state = layer(state)
+        return state
 
     def inverse(self, values: Tensor) -> Tensor:
         """Through all layers, last to first."""
@@ -62,11 +62,11 @@ class Chain(Transform):
             values = layer.inverse(values)
         return values
 
-    def initialise(self, at: Mapped) -> Mapped:
+    def initialise(self, state: FlowState) -> FlowState:
         """Each layer on what the ones before it, initialised, make of the batch."""
         for layer in self._each():
-            at = layer.initialise(at)
-        return at
+            state = layer.initialise(state)
+        return state
 
 
 class Flatten(Transform):
@@ -76,9 +76,9 @@ class Flatten(Transform):
         super().__init__()
         self.shape = (channels, size, size)
 
-    def forward(self, at: Mapped) -> Mapped:
+    def forward(self, state: FlowState) -> FlowState:
         """(B, C, H, W) -> (B, D)."""
-        return Mapped(at.values.flatten(1), at.keep.flatten(1), at.log_det)
+        return FlowState(state.values.flatten(1), state.mask.flatten(1), state.log_det)
 
     def inverse(self, values: Tensor) -> Tensor:
         """(B, D) -> (B, C, H, W)."""

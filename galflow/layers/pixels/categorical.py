@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from galflow.layers.pixels.distribution import Bins, PixelLaw
+from galflow.layers.pixels.distribution import Bins, PixelDistribution
 
 
 class BandLogits(nn.Module):
@@ -36,7 +36,7 @@ class BandLogits(nn.Module):
 
 
 @dataclass(frozen=True)
-class Categorical(PixelLaw):
+class Categorical(PixelDistribution):
     """P(x_1 .. x_C) = prod_c softmax(logits_c(features, x_<c))[x_c]."""
 
     bins: Bins

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from galflow.errors import ModelError
-from galflow.layers.pixels.distribution import Bins, PixelLaw
+from galflow.layers.pixels.distribution import Bins, PixelDistribution
 
 MIN_LOG_SCALE, MAX_LOG_SCALE = -6.0, 3.0
 """Bounds of the components' log scale, relative to the half width of the range: no bin's mass is beyond float32."""
@@ -25,7 +25,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class DiscretisedMixture(PixelLaw):
+class DiscretisedMixture(PixelDistribution):
     """K mixture components, shared by the C bands of a pixel; a component's mean in a band is linear in earlier bands.
 
     P(x_1 .. x_C) = sum_k pi_k prod_c P_kc(x_c | x_<c), where P_kc is a distribution of mean m_kc + sum_{j<c} a_kcj x_j

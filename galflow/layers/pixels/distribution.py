@@ -53,7 +53,7 @@ class Bins:
         return self.centre(torch.arange(self.levels, device=like.device), like.dtype)
 
 
-class PixelLaw(ABC):
+class PixelDistribution(ABC):
     """P(x_1 .. x_C) = prod_c P(x_c | x_<c) of the C bands of each pixel (B, H, W), over ``bins``.
 
     ``level`` (B, C, H, W) are bin numbers; ``observed`` (B, C, H, W) says which of them are data. A band that is not

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.layers.images.blocks import observed_pixels
-from galflow.layers.pixels.distribution import Bins, PixelLaw
+from galflow.layers.pixels.distribution import Bins, PixelDistribution
 from galflow.layers.pixels.gated_stack import GatedStack
 from galflow.models.base import Density, Player, Reconstructs
 
@@ -73,7 +73,7 @@ class Autoregressive(Density, Reconstructs):
         return self.bins.low, max(self.bins.width, 2 * self.bins.half_range / 256)
 
     @abstractmethod
-    def law(self, outputs: Tensor) -> PixelLaw:
+    def law(self, outputs: Tensor) -> PixelDistribution:
         """What ``head``'s outputs (B, P, H, W) say of each pixel."""
 
     @property

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.layers.flows.continuous import Effort, Journal
+from galflow.layers.flows.continuous import SolveRecorder, SolveStats
 from galflow.models.shared.flow import Flow
 
 
@@ -34,18 +34,18 @@ class ContinuousFlow(Flow):
 
     def loss(self, batch: Batch, player: str) -> Tensor:
         """Bits per observed pixel and band plus the regularisers, solved at the training's tolerance."""
-        with Journal(self, training=True) as journal:
+        with SolveRecorder(self, training=True) as recorder:
             bits = super().loss(batch, player)
-        effort = journal.total()
+        effort = recorder.total()
         extra = self.kinetic * effort.kinetic.sum() + self.jacobian * effort.jacobian.sum()
         return bits + extra / batch.observed.sum().clamp_min(1)
 
     @torch.no_grad()
-    def effort(self, batch: Batch) -> Effort:
+    def effort(self, batch: Batch) -> SolveStats:
         """What the densities of a batch take at their own tolerance: (B,) function evaluations of each object."""
-        with Journal(self, training=False) as journal:
+        with SolveRecorder(self, training=False) as recorder:
             self.to_base(batch)
-        return journal.total()
+        return recorder.total()
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch) -> dict[str, float]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import ModelError
-from galflow.layers.flows.transform import Mapped, Transform
+from galflow.layers.flows.transform import FlowState, Transform
 from galflow.layers.images.blocks import observed_pixels, standard_normal
 from galflow.models.base import Density, Encodes, Player
 
@@ -55,12 +55,12 @@ class Flow(Density, Encodes):
         """Numbers in one image."""
         return self.channels * self.size**2
 
-    def standardised(self, batch: Batch) -> Mapped:
+    def standardised(self, batch: Batch) -> FlowState:
         """The batch's observed pixels at zero mean and unit variance per band, with the log|det| of that."""
         self.check(batch)
-        keep = batch.observed.to(self.scale.dtype)
-        values = (observed_pixels(batch).to(self.scale.dtype) - self.centre) / self.scale * keep
-        return Mapped(values, keep, -(keep * self.scale.log()).sum((1, 2, 3)))
+        mask = batch.observed.to(self.scale.dtype)
+        values = (observed_pixels(batch).to(self.scale.dtype) - self.centre) / self.scale * mask
+        return FlowState(values, mask, -(mask * self.scale.log()).sum((1, 2, 3)))
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:
@@ -73,14 +73,14 @@ class Flow(Density, Encodes):
                 self.scale[band] = known.std(correction=0).clamp_min(_LEAST_SCALE)
         self.transform.initialise(self.standardised(batch))
 
-    def to_base(self, batch: Batch) -> Mapped:
+    def to_base(self, batch: Batch) -> FlowState:
         """The batch at the base: (B, ...) values that are standard normal if the model is right."""
         return self.transform(self.standardised(batch))
 
     def log_prob(self, batch: Batch) -> Tensor:
         """(B,) log-density in nats of the observed stretched pixels."""
-        values, keep, log_det = self.to_base(batch)
-        normal = -0.5 * (values.square() + math.log(2 * math.pi)) * keep
+        values, mask, log_det = self.to_base(batch)
+        normal = -0.5 * (values.square() + math.log(2 * math.pi)) * mask
         return normal.flatten(1).sum(1) + log_det
 
     def loss(self, batch: Batch, player: str) -> Tensor:

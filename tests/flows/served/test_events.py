@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from flows.ending import WITH_FAILURES
+from flows.run_state import WITH_FAILURES
 from galflow.catalog.published import read_published
 from galflow.storage.receipts import list_runs, read_manifest
 from galflow.storage.store import Store

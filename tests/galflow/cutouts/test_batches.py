@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from galflow.cutouts.batches import Contents, ObjectReader, join_batches, lacking, make_batch, psf_of
+from galflow.cutouts.batches import BatchFields, ObjectReader, join_batches, make_batch, missing_inputs, psf_of
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
 from galflow.cutouts.splits import Split
@@ -23,7 +23,7 @@ from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]
 STRETCH = AsinhStretch(3.0, 1000.0, (1.0, 2.0))
-EVERYTHING = Contents(ivar=True, psf=True, conditions=("magnitude", "count"))
+EVERYTHING = BatchFields(ivar=True, psf=True, conditions=("magnitude", "count"))
 SPEC = CutoutSpec(size=8, chunk_megabytes=4 * 2 * 8 * 8 * 4 / 2**20)
 
 
@@ -103,7 +103,7 @@ def test_rows_keep_what_is_theirs(local_store: Store, data: MakeData) -> None:
     expected = psf / psf.sum((1, 2), keepdims=True)
     np.testing.assert_allclose(batch.psf.numpy(), np.stack([expected, expected]), rtol=1e-6)
     assert batch.conditions.tolist() == [[40.0, 4.0], [70.0, 7.0]]
-    only = objects.batch(STRETCH, Contents(conditions=("count",)))
+    only = objects.batch(STRETCH, BatchFields(conditions=("count",)))
     assert (only.ivar, only.psf) == (None, None)
     assert only.conditions is not None
     assert only.conditions.tolist() == [[4.0], [7.0]]
@@ -114,7 +114,7 @@ def test_rows_keep_what_is_theirs(local_store: Store, data: MakeData) -> None:
 
 
 def test_a_value_that_nobody_knows_is_not_a_number(local_store: Store, data: MakeData) -> None:
-    reader = ObjectReader.of(stored(local_store, "a.zarr", data(4)), Contents(conditions=("magnitude",)))
+    reader = ObjectReader.of(stored(local_store, "a.zarr", data(4)), BatchFields(conditions=("magnitude",)))
     conditions = reader.read(slice(0, 4)).batch(STRETCH, reader.contents).conditions
     assert conditions is not None
     np.testing.assert_array_equal(conditions.numpy()[:, 0], [0, 10, np.nan, 30])
@@ -135,20 +135,20 @@ def test_a_fwhm_becomes_a_gaussian_of_that_width(local_store: Store, data: MakeD
 def test_what_a_tile_lacks_is_named(local_store: Store, data: MakeData) -> None:
     known = {"tile": "t7", "pixel_scale_arcsec": 0.2, "psf_fwhm_arcsec": [0.6, None]}
     cutouts = stored(local_store, "a.zarr", data(3), **known)
-    assert lacking(cutouts, Contents(ivar=True, conditions=("magnitude",))) is None
-    reason = lacking(cutouts, Contents(psf=True))
+    assert missing_inputs(cutouts, BatchFields(ivar=True, conditions=("magnitude",))) is None
+    reason = missing_inputs(cutouts, BatchFields(psf=True))
     assert reason is not None
     assert reason.startswith("tile t7 has no PSF in b1, and a model needs it; give the survey")
     with pytest.raises(DataError, match=r"tile t7 has no catalogue column 'redshift'.* magnitude, count, kind; choose"):
-        ObjectReader.of(cutouts, Contents(conditions=("redshift",)))
+        ObjectReader.of(cutouts, BatchFields(conditions=("redshift",)))
     with pytest.raises(DataError, match=r"column 'kind' of a.zarr holds texts; a model is conditioned on numbers"):
-        ObjectReader.of(cutouts, Contents(conditions=("kind",)))
+        ObjectReader.of(cutouts, BatchFields(conditions=("kind",)))
 
 
 def test_contents_join_in_order() -> None:
-    one, two = Contents(ivar=True, conditions=("a", "b")), Contents(psf=True, conditions=("c", "a"))
-    assert Contents().joined([one, two]) == Contents(True, True, ("a", "b", "c"))
-    assert one.within(Contents(True, True, ("a", "b", "c")))
+    one, two = BatchFields(ivar=True, conditions=("a", "b")), BatchFields(psf=True, conditions=("c", "a"))
+    assert BatchFields().joined([one, two]) == BatchFields(True, True, ("a", "b", "c"))
+    assert one.within(BatchFields(True, True, ("a", "b", "c")))
     assert not two.within(one)
 
 
@@ -181,7 +181,7 @@ def test_training_batches_hold_each_objects_own(local_store: Store, data: MakeDa
 
 
 def test_joining_keeps_the_order(local_store: Store, data: MakeData) -> None:
-    reader = ObjectReader.of(stored(local_store, "a.zarr", data(5)), Contents(ivar=True, conditions=("count",)))
+    reader = ObjectReader.of(stored(local_store, "a.zarr", data(5)), BatchFields(ivar=True, conditions=("count",)))
     parts = [reader.read(slice(i, i + 1)).batch(STRETCH, reader.contents) for i in range(5)]
     joined, whole = join_batches(parts), reader.read(slice(0, 5)).batch(STRETCH, reader.contents)
     assert torch.equal(joined.pixels, whole.pixels)

@@ -7,8 +7,8 @@ import torch
 
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
-from galflow.layers.flows.coupling import CheckerboardHalves, Coupling
-from galflow.layers.flows.transform import Mapped
+from galflow.layers.flows.coupling import CheckerboardPartition, Coupling
+from galflow.layers.flows.transform import FlowState
 from galflow.models.glow import Glow, InvertibleConvolution
 
 
@@ -25,10 +25,10 @@ def test_convolution_starts_as_a_permutation() -> None:
     torch.manual_seed(0)
     layer = InvertibleConvolution(6)
     values = torch.randn(2, 6, 3, 3)
-    at = layer(Mapped(values, torch.ones_like(values), torch.zeros(2)))
-    assert torch.equal(at.values.sort(1).values, values.sort(1).values)
-    assert not torch.equal(at.values, values)
-    assert torch.equal(at.log_det, torch.zeros(2))
+    state = layer(FlowState(values, torch.ones_like(values), torch.zeros(2)))
+    assert torch.equal(state.values.sort(1).values, values.sort(1).values)
+    assert not torch.equal(state.values, values)
+    assert torch.equal(state.log_det, torch.zeros(2))
 
 
 def test_convolution_is_one_matrix_for_every_pixel() -> None:
@@ -37,19 +37,19 @@ def test_convolution_is_one_matrix_for_every_pixel() -> None:
     upper = layer.upper.triu(1) + torch.diag(layer.log_diagonal.exp())
     matrix = torch.eye(5).double()[layer.order] @ lower @ upper
     values = torch.randn(3, 5, 4, 4).double()
-    at = layer(Mapped(values, torch.ones_like(values), torch.zeros(3).double()))
-    torch.testing.assert_close(at.values, torch.einsum("ij,bjyx->biyx", matrix, values))
+    state = layer(FlowState(values, torch.ones_like(values), torch.zeros(3).double()))
+    torch.testing.assert_close(state.values, torch.einsum("ij,bjyx->biyx", matrix, values))
     expected = 16 * torch.linalg.slogdet(matrix).logabsdet
-    torch.testing.assert_close(at.log_det, expected.expand(3))
-    torch.testing.assert_close(layer.inverse(at.values), values, rtol=0, atol=1e-10)
+    torch.testing.assert_close(state.log_det, expected.expand(3))
+    torch.testing.assert_close(layer.inverse(state.values), values, rtol=0, atol=1e-10)
 
 
 def test_mixing_is_not_rounded_under_autocast() -> None:
     layer = shaken_convolution(4).float()
     values = torch.randn(2, 4, 4, 4)
-    exact = layer(Mapped(values, torch.ones_like(values), torch.zeros(2))).values
+    exact = layer(FlowState(values, torch.ones_like(values), torch.zeros(2))).values
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        again = layer(Mapped(values, torch.ones_like(values), torch.zeros(2))).values
+        again = layer(FlowState(values, torch.ones_like(values), torch.zeros(2))).values
     assert torch.equal(again, exact)
 
 
@@ -57,18 +57,18 @@ def test_convolution_of_the_observed_channels() -> None:
     """For every subset of the channels: the determinant against autograd, the mask where the values went."""
     layer = shaken_convolution(4)
     for subset in range(16):
-        keep = torch.tensor([(subset >> c) & 1 for c in range(4)]).double().view(1, 4, 1, 1)
+        mask = torch.tensor([(subset >> c) & 1 for c in range(4)]).double().view(1, 4, 1, 1)
         values = torch.randn(1, 4, 1, 1).double()
 
-        def map_of(v: torch.Tensor, keep: torch.Tensor = keep) -> Mapped:
-            return layer(Mapped(v * keep, keep, torch.zeros(1).double()))
+        def map_of(v: torch.Tensor, mask: torch.Tensor = mask) -> FlowState:
+            return layer(FlowState(v * mask, mask, torch.zeros(1).double()))
 
-        at = map_of(values)
-        assert not (at.values * (1 - at.keep)).any()
-        assert at.keep.sum() == keep.sum()
+        state = map_of(values)
+        assert not (state.values * (1 - state.mask)).any()
+        assert state.mask.sum() == mask.sum()
         jacobian = torch.autograd.functional.jacobian(lambda v, f=map_of: f(v).values, values).view(4, 4)
-        inner = jacobian[at.keep.flatten().bool()][:, keep.flatten().bool()]
-        torch.testing.assert_close(at.log_det[0], torch.linalg.slogdet(inner).logabsdet, rtol=0, atol=1e-10)
+        inner = jacobian[state.mask.flatten().bool()][:, mask.flatten().bool()]
+        torch.testing.assert_close(state.log_det[0], torch.linalg.slogdet(inner).logabsdet, rtol=0, atol=1e-10)
 
 
 def test_a_step_is_actnorm_convolution_coupling() -> None:
@@ -81,8 +81,8 @@ def test_a_step_is_actnorm_convolution_coupling() -> None:
 def test_a_single_band_of_odd_size_is_cut_by_a_checkerboard() -> None:
     model = Glow(channels=1, size=7, width=4, steps=2)
     couplings = [layer for layer in model.modules() if isinstance(layer, Coupling)]
-    assert all(isinstance(c.halves, CheckerboardHalves) for c in couplings)
-    assert couplings[0].halves.moves.tolist() != couplings[1].halves.moves.tolist()
+    assert all(isinstance(c.partition, CheckerboardPartition) for c in couplings)
+    assert couplings[0].partition.moves.tolist() != couplings[1].partition.moves.tolist()
 
 
 def test_refusals() -> None:

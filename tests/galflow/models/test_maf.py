@@ -14,7 +14,7 @@ from galflow.errors import SpecError
 from galflow.layers.flows.bijectors import Spline
 from galflow.layers.flows.conditioners import LinearNetwork, MaskedNetwork, RecurrentNetwork
 from galflow.layers.flows.latent_flow import SplineTransform
-from galflow.layers.flows.transform import Mapped
+from galflow.layers.flows.transform import FlowState
 from galflow.models.maf import MAF, MaskedAffine, MaskedSpline, interleaved_places, raster_places
 
 Stir = Callable[[torch.nn.Module, float], None]
@@ -24,13 +24,13 @@ Stir = Callable[[torch.nn.Module, float], None]
 def stir() -> Stir:
     """``stir(module, by)``: weights moved at random, so that nothing is close to the identity."""
 
-    def moved(module: torch.nn.Module, by: float) -> None:
+    def changed(module: torch.nn.Module, by: float) -> None:
         draw = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(by * torch.randn(parameter.shape, generator=draw))
 
-    return moved
+    return changed
 
 
 @pytest.fixture(params=["affine", "spline"])
@@ -52,9 +52,9 @@ def jacobian_log_det(maf: MAF, image: Tensor, observed: Tensor) -> Tensor:
         return maf.to_base(Batch(pixels[None], observed[None])).values[0]
 
     jacobian = torch.autograd.functional.jacobian(mapped, image).flatten(1)
-    keep = observed.flatten()
-    assert not jacobian[:, ~keep].any()
-    return jacobian[keep][:, keep].slogdet()[1]
+    mask = observed.flatten()
+    assert not jacobian[:, ~mask].any()
+    return jacobian[mask][:, mask].slogdet()[1]
 
 
 def test_each_entry_depends_on_those_visited_before_and_on_all_of_them() -> None:
@@ -95,7 +95,7 @@ def test_visiting_one_by_one_gives_what_one_pass_gives() -> None:
             seen[entry] = numbers
             return values[:, entry]
 
-        assert torch.equal(network.unroll(5, find), values)
+        assert torch.equal(network.sequential_inverse(5, find), values)
         together = torch.stack([seen[entry] for entry in range(7)], 1)
         torch.testing.assert_close(together, network(values), rtol=1e-4, atol=1e-5)
 
@@ -180,7 +180,7 @@ def test_one_layer_is_zukos_with_the_same_numbers() -> None:
 
         reference = zuko.transforms.AutoregressiveTransform(meta, passes=5)
         values = torch.randn(6, 5)
-        ours = layer(Mapped(values, torch.ones_like(values), torch.zeros(6)))
+        ours = layer(FlowState(values, torch.ones_like(values), torch.zeros(6)))
         torch.testing.assert_close(ours.values, reference(values), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(
             ours.log_det, reference.log_abs_det_jacobian(values, ours.values), rtol=1e-4, atol=1e-5

@@ -27,7 +27,7 @@ def test_its_determinant_is_the_last_scaling_for_every_object() -> None:
 def test_it_keeps_all_numbers_to_the_end() -> None:
     model = NICE(channels=1, size=16, width=4, steps=4)
     couplings = [layer for layer in model.modules() if isinstance(layer, Coupling)]
-    assert [c.halves.seen_channels for c in couplings] == [2] * 4 + [8] * 4
+    assert [c.partition.identity_channels for c in couplings] == [2] * 4 + [8] * 4
     assert NICE(channels=3, size=15, width=4).transform.layers[-1].shape == (3, 15, 15)
 
 

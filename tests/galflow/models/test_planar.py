@@ -46,11 +46,11 @@ def test_the_map_undoes_itself_and_knows_its_determinant() -> None:
     keep[::4, 3] = 0
     keep[7] = 0
     values = 3 * torch.randn(64, 5, dtype=torch.float64) * keep
-    moved, log_det = planar(values, keep)
-    back, again = planar.back(moved, keep)
+    changed, log_det = planar(values, keep)
+    back, again = planar.back(changed, keep)
     torch.testing.assert_close(back, values, rtol=0, atol=1e-11)
     torch.testing.assert_close(again, log_det, rtol=0, atol=1e-11)
-    assert torch.equal(moved[keep == 0], torch.zeros_like(moved[keep == 0]))
+    assert torch.equal(changed[keep == 0], torch.zeros_like(changed[keep == 0]))
     for i in (0, 1, 2, 4, 7):
         known = keep[i].nonzero()[:, 0]
         jacobian = torch.autograd.functional.jacobian(lambda v, i=i: planar(v[None], keep[i : i + 1])[0][0], values[i])

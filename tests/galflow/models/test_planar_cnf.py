@@ -29,7 +29,7 @@ def test_with_fewer_units_than_pixels_some_directions_stand_still() -> None:
     [solved] = [part for part in model.modules() if isinstance(part, Continuous)]
     with torch.no_grad():
         solved.dynamics.outwards.weight.mul_(20)  # type: ignore[union-attr, operator]
-        moved = model.encode(batch) - batch.pixels.flatten(1)
-    sizes = torch.linalg.svdvals(moved)
+        changed = model.encode(batch) - batch.pixels.flatten(1)
+    sizes = torch.linalg.svdvals(changed)
     assert sizes[1] > 0.1
     assert sizes[2] < 1e-4

@@ -7,7 +7,7 @@ import torch
 
 from galflow.errors import SpecError
 from galflow.layers.flows.bijectors import Affine, Spline
-from galflow.layers.flows.coupling import ChannelHalves, CheckerboardHalves, Coupling
+from galflow.layers.flows.coupling import ChannelPartition, CheckerboardPartition, Coupling
 from galflow.layers.flows.multiscale import MultiScale, Squeeze
 from galflow.models.realnvp import RealNVP
 
@@ -19,16 +19,16 @@ def test_every_number_is_moved_and_half_leaves_after_each_scale() -> None:
     for level in model.transform.transforms:
         couplings = [layer for layer in level.layers if isinstance(layer, Coupling)]
         assert isinstance(level.layers[0], Squeeze)
-        assert all(isinstance(c.law, Affine) and isinstance(c.halves, ChannelHalves) for c in couplings)
-        moved = torch.cat([c.halves.moves for c in couplings])
-        assert moved.bincount().tolist() == [2] * level.layers[1].shift.shape[0]
+        assert all(isinstance(c.bijector, Affine) and isinstance(c.partition, ChannelPartition) for c in couplings)
+        changed = torch.cat([c.partition.moves for c in couplings])
+        assert changed.bincount().tolist() == [2] * level.layers[1].shift.shape[0]
 
 
 def test_odd_sizes_have_checkerboards() -> None:
     model = RealNVP(channels=1, size=5, width=4, steps=2, coupling="spline")
     couplings = [layer for layer in model.modules() if isinstance(layer, Coupling)]
     assert len(couplings) == 2
-    assert all(isinstance(c.law, Spline) and isinstance(c.halves, CheckerboardHalves) for c in couplings)
+    assert all(isinstance(c.bijector, Spline) and isinstance(c.partition, CheckerboardPartition) for c in couplings)
 
 
 def test_refusals() -> None:

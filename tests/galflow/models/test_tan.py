@@ -13,7 +13,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.layers.flows.transform import Mapped
+from galflow.layers.flows.transform import FlowState
 from galflow.models.tan import TAN, EntryMixture, RecurrentShift, Reorder, TriangularLinear
 
 CONDITIONALS = ("linear", "recurrent", "masked")
@@ -45,15 +45,15 @@ def test_log_prob_is_the_mixtures_and_the_jacobians(conditional: str) -> None:
         def mapped(pixels: Tensor, seen: Tensor = seen) -> Tensor:
             return tan.to_base(Batch(pixels[None], seen[None])).values[0]
 
-        keep = seen.flatten()[order]
-        jacobian = torch.autograd.functional.jacobian(mapped, image).flatten(1)[:, order][keep][:, keep]
+        mask = seen.flatten()[order]
+        jacobian = torch.autograd.functional.jacobian(mapped, image).flatten(1)[:, order][mask][:, mask]
         base = mapped(image)
-        assert not base[~keep].any()
+        assert not base[~mask].any()
         logits, mean, raw = tan.conditioner(base[None])[0].detach().numpy().reshape(8, 3, 3).transpose(1, 0, 2)
         sigma = np.exp(5 * np.tanh(raw / 5))
         weight = logits - logsumexp(logits, axis=1, keepdims=True)
         terms = logsumexp(weight + norm.logpdf(base.detach().numpy()[:, None], mean, sigma), axis=1)
-        expected = float(jacobian.detach().slogdet()[1]) + terms[keep.numpy()].sum()
+        expected = float(jacobian.detach().slogdet()[1]) + terms[mask.numpy()].sum()
         assert float(value) == pytest.approx(expected, abs=1e-8)
 
 
@@ -69,11 +69,11 @@ def test_each_map_against_its_inverse_and_its_jacobian(layer: str) -> None:
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, 0, 0.4)
     values = torch.randn(5, 6, dtype=torch.float64)
-    out = module(Mapped(values, torch.ones_like(values), torch.zeros(5, dtype=torch.float64)))
+    out = module(FlowState(values, torch.ones_like(values), torch.zeros(5, dtype=torch.float64)))
     torch.testing.assert_close(module.inverse(out.values), values, rtol=0, atol=1e-9)
 
     def one(x: Tensor) -> Tensor:
-        return module(Mapped(x[None], torch.ones(1, 6), torch.zeros(1))).values[0]
+        return module(FlowState(x[None], torch.ones(1, 6), torch.zeros(1))).values[0]
 
     for row, log_det in zip(values, out.log_det, strict=True):
         jacobian = torch.autograd.functional.jacobian(one, row)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galflow.cutouts.batches import Objects, make_batch
+from galflow.cutouts.batches import CutoutRows, make_batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError
@@ -107,7 +107,7 @@ def test_the_display_is_white_at_the_normal_objects_peaks_within_limits(finished
     def white(peak: float) -> float:
         flux = np.zeros((3, 16, 16), np.float32)
         flux[:, 8:9, 8:9] = peak * sigma
-        stored = Objects(flux[None], np.ones_like(flux[None]), None, {})
+        stored = CutoutRows(flux[None], np.ones_like(flux[None]), None, {})
         cutout = cards.Cutout(stored, (None, None, None), None, None)
         return make_display(models, [cutout]).white_sigma
 

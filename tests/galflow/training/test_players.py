@@ -8,7 +8,7 @@ import torch
 from galflow.batch import Batch
 from galflow.errors import ModelError
 from galflow.models.base import Player
-from galflow.training.players import Team, trainable_parameters
+from galflow.training.players import PhaseOptimisers, trainable_parameters
 
 
 def batch() -> Batch:
@@ -27,10 +27,12 @@ def test_a_turn_moves_its_own_parameters_alone(toys: SimpleNamespace) -> None:
         return plain_loss(given, player)
 
     model.loss = watching_loss
-    team = Team(model, model.players[:2], None)
+    team = PhaseOptimisers(model, model.players[:2], None)
     for moving in (0, 1):
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
-        Team(model, [model.players[moving]], None).play_round([batch()] * model.players[moving].steps, augment=False)
+        PhaseOptimisers(model, [model.players[moving]], None).step_round(
+            [batch()] * model.players[moving].steps, augment=False
+        )
         moved = {n.split(".")[0] for n, p in model.named_parameters() if not torch.equal(p, before[n])}
         assert moved == {model.players[moving].name}
         for parameter in model.parameters():
@@ -38,23 +40,23 @@ def test_a_turn_moves_its_own_parameters_alone(toys: SimpleNamespace) -> None:
             parameter.grad = None
     model.encoder.weight.requires_grad_(False)
     others_gradients.clear()
-    losses = team.play_round([batch()] * 3, augment=False)
+    losses = team.step_round([batch()] * 3, augment=False)
     assert {n: len(values) for n, values in losses.items()} == {"critic": 2, "generator": 1}
     # In the generator's turn the critic keeps its last gradient, but takes no new one.
     assert not any(any(flags) for flags in others_gradients[:2])
     assert not any(p.requires_grad for p in model.critic.parameters())
-    team.rest()
+    team.release()
     assert all(p.grad is None for p in model.parameters())
     assert [n for n, p in model.named_parameters() if not p.requires_grad] == ["encoder.weight"]
 
 
 def test_players_settings_reach_their_optimisers(toys: SimpleNamespace) -> None:
     model = toys.Duel.tiny()
-    own = Team(model, model.players[:2], None)
+    own = PhaseOptimisers(model, model.players[:2], None)
     assert own.learning_rate("critic") == 1e-3
     assert own.state()["critic"]["param_groups"][0]["betas"] == (0.5, 0.9)
     assert own.steps_per_round == 3
-    assert Team(model, model.players[:2], 0.25).learning_rate("generator") == 0.25
+    assert PhaseOptimisers(model, model.players[:2], 0.25).learning_rate("generator") == 0.25
 
 
 def test_modules_may_be_nested_parameters_or_shared(toys: SimpleNamespace) -> None:
@@ -81,22 +83,22 @@ def test_wrong_modules_are_refused(toys: SimpleNamespace, player: Player, text: 
 def test_restored_optimisers_continue_bit_by_bit(toys: SimpleNamespace) -> None:
     torch.manual_seed(0)
     model = toys.Duel.tiny()
-    team = Team(model, model.players[:2], None)
+    team = PhaseOptimisers(model, model.players[:2], None)
     torch.manual_seed(1)
-    team.play_round([batch()] * 3, augment=True)
+    team.step_round([batch()] * 3, augment=True)
     weights, optimisers = {n: v.clone() for n, v in model.state_dict().items()}, team.state()
     optimisers = {
         k: torch.utils._pytree.tree_map(lambda v: v.clone() if torch.is_tensor(v) else v, s)
         for k, s in optimisers.items()
     }
     torch.manual_seed(2)
-    team.play_round([batch()] * 3, augment=True)
+    team.step_round([batch()] * 3, augment=True)
     expected = {n: v.clone() for n, v in model.state_dict().items()}
 
     other = toys.Duel.tiny()
     other.load_state_dict(weights)
-    resumed = Team(other, other.players[:2], None)
+    resumed = PhaseOptimisers(other, other.players[:2], None)
     resumed.restore(optimisers)
     torch.manual_seed(2)
-    resumed.play_round([batch()] * 3, augment=True)
+    resumed.step_round([batch()] * 3, augment=True)
     assert all(torch.equal(v, expected[n]) for n, v in other.state_dict().items())

@@ -20,7 +20,7 @@ from galflow.errors import ModelError
 from galflow.models.base import build_model
 from galflow.training.meeting import listening_at, meet, own_address
 from galflow.training.players import trainable_parameters
-from galflow.training.ranks import ALONE, Ranks, joined_ranks
+from galflow.training.ranks import SINGLE_PROCESS, Ranks, joined_ranks
 
 TRAIN = """
 import sys, time, contextlib, torch
@@ -32,7 +32,7 @@ from galflow.spec.run import TrainingSpec
 from galflow.storage.store import Store
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.fit import fit
-from galflow.training.ranks import ALONE, joined_ranks
+from galflow.training.ranks import SINGLE_PROCESS, joined_ranks
 root, rank, world, address, name, epochs, pause, out = sys.argv[1:]
 torch.set_num_threads(1)
 store = Store.open(root)
@@ -45,7 +45,7 @@ model = build_model(name, channels=2, size=8)
 spec = TrainingSpec(epochs=int(epochs), batch_size=32, checkpoint_seconds=0.05)
 device = torch.device("cpu")
 alone = world == "1"
-meeting = contextlib.nullcontext(ALONE) if alone else joined_ranks(
+meeting = contextlib.nullcontext(SINGLE_PROCESS) if alone else joined_ranks(
     int(rank), int(world), address, device=device, timeout_seconds=30
 )
 def progress(at):
@@ -139,7 +139,7 @@ def test_shares_make_up_the_batch() -> None:
         shares = [Ranks(rank, world).share(batch) for rank in range(world)]
         assert torch.equal(torch.cat([share.pixels for share in shares]), batch.pixels)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert ALONE.share(batch) is batch
+    assert SINGLE_PROCESS.share(batch) is batch
 
 
 def test_a_rank_that_nobody_meets_says_so() -> None:

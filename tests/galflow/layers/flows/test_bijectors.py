@@ -8,61 +8,63 @@ import pytest
 import torch
 
 from galflow.errors import SpecError
-from galflow.layers.flows.bijectors import LOG_SCALE_BOUND, SPLINE_BINS, SPLINE_EDGE, Affine, Law, Spline, law_of
+from galflow.layers.flows.bijectors import LOG_SCALE_BOUND, SPLINE_BINS, SPLINE_EDGE, Affine, Bijector, Spline, law_of
 
 LAWS = pytest.mark.parametrize("law", [law_of(name) for name in ("additive", "affine", "spline")], ids=type)
 
 
 @LAWS
-def test_a_law_is_increasing_with_the_slope_it_states(law: Law) -> None:
+def test_a_law_is_increasing_with_the_slope_it_states(bijector: Bijector) -> None:
     torch.manual_seed(3)
-    theta = (5 * torch.randn(50, law.parameters, 1, dtype=torch.float64)).expand(-1, -1, 400)
+    theta = (5 * torch.randn(50, bijector.parameters, 1, dtype=torch.float64)).expand(-1, -1, 400)
     values = torch.linspace(-8, 8, 400, dtype=torch.float64).repeat(50, 1).requires_grad_()
-    moved, log_slope = law.forward(values, theta)
-    assert (moved.diff(dim=1) > 0).all()
-    slope = torch.autograd.grad(moved.sum(), values)[0]
+    changed, log_slope = bijector.forward(values, theta)
+    assert (changed.diff(dim=1) > 0).all()
+    slope = torch.autograd.grad(changed.sum(), values)[0]
     torch.testing.assert_close(log_slope, slope.log(), rtol=0, atol=1e-9)
-    torch.testing.assert_close(law.inverse(moved, theta), values, rtol=0, atol=1e-9)
+    torch.testing.assert_close(bijector.inverse(changed, theta), values, rtol=0, atol=1e-9)
 
 
 @LAWS
-def test_parameters_of_zero_leave_numbers_as_they_are(law: Law) -> None:
+def test_parameters_of_zero_leave_numbers_as_they_are(bijector: Bijector) -> None:
     values = torch.linspace(-6, 6, 101)[None]
-    moved, log_slope = law.forward(values, torch.zeros(1, law.parameters, 101))
-    torch.testing.assert_close(moved, values, rtol=0, atol=2e-6)
+    changed, log_slope = bijector.forward(values, torch.zeros(1, bijector.parameters, 101))
+    torch.testing.assert_close(changed, values, rtol=0, atol=2e-6)
     torch.testing.assert_close(log_slope, torch.zeros(1, 101), rtol=0, atol=2e-6)
 
 
 @LAWS
-def test_single_precision_stays_finite(law: Law) -> None:
+def test_single_precision_stays_finite(bijector: Bijector) -> None:
     """Knots, edges, collapsed bins, huge parameters and outliers: finite both ways, with finite gradients."""
     torch.manual_seed(4)
     edge = SPLINE_EDGE
     values = torch.tensor([-1e8, -edge, -edge + 3e-7, -1e-7, 0.0, edge / 4, edge - 3e-7, edge, 1e8]).repeat(2000, 1)
-    theta = (30 * torch.randn(2000, law.parameters, 9)).requires_grad_()
-    moved, log_slope = law.forward(values, theta)
-    back = law.inverse(moved.detach(), theta)
-    for found in (moved, log_slope, back):
+    theta = (30 * torch.randn(2000, bijector.parameters, 9)).requires_grad_()
+    changed, log_slope = bijector.forward(values, theta)
+    back = bijector.inverse(changed.detach(), theta)
+    for found in (changed, log_slope, back):
         assert found.isfinite().all()
     near = slice(1, -1)
-    torch.testing.assert_close(back[:, near], values[:, near], rtol=0, atol=2e-3 if isinstance(law, Spline) else 1e-4)
-    (moved[:, near].sum() + log_slope.sum()).backward()
+    torch.testing.assert_close(
+        back[:, near], values[:, near], rtol=0, atol=2e-3 if isinstance(bijector, Spline) else 1e-4
+    )
+    (changed[:, near].sum() + log_slope.sum()).backward()
     assert theta.grad is not None
     assert theta.grad.isfinite().all()
 
 
 def test_spline_is_the_identity_beyond_its_edge_and_joins_it_smoothly() -> None:
     torch.manual_seed(5)
-    law = Spline()
-    theta = torch.randn(20, law.parameters, 1, dtype=torch.float64)
+    bijector = Spline()
+    theta = torch.randn(20, bijector.parameters, 1, dtype=torch.float64)
     for sign in (-1, 1):
         outside = torch.full((20, 1), sign * (SPLINE_EDGE + 0.5), dtype=torch.float64)
-        moved, log_slope = law.forward(outside, theta)
-        assert torch.equal(moved, outside)
+        changed, log_slope = bijector.forward(outside, theta)
+        assert torch.equal(changed, outside)
         assert not log_slope.any()
         just_inside = torch.full((20, 1), sign * (SPLINE_EDGE - 1e-9), dtype=torch.float64)
-        moved, log_slope = law.forward(just_inside, theta)
-        torch.testing.assert_close(moved, just_inside, rtol=0, atol=1e-7)
+        changed, log_slope = bijector.forward(just_inside, theta)
+        torch.testing.assert_close(changed, just_inside, rtol=0, atol=1e-7)
         torch.testing.assert_close(log_slope, torch.zeros(20, 1, dtype=torch.float64), rtol=0, atol=1e-5)
 
 
@@ -91,9 +93,9 @@ def test_spline_agrees_with_zuko() -> None:
         slope=weak,
     )
     values = torch.linspace(-5, 5, 40, dtype=torch.float64)
-    moved, log_slope = Spline().forward(values[:, None], theta[:, :, None])
+    changed, log_slope = Spline().forward(values[:, None], theta[:, :, None])
     expected, expected_slope = other.call_and_ladj(values)
-    torch.testing.assert_close(moved[:, 0], expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(changed[:, 0], expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(log_slope[:, 0], expected_slope, rtol=0, atol=1e-9)
 
 

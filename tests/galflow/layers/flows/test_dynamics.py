@@ -31,25 +31,25 @@ def build(kind: str) -> Dynamics:
 def places(kind: str, holes: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Times, places, keep and probe of five objects; with holes, another mask for each."""
     draw = torch.Generator().manual_seed(2)
-    at, probe = (torch.randn(5, *CASES[kind], generator=draw, dtype=torch.float64) for _ in range(2))
-    keep = torch.ones_like(at)
+    state, probe = (torch.randn(5, *CASES[kind], generator=draw, dtype=torch.float64) for _ in range(2))
+    mask = torch.ones_like(state)
     if holes:
-        keep = (torch.rand(at.shape, generator=draw) > 0.3).double()
-        keep[0] = 1
-        keep[1] = 0
-    return torch.rand(5, generator=draw, dtype=torch.float64), at * keep, keep, probe * keep
+        mask = (torch.rand(state.shape, generator=draw) > 0.3).double()
+        mask[0] = 1
+        mask[1] = 0
+    return torch.rand(5, generator=draw, dtype=torch.float64), state * mask, mask, probe * mask
 
 
-def jacobians(dynamics: Dynamics, time: Tensor, at: Tensor, keep: Tensor) -> Tensor:
+def jacobians(dynamics: Dynamics, time: Tensor, state: Tensor, mask: Tensor) -> Tensor:
     """(B, D, D) by autograd, of the restricted velocity."""
     found = []
-    for i in range(len(at)):
+    for i in range(len(state)):
 
         def velocity(row: Tensor, i: int = i) -> Tensor:
-            kept = keep[i : i + 1]
+            kept = mask[i : i + 1]
             return (dynamics.velocity(time[i : i + 1], row[None] * kept) * kept).flatten()
 
-        found.append(torch.autograd.functional.jacobian(velocity, at[i]).flatten(1))
+        found.append(torch.autograd.functional.jacobian(velocity, state[i]).flatten(1))
     return torch.stack(found)
 
 
@@ -57,60 +57,67 @@ def jacobians(dynamics: Dynamics, time: Tensor, at: Tensor, keep: Tensor) -> Ten
 @pytest.mark.parametrize("kind", CASES)
 def test_trace_and_tangent_are_exact(kind: str, holes: bool) -> None:
     dynamics = build(kind)
-    time, at, keep, probe = places(kind, holes)
-    jacobian = jacobians(dynamics, time, at, keep)
-    moved = dynamics.moved(time, at, keep, dynamics.links(keep), probe)
-    torch.testing.assert_close(moved.trace, jacobian.diagonal(dim1=1, dim2=2).sum(1), rtol=1e-10, atol=1e-12)
-    assert moved.tangent is not None
+    time, state, mask, probe = places(kind, holes)
+    jacobian = jacobians(dynamics, time, state, mask)
+    velocity_and_trace = dynamics.velocity_and_trace(time, state, mask, dynamics.trace_terms(mask), probe)
+    torch.testing.assert_close(
+        velocity_and_trace.trace, jacobian.diagonal(dim1=1, dim2=2).sum(1), rtol=1e-10, atol=1e-12
+    )
+    assert velocity_and_trace.tangent is not None
     expected = torch.einsum("bij,bj->bi", jacobian, probe.flatten(1))
-    torch.testing.assert_close(moved.tangent.flatten(1), expected, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(moved.velocity, dynamics.velocity(time, at) * keep, rtol=1e-12, atol=1e-12)
-    assert moved.trace.abs().max() > 0.1
-    assert dynamics.moved(time, at, keep, dynamics.links(keep), None).tangent is None
+    torch.testing.assert_close(velocity_and_trace.tangent.flatten(1), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        velocity_and_trace.velocity, dynamics.velocity(time, state) * mask, rtol=1e-12, atol=1e-12
+    )
+    assert velocity_and_trace.trace.abs().max() > 0.1
+    assert dynamics.velocity_and_trace(time, state, mask, dynamics.trace_terms(mask), None).tangent is None
 
 
 @pytest.mark.parametrize("kind", CASES)
 def test_one_hole_in_a_batch_changes_nobody_else(kind: str) -> None:
     dynamics = build(kind)
-    time, at, keep, _ = places(kind, holes=False)
-    whole = dynamics.moved(time, at, keep, dynamics.links(keep), None).trace
-    keep[2].view(-1)[0] = 0
-    some = dynamics.moved(time, at * keep, keep, dynamics.links(keep), None).trace
+    time, state, mask, _ = places(kind, holes=False)
+    whole = dynamics.velocity_and_trace(time, state, mask, dynamics.trace_terms(mask), None).trace
+    mask[2].view(-1)[0] = 0
+    some = dynamics.velocity_and_trace(time, state * mask, mask, dynamics.trace_terms(mask), None).trace
     torch.testing.assert_close(some[[0, 1, 3, 4]], whole[[0, 1, 3, 4]], rtol=1e-12, atol=1e-12)
     assert (some[2] - whole[2]).abs() > 1e-3
 
 
 def test_dense_dynamics_have_a_free_form_jacobian_and_planar_ones_do_not() -> None:
-    time, at, keep, _ = places("dense", holes=False)
-    free = jacobians(build("dense"), time, at, keep)
+    time, state, mask, _ = places("dense", holes=False)
+    free = jacobians(build("dense"), time, state, mask)
     assert (free.abs() > 1e-6).all()
     assert (torch.linalg.matrix_rank(free) == 6).all()
-    assert (torch.linalg.matrix_rank(jacobians(build("planar"), time, at, keep)) == 4).all()
+    assert (torch.linalg.matrix_rank(jacobians(build("planar"), time, state, mask)) == 4).all()
 
 
 def test_planar_dynamics_are_the_published_sum() -> None:
     planar = build("planar")
     assert isinstance(planar, PlanarDynamics)
-    time, at, keep, _ = places("planar", holes=False)
+    time, state, mask, _ = places("planar", holes=False)
     gates = planar.controls(time)[0]
     assert ((gates > 0) & (gates < 2)).all()
-    expected = torch.zeros_like(at)
+    expected = torch.zeros_like(state)
     trace = torch.zeros(5, dtype=torch.float64)
     for n in range(4):
         w, u, b = planar.inwards.weight[n], planar.outwards.weight[:, n], planar.inwards.bias[n]
-        wave = torch.tanh(at @ w + b)
+        wave = torch.tanh(state @ w + b)
         expected = expected + (gates[:, n] * wave)[:, None] * u
         trace = trace + gates[:, n] * (1 - wave.square()) * (u @ w)
-    moved = planar.moved(time, at, keep, planar.links(keep), None)
-    torch.testing.assert_close(moved.velocity, expected)
-    torch.testing.assert_close(moved.trace, trace)
+    velocity_and_trace = planar.velocity_and_trace(time, state, mask, planar.trace_terms(mask), None)
+    torch.testing.assert_close(velocity_and_trace.velocity, expected)
+    torch.testing.assert_close(velocity_and_trace.trace, trace)
 
 
 @pytest.mark.parametrize("kind", CASES)
 def test_velocities_grow_at_most_linearly_however_far_the_place(kind: str) -> None:
     dynamics = build(kind)
-    time, at, keep, _ = places(kind, holes=False)
-    near, far = (dynamics.moved(time, at * factor, keep, dynamics.links(keep), None) for factor in (1.0, 1e8))
+    time, state, mask, _ = places(kind, holes=False)
+    near, far = (
+        dynamics.velocity_and_trace(time, state * factor, mask, dynamics.trace_terms(mask), None)
+        for factor in (1.0, 1e8)
+    )
     assert far.velocity.abs().max() < 20e8 * near.velocity.abs().max()
     assert far.trace.isfinite().all()
 
@@ -118,8 +125,8 @@ def test_velocities_grow_at_most_linearly_however_far_the_place(kind: str) -> No
 def test_dynamics_change_with_time() -> None:
     for kind in CASES:
         dynamics = build(kind)
-        time, at, _, _ = places(kind, holes=False)
-        assert (dynamics.velocity(time, at) - dynamics.velocity(1 - time, at)).abs().max() > 1e-2
+        time, state, _, _ = places(kind, holes=False)
+        assert (dynamics.velocity(time, state) - dynamics.velocity(1 - time, state)).abs().max() > 1e-2
 
 
 def test_a_clock_follows_the_input_type() -> None:

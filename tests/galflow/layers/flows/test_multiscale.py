@@ -8,7 +8,7 @@ import torch
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
-from galflow.layers.flows.transform import Chain, Mapped
+from galflow.layers.flows.transform import Chain, FlowState
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_multiscale_is_a_permutation_of_values_and_mask() -> None:
     found = scales(3, 16, levels=None)
     transform = MultiScale(found, [Squeeze() for _ in found])
     values = torch.arange(2 * 3 * 256.0).view(2, 3, 16, 16)
-    keep = (values % 5 > 0).float()
-    at = transform(Mapped(values * keep, keep, torch.zeros(2)))
-    assert at.values.shape == (2, 768)
-    assert torch.equal(at.values.sort(1).values, (values * keep).flatten(1).sort(1).values)
-    assert torch.equal(transform.inverse(at.values), values * keep)
-    assert torch.equal(transform.inverse(at.keep), keep), "the mask took another way than the values"
-    assert torch.equal(at.log_det, torch.zeros(2))
+    mask = (values % 5 > 0).float()
+    state = transform(FlowState(values * mask, mask, torch.zeros(2)))
+    assert state.values.shape == (2, 768)
+    assert torch.equal(state.values.sort(1).values, (values * mask).flatten(1).sort(1).values)
+    assert torch.equal(transform.inverse(state.values), values * mask)
+    assert torch.equal(transform.inverse(state.mask), mask), "the mask took another way than the values"
+    assert torch.equal(state.log_det, torch.zeros(2))
 
 
 def test_what_leaves_early_is_not_touched_later() -> None:
@@ -58,33 +58,33 @@ def test_what_leaves_early_is_not_touched_later() -> None:
     with torch.no_grad():
         last.shift.fill_(7.0)
     transform = MultiScale(found, [Squeeze(), Chain([Squeeze(), last])])
-    ends = transform(Mapped(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8), torch.zeros(1))).values[0]
+    ends = transform(FlowState(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8), torch.zeros(1))).values[0]
     assert ends.tolist() == [0.0] * 32 + [7.0] * 32
 
 
 def test_actnorm_starts_at_zero_mean_and_unit_variance_of_what_was_observed() -> None:
     torch.manual_seed(1)
-    keep = (torch.rand(50, 3, 6, 6) > 0.3).double()
-    values = (5 + torch.tensor([1.0, 3.0, 0.5]).view(3, 1, 1) * torch.randn(50, 3, 6, 6)).double() * keep
+    mask = (torch.rand(50, 3, 6, 6) > 0.3).double()
+    values = (5 + torch.tensor([1.0, 3.0, 0.5]).view(3, 1, 1) * torch.randn(50, 3, 6, 6)).double() * mask
     for shape, shared in (((3, 1, 1), (0, 2, 3)), ((3, 6, 6), (0,))):
         norm = ActNorm(*shape).double()
-        at = norm.initialise(Mapped(values, keep, torch.zeros(50).double()))
-        count = keep.sum(shared)
-        mean = at.values.sum(shared) / count
-        variance = at.values.square().sum(shared) / count - mean.square()
+        state = norm.initialise(FlowState(values, mask, torch.zeros(50).double()))
+        count = mask.sum(shared)
+        mean = state.values.sum(shared) / count
+        variance = state.values.square().sum(shared) / count - mean.square()
         torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-12)
         torch.testing.assert_close(variance, torch.ones_like(variance), rtol=0, atol=1e-12)
-        torch.testing.assert_close(at.log_det, (keep * norm.log_scale).sum((1, 2, 3)))
+        torch.testing.assert_close(state.log_det, (mask * norm.log_scale).sum((1, 2, 3)))
         full = torch.randn(4, 3, 6, 6).double()
-        there = norm(Mapped(full, torch.ones_like(full), torch.zeros(4).double())).values
+        there = norm(FlowState(full, torch.ones_like(full), torch.zeros(4).double())).values
         torch.testing.assert_close(norm.inverse(there), full)
 
 
 def test_actnorm_leaves_alone_what_it_has_not_seen() -> None:
     norm = ActNorm(2, 1, 1)
-    keep = torch.ones(4, 2, 3, 3)
-    keep[:, 1] = 0
-    norm.initialise(Mapped(torch.ones(4, 2, 3, 3) * keep, keep, torch.zeros(4)))
+    mask = torch.ones(4, 2, 3, 3)
+    mask[:, 1] = 0
+    norm.initialise(FlowState(torch.ones(4, 2, 3, 3) * mask, mask, torch.zeros(4)))
     assert norm.shift.flatten().tolist() == [-1.0, 0.0]
     assert norm.log_scale[1].item() == 0
     assert 0 < norm.log_scale[0].item() < 4, "a constant channel is not blown up"

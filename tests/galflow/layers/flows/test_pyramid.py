@@ -10,16 +10,16 @@ from torch import Tensor
 
 from galflow.errors import SpecError
 from galflow.layers.flows.pyramid import Details, Pyramid, coarsest, merge, split
-from galflow.layers.flows.transform import Flatten, Mapped
+from galflow.layers.flows.transform import Flatten, FlowState
 
 
 def image(n: int = 3, channels: int = 2, size: int = 8) -> Tensor:
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def seen(values: Tensor, keep: Tensor | None = None) -> Mapped:
+def seen(values: Tensor, keep: Tensor | None = None) -> FlowState:
     keep = torch.ones_like(values) if keep is None else keep
-    return Mapped(values * keep, keep, values.new_zeros(len(values)))
+    return FlowState(values * keep, keep, values.new_zeros(len(values)))
 
 
 def mask(like: Tensor) -> Tensor:
@@ -87,10 +87,10 @@ def test_the_pyramid_ends_flat_coarsest_first_and_comes_back() -> None:
     pyramid = Pyramid(2, 8, 2, 6, Flatten(2, 2)).double()
     values = image()
     with torch.no_grad():
-        at = pyramid(seen(values))
-        assert at.values.shape == (3, 128)
-        torch.testing.assert_close(at.values[:, :8], torch.nn.functional.avg_pool2d(values, 4).flatten(1))
-        torch.testing.assert_close(pyramid.inverse(at.values), values)
+        state = pyramid(seen(values))
+        assert state.values.shape == (3, 128)
+        torch.testing.assert_close(state.values[:, :8], torch.nn.functional.avg_pool2d(values, 4).flatten(1))
+        torch.testing.assert_close(pyramid.inverse(state.values), values)
 
 
 def test_sizes() -> None:

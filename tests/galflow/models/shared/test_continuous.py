@@ -11,9 +11,9 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import SpecError
-from galflow.layers.flows.continuous import Continuous, Dynamics, Journal, Moved, Solvers
+from galflow.layers.flows.continuous import Continuous, Dynamics, SolveRecorder, Solvers, VelocityAndTrace
 from galflow.layers.flows.ode import Solver
-from galflow.layers.flows.transform import Mapped
+from galflow.layers.flows.transform import FlowState
 from galflow.models.ffjord import FFJORD
 from galflow.models.ffjord_latent import FFJORDLatent
 from galflow.models.ffjord_multiscale import FFJORDMultiscale
@@ -66,7 +66,7 @@ def test_log_det_is_that_of_the_whole_solve(kind: str, missing: bool) -> None:
         )
         values = flow.to_base(copies).values.flatten(1)
         jacobian = torch.autograd.grad(values.diagonal().sum(), copies.pixels)[0].flatten(1)
-        seen, kept = one.observed.flatten(), at.keep.flatten().bool()
+        seen, kept = one.observed.flatten(), at.mask.flatten().bool()
         assert seen.sum() == kept.sum() == (32 if not missing else seen.sum())
         assert not jacobian[:, ~seen].any()
         assert not jacobian[~kept].any()
@@ -116,7 +116,7 @@ def test_evaluations_are_what_the_networks_were_called(kind: str) -> None:
     assert said["nfe_mean"] <= said["nfe_max"]
     assert said["nfe_max"] <= calls
     assert calls == said["nfe_max"] or kind == "multiscale"
-    assert all(layer.journal is None for layer in solved)
+    assert all(layer.recorder is None for layer in solved)
 
 
 def test_autocast_does_not_reach_into_a_solve() -> None:
@@ -135,23 +135,25 @@ class Linear(Dynamics):
         super().__init__()
         self.matrix = matrix
 
-    def links(self, keep: Tensor) -> tuple[Tensor]:
-        return (keep @ self.matrix.diagonal(),)
+    def trace_terms(self, mask: Tensor) -> tuple[Tensor]:
+        return (mask @ self.matrix.diagonal(),)
 
     def velocity(self, time: Tensor, at: Tensor) -> Tensor:
         return at @ self.matrix.T
 
-    def moved(self, time: Tensor, at: Tensor, keep: Tensor, links: tuple[Tensor, ...], probe: Tensor | None) -> Moved:
-        tangent = None if probe is None else (probe @ self.matrix.T) * keep
-        return Moved(self.velocity(time, at) * keep, links[0], tangent)
+    def velocity_and_trace(
+        self, time: Tensor, at: Tensor, mask: Tensor, trace_terms: tuple[Tensor, ...], probe: Tensor | None
+    ) -> VelocityAndTrace:
+        tangent = None if probe is None else (probe @ self.matrix.T) * mask
+        return VelocityAndTrace(self.velocity(time, at) * mask, trace_terms[0], tangent)
 
 
 MATRIX = torch.tensor([[0.3, -0.8, 0.1], [0.5, -0.4, 0.6], [-0.2, 0.9, 0.2]], dtype=torch.float64)
 
 
-def many(n: int) -> Mapped:
+def many(n: int) -> FlowState:
     values = torch.tensor([[1.0, -0.5, 0.7]], dtype=torch.float64).expand(n, 3)
-    return Mapped(values, torch.ones_like(values), values.new_zeros(n))
+    return FlowState(values, torch.ones_like(values), values.new_zeros(n))
 
 
 def layer(trace: str = "exact") -> Continuous:
@@ -161,16 +163,16 @@ def layer(trace: str = "exact") -> Continuous:
 def test_regularisers_are_the_integrals_that_they_stand_for() -> None:
     """Against Simpson's rule along the exact path, and |A e|^2, which has the expectation |A|_F^2."""
     solved = layer()
-    with Journal(solved, training=True) as journal:
+    with SolveRecorder(solved, training=True) as recorder:
         torch.manual_seed(4)
         solved(many(4000))
-    effort = journal.total()
+    effort = recorder.total()
     times = torch.linspace(0, 1, 201, dtype=torch.float64)
     speed = torch.stack([(MATRIX @ torch.matrix_exp(t * MATRIX) @ many(1).values[0]).square().sum() for t in times])
     weights = torch.tensor([1.0, *[4.0, 2.0] * 99, 4.0, 1.0], dtype=torch.float64) / 600
     torch.testing.assert_close(effort.kinetic, (weights @ speed).expand(4000), rtol=1e-7, atol=1e-7)
     torch.manual_seed(4)
-    signs = torch.randint_like(many(4000).keep, 2) * 2 - 1
+    signs = torch.randint_like(many(4000).mask, 2) * 2 - 1
     torch.testing.assert_close(effort.jacobian, (signs @ MATRIX.T).square().sum(1))
     scatter = float(effort.jacobian.std()) / math.sqrt(4000)
     assert abs(float(effort.jacobian.mean() - MATRIX.square().sum())) < 4 * scatter
@@ -178,11 +180,11 @@ def test_regularisers_are_the_integrals_that_they_stand_for() -> None:
 
 def test_hutchinsons_estimate_is_unbiased_and_its_probe_fixed_along_a_solve() -> None:
     solved = layer("hutchinson")
-    with Journal(solved, training=True):
+    with SolveRecorder(solved, training=True):
         torch.manual_seed(5)
         log_det = solved(many(4000)).log_det
     torch.manual_seed(5)
-    signs = torch.randint_like(many(4000).keep, 2) * 2 - 1
+    signs = torch.randint_like(many(4000).mask, 2) * 2 - 1
     # A probe that changed within a solve would average: here each log|det| is one probe's value, to the digit.
     torch.testing.assert_close(log_det, torch.einsum("bi,ij,bj->b", signs, MATRIX, signs))
     assert abs(float(log_det.mean() - MATRIX.trace())) < 4 * float(log_det.std()) / math.sqrt(4000)
@@ -197,9 +199,9 @@ def test_the_loss_is_bits_per_dimension_plus_the_regularisers(trace: str) -> Non
     torch.manual_seed(7)
     loss = flow.loss(batch, "flow")
     torch.manual_seed(7)
-    with Journal(flow, training=True) as journal:
+    with SolveRecorder(flow, training=True) as recorder:
         bits = -flow.log_prob(batch).sum() / math.log(2)
-    effort = journal.total()
+    effort = recorder.total()
     expected = (bits + 0.3 * effort.kinetic.sum() + 0.2 * effort.jacobian.sum()) / batch.observed.sum()
     torch.testing.assert_close(loss, expected)
     assert (effort.kinetic > 0).all()
@@ -217,9 +219,9 @@ def test_without_regularisers_the_loss_draws_no_random_numbers() -> None:
 
 def test_an_open_journal_closes_even_after_an_error() -> None:
     flow = build("ffjord")
-    with pytest.raises(RuntimeError, match="on purpose"), Journal(flow, training=True):
+    with pytest.raises(RuntimeError, match="on purpose"), SolveRecorder(flow, training=True):
         raise RuntimeError("on purpose")
-    assert all(part.journal is None for part in flow.modules() if isinstance(part, Continuous))
+    assert all(part.recorder is None for part in flow.modules() if isinstance(part, Continuous))
 
 
 def test_refusals() -> None:

@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
-from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, during, log_to_stderr, set_levels
+from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, log_context, log_to_stderr, set_levels
 from galflow.runs.plan import plan_run
 from galflow.spec.run import RunSpec
 from galflow.storage.leases import HeldLease, run_lease
@@ -47,7 +47,7 @@ def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
     with ExitStack() as held:
         bypass_for_this_machine()
         held.enter_context(one_look())
-        held.enter_context(during(run=_run_of(spec)))
+        held.enter_context(log_context(run=_run_of(spec)))
         held.enter_context(_log())
         use_credentials(spec.store)
         page = held.enter_context(page_of(spec))
@@ -137,7 +137,7 @@ def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             sample = signature.bind(*arguments, **named).arguments.get("sample")
             full_name = f"{name} {sample}" if sample else name
             started = time.perf_counter()
-            with during(stage=full_name):
+            with log_context(stage=full_name):
                 try:
                     result = verb(*arguments, **named)
                 except Exception as error:

@@ -31,7 +31,7 @@ from galflow.storage.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
 from galflow.training.learning_curve import Progress
-from galflow.training.ranks import ALONE, Ranks
+from galflow.training.ranks import SINGLE_PROCESS, Ranks
 from galflow.training.train_model import require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
@@ -65,7 +65,7 @@ def train(
     fingerprint: str,
     sets: Sequence[JoinedTile],
     sky: Sequence[JoinedTile],
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Receipt | None:
     """Train one model on ``sets``, in the stretch of the survey's own, ``sky``.
 

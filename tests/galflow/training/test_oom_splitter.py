@@ -14,8 +14,8 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.errors import ModelError
 from galflow.models.autoencoder import Autoencoder
-from galflow.training.players import Team
-from galflow.training.portions import Portions
+from galflow.training.oom_splitter import OomSplitter
+from galflow.training.players import PhaseOptimisers
 
 GALAXIES = Batch.of(torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
 
@@ -42,7 +42,7 @@ def fits(most: int, error: Callable[[str], Exception] = torch.OutOfMemoryError) 
 def test_portions_are_halved_until_they_fit_and_stay_so(
     error: Callable[[str], Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    portions = Portions("the work")
+    portions = OomSplitter("the work")
     undone: list[None] = []
     with caplog.at_level(logging.WARNING):
         found = portions.each(GALAXIES, fits(6, error), lambda: undone.append(None))
@@ -61,11 +61,11 @@ def test_portions_are_halved_until_they_fit_and_stay_so(
 def test_one_object_that_does_not_fit_is_said() -> None:
     message = r"the work ran out of memory with a single object of \(1, 8, 8\) pixels .*; choose smaller cutouts or a"
     with pytest.raises(ModelError, match=message):
-        Portions("the work").each(GALAXIES, fits(0))
+        OomSplitter("the work").each(GALAXIES, fits(0))
 
 
 def test_other_errors_are_no_lack_of_memory() -> None:
-    portions = Portions("the work")
+    portions = OomSplitter("the work")
     with pytest.raises(RuntimeError, match="shapes differ"):
         portions.each(GALAXIES, fits(1, lambda _: RuntimeError("shapes differ")))
     assert portions.objects is None
@@ -90,9 +90,9 @@ def test_a_training_in_portions_is_the_same_training() -> None:
         torch.manual_seed(3)
         model = kind(channels=1, size=8, width=8, latent=4)
         model.initialise(batch)
-        team = Team(model, [model.players[0]], 1e-3)
+        team = PhaseOptimisers(model, [model.players[0]], 1e-3)
         for _ in range(5):
-            team.play_round([batch], augment=False)
+            team.step_round([batch], augment=False)
         return model.state_dict()
 
     expected = trained(Autoencoder)
@@ -103,13 +103,13 @@ def test_a_training_in_portions_is_the_same_training() -> None:
 REAL = """
 import resource, torch
 from galflow.models.base import Batch
-from galflow.training.portions import Portions
+from galflow.training.oom_splitter import OomSplitter
 torch.set_num_threads(1)
 batch = Batch.of(torch.ones(64, 1, 8, 8))
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 6 * 2**30
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-portions = Portions("a real allocation")
+portions = OomSplitter("a real allocation")
 found = portions.each(batch, lambda part: torch.empty(len(part), 2**27)[:, :8].zero_().sum(1))
 print(len(torch.cat(found)), portions.objects)
 """

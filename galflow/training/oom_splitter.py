@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class Portions:
+class OomSplitter:
     """How many objects of a batch ``name`` takes at a time: all of them, until memory has run out."""
 
     def __init__(self, name: str) -> None:

@@ -9,15 +9,15 @@ from galflow.batch import Batch
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.spec.run import TrainingSpec
-from galflow.training.supply import Supply
+from galflow.training.batch_schedule import BatchSchedule
 
 
 def objects(batches: list[Batch]) -> list[bytes]:
     return [image.numpy().tobytes() for batch in batches for image in batch.pixels]
 
 
-def supply(data: TrainingSet, batch_size: int, seed: int = 0) -> Supply:
-    return Supply(data, TrainingSpec(batch_size=batch_size), seed, torch.device("cpu"))
+def supply(data: TrainingSet, batch_size: int, seed: int = 0) -> BatchSchedule:
+    return BatchSchedule(data, TrainingSpec(batch_size=batch_size), seed, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("memory_bytes", [2e9, 40_000])

@@ -20,7 +20,7 @@ from galflow.training.randomness import derived_seed
 
 
 @dataclass(frozen=True)
-class Supply:
+class BatchSchedule:
     """The training set's batches on the device, in an order that the seed and the place in the training decide."""
 
     training_set: TrainingSet

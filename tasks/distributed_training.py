@@ -52,14 +52,14 @@ def _train(pool: WorkerPool, work: Work, world: int) -> Receipt | Failure:
             return _attempt(pool, work, world, attempt)
         except RankError as error:
             lost = str(error)
-            logger.warning("attempt %d of %d: %s", attempt, ATTEMPTS, lost, extra={"where": work.where})
+            logger.warning("attempt %d of %d: %s", attempt, ATTEMPTS, lost, extra={"where": work.context})
         except GalflowError as error:
             return Failure(stage, name, str(error))
         except CancelledError as error:
             raise GalflowError(SCHEDULER_LOST.format(error)) from error
         except Exception as error:
             # Not one of galflow's own errors: a bug, whose trace is wanted.
-            logger.exception("%s %s failed", stage, name, extra={"where": work.where})
+            logger.exception("%s %s failed", stage, name, extra={"where": work.context})
             return Failure(stage, name, f"{type(error).__name__}: {error}")
     return Failure(
         stage, name, f"one of its {world} workers was lost in each of {ATTEMPTS} attempts, at last: {lost}; see the "
@@ -76,7 +76,7 @@ def _attempt(pool: WorkerPool, work: Work, world: int, number: int) -> Receipt:
     return _results(
         [
             pool.client.submit(
-                run_beside if rank else run_unit, train_rank, work.where, rank, world, address, work.arguments,
+                run_beside if rank else run_unit, train_rank, work.context, rank, world, address, work.arguments,
                 workers=[worker], allow_other_workers=False, pure=False, retries=0, key=f"{key}-{rank}",
             )
             for rank, worker in enumerate(workers)
