@@ -111,11 +111,11 @@ def replayed(model: Autoregressive, pixels: Tensor) -> Tensor:
     """
     double = copy.deepcopy(model).double()
     values = model.bins.centre(model.bins.level(pixels), torch.float64)
-    law = double.law(double.outputs(values, torch.ones_like(values, dtype=torch.bool)))
+    distribution = double.distribution(double.outputs(values, torch.ones_like(values, dtype=torch.bool)))
     generator, n, size = seeded(), len(pixels), model.size
-    rows = [torch.rand((size, n, law.uniforms), generator=generator, dtype=torch.float64) for _ in range(size)]
+    rows = [torch.rand((size, n, distribution.uniforms), generator=generator, dtype=torch.float64) for _ in range(size)]
     uniform = torch.stack(rows).permute(2, 3, 0, 1).to(pixels.device)  # from (y, x, image, number)
-    return model.bins.centre(law.draw(uniform), pixels.dtype)
+    return model.bins.centre(distribution.draw(uniform), pixels.dtype)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
-from galflow.layers.flows.bijectors import law_of
+from galflow.layers.flows.bijectors import bijector_of
 from galflow.layers.flows.coupling import ChannelPartition, Coupling, Partition, alternating_partitions
 from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
 from galflow.layers.flows.transform import Chain, FlowState, Transform
@@ -106,7 +106,7 @@ class Glow(Flow):
             )
         if coupling not in ("affine", "spline"):
             raise SpecError(f"coupling is {coupling!r}; Glow takes affine or spline")
-        bijector = law_of(coupling)
+        bijector = bijector_of(coupling)
 
         def on(scale: Scale) -> Chain:
             layers: list[Transform] = [Squeeze()] if scale.squeezed else []

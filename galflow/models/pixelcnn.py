@@ -79,6 +79,6 @@ class PixelCNN(Autoregressive):
             last.get_parameter("bias").copy_(share.log())
             last.get_parameter("weight").mul_(0.3)
 
-    def law(self, outputs: torch.Tensor) -> Categorical:
+    def distribution(self, outputs: torch.Tensor) -> Categorical:
         """A softmax for each band of each pixel."""
         return Categorical(self.bins, outputs, self.band_logits)

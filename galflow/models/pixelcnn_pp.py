@@ -102,7 +102,7 @@ class PixelCNNPP(Autoregressive):
             picks = [band.sort().values[(quantiles * (len(band) - 1)).long()] for band in bands]
             self._start(torch.stack(picks, dim=1), self.bins.half_range / 16)
 
-    def law(self, outputs: Tensor) -> DiscretisedMixture:
+    def distribution(self, outputs: Tensor) -> DiscretisedMixture:
         """The mixture of each pixel, in single precision at least: a bin's mass is a difference of near numbers."""
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         return self._law.from_outputs(outputs, self.bins, self.mixtures, self.channels)

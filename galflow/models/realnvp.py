@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from galflow.errors import SpecError
 from galflow.layers.flows.actnorm import ActNorm
-from galflow.layers.flows.bijectors import law_of
+from galflow.layers.flows.bijectors import bijector_of
 from galflow.layers.flows.coupling import Coupling, alternating_partitions
 from galflow.layers.flows.multiscale import MultiScale, Scale, Squeeze, scales
 from galflow.layers.flows.transform import Chain, Transform
@@ -58,7 +58,7 @@ class RealNVP(Flow):
             )
         if coupling not in ("affine", "spline"):
             raise SpecError(f"coupling is {coupling!r}; RealNVP takes affine or spline")
-        bijector = law_of(coupling)
+        bijector = bijector_of(coupling)
 
         def on(scale: Scale) -> Chain:
             layers: list[Transform] = [Squeeze()] if scale.squeezed else []

@@ -1,7 +1,7 @@
 """How one number of a coupling layer moves, given its parameters: shifted, stretched, or along a monotone spline.
 
-Every law is increasing, exactly invertible in closed form, and bounded in its slope, so that neither an odd image nor a
-wild network makes numbers overflow. This file knows no image and no network.
+Every bijector is increasing, exactly invertible in closed form, and bounded in its slope, so that neither an odd image
+nor a wild network makes numbers overflow. This file knows no image and no network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from galflow.errors import SpecError
 from galflow.layers.bounds import soft_bounded
 
 LOG_SCALE_BOUND = 2.0
-"""An affine law stretches by at most exp(+-2)."""
+"""An affine bijector stretches by at most exp(+-2)."""
 SPLINE_EDGE = 4.0
 """Beyond 4 standard deviations a spline leaves numbers as they are: a straight line of slope 1."""
 SPLINE_BINS = 8
@@ -139,8 +139,8 @@ class Spline(Bijector):
         return _Bin(pick(lefts), pick(bottoms), pick(widths), pick(heights), slope_left, slope_right)
 
 
-def law_of(coupling: str) -> Bijector:
-    """The law that an option ``coupling`` names."""
+def bijector_of(coupling: str) -> Bijector:
+    """The bijector that an option ``coupling`` names."""
     bijectors: dict[str, type[Bijector]] = {"additive": Additive, "affine": Affine, "spline": Spline}
     if coupling not in bijectors:
         raise SpecError(f"coupling is {coupling!r}; it must be one of {', '.join(bijectors)}")

@@ -33,7 +33,7 @@ class Partition(nn.Module, ABC):
 
     @abstractmethod
     def identity(self, values: Tensor) -> Tensor:
-        """(B, seen_channels, H, W) what stays."""
+        """(B, identity_channels, H, W) what stays."""
 
     @abstractmethod
     def transformed(self, values: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Partition(nn.Module, ABC):
 
     @abstractmethod
     def parameters_of(self, answer: Tensor) -> Tensor:
-        """A conditioner's answer (B, P, told_channels, H, W) for what moves alone: (B, P, ...)."""
+        """A conditioner's answer (B, P, parameter_channels, H, W) for what moves alone: (B, P, ...)."""
 
 
 class ChannelPartition(Partition):

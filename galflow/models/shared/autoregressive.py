@@ -1,4 +1,4 @@
-"""What the autoregressive image models share: a gated stack, a law for each pixel, and what can be done with the two.
+"""What the autoregressive image models share: a gated stack, a distribution for each pixel, and their use.
 
 The exact probability of a cutout pixel after pixel, reconstructions, the distribution of one pixel, samples and
 completions. It refuses to learn from pixels that were not observed, and states masses of declared bins, not densities.
@@ -73,7 +73,7 @@ class Autoregressive(Density, Reconstructs):
         return self.bins.low, max(self.bins.width, 2 * self.bins.half_range / 256)
 
     @abstractmethod
-    def law(self, outputs: Tensor) -> PixelDistribution:
+    def distribution(self, outputs: Tensor) -> PixelDistribution:
         """What ``head``'s outputs (B, P, H, W) say of each pixel."""
 
     @property
@@ -104,8 +104,8 @@ class Autoregressive(Density, Reconstructs):
 
     def _log_prob(self, batch: Batch, dropout: float) -> Tensor:
         level, values = self._levels(batch)
-        law = self.law(self.outputs(values, batch.observed, dropout))
-        return law.log_prob(level, batch.observed).sum((1, 2))
+        distribution = self.distribution(self.outputs(values, batch.observed, dropout))
+        return distribution.log_prob(level, batch.observed).sum((1, 2))
 
     def log_prob(self, batch: Batch) -> Tensor:
         """(B,) natural log of the probability of the observed pixels' bins."""
@@ -122,7 +122,7 @@ class Autoregressive(Density, Reconstructs):
     def reconstruct(self, batch: Batch) -> Tensor:
         """Each pixel's expectation given its true predecessors (B, C, H, W); missing pixels are filled in likewise."""
         level, values = self._levels(batch)
-        return self.law(self.outputs(values, batch.observed)).expectation(level, batch.observed)
+        return self.distribution(self.outputs(values, batch.observed)).expectation(level, batch.observed)
 
     @torch.no_grad()
     def residual(self, batch: Batch) -> Tensor:
@@ -140,8 +140,8 @@ class Autoregressive(Density, Reconstructs):
         self._check_place(y, x, band)
         level, values = self._levels(batch)
         here = (..., slice(y, y + 1), slice(x, x + 1))
-        law = self.law(self.outputs(values, batch.observed)[here])
-        masses = law.masses(level[here], batch.observed[here], band)[:, :, 0, 0]
+        distribution = self.distribution(self.outputs(values, batch.observed)[here])
+        masses = distribution.masses(level[here], batch.observed[here], band)[:, :, 0, 0]
         return self.bins.centres(masses), masses
 
     def _check_place(self, y: int, x: int, band: int) -> None:
@@ -208,16 +208,20 @@ class Autoregressive(Density, Reconstructs):
         for y in range(rows):
             uniform: Tensor | None = None
             for x in range(self.size):
-                law = model.law(outputs(context, y, x)[:, :, None, None])
+                distribution = model.distribution(outputs(context, y, x)[:, :, None, None])
                 if uniform is None:
-                    uniform = _uniform((self.size, n, law.uniforms, 1, 1), generator, context)
+                    uniform = _uniform((self.size, n, distribution.uniforms, 1, 1), generator, context)
                 if given is not None and partly is not None:
                     here = (..., slice(y, y + 1), slice(x, x + 1))
                     known, standing = given[1][here], given[0][here]
-                    level = law.draw_given(uniform[x], standing, known) if partly[y][x] else law.draw(uniform[x])
+                    level = (
+                        distribution.draw_given(uniform[x], standing, known)
+                        if partly[y][x]
+                        else distribution.draw(uniform[x])
+                    )
                     level = torch.where(known, standing, level)[..., 0, 0]
                 else:
-                    level = law.draw(uniform[x])[..., 0, 0]
+                    level = distribution.draw(uniform[x])[..., 0, 0]
                 levels[..., y, x] = level
                 context[:, : 2 * self.channels, y, x] = model._told(self.bins.centre(level, torch.float64), drawn)
         return self.bins.centre(levels[:, :, :rows], self.stack.enter_up.weight.dtype)

@@ -66,15 +66,15 @@ def test_determinant_of_the_observed_numbers(build: Build, channels: int, size: 
     observed = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(6)) > 0.35
     observed[0] = True
     at = model.to_base(Batch(pixels, observed))
-    assert torch.equal(at.keep.flatten(1).sum(1).long(), observed.flatten(1).sum(1))
-    assert not at.values[at.keep == 0].any()
+    assert torch.equal(at.mask.flatten(1).sum(1).long(), observed.flatten(1).sum(1))
+    assert not at.values[at.mask == 0].any()
     for i in range(4):
         mask = observed[i : i + 1]
         jacobian = torch.autograd.functional.jacobian(
             lambda v, mask=mask: model.to_base(Batch(v[None], mask)).values.flatten(), pixels[i]
         ).flatten(1)
         assert not jacobian[:, ~mask.flatten()].any()
-        inner = jacobian[at.keep[i].flatten().bool()][:, mask.flatten()]
+        inner = jacobian[at.mask[i].flatten().bool()][:, mask.flatten()]
         expected = torch.linalg.slogdet(inner).logabsdet
         torch.testing.assert_close(at.log_det[i], expected, rtol=0, atol=1e-8)
 

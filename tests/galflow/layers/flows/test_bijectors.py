@@ -1,4 +1,4 @@
-"""The laws of coupling layers: increasing, inverted, their slopes against autograd and zuko, bounded everywhere."""
+"""The bijectors of coupling layers: increasing, inverted, slopes against autograd and zuko, bounded everywhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ import pytest
 import torch
 
 from galflow.errors import SpecError
-from galflow.layers.flows.bijectors import LOG_SCALE_BOUND, SPLINE_BINS, SPLINE_EDGE, Affine, Bijector, Spline, law_of
+from galflow.layers.flows.bijectors import (
+    LOG_SCALE_BOUND,
+    SPLINE_BINS,
+    SPLINE_EDGE,
+    Affine,
+    Bijector,
+    Spline,
+    bijector_of,
+)
 
-LAWS = pytest.mark.parametrize("law", [law_of(name) for name in ("additive", "affine", "spline")], ids=type)
+BIJECTORS = pytest.mark.parametrize(
+    "bijector", [bijector_of(name) for name in ("additive", "affine", "spline")], ids=type
+)
 
 
-@LAWS
+@BIJECTORS
 def test_a_law_is_increasing_with_the_slope_it_states(bijector: Bijector) -> None:
     torch.manual_seed(3)
     theta = (5 * torch.randn(50, bijector.parameters, 1, dtype=torch.float64)).expand(-1, -1, 400)
@@ -25,7 +35,7 @@ def test_a_law_is_increasing_with_the_slope_it_states(bijector: Bijector) -> Non
     torch.testing.assert_close(bijector.inverse(changed, theta), values, rtol=0, atol=1e-9)
 
 
-@LAWS
+@BIJECTORS
 def test_parameters_of_zero_leave_numbers_as_they_are(bijector: Bijector) -> None:
     values = torch.linspace(-6, 6, 101)[None]
     changed, log_slope = bijector.forward(values, torch.zeros(1, bijector.parameters, 101))
@@ -33,7 +43,7 @@ def test_parameters_of_zero_leave_numbers_as_they_are(bijector: Bijector) -> Non
     torch.testing.assert_close(log_slope, torch.zeros(1, 101), rtol=0, atol=2e-6)
 
 
-@LAWS
+@BIJECTORS
 def test_single_precision_stays_finite(bijector: Bijector) -> None:
     """Knots, edges, collapsed bins, huge parameters and outliers: finite both ways, with finite gradients."""
     torch.manual_seed(4)
@@ -127,4 +137,4 @@ def test_a_spline_has_as_many_bins_and_as_wide_an_edge_as_asked() -> None:
 
 def test_an_unknown_law_is_refused() -> None:
     with pytest.raises(SpecError, match=r"coupling is 'cubic'; it must be one of additive, affine, spline"):
-        law_of("cubic")
+        bijector_of("cubic")

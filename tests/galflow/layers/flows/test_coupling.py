@@ -1,4 +1,4 @@
-"""Coupling layers against autograd, for each law, each partition and any mask."""
+"""Coupling layers against autograd, for each bijector, each partition and any mask."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from galflow.errors import SpecError
-from galflow.layers.flows.bijectors import law_of
+from galflow.layers.flows.bijectors import bijector_of
 from galflow.layers.flows.coupling import (
     ChannelPartition,
     CheckerboardPartition,
@@ -17,7 +17,7 @@ from galflow.layers.flows.coupling import (
 )
 from galflow.layers.flows.transform import FlowState
 
-LAWS = ("additive", "affine", "spline")
+BIJECTORS = ("additive", "affine", "spline")
 PARTITIONS = {
     "channels of a vector": (3, 1, lambda: ChannelPartition(3, [0, 2])),
     "channels of an image": (3, 5, lambda: ChannelPartition(3, [2])),
@@ -29,7 +29,7 @@ PARTITIONS = {
 def shaken(halves: Partition, bijector: str, size: int) -> Coupling:
     """A coupling far from the identity, in double precision."""
     torch.manual_seed(2)
-    layer = Coupling(halves, law_of(bijector), size=size, width=8, blocks=1).double()
+    layer = Coupling(halves, bijector_of(bijector), size=size, width=8, blocks=1).double()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -40,7 +40,7 @@ def seen_with(values: Tensor, keep: Tensor) -> FlowState:
     return FlowState(values * keep, keep, values.new_zeros(len(values)))
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("bijector", BIJECTORS)
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_a_coupling_undoes_itself_and_knows_its_determinant(partition: str, bijector: str) -> None:
     channels, size, halves = PARTITIONS[partition]
@@ -65,9 +65,9 @@ def test_a_coupling_undoes_itself_and_knows_its_determinant(partition: str, bije
             assert not jacobian[known][:, (mask[i].flatten() == 0).nonzero()[:, 0]].any(), "it read a missing pixel"
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("bijector", BIJECTORS)
 def test_a_new_coupling_changes_nothing(bijector: str) -> None:
-    layer = Coupling(ChannelPartition(2, [0]), law_of(bijector), size=5, width=8, blocks=1)
+    layer = Coupling(ChannelPartition(2, [0]), bijector_of(bijector), size=5, width=8, blocks=1)
     values = torch.randn(3, 2, 5, 5)
     state = layer(seen_with(values, torch.ones_like(values)))
     torch.testing.assert_close(state.values, values, rtol=0, atol=2e-6)
@@ -88,7 +88,7 @@ def test_halves_are_what_they_say() -> None:
     image = torch.arange(1.0, 10.0).view(1, 1, 3, 3)
     assert one.transformed(image).flatten().tolist() == [1, 3, 5, 7, 9]
     assert other.transformed(image).flatten().tolist() == [2, 4, 6, 8]
-    assert one.seen(image).flatten().tolist() == [0, 2, 0, 4, 0, 6, 0, 8, 0]
+    assert one.identity(image).flatten().tolist() == [0, 2, 0, 4, 0, 6, 0, 8, 0]
     assert torch.equal(one.merged(image, one.transformed(image)), image)
     assert one.merged(image, 0 * one.transformed(image)).flatten().tolist() == [0, 2, 0, 4, 0, 6, 0, 8, 0]
 

@@ -54,12 +54,12 @@ def test_means_and_volumes_are_those_of_the_observed_pixels() -> None:
     assert set(number.unique().tolist()) == {0, 1, 2, 3, 4}
     mean = 4 * torch.nn.functional.avg_pool2d(values * keep, 2) / number.clamp_min(1)
     torch.testing.assert_close(coarse.values, mean)
-    assert torch.equal(coarse.keep, (number > 0).double())
-    assert torch.equal(coarse.keep + kept.sum(2), number)
+    assert torch.equal(coarse.mask, (number > 0).double())
+    assert torch.equal(coarse.mask + kept.sum(2), number)
     assert not contrast[kept == 0].any()
     for i in range(3):
         jacobian = torch.autograd.functional.jacobian(lambda v, i=i: both(v, keep[i : i + 1]), values[i]).flatten(1)
-        rows = torch.cat([coarse.keep[i].flatten(), kept[i].flatten()]).bool()
+        rows = torch.cat([coarse.mask[i].flatten(), kept[i].flatten()]).bool()
         square = jacobian[rows][:, keep[i].flatten().bool()]
         assert float(coarse.log_det[i]) == pytest.approx(float(torch.linalg.slogdet(square).logabsdet), abs=1e-9)
         assert not jacobian[:, ~keep[i].flatten().bool()].any()

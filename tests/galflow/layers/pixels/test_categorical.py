@@ -12,7 +12,7 @@ from galflow.layers.pixels.distribution import Bins
 BINS = Bins(0.0, 1.0, 5)
 
 
-def random_law(n: int) -> Categorical:
+def random_distribution(n: int) -> Categorical:
     """Three bands of one pixel, in float64; ``n`` times the same."""
     torch.manual_seed(0)
     band_logits = BandLogits(3, 6, BINS.levels).double()
@@ -28,11 +28,11 @@ def every_pixel() -> Tensor:
 
 def test_probabilities_of_a_pixel_sum_to_one_and_chain() -> None:
     level = every_pixel()
-    law, observed = random_law(125), torch.ones_like(level, dtype=torch.bool)
+    distribution, observed = random_distribution(125), torch.ones_like(level, dtype=torch.bool)
     with torch.no_grad():
-        joint = law.log_prob(level, observed).exp().view(5, 5, 5)
-        masses = [law.masses(level, observed, band)[..., 0, 0].view(5, 5, 5, 5) for band in range(3)]
-        expected = law.expectation(level, observed)[..., 0, 0].view(5, 5, 5, 3)
+        joint = distribution.log_prob(level, observed).exp().view(5, 5, 5)
+        masses = [distribution.masses(level, observed, band)[..., 0, 0].view(5, 5, 5, 5) for band in range(3)]
+        expected = distribution.expectation(level, observed)[..., 0, 0].view(5, 5, 5, 3)
     torch.testing.assert_close(joint.sum(), torch.ones((), dtype=torch.float64))
     torch.testing.assert_close(masses[0][0, 0, 0], joint.sum((1, 2)))
     torch.testing.assert_close(masses[1][:, 0, 0], joint.sum(2) / joint.sum((1, 2))[:, None])
@@ -45,7 +45,7 @@ def test_a_missing_band_says_nothing() -> None:
     observed = torch.ones_like(level, dtype=torch.bool)
     observed[:, 1] = False
     with torch.no_grad():
-        log_prob = random_law(125).log_prob(level, observed).view(5, 5, 5)
+        log_prob = random_distribution(125).log_prob(level, observed).view(5, 5, 5)
     assert torch.equal(log_prob, log_prob[:, :1].expand(-1, 5, -1))
     torch.testing.assert_close(log_prob[:, 0].exp().sum(), torch.ones((), dtype=torch.float64))
 
@@ -55,8 +55,10 @@ def test_draws_follow_the_probabilities() -> None:
     n, level = 20_000, every_pixel()
     uniform = torch.rand(n, 3, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        expected = random_law(125).log_prob(level, torch.ones_like(level, dtype=torch.bool)).exp().flatten() * n
-        drawn = random_law(n).draw(uniform)[..., 0, 0]
+        expected = (
+            random_distribution(125).log_prob(level, torch.ones_like(level, dtype=torch.bool)).exp().flatten() * n
+        )
+        drawn = random_distribution(n).draw(uniform)[..., 0, 0]
     counts = torch.bincount((drawn * torch.tensor([25, 5, 1])).sum(1), minlength=125)
     common = expected > 3
     observed, expected = (torch.cat([x[common], x[~common].sum()[None]]) for x in (counts.double(), expected))
@@ -66,5 +68,5 @@ def test_draws_follow_the_probabilities() -> None:
 
 def test_draws_at_the_ends_of_the_unit_interval_are_bins() -> None:
     for value in (0.0, 1 - 2**-53):
-        drawn = random_law(2).draw(torch.full((2, 3, 1, 1), value, dtype=torch.float64))
+        drawn = random_distribution(2).draw(torch.full((2, 3, 1, 1), value, dtype=torch.float64))
         assert ((drawn >= 0) & (drawn < BINS.levels)).all()
