@@ -218,14 +218,18 @@ def write_pages(app: Sphinx) -> None:
             page.write_text(text, encoding="utf-8")
 
 
-def _relink(app: Sphinx, page: str, content: list[str]) -> None:
+def _complete(app: Sphinx, page: str, content: list[str]) -> None:
+    """A page's links lead to the site's pages; a folder's README has its neighbours below it in the contents."""
     file = Path(app.env.doc2path(page))
     if file.parent.name != "generated":
         content[0] = relinked(content[0], file, file)
+    if file.name == "README.md":
+        beside = "\n".join(sorted(other.stem for other in file.parent.glob("*.md") if other != file))
+        content[0] += f"\n\n```{{toctree}}\n:hidden:\n\n{beside}\n```\n"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_pages)
-    app.connect("source-read", _relink)
+    app.connect("source-read", _complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -142,7 +142,7 @@ def test_a_run_of_both_publishes_a_catalogue(published: PublishedRun) -> None:
     bits = -scored["loglike_pca"].to_numpy() / (3 * 24 * 24 * np.log(2))
     np.testing.assert_allclose(bits, scored["bpd_pca"].to_numpy(), rtol=1e-6)
     model = load_uri(located.models["pca"])
-    assert type(model.model).__name__ == "ProbabilisticPCA"
+    assert type(model.module).__name__ == "ProbabilisticPCA"
 
 
 def test_the_specification_names_what_lies_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
