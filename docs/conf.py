@@ -39,4 +39,4 @@ nb_merge_streams = True
 html_math_renderer = "mathml"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}

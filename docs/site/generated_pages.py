@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -134,13 +135,22 @@ def command_line() -> str:
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="galflow", title="The command line")
     # The values' types are Python's: the name of an option says what it is.
     text = re.sub(r"<([a-z]+)( range)?>", lambda m: {"str": "TEXT", "int": "N"}.get(m[1], m[1].upper()), text)
+    # The list of commands is cut off after a few words; here is room for a whole line.
+    names = [f"* [`{n}`](#galflow-{n}): {(c.help or '').splitlines()[0]}" for n, c in command.commands.items()]
+    text = re.sub(r"(\*\*Commands\*\*:\n\n)(\* .*\n)+", lambda m: m[1] + "\n".join(names) + "\n", text, count=1)
     lines = [line for line in text.splitlines() if line != "* `--help`: Show this message and exit."]
-    return re.sub(r"\*\*Options\*\*:\n\n(?=\n|$|#)", "", "\n".join(lines)) + (
-        "\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n| 0 | done |\n"
-        "| 1 | something failed, or a verification found a fault; what it was is listed |\n"
-        "| 2 | the specification or an argument is wrong; every fault is named, and no work was done |\n"
-        "| 130 | Ctrl-C |\n"
-    )
+    text = re.sub(r"\*\*Options\*\*:\n\n(?=\n|$|#)", "", "\n".join(lines))
+    codes = [
+        "## Exit codes",
+        "",
+        "| code | meaning |",
+        "|---|---|",
+        "| 0 | done |",
+        "| 1 | something failed, or a verification found a fault; what it was is listed |",
+        "| 2 | the specification or an argument is wrong; every fault is named, and no work was done |",
+        "| 130 | Ctrl-C |",
+    ]
+    return "\n".join([text, "", *codes, ""])
 
 
 def catalogue() -> str:
@@ -171,8 +181,12 @@ def catalogue() -> str:
         description = "sum of the bits below" if field.name == "flags" else said["description"]
         unit = said["unit"] or "-"
         lines.append(f"| `{field.name}` | {kind} | {unit} | {said['ucd']} | {_escaped(description)} |")
-    lines += ["", "## Flags", "", "| bit | name |", "|---|---|"]
-    lines += [f"| {flag.value} | `{flag.name}` |" for flag in Flag]
+    meaning = ModuleAnalyzer.for_module(Flag.__module__).find_attr_docs()
+    lines += ["", "## Flags", "", "| bit | name | what it says |", "|---|---|---|"]
+    lines += [
+        f"| {flag.value} | `{flag.name}` | {_escaped(' '.join(meaning['Flag', str(flag.name)]).strip())} |"
+        for flag in Flag
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -182,7 +196,8 @@ def models() -> str:
 
     lines = ["# Model classes", "", "Every model from its own docstring; its options are its keyword arguments.", ""]
     for name, model in all_models().items():
-        lines += [f"## {name}", "", f"Source: {_escaped(model.source)}", ""]
+        options = f"[its options](specification.md#{_anchor(name)})"
+        lines += [f"## {name}", "", f"Source: {_escaped(model.source)}; {options}", ""]
         lines += ["| score | what it measures |", "|---|---|"]
         lines += [f"| `{score}` | {_escaped(meaning)} |" for score, meaning in model.scores.items()]
         lines += [

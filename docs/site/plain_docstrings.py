@@ -25,7 +25,17 @@ def _escape(app: Sphinx, what: str, name: str, thing: object, options: object, l
     lines[:] = [line if line.lstrip().startswith(">>>") else escaped(line) for line in lines]
 
 
+def _without_notes(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """``Annotated[int, 'its help']`` as int: the help stands in the specification's page."""
+    if signature is not None:
+        signature = re.sub(r"""Annotated\[([^,\[\]]+(?:\[[^\[\]]*\])?), (?:'[^']*'|"[^"]*")\]""", r"\1", signature)
+    return signature, returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", _escape)
+    app.connect("autodoc-process-signature", _without_notes)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

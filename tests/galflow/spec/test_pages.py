@@ -36,6 +36,7 @@ def test_a_row_for_each_field(schema: Schema) -> None:
         for field in part_help(schema, part).fields:
             assert field.type
             assert field.default
+            assert field.help, f"{part}: {field.name} has no help text"
             assert f"\n{field.name}: " in readable(schema, part)
 
 
