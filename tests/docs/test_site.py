@@ -29,7 +29,7 @@ pytestmark = [
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built pages."""
     folder = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-D", "nb_execution_mode=force"]
     done = subprocess.run(
         [*words, "-d", str(folder / "doctrees"), str(PROJECT / "docs"), str(folder / "html")],
         env=os.environ | {"PYTHONPATH": str(PROJECT), "PREFECT_HOME": str(folder / "prefect")},
