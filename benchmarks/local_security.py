@@ -13,6 +13,7 @@ import tasks.cluster
 from benchmarks.timing import REPEATS, Table, Timing, table
 from galflow.spec.run import RunSpec, parse_spec
 from tasks import stages
+from tasks.run_record import RunRecord
 
 
 @contextmanager
@@ -49,10 +50,11 @@ def _once() -> tuple[tuple[float, float], tuple[float, float]]:
         began = _now()
         with tasks.cluster.running_cluster(_specification(Path(folder))) as spec:
             started = _now()
-            cutouts = stages.ingest.fn(spec, spec.survey)
-            joined = stages.join.fn(spec, spec.survey, cutouts)
-            trained = stages.train_models.fn(spec, joined, {})
-            stages.score_cutouts.fn(spec, spec.survey, joined, trained)
+            run = RunRecord(spec)
+            run.cutouts[None] = stages.ingest.fn(run)
+            run.joined[None] = stages.join.fn(run)
+            run.models = stages.train_models.fn(run)
+            stages.score_cutouts.fn(run)
             ended = _now()
     return (started[0] - began[0], started[1] - began[1]), (ended[0] - started[0], ended[1] - started[1])
 

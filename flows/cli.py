@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows import environment, looking, run_server
+from flows import environment, looking
 from flows.looking import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
 from galflow.errors import GalflowError, SpecError
 from tasks.proxies import bypass_for_this_machine
 
 if TYPE_CHECKING:
+    from galflow.runs.plan import RunPlan
     from galflow.spec.run import RunSpec
 
 app = typer.Typer(
@@ -59,56 +60,24 @@ def run(
 
 
 def _run(spec: RunSpec, until: Stage) -> None:
-    from galflow.storage.look import one_look
-
-    with one_look():
-        _run_with(spec, until)
-
-
-def _begin_prefect() -> None:
-    """Its settings, and a server of the run's own where none is configured; not yet its import."""
-    environment.prepare()
-    run_server.start()
-
-
-def _run_with(spec: RunSpec, until: Stage) -> None:
-    from galflow.runs.check import check_run
-    from galflow.runs.plan import plan_run
-    from galflow.storage.receipts import read_manifest
-    from galflow.storage.store import Store
+    from flows.whole_run import do
 
     out, progress = terminal(), terminal(errors=True)
-    if spec.store.credentials_block is not None:
-        _begin_prefect()
-        run_server.wait()
-        from tasks.credentials import use_credentials
 
-        use_credentials(spec.store)
-    show_remarks(progress, check_run(spec))
-    store = Store.open(spec.store.root, spec.store.endpoint_url)
-    plan = plan_run(spec, store)
-    manifest = read_manifest(store, plan.run) if plan.done else None
-    if manifest is not None:
-        out.print(f"Nothing to do: run {plan.run} is published, and all its products are up to date.")
-        show_run(out, manifest.located(store))
-        return
-    store.require_writable()
-    progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
-    del plan  # of twenty thousand tiles; the flow plans each of its stages itself
-    _begin_prefect()
-    if spec.cluster.kind == "local":  # what workers are forked from gets ready while the rest does
-        from tasks.worker_start import start_forking
+    def begin(plan: RunPlan) -> None:
+        progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
 
-        start_forking()
-    from flows.ending import run_here
-    from flows.survey_run import FLOWS
-
-    run_server.wait()
     try:
-        outcome = run_here(FLOWS[until], spec)
+        ended = do(spec, until, lambda remarks: show_remarks(progress, remarks), begin)
     except KeyboardInterrupt:
         progress.print("Interrupted. The same command again does what is still missing.")
         raise typer.Exit(130) from None
+    outcome = ended.outcome
+    if outcome is None:
+        assert ended.published is not None
+        out.print(f"Nothing to do: run {ended.published.run} is published, and all its products are up to date.")
+        show_run(out, ended.published)
+        return
     if outcome.manifest is not None:
         show_run(out, outcome.manifest)
     else:

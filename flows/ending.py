@@ -20,6 +20,7 @@ from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.fan_out import Failure
 from tasks.run_page import CONTINUE
+from tasks.run_record import RunRecord
 
 WITH_FAILURES = "DoneWithFailures"
 """Name of the state; Prefect's event for it is prefect.flow-run.DoneWithFailures."""
@@ -35,6 +36,12 @@ class RunOutcome:
     failures: tuple[Failure, ...]
     partial: tuple[str, ...] = ()
     """Why products are partial or empty, a line a reason."""
+
+
+def outcome_of(run: RunRecord, *, nothing_scored: bool) -> RunOutcome:
+    """How a run ended that reached so much; ``nothing_scored``: it was to publish, and could not."""
+    nothing = Failure("publish", run.spec.name, "no object was scored, so nothing to publish")
+    return RunOutcome(run.manifest, (*run.failures, *([nothing] if nothing_scored else [])), run.partial)
 
 
 def run_here(flow: Flow[..., Any], spec: RunSpec) -> RunOutcome:

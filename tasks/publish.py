@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -17,7 +16,7 @@ from galflow.catalog.formats import write_other_formats
 from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, ranked_scores, write_basis
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
+from galflow.report.inputs import CATALOG, StageRecord
 from galflow.report.report import ReportInputs, build_report
 from galflow.runs.plan import Unit, run_id
 from galflow.scores.leading import primary_score
@@ -47,7 +46,7 @@ from galflow.storage.receipts import (
 )
 from galflow.storage.store import Store
 from tasks.fan_out import StageResult, Work, run_stage
-from tasks.stages import models_of, store_of
+from tasks.run_record import RunRecord
 from tasks.verbs import TAKEN, open_model, write_file
 from tasks.watching import stage
 from tasks.worker_check import Needs
@@ -56,27 +55,14 @@ _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "num
 
 
 @stage("publish")
-def publish(
-    spec: RunSpec,
-    cutouts: StageResult,
-    joined: StageResult,
-    trained: StageResult,
-    scores: StageResult,
-    samples: dict[str, StageResult],
-    joined_samples: Mapping[str, StageResult],
-    sample_scores: dict[str, StageResult],
-    comparison: StageResult,
-) -> RunManifest:
+def publish(record: RunRecord) -> RunManifest:
     """Write the catalogue, the report and, last and only if absent, the manifest; here with URIs for keys."""
-    store = store_of(spec)
-    stages = {CUTOUTS: cutouts} | {f"{CUTOUTS} of {n}": r for n, r in samples.items()} | {JOINS: joined}
-    stages |= {f"{JOINS} of {n}": r for n, r in joined_samples.items()} | {MODELS: trained, SCORES: scores}
-    stages |= {f"{SCORES} of {n}": r for n, r in sample_scores.items()} | {COMPARISON: comparison}
+    spec, store, stages, scores = record.spec, record.store, record.stages, record.scores[None]
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
-    models = {n: open_model(store, p, "cpu") for n, p in models_of(spec, trained).items()}
+    places = record.model_products()
+    models = {name: open_model(store, product, "cpu") for name, product in places.items()}
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
-    places = models_of(spec, trained)
     difference, why_not = _difference(store, spec, run, scores, places)
     plan, remarks = plan_catalog(
         run,
@@ -87,14 +73,12 @@ def publish(
         spec.output.columns,
     )
     catalog, supplement = _publish_catalog(store, spec, plan, remarks, scores, summary, difference)
-    compared = json.loads(store.get(comparison.receipts[0].product)) if comparison.receipts else None
+    compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
     found = findings(store, catalog.product, summary, spec.of_survey(models), compared, planted)
     found["difference"] = None if difference is None else difference.to_json()
-    found["failures"] = [f"{f.stage} {f.name}: {f.reason}" for r in stages.values() for f in r.failures]
-    found["failures"] += why_not
-    found["partial"] = [line for result in stages.values() for line in result.partial]
-    found["partial"] += [f"catalogue: {reason}" for reason in catalog.reasons]
+    found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
+    found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
     products[CATALOG] = [catalog.key, supplement.key]
     report = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,15 +17,16 @@ from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
 from galflow.runs.check import check_run
 from galflow.runs.plan import part_settings, plan_comparison, plan_cutouts, plan_joins, plan_models, plan_scores
-from galflow.runs.plan_units import CutTile, JoinedTile, TileUnit
+from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec.run import RunSpec, SurveySpec
-from galflow.storage.layout import assigned_rows, models_folder
+from galflow.storage.layout import assigned_rows
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.progress import StageProgress
+from tasks.run_record import Joined, RunRecord, store_of
 from tasks.together import train_together
 from tasks.verbs import cut, open_model, open_set, score, train
 from tasks.watching import stage
@@ -34,26 +35,6 @@ from tasks.worker_check import Needs
 logger = logging.getLogger(__name__)
 _FILES_ASKED = 4
 """Of the survey's files, which each worker must be able to read before it is given any."""
-
-
-@dataclass(frozen=True, eq=False)
-class Joined(StageResult):
-    """The joins that a stage left, with the sets that they belong to."""
-
-    tiles: tuple[JoinedTile, ...] = ()
-    """In the order of the receipts."""
-    filled: frozenset[str] = frozenset()
-    """Fingerprints of those that hold objects."""
-
-    @property
-    def with_objects(self) -> tuple[JoinedTile, ...]:
-        """The sets that hold objects."""
-        return tuple(tile for tile in self.tiles if tile.fingerprint in self.filled)
-
-
-def store_of(spec: RunSpec) -> Store:
-    """The store that a specification names."""
-    return Store.open(spec.store.root, spec.store.endpoint_url)
 
 
 @stage("check")
@@ -65,9 +46,9 @@ def check(spec: RunSpec) -> None:
 
 
 @stage("ingest")
-def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> StageResult:
-    """Cut every tile of a survey (or of the comparison sample ``sample``) that is not yet cut."""
-    store = store_of(spec)
+def ingest(run: RunRecord, sample: str | None = None) -> StageResult:
+    """Cut every tile of the survey (or of the comparison sample ``sample``) that is not yet cut."""
+    spec, survey, store = run.spec, run.surveys[sample], run.store
     units = plan_cutouts(spec, survey, store, is_sample=sample is not None)
     cutouts = spec.cutouts if sample is None else spec.cutouts.model_copy(update={"plant": None})
     todo = [
@@ -93,9 +74,9 @@ def ingest(spec: RunSpec, survey: SurveySpec, sample: str | None = None) -> Stag
 
 
 @stage("join")
-def join(spec: RunSpec, survey: SurveySpec, cutouts: StageResult, sample: str | None = None) -> Joined:
+def join(run: RunRecord, sample: str | None = None) -> Joined:
     """Find which rows of neighbouring tiles are one object of the sky, tile by tile; in this process: it is quick."""
-    store = store_of(spec)
+    spec, survey, store, cutouts = run.spec, run.surveys[sample], run.store, run.cutouts[sample]
     cuts = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in cutouts.receipts]
     units = plan_joins(spec, survey, store, cuts, cutouts.places)
     todo = [unit.task for unit in units if unit.task is not None]
@@ -129,15 +110,15 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
 
 
 @stage("train")
-def train_models(spec: RunSpec, survey: Joined, samples: Mapping[str, Joined]) -> StageResult:
-    """Train every model that is not yet trained on these sets (or its sample's), several at a time."""
-    store = store_of(spec)
-    sets = {m.name: (survey if m.sample is None else samples[m.sample]).with_objects for m in spec.models}
+def train_models(run: RunRecord) -> StageResult:
+    """Train every model that is not yet trained on the survey's sets (or its sample's), several at a time."""
+    spec, store, survey = run.spec, run.store, run.joined[None]
+    sets = {m.name: run.joined[m.sample].with_objects for m in spec.models}
     units = plan_models(
         spec,
         store,
         [r.fingerprint for r in survey.receipts],
-        {name: [r.fingerprint for r in sample.receipts] for name, sample in samples.items()},
+        {name: [r.fingerprint for r in of.receipts] for name, of in run.joined.items() if name is not None},
     )
     todo = [
         Work(
@@ -161,33 +142,14 @@ def train_models(spec: RunSpec, survey: Joined, samples: Mapping[str, Joined]) -
     return run_stage("train", units, todo, spec.cluster, needs=Needs(store))
 
 
-def models_of(spec: RunSpec, trained: StageResult) -> dict[str, str]:
-    """Model name -> key or URI, of those that are trained, in the specification's order."""
-    products = {r.product for r in trained.receipts}
-    found = {
-        m.name: [p for p in products if p == m.trained or p.startswith(f"{models_folder(m.name)}/")]
-        for m in spec.models
-    }
-    return {name: match[0] for name, match in found.items() if match}
-
-
-def fingerprints_of(trained: StageResult, products: Mapping[str, str]) -> dict[str, str]:
-    """Model name -> fingerprint."""
-    by_product = {r.product: r.fingerprint for r in trained.receipts}
-    return {name: by_product[product] for name, product in products.items()}
-
-
 @stage("score")
-def score_cutouts(
-    spec: RunSpec, survey: SurveySpec, joined: Joined, trained: StageResult, sample: str | None = None
-) -> StageResult:
-    """Score every cutout set of a survey that is not yet scored with these models."""
-    store = store_of(spec)
-    products = models_of(spec, trained)
+def score_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
+    """Score every cutout set of the survey, or of a sample, that is not yet scored with the run's models."""
+    spec, survey, store = run.spec, run.surveys[sample], run.store
+    products = run.model_products()
     if leading_model(spec) not in products:
         return _nothing_leads(spec, survey)
-    fingerprints = fingerprints_of(trained, products)
-    units = plan_scores(spec, store, joined.tiles, fingerprints, survey)
+    units = plan_scores(spec, store, run.joined[sample].tiles, run.model_fingerprints(), survey)
     todo = [
         Work(
             unit,
@@ -217,63 +179,50 @@ def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:
 
 
 @stage("compare")
-def compare(
-    spec: RunSpec,
-    joined: Joined,
-    scores: StageResult,
-    samples: Mapping[str, Joined],
-    sample_scores: Mapping[str, StageResult],
-    trained: StageResult,
-) -> StageResult:
+def compare(run: RunRecord) -> StageResult:
     """Compare every sample with the survey's held-out objects, model by model and likelihood ratio by ratio."""
-    lacking = [name for name, scores in sample_scores.items() if not scores.receipts]
+    spec, store = run.spec, run.store
+    scores = {name: of for name, of in run.scores.items() if name is not None}
+    lacking = [name for name, of in scores.items() if not of.receipts]
     if lacking:
         return StageResult((), (Failure("compare", ", ".join(lacking), "there are no scores to compare"),))
-    store = store_of(spec)
-    products = models_of(spec, trained)
-    fingerprints = fingerprints_of(trained, products)
+    products, fingerprints = run.model_products(), run.model_fingerprints()
     unit = plan_comparison(
         spec,
         store,
-        {n: [r.fingerprint for r in s.receipts] for n, s in sample_scores.items()},
+        {n: [r.fingerprint for r in of.receipts] for n, of in scores.items()},
         fingerprints,
-        [r.fingerprint for r in scores.receipts],
+        [r.fingerprint for r in run.scores[None].receipts],
     )
     if unit is None or unit.receipt is not None:
         return StageResult((unit.receipt,) if unit and unit.receipt else ())
     models = {name: open_model(store, product, "cpu") for name, product in products.items()}
     try:
-        for name, sample in samples.items():
-            for tile in sample.tiles:
+        for name in scores:
+            for tile in run.joined[name].tiles:
                 attributes = open_set(store, tile).attributes
                 for model in models.values():
                     require_same_space(name, attributes, model)
         receipt = compare_samples(
             store, unit.product, unit.fingerprint,
-            {name: read_parts(store, of.receipts) for name, of in sample_scores.items()},
+            {name: read_parts(store, of.receipts) for name, of in scores.items()},
             spec.of_survey(models),
             bootstraps=spec.comparison.bootstraps, seed=spec.seed,
             inputs={f"model {n}": f for n, f in fingerprints.items()},
-            survey_ratios=_ratios(spec, store, None, models, joined, scores),
-            sample_ratios={n: _ratios(spec, store, n, models, samples[n], of) for n, of in sample_scores.items()},
+            survey_ratios=_ratios(run, None, models),
+            sample_ratios={name: _ratios(run, name, models) for name in scores},
         )  # fmt: skip
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))
     return StageResult((receipt,), (), 1)
 
 
-def _ratios(
-    spec: RunSpec,
-    store: Store,
-    sample: str | None,
-    models: Mapping[str, TrainedModel],
-    joined: Joined,
-    scores: StageResult,
-) -> dict[str, np.ndarray]:
+def _ratios(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:
     """Ratio column -> values of the survey's objects, or of a sample's, that no model of the ratio learnt from."""
-    there = [ratio for ratio in spec.ratios if {ratio.model, ratio.background} <= models.keys()]
+    there = [ratio for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
     if not there:
         return {}
-    learners = {m.name for m in spec.models if m.sample == sample}
+    learners = {m.name for m in run.spec.models if m.sample == sample}
     learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
-    return unseen_ratios(store, scores.receipts, {t.fingerprint: open_set(store, t) for t in joined.tiles}, learnt)
+    sets = {tile.fingerprint: open_set(run.store, tile) for tile in run.joined[sample].tiles}
+    return unseen_ratios(run.store, run.scores[sample].receipts, sets, learnt)

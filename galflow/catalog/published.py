@@ -135,7 +135,7 @@ def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> tuple
     found, ids = [np.zeros(0)], [np.zeros(0, np.uint64)]
     for part in parts:
         if part.rows:
-            table = _read_columns(store, part.product, [primary, "is_primary", "object_id"])
+            table = read_columns_of(store, part.product, [primary, "is_primary", "object_id"])
             values = table.column(primary).cast(pa.float64()).fill_null(np.nan).to_numpy()
             is_primary = table.column("is_primary").to_numpy()
             found.append(values[is_primary & np.isfinite(values)])
@@ -249,18 +249,19 @@ def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa
     An object of the sky comes once: by its primary row.
     """
     for key in file_keys(store, product):
-        table = _read_columns(store, key, ["is_primary", *columns])
+        table = read_columns_of(store, key, ["is_primary", *columns])
         yield table.filter(table.column("is_primary")).select(list(columns))
 
 
 def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Table | None:
     """These columns of all planted copies and ``planted_kind``; None if there are no copies. A few a tile."""
     keys = store.list(f"{supplement_of(product)}/{_PLANTED}")
-    tables = [_read_columns(store, key, [*columns, PLANTED_COLUMN]) for key in keys]
+    tables = [read_columns_of(store, key, [*columns, PLANTED_COLUMN]) for key in keys]
     return pa.concat_tables(tables) if tables else None
 
 
-def _read_columns(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
+def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of one Parquet file, and little more of its bytes; IntegrityError if it is damaged."""
     with store.reading(key) as file:
         return read_columns(file, store.uri(key), columns)
 

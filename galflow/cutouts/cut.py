@@ -33,6 +33,7 @@ from galflow.storage.products import write_product
 from galflow.storage.receipts import DOUBTS_DETAIL, Outcome, Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
+from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 
 CUTOUTS_VERSION = "3"
@@ -185,6 +186,7 @@ def _write(
         rows = rows.take(pa.array(order))
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
+    attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
     cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed)
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:

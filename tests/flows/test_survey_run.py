@@ -46,7 +46,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     monkeypatch.setattr(survey_run, "begun_run", nullcontext)
-    places = {"check": None, "ingest": 2, "join": 3, "train_models": None, "score_cutouts": 4, "compare": None}
+    places = {"check": None, "ingest": 1, "join": 1, "train_models": None, "score_cutouts": 1, "compare": None}
     places["publish"] = None
     for name, sample_at in places.items():
         monkeypatch.setattr(survey_run, name, stage(name.partition("_")[0], sample_at))

@@ -29,9 +29,9 @@ _IDENTITIES = (f"{CUTOUTS}/test_identities.py",)
 _ASSIGN = (f"{CUTOUTS}/test_assign.py",)
 _FLAGS = (f"{CUTOUTS}/test_flags.py", f"{CUTOUTS}/test_splits.py")
 _CUT = (f"{CUTOUTS}/test_cut.py",)
-_PLACES = (f"{SURVEYS}/test_places.py",)
-_SKY = (f"{SURVEYS}/test_sky.py", f"{SURVEYS}/test_sky_observed.py")
-_DETECTION = (f"{SURVEYS}/test_detection_limits.py", f"{SURVEYS}/test_detection.py")
+_PLACES = (f"{SURVEYS}/reading/test_places.py",)
+_SKY = (f"{SURVEYS}/reading/test_sky.py", f"{SURVEYS}/reading/test_sky_observed.py")
+_DETECTION = (f"{SURVEYS}/reading/test_detection_limits.py", f"{SURVEYS}/reading/test_detection.py")
 _CALIBRATION = (f"{SCORES}/test_calibration.py",)
 _SCORE = (f"{SCORES}/test_score.py",)
 _SUMMARY = (f"{SCORES}/test_summary.py",)
@@ -45,11 +45,11 @@ _CHECK = ("tests/galflow/runs/test_check.py",)
 MATCHING, JOINS, PUBLISHED = (
     f"galflow/{name}.py" for name in ("cutouts/matching", "cutouts/joins", "catalog/published")
 )
-DIFFERENCE, PLAN, FLAGS = (f"galflow/{name}.py" for name in ("catalog/difference", "plan", "cutouts/flags"))
+DIFFERENCE, PLAN, FLAGS = (f"galflow/{name}.py" for name in ("catalog/difference", "runs/plan", "cutouts/flags"))
 IDENTITIES, SPLITS, ASSIGN = (f"galflow/cutouts/{name}.py" for name in ("identities", "splits", "assign"))
 CALIBRATION, SCORE, PARTS = (f"galflow/scores/{name}.py" for name in ("calibration", "score", "part_columns"))
 SUMMARY, FINDINGS, SCHEMA = "galflow/scores/summary.py", "galflow/report/findings.py", "galflow/catalog/schema.py"
-SKY, DETECTION, PLACES = (f"galflow/surveys/{name}.py" for name in ("sky", "detection", "places"))
+SKY, DETECTION, PLACES = (f"galflow/surveys/reading/{name}.py" for name in ("sky", "detection", "places"))
 CUT, CUTTING, CHECK_SURVEY = "galflow/cutouts/cut.py", "galflow/cutouts/cutting.py", "galflow/runs/check_survey.py"
 PLAN_CUTOUTS = "galflow/runs/plan_cutouts.py"
 
@@ -202,5 +202,5 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(DETECTION, "threshold = options.threshold_sigma * (", "threshold = 2.0 * options.threshold_sigma * (",
            "faint objects are lost", _DETECTION),
     Mutant(DETECTION, "flux, np.nan)\n", "flux, 0.0)\n", "a band without data has flux 0",
-           (f"{SURVEYS}/test_detection.py", f"{SURVEYS}/test_detection_grids.py")),
+           (f"{SURVEYS}/reading/test_detection.py", f"{SURVEYS}/reading/test_detection_grids.py")),
 )  # fmt: skip

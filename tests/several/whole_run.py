@@ -11,6 +11,7 @@ from galflow.spec.run import RunSpec, load_spec
 from tasks.cluster import running_cluster
 from tasks.fan_out import StageResult
 from tasks.publish import publish
+from tasks.run_record import RunRecord
 from tasks.stages import ingest, join, score_cutouts, train_models
 
 
@@ -18,18 +19,19 @@ def whole_run(spec: RunSpec) -> int:
     """Cut, train, score and publish; 1 if anything failed."""
     with running_cluster(spec) as reached:
         say("cut")
-        cut = ingest.fn(reached, reached.survey)
-        joined = join.fn(reached, reached.survey, cut)
+        run = RunRecord(reached)
+        run.cutouts[None] = ingest.fn(run)
+        run.joined[None] = join.fn(run)
         say("train")
-        trained = train_models.fn(reached, joined, {})
-        if trained.failures:
-            return told(trained)
+        run.models = train_models.fn(run)
+        if run.models.failures:
+            return told(run.models)
         say("score")
-        scores = score_cutouts.fn(reached, reached.survey, joined, trained)
-        if cut.failures or scores.failures:
-            return told(cut, scores)
+        run.scores[None] = score_cutouts.fn(run)
+        if run.cutouts[None].failures or run.scores[None].failures:
+            return told(run.cutouts[None], run.scores[None])
         say("publish")
-        publish.fn(reached, cut, joined, trained, scores, {}, {}, {}, StageResult())
+        publish.fn(run)
     say("done")
     return 0
 

@@ -23,6 +23,7 @@ from galflow.storage.receipts import RunManifest, read_receipts, verify_store
 from galflow.storage.store import Store
 from tasks import stages
 from tasks.publish import publish
+from tasks.run_record import RunRecord
 from tasks.watching import watched_run
 
 DOCUMENT: dict[str, Any] = {
@@ -50,21 +51,22 @@ def on(root: Path, cluster: ClusterSpec) -> RunSpec:
     return parse_spec(DOCUMENT | {"store": {"root": str(root)}}).model_copy(update={"cluster": cluster})
 
 
-def scored(spec: RunSpec) -> tuple[tuple[Any, ...], int]:
-    """All stages but the last, and how many products they made."""
-    cutouts = stages.ingest.fn(spec, spec.survey)
-    joined = stages.join.fn(spec, spec.survey, cutouts)
-    trained = stages.train_models.fn(spec, joined, {})
-    scores = stages.score_cutouts.fn(spec, spec.survey, joined, trained)
-    return (cutouts, joined, trained, scores), cutouts.made + joined.made + trained.made + scores.made
+def scored(spec: RunSpec) -> tuple[RunRecord, int]:
+    """All stages but the last two, and how many products they made."""
+    run = RunRecord(spec)
+    run.cutouts[None] = stages.ingest.fn(run)
+    run.joined[None] = stages.join.fn(run)
+    run.models = stages.train_models.fn(run)
+    run.scores[None] = stages.score_cutouts.fn(run)
+    return run, sum(result.made for result in run.stages.values())
 
 
 def whole(spec: RunSpec) -> tuple[RunManifest, int]:
     """A run as its flow does it."""
     with watched_run(spec) as reached:
-        (cutouts, joined, trained, scores), made = scored(reached)
-        nothing = stages.compare.fn(reached, joined, scores, {}, {}, trained)
-        return publish.fn(reached, cutouts, joined, trained, scores, {}, {}, {}, nothing), made
+        run, made = scored(reached)
+        run.comparison = stages.compare.fn(run)
+        return publish.fn(run), made
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
-from tasks.stages import Joined, join
+from tasks.run_record import Joined, RunRecord
+from tasks.stages import join
 
 SURVEY = {
     "tiles": 2, "tile_size": 160, "overlap_pixels": 16, "objects_per_tile": 64, "anomaly_fraction": 0.0,
@@ -57,17 +58,15 @@ class Stages:
     cluster: ClusterSpec
 
     def publish(self) -> Any:
-        return publish.fn(
+        record = RunRecord(
             self.spec.model_copy(update={"cluster": self.cluster}),
-            self.cutouts,
-            self.joined,
+            {None: self.cutouts, **self.samples},
+            {None: self.joined, **self.joined_samples},
             self.trained,
-            self.scores,
-            self.samples,
-            self.joined_samples,
-            self.sample_scores,
+            {None: self.scores, **self.sample_scores},
             self.comparison,
         )
+        return publish.fn(record)
 
 
 def specification(root: Path, trained: str | None = None, samples: bool = True) -> RunSpec:
@@ -137,11 +136,11 @@ def stages(tmp_path_factory: pytest.TempPathFactory, cluster: ClusterSpec) -> St
     spec = specification(root, trained=uri)
     kmeans = train(store, spec, "kmeans", cutouts)
     models = {"kmeans": TrainedModel.load(store, kmeans.product), "vae": load_uri(uri)}
-    joined = join.fn(spec, spec.survey, StageResult(tuple(cutouts)))
+    joined = join.fn(RunRecord(spec, {None: StageResult(tuple(cutouts))}))
     scores = score(store, joined, models)
     (sample,) = spec.comparison.samples
     mock = cut(store, spec, sample.survey, plant=False)
-    joined_mock = join.fn(spec, sample.survey, StageResult(tuple(mock)), "mock")
+    joined_mock = join.fn(RunRecord(spec, {"mock": StageResult(tuple(mock))}), "mock")
     mock_scores = score(store, joined_mock, models)
     table = pq.read_table(io.BytesIO(store.get(mock_scores[0].product)))
     comparison = compare_samples(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from galflow.runs.plan import plan_run
 from galflow.scores.score import ScoreColumn, score_cutouts
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec, parse_spec
-from galflow.storage.receipts import RunManifest, read_receipts
+from galflow.storage.receipts import read_receipts
 from galflow.storage.store import Store
 from galflow.training.trained_model import load_uri
 from tasks import progress, stages
@@ -27,6 +26,7 @@ from tasks.cluster import running_cluster
 from tasks.fan_out import StageResult
 from tasks.progress import StageProgress
 from tasks.publish import publish
+from tasks.run_record import RunRecord
 
 TILES = 3
 SURVEY = {
@@ -56,27 +56,17 @@ def document(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What each stage of a run left."""
-
-    cutouts: StageResult
-    samples: dict[str, StageResult]
-    joined: stages.Joined
-    joined_samples: dict[str, stages.Joined]
-    models: StageResult
-    scores: StageResult
-    sample_scores: dict[str, StageResult]
-    comparison: StageResult
+class Ran(RunRecord):
+    """What each stage of a run left, and how much of it was made now."""
 
     @property
     def made(self) -> dict[str, int]:
         """How many units each stage of the survey made."""
         return {
-            "ingest": self.cutouts.made,
-            "join": self.joined.made,
+            "ingest": self.cutouts[None].made,
+            "join": self.joined[None].made,
             "train": self.models.made,
-            "score": self.scores.made,
+            "score": self.scores[None].made,
         }
 
 
@@ -94,25 +84,13 @@ def specify(cluster: ClusterSpec, root: Path, **changes: Any) -> RunSpec:
 
 def run(spec: RunSpec) -> Ran:
     """All stages but the last, as the flow calls them."""
-    cutouts = stages.ingest.fn(spec, spec.survey)
-    samples = {s.name: stages.ingest.fn(spec, s.survey, s.name) for s in spec.comparison.samples}
-    joined = stages.join.fn(spec, spec.survey, cutouts)
-    joined_samples = {s.name: stages.join.fn(spec, s.survey, samples[s.name], s.name) for s in spec.comparison.samples}
-    trained = stages.train_models.fn(spec, joined, joined_samples)
-    scores = stages.score_cutouts.fn(spec, spec.survey, joined, trained)
-    sample_scores = {
-        s.name: stages.score_cutouts.fn(spec, s.survey, joined_samples[s.name], trained, s.name)
-        for s in spec.comparison.samples
-    }
-    comparison = stages.compare.fn(spec, joined, scores, joined_samples, sample_scores, trained)
-    return Ran(cutouts, samples, joined, joined_samples, trained, scores, sample_scores, comparison)
-
-
-def publish_ran(spec: RunSpec, ran: Ran) -> RunManifest:
-    return publish.fn(
-        spec, ran.cutouts, ran.joined, ran.models, ran.scores, ran.samples, ran.joined_samples, ran.sample_scores,
-        ran.comparison,
-    )  # fmt: skip
+    ran = Ran(spec)
+    ran.cutouts = {sample: stages.ingest.fn(ran, sample) for sample in ran.surveys}
+    ran.joined = {sample: stages.join.fn(ran, sample) for sample in ran.surveys}
+    ran.models = stages.train_models.fn(ran)
+    ran.scores = {sample: stages.score_cutouts.fn(ran, sample) for sample in ran.surveys}
+    ran.comparison = stages.compare.fn(ran)
+    return ran
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +103,11 @@ def first(cluster: ClusterSpec, tmp_path_factory: pytest.TempPathFactory) -> tup
 def test_each_stage_makes_every_unit_and_no_failure(first: tuple[RunSpec, Ran]) -> None:
     _, ran = first
     assert ran.made == {"ingest": TILES, "join": TILES, "train": 1, "score": TILES}
-    assert [r.details["tile"] for r in ran.scores.receipts] == ["t00000", "t00001", "t00002"]
-    assert [t.cutouts.tile for t in ran.joined.with_objects] == ["t00000", "t00001", "t00002"]
-    assert ran.cutouts.failures + ran.joined.failures + ran.models.failures + ran.scores.failures == ()
+    assert [r.details["tile"] for r in ran.scores[None].receipts] == ["t00000", "t00001", "t00002"]
+    assert [t.cutouts.tile for t in ran.joined[None].with_objects] == ["t00000", "t00001", "t00002"]
+    assert (
+        ran.cutouts[None].failures + ran.joined[None].failures + ran.models.failures + ran.scores[None].failures == ()
+    )
     assert ran.comparison.receipts + ran.comparison.failures == ()
 
 
@@ -135,20 +115,25 @@ def test_second_call_makes_nothing_and_returns_the_same_receipts(first: tuple[Ru
     spec, ran = first
     again = run(spec)
     assert again.made == {"ingest": 0, "join": 0, "train": 0, "score": 0}
-    assert again.cutouts.receipts == ran.cutouts.receipts
-    assert again.joined.receipts == ran.joined.receipts
+    assert again.cutouts[None].receipts == ran.cutouts[None].receipts
+    assert again.joined[None].receipts == ran.joined[None].receipts
     assert again.models.receipts == ran.models.receipts
-    assert again.scores.receipts == ran.scores.receipts
+    assert again.scores[None].receipts == ran.scores[None].receipts
 
 
 def test_stages_make_what_the_plan_says(first: tuple[RunSpec, Ran]) -> None:
     """The plan knows every fingerprint before anything is made, the run's own included."""
     spec, ran = first
     plan = plan_run(spec, Store.open(spec.store.root))
-    receipts = [*ran.cutouts.receipts, *ran.joined.receipts, *ran.models.receipts, *ran.scores.receipts]
+    receipts = [
+        *ran.cutouts[None].receipts,
+        *ran.joined[None].receipts,
+        *ran.models.receipts,
+        *ran.scores[None].receipts,
+    ]
     assert [u.fingerprint for u in plan.units] == [r.fingerprint for r in receipts]
     assert all(u.done for u in plan.units)
-    assert publish_ran(spec, ran).run == plan.run
+    assert publish.fn(ran).run == plan.run
     assert plan_run(spec, Store.open(spec.store.root)).done
 
 
@@ -157,8 +142,8 @@ def test_workers_score_as_one_process_does(first: tuple[RunSpec, Ran]) -> None:
     store = Store.open(spec.store.root)
     model = load_uri(store.uri(ran.models.receipts[0].product))
     column = ScoreColumn("kmeans", "distance")
-    assert len(ran.scores.receipts) == TILES
-    for cut, part in zip(ran.cutouts.receipts, ran.scores.receipts, strict=True):
+    assert len(ran.scores[None].receipts) == TILES
+    for cut, part in zip(ran.cutouts[None].receipts, ran.scores[None].receipts, strict=True):
         plain = score_cutouts(CutoutSet(store, cut.product), {"kmeans": model}, 32)[column]
         stored = pq.read_table(f"{spec.store.root}/{part.product}")[column.name].to_pandas().to_numpy()
         np.testing.assert_allclose(stored, plain, rtol=1e-6)
@@ -177,8 +162,8 @@ def test_each_model_sees_pixels_in_the_stretch_it_was_trained_in(
     (own,) = (load_uri(store.uri(r.product)) for r in there.models.receipts if "://" not in r.product)
     given = load_uri(elsewhere)
     assert own.stretch != given.stretch
-    cutouts = CutoutSet(store, there.cutouts.receipts[0].product)
-    stored = pq.read_table(f"{mixed.store.root}/{there.scores.receipts[0].product}")
+    cutouts = CutoutSet(store, there.cutouts[None].receipts[0].product)
+    stored = pq.read_table(f"{mixed.store.root}/{there.scores[None].receipts[0].product}")
     for name, model in (("own", own), ("given", given)):
         alone = score_cutouts(cutouts, {name: model}, 64)[ScoreColumn(name, "distance")]
         np.testing.assert_allclose(stored[f"{name}_distance"].to_pandas().to_numpy(), alone, rtol=1e-6)
@@ -198,16 +183,19 @@ def test_updated_tile_under_given_models_redoes_that_tile_alone(
     # The same weights under the same name: no score is computed, and which rows they learnt from is not known.
     before = run(trained)
     assert before.made == {"ingest": 0, "join": 0, "train": 0, "score": TILES}
-    assert taken_over(spec, before.scores) == [["kmeans"]] * TILES
+    assert taken_over(spec, before.scores[None]) == [["kmeans"]] * TILES
     assert run(trained).made == {"ingest": 0, "join": 0, "train": 0, "score": 0}
     updated = {"kind": "synthetic", "options": SURVEY | {"revision": {"t00001": 1}}}
     after = run(specify(cluster, root, models=given, survey=updated))
     assert after.made == {"ingest": 1, "join": TILES, "train": 0, "score": TILES}
-    assert taken_over(spec, after.scores) == [["kmeans"], [], ["kmeans"]]
-    changed = [a.product != b.product for a, b in zip(before.cutouts.receipts, after.cutouts.receipts, strict=True)]
+    assert taken_over(spec, after.scores[None]) == [["kmeans"], [], ["kmeans"]]
+    changed = [
+        a.product != b.product for a, b in zip(before.cutouts[None].receipts, after.cutouts[None].receipts, strict=True)
+    ]
     assert changed == [False, True, False]
     columns = [
-        [read_catalog(f"{root}/{r.product}")["kmeans_distance"] for r in run.scores.receipts] for run in (before, after)
+        [read_catalog(f"{root}/{r.product}")["kmeans_distance"] for r in run.scores[None].receipts]
+        for run in (before, after)
     ]
     assert [one.equals(other) for one, other in zip(*columns, strict=True)] == [True, False, True]
 
@@ -225,8 +213,8 @@ def test_failed_model_leaves_the_others_scores(cluster: ClusterSpec, tmp_path: P
     assert (failure.stage, failure.name) == ("train", "vae")
     assert "VAE diverged" in failure.reason
     assert "training.learning_rate" in failure.reason
-    assert len(ran.scores.receipts) == TILES
-    manifest = publish_ran(spec, ran)
+    assert len(ran.scores[None].receipts) == TILES
+    manifest = publish.fn(ran)
     table = read_published(manifest.catalog)
     assert table["kmeans_distance"].null_count < len(table)
     assert "vae_neg_elbo" not in table.column_names
@@ -246,7 +234,7 @@ def test_without_the_leading_model_nothing_is_ranked(cluster: ClusterSpec, tmp_p
     spec = specify(cluster, tmp_path / "store", models=[DIVERGING, KMEANS], comparison=comparison)
     ran = run(spec)
     assert [r.product.split("/")[1] for r in ran.models.receipts] == ["kmeans"]
-    for scores in (ran.scores, *ran.sample_scores.values()):
+    for scores in ran.scores.values():
         (failure,) = scores.failures
         assert scores.receipts == ()
         assert "vae_neg_elbo" in failure.reason
@@ -271,15 +259,15 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
         comparison={"samples": [{"name": "mock", "survey": mocks}], "bootstraps": 50}, output={"report": True},
     )  # fmt: skip
     ran = run(spec)
-    assert [s.failures for s in (ran.models, ran.scores, ran.comparison)] == [(), (), ()]
+    assert [s.failures for s in (ran.models, ran.scores[None], ran.comparison)] == [(), (), ()]
     store = Store.open(spec.store.root)
     loaded = {r.product.split("/")[1]: load_uri(store.uri(r.product)) for r in ran.models.receipts}
     assert loaded["maf"].stretch == loaded["plain"].stretch, "so that the ratio is a difference"
     counts = {name: model.card.training["counts"] for name, model in loaded.items()}
     assert counts["maf"] == counts["kmeans"] != counts["plain"]
-    assert sum(counts["plain"].values()) <= sum(r.rows for r in ran.samples["mock"].receipts)
+    assert sum(counts["plain"].values()) <= sum(r.rows for r in ran.cutouts["mock"].receipts)
 
-    manifest = publish_ran(spec, ran)
+    manifest = publish.fn(ran)
     table = read_published(manifest.catalog)
     scored = table["outcome"].to_pandas() == "scored"
     ratio, ours, theirs = (
@@ -311,12 +299,12 @@ def test_survey_without_objects_is_a_failure_and_no_crash(cluster: ClusterSpec, 
     blank = {"kind": "synthetic", "options": SURVEY | {"tiles": 1, "objects_per_tile": 1, "magnitude_range": [39, 40],
                                                        "catalog": "detect", "anomaly_fraction": 0.0}}  # fmt: skip
     ran = run(specify(cluster, tmp_path / "store", survey=blank))
-    (receipt,) = ran.cutouts.receipts
+    (receipt,) = ran.cutouts[None].receipts
     assert (receipt.outcome, receipt.rows) == ("empty", 0)
     assert [f.reason for f in ran.models.failures] == [
         "there are no cutouts to measure the sky's sigma on; ingest gave no object at all"
     ]
-    assert len(ran.scores.failures) == 1
+    assert len(ran.scores[None].failures) == 1
 
 
 def test_stage_outside_a_run_asks_no_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:

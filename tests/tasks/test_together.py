@@ -23,6 +23,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.cluster import open_client, running_cluster
 from tasks.fan_out import StageResult
+from tasks.run_record import RunRecord
 from tasks.stages import ingest, join, train_models
 
 
@@ -52,7 +53,10 @@ def trained(root: Path, cluster: RunSpec, workers: int, **training: Any) -> Stag
     wanted = wanted.model_copy(
         update={"cluster": cluster.cluster, "training": wanted.training.model_copy(update={"workers": workers})}
     )
-    return train_models.fn(wanted, join.fn(wanted, wanted.survey, ingest.fn(wanted, wanted.survey)), {})
+    run = RunRecord(wanted)
+    run.cutouts[None] = ingest.fn(run)
+    run.joined[None] = join.fn(run)
+    return train_models.fn(run)
 
 
 def weights(root: Path, receipt: Receipt) -> dict[str, torch.Tensor]:

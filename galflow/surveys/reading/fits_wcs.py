@@ -6,9 +6,11 @@ order and frame. Positions come out through galflow.surveys.reading.positions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from galflow.errors import DataError
@@ -55,3 +57,23 @@ def local_pixel_scale_arcsec(wcs: WCS, shape: tuple[int, int]) -> float:
     points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
     area = np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0]))
     return float(np.rad2deg(np.sqrt(area)) * 3600.0)
+
+
+def wcs_cards(wcs: WCS) -> dict[str, str | int | float]:
+    """A WCS as cards of a FITS header, keyword -> value, with its distortion (SIP, TPV, ZPN)."""
+    with quiet():
+        header = wcs.to_header(relax=True)
+    return {card.keyword: card.value for card in header.cards if card.keyword not in ("COMMENT", "HISTORY", "")}
+
+
+def wcs_of_cutout(cards: Mapping[str, str | int | float], x0: int, y0: int, size: int) -> WCS:
+    """The WCS of ``size`` x ``size`` pixels that begin at pixel (x0, y0), 0-based, of an image with these cards."""
+    with quiet():
+        wcs = WCS(fits.Header(cards))
+    wcs.wcs.crpix = np.asarray(wcs.wcs.crpix) - (x0, y0)
+    if wcs.sip is not None:
+        sip = wcs.sip
+        wcs.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, np.asarray(sip.crpix) - (x0, y0))
+    wcs.wcs.set()
+    wcs.pixel_shape = (size, size)
+    return wcs

@@ -1,0 +1,101 @@
+"""What a run has reached: what each of its stages left, of the survey and of every comparison sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, SCORES
+from galflow.runs.plan_units import JoinedTile
+from galflow.spec.run import RunSpec, SurveySpec
+from galflow.storage.layout import models_folder
+from galflow.storage.receipts import RunManifest
+from galflow.storage.store import Store
+from tasks.fan_out import Failure, StageResult
+
+
+@dataclass(frozen=True, eq=False)
+class Joined(StageResult):
+    """The joins that a stage left, with the sets that they belong to."""
+
+    tiles: tuple[JoinedTile, ...] = ()
+    """In the order of the receipts."""
+    filled: frozenset[str] = frozenset()
+    """Fingerprints of those that hold objects."""
+
+    @property
+    def with_objects(self) -> tuple[JoinedTile, ...]:
+        """The sets that hold objects."""
+        return tuple(tile for tile in self.tiles if tile.fingerprint in self.filled)
+
+
+@dataclass(eq=False)
+class RunRecord:
+    """One run, filled in stage after stage. Key None stands for the survey itself, a name for a comparison sample."""
+
+    spec: RunSpec
+    cutouts: dict[str | None, StageResult] = field(default_factory=dict)
+    joined: dict[str | None, Joined] = field(default_factory=dict)
+    models: StageResult = field(default_factory=StageResult)
+    scores: dict[str | None, StageResult] = field(default_factory=dict)
+    comparison: StageResult = field(default_factory=StageResult)
+    manifest: RunManifest | None = None
+    """What was published, if anything was."""
+
+    @property
+    def surveys(self) -> dict[str | None, SurveySpec]:
+        """What is cut and scored: the survey first, then the samples."""
+        return {None: self.spec.survey} | {sample.name: sample.survey for sample in self.spec.comparison.samples}
+
+    @property
+    def store(self) -> Store:
+        """Where the products lie."""
+        return store_of(self.spec)
+
+    @property
+    def stages(self) -> dict[str, StageResult]:
+        """What each stage left, under its name in the manifest."""
+        return {
+            **_named(CUTOUTS, self.cutouts),
+            **_named(JOINS, self.joined),
+            MODELS: self.models,
+            **_named(SCORES, self.scores),
+            COMPARISON: self.comparison,
+        }
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What failed, stage by stage."""
+        return tuple(failure for result in self.stages.values() for failure in result.failures)
+
+    @property
+    def partial(self) -> tuple[str, ...]:
+        """Why products are partial or empty, a line a reason."""
+        return tuple(line for result in self.stages.values() for line in result.partial)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether any object of the survey was scored."""
+        return None in self.scores and any(part.rows for part in self.scores[None].receipts)
+
+    def model_products(self) -> dict[str, str]:
+        """Model name -> key or URI, of those that are trained, in the specification's order."""
+        products = {receipt.product for receipt in self.models.receipts}
+        found = {
+            model.name: [p for p in products if p == model.trained or p.startswith(f"{models_folder(model.name)}/")]
+            for model in self.spec.models
+        }
+        return {name: match[0] for name, match in found.items() if match}
+
+    def model_fingerprints(self) -> dict[str, str]:
+        """Model name -> fingerprint, of the same models."""
+        by_product = {receipt.product: receipt.fingerprint for receipt in self.models.receipts}
+        return {name: by_product[product] for name, product in self.model_products().items()}
+
+
+def store_of(spec: RunSpec) -> Store:
+    """The store that a specification names."""
+    return Store.open(spec.store.root, spec.store.endpoint_url)
+
+
+def _named(stage: str, results: dict[str | None, StageResult] | dict[str | None, Joined]) -> dict[str, StageResult]:
+    return {stage if sample is None else f"{stage} of {sample}": result for sample, result in results.items()}

@@ -1,0 +1,47 @@
+"""``galflow.run`` in a script as people write them: at its top level, without a guard for worker processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import galflow
+
+spec = {
+    "name": "scripted",
+    "survey": {"kind": "synthetic", "options": {"tiles": 1, "tile_size": 160, "objects_per_tile": 30}},
+    "cutouts": {"size": 16},
+    "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 3}}],
+    "cluster": {"workers": 1},
+}
+print("BEGIN")
+run = galflow.run(spec, root="products")
+again = galflow.run(spec, root="products")
+print(run.name, again.name == run.name, len(run.top(3)))
+try:
+    galflow.run(spec | {"models": []}, root="products")
+except galflow.errors.SpecError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.full
+def test_a_script_runs_once_and_a_second_call_does_nothing(tmp_path: Path, prefect_api: dict[str, str]) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=os.environ | prefect_api, capture_output=True, text=True,
+        timeout=250, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    begin, told, refused, reason = ended.stdout.splitlines()
+    assert begin == "BEGIN", "workers do not run the script again"
+    assert told.startswith("scripted-")
+    assert told.endswith(" True 3")
+    assert refused.startswith("refused: the specification")
+    assert reason.strip().startswith("models: ")
