@@ -35,6 +35,7 @@ nb_execution_cache_path = str(ROOT / "build" / "notebooks")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress, and what libraries warn of
 
 html_math_renderer = "mathml"
 autodoc_typehints = "signature"
