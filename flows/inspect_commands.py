@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -185,13 +186,26 @@ def sample(
     terminal().print(f"{drawn}: {output}", soft_wrap=True)
 
 
-def schema() -> None:
-    """Print the JSON schema of a specification, with the options of every survey and model."""
+def schema(
+    part: Annotated[
+        str | None,
+        typer.Argument(metavar="[PART]", help="A part as training, a survey kind, or a model.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain a specification: a page a part; without PART the list of parts, or in a file the JSON schema of all."""
     from galflow.models.base import all_models
     from galflow.spec.form import run_schema
+    from galflow.spec.pages import overview, part_help, readable
     from galflow.surveys.resolve import survey_options
 
-    _print_json(run_schema(survey_options(), all_models()))
+    whole = run_schema(survey_options(), all_models())
+    if part is not None:
+        _print_json(asdict(part_help(whole, part))) if as_json else sys.stdout.write(readable(whole, part))
+    elif as_json or not sys.stdout.isatty():
+        _print_json(whole)
+    else:
+        sys.stdout.write(overview(whole))
 
 
 def diff(

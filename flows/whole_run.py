@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows import environment, run_server
 from galflow.errors import GalflowError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from galflow.storage.receipts import RunManifest
 
 logger = logging.getLogger(__name__)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,19 @@ def _main_module_left_alone() -> Iterator[None]:
         main.__file__, main.__spec__ = file, spec
 
 
+def outside_any_loop(work: Callable[[], Value]) -> Value:
+    """What ``work`` returns, done in a thread without an event loop.
+
+    In a notebook such a loop runs in this thread, and Prefect's calls would give coroutines under it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1, "galflow-run") as thread:
+        return thread.submit(work).result()
+
+
 def run_published(spec: str | os.PathLike[str] | Mapping[str, Any] | RunSpec, root: str | None) -> PublishedRun:
     """A whole run for a Python program (``galflow.run``); what is worth a line goes to the log."""
     from galflow.runs.opened import published_at
@@ -126,8 +142,11 @@ def run_published(spec: str | os.PathLike[str] | Mapping[str, Any] | RunSpec, ro
         for line in remarks:
             logger.warning("%s", line)
 
+    def done() -> Ended:
+        return do(wanted, "survey-run", remark, lambda plan: logger.info("%s begins", plan.run))
+
     with _main_module_left_alone():
-        ended = do(wanted, "survey-run", remark, lambda plan: logger.info("%s begins", plan.run))
+        ended = outside_any_loop(done)
     manifest = ended.published
     if ended.outcome is not None:
         manifest = ended.outcome.manifest

@@ -76,7 +76,7 @@ class StageProgress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}", style="dim"),
-            console=Console(stderr=True, soft_wrap=True),
+            console=Console(stderr=True, soft_wrap=True, force_jupyter=False),
             refresh_per_second=4,
             disable=LogSettings.from_environment().format == "json",  # then every line is an object
         )

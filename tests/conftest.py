@@ -1,7 +1,9 @@
-"""Fixtures that every room's tests share: a real S3 server, started when the first test asks for one, and stores."""
+"""Fixtures that every room's tests share: a real S3 server, started when the first test asks for one, stores, and
+folders for Prefect."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -37,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     flows = Path(__file__).with_name("flows")
     models = Path(__file__).with_name("galflow") / "models"
-    whole = [flows / name for name in ("faults", "served", "truth")]
+    whole = [*(flows / name for name in ("faults", "served", "truth")), Path(__file__).with_name("docs")]
     for item in items:
         shared = next((folder for folder in whole if item.path.is_relative_to(folder)), item.path.parent)
         group = str(shared) if shared in (flows, *whole) else str(item.path)
@@ -214,6 +216,28 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def local_store(tmp_path: Path) -> Store:
     """An empty store in a folder, for tests whose subject is not the storage."""
     return Store.open(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def make_prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes folders for Prefect with an empty database in each: copies of one, as Prefect takes ten seconds for it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    first = shared / "empty-prefect"
+
+    def make(name: str) -> Path:
+        with (shared / "empty-prefect.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (first / "prefect.db").exists():
+                words = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+                environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
+                begun = shared / "begun-prefect"
+                subprocess.run(words, env=environment | {"PREFECT_HOME": str(begun)}, check=True, capture_output=True)
+                begun.rename(first)
+        return Path(shutil.copytree(first, tmp_path_factory.mktemp(name) / "prefect"))
+
+    return make
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,15 @@ class Autoencoder(Reconstructs, Encodes):
     }
     loss_per_pixel: ClassVar[bool] = True
 
-    def __init__(self, *, channels: int, size: int, latent: int = 16, width: int = 32, components: int = 8) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: int,
+        latent: Annotated[int, "numbers that describe an object"] = 16,
+        width: Annotated[int, "feature maps at full resolution; networks scale with it"] = 32,
+        components: Annotated[int, "Gaussians of the mixture on the latents"] = 8,
+    ) -> None:
         super().__init__(channels=channels, size=size)
         if latent < 1:
             raise SpecError(f"latent is {latent}; an autoencoder needs at least one latent number, such as 16")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class KMeans(GenerativeModel):
     variances: Tensor
     weights: Tensor
 
-    def __init__(self, *, channels: int, size: int, clusters: int = 10) -> None:
+    def __init__(self, *, channels: int, size: int, clusters: Annotated[int, "mean galaxies"] = 10) -> None:
         super().__init__(channels=channels, size=size)
         if clusters < 1:
             raise SpecError(f"clusters is {clusters}; k-means needs at least one, such as 10")

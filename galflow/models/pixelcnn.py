@@ -42,7 +42,7 @@ class PixelCNN(Autoregressive):
         levels: Annotated[int, "bins of a pixel's value"] = 256,
         low: Annotated[float, "lower edge of the lowest bin, in stretched units"] = -0.3,
         high: Annotated[float, "upper edge of the highest bin, in stretched units"] = 1.3,
-        learning_rate: float = 2e-3,
+        learning_rate: Annotated[float, "Adam's step size"] = 2e-3,
         dropout: Annotated[float, "fraction of activations dropped in training; for few objects"] = 0.0,
     ) -> None:
         if min(width, layers) < 1:

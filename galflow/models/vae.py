@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,10 +57,10 @@ class VAE(Reconstructs, Encodes):
         *,
         channels: int,
         size: int,
-        latent: int = 16,
-        width: int = 32,
-        sigma: float = 0.1,
-        learn_sigma: bool = True,
+        latent: Annotated[int, "numbers that describe an object"] = 16,
+        width: Annotated[int, "feature maps at full resolution; networks scale with it"] = 32,
+        sigma: Annotated[float, "noise of a stretched pixel; with learn_sigma where it starts without a sky"] = 0.1,
+        learn_sigma: Annotated[bool, "learn one sigma per band, starting from the first batch's sky"] = True,
     ) -> None:
         super().__init__(channels=channels, size=size)
         if latent < 1:

@@ -65,13 +65,13 @@ class VQVAE2(Reconstructs, Encodes):
         size: int,
         codes: Annotated[int, "codes in each of the two codebooks"] = 128,
         dimensions: Annotated[int, "numbers in a code's vector"] = 16,
-        width: int = 48,
+        width: Annotated[int, "feature maps of encoder and decoder"] = 48,
         layers: Annotated[int, "residual blocks in each part of encoder and decoder"] = 1,
-        prior_width: int = 48,
-        prior_layers: int = 4,
+        prior_width: Annotated[int, "features of each layer of the two priors"] = 48,
+        prior_layers: Annotated[int, "gated layers of each prior"] = 4,
         commitment: Annotated[float, "weight of the pull of vectors to their codes"] = 0.25,
         decay: Annotated[float, "of the codebooks' moving averages, per batch; the paper's 0.99 starts slowly"] = 0.97,
-        learning_rate: float = 2e-3,
+        learning_rate: Annotated[float, "Adam's step size"] = 2e-3,
     ) -> None:
         super().__init__(channels=channels, size=size)
         if min(width, layers, prior_width, prior_layers) < 1:

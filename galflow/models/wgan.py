@@ -40,10 +40,10 @@ class WGAN(Adversarial):
         penalty_share: Annotated[float, "share of each batch on which the penalty is estimated"] = 1.0,
         mix: Annotated[float, "weight of the residual in the anomaly score, 0 to 1"] = 0.5,
         refine: Annotated[int, "steps of inversion after the encoder's guess"] = 0,
-        refine_rate: float = 0.02,
+        refine_rate: Annotated[float, "Adam's step size in the inversion"] = 0.02,
         kappa: Annotated[float, "weight of the feature term in the encoder's loss"] = 1.0,
-        learning_rate: float = 1e-4,
-        encoder_learning_rate: float = 1e-3,
+        learning_rate: Annotated[float, "Adam's step size of critic and generator"] = 1e-4,
+        encoder_learning_rate: Annotated[float, "Adam's step size of the encoder"] = 1e-3,
     ) -> None:
         super().__init__(
             channels=channels,

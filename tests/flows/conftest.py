@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -167,28 +165,6 @@ class Finished:
 
 WriteSpec = Callable[..., Path]
 RunToItsEnd = Callable[..., Finished]
-
-
-@pytest.fixture(scope="session")
-def make_prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes folders for Prefect with an empty database in each: copies of one, as Prefect takes ten seconds for it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    first = shared / "empty-prefect"
-
-    def make(name: str) -> Path:
-        with (shared / "empty-prefect.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (first / "prefect.db").exists():
-                words = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-                environment = {n: v for n, v in os.environ.items() if not n.startswith("PREFECT_")}
-                begun = shared / "begun-prefect"
-                subprocess.run(words, env=environment | {"PREFECT_HOME": str(begun)}, check=True, capture_output=True)
-                begun.rename(first)
-        return Path(shutil.copytree(first, tmp_path_factory.mktemp(name) / "prefect"))
-
-    return make
 
 
 @pytest.fixture(scope="session")

@@ -336,3 +336,16 @@ def test_a_run_imports_nothing_of_the_folder_that_it_is_started_in(galflow: Comm
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "ingest is done" in done.stdout
+
+
+def test_schema_explains_one_part_and_prints_json_where_nobody_reads(here: Here) -> None:
+    code, page, _ = here("schema", "training")
+    assert (code, page.splitlines()[0]) == (0, "training")
+    assert "batch_size: integer; 1 or more; default 64" in page
+    code, rows, _ = here("schema", "training", "--json")
+    assert (code, json.loads(rows)["fields"][0]["name"]) == (0, "epochs")
+    code, whole, _ = here("schema")
+    assert (code, json.loads(whole)["title"]) == (0, "RunSpec")
+    code, _, error = here("schema", "nonesuch")
+    assert code == 2
+    assert "there is no part 'nonesuch'" in error

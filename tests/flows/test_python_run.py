@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from flows.whole_run import outside_any_loop
 
 SCRIPT = """
 import galflow
@@ -28,6 +32,23 @@ try:
 except galflow.errors.SpecError as error:
     print("refused:", error)
 """
+
+
+def test_under_a_running_event_loop_a_run_has_a_thread_without_one() -> None:
+    """As in a notebook, where Prefect's calls would return coroutines."""
+
+    def has_a_loop() -> bool:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    async def notebook() -> tuple[bool, bool]:
+        return has_a_loop(), outside_any_loop(has_a_loop)
+
+    assert asyncio.run(notebook()) == (True, False)
+    assert outside_any_loop(threading.get_ident) == threading.get_ident(), "without a loop it is done right here"
 
 
 @pytest.mark.full
