@@ -15,6 +15,7 @@ import typer
 from flows import environment, inspect_commands
 from flows.inspect_commands import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
+from galflow import __version__
 from galflow.errors import GalflowError, SpecError
 from tasks.proxies import bypass_for_this_machine
 
@@ -25,13 +26,26 @@ if TYPE_CHECKING:
 _AGAIN = "The same command again does what is still missing."
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Generative models of galaxy surveys: cut out, train, score, compare, publish.",
 )
 
 Stage = Literal["ingest", "train", "score", "compare", "publish", "survey-run"]
 """The names of flows.survey_run.FLOWS, known here without importing Prefect."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        terminal().print(f"galflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and stop.")
+    ] = False,
+) -> None:
+    """Generative models of galaxy surveys: cut out, train, score, compare, publish."""
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -44,6 +45,7 @@ from galflow.storage.receipts import (
     write_receipt,
 )
 from galflow.storage.store import Store
+from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
 from tasks.run_record import RunRecord
@@ -63,14 +65,7 @@ def publish(record: RunRecord) -> RunManifest:
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
-    plan, remarks = plan_catalog(
-        run,
-        primary_score(spec),
-        [c.name for c in columns_of(models) if c.calibrated],
-        [c.name for c in columns_of(models) if not c.calibrated] + [r.column for r in spec.ratios],
-        read_receipts(store, keys),
-        spec.output.columns,
-    )
+    plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys))
     catalog, supplement = _publish_catalog(store, spec, plan, remarks, scores, summary, difference)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
@@ -116,6 +111,15 @@ def publish(record: RunRecord) -> RunManifest:
     if not publish_manifest(store, manifest):
         manifest = read_manifest(store, run) or manifest  # somebody else has published this run
     return manifest.located(store)
+
+
+def _plan_catalog(
+    spec: RunSpec, run: str, models: Mapping[str, TrainedModel], parts: Iterable[Receipt]
+) -> tuple[CatalogPlan, tuple[str, ...]]:
+    columns = columns_of(models)
+    likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
+    calibrated = [column.name for column in columns if column.calibrated]
+    return plan_catalog(run, primary_score(spec), calibrated, likelihoods, parts, spec.output.columns)
 
 
 def _difference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import os
@@ -349,3 +350,8 @@ def test_schema_explains_one_part_and_prints_json_where_nobody_reads(here: Here)
     code, _, error = here("schema", "nonesuch")
     assert code == 2
     assert "there is no part 'nonesuch'" in error
+
+
+def test_version_is_the_installed_one(here: Here) -> None:
+    code, told, _ = here("--version")
+    assert (code, told) == (0, f"galflow {importlib.metadata.version('galflow')}\n")
