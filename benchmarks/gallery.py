@@ -29,9 +29,10 @@ from galflow.photometry import AsinhStretch
 from galflow.report.pictures import Display
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, StretchSpec, SurveySpec, TrainingSpec
+from galflow.storage.products import Target
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "models"
@@ -102,16 +103,15 @@ class Field:
         name = find_model(portrait.model).__name__.lower()
         key = "-".join([name, *(str(value) for value in portrait.options.values())])
         receipt = train_model(
-            self.store,
-            f"models/{key}",
-            key,
-            ModelSpec(name=name, model=portrait.model, options=portrait.options),
-            TrainingSpec(epochs=portrait.epochs, batch_size=portrait.batch_size),
-            self.spec,
+            Target(self.store, f"models/{key}", key, {}),
+            Recipe(
+                ModelSpec(name=name, model=portrait.model, options=portrait.options),
+                TrainingSpec(epochs=portrait.epochs, batch_size=portrait.batch_size),
+                self.spec,
+                self.stretch,
+                1,
+            ),
             [self.cutouts],
-            self.stretch,
-            seed=1,
-            inputs={},
         )
         assert receipt is not None, "nothing stops this training"
         return TrainedModel.load(self.store, receipt.product)

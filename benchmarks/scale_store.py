@@ -26,9 +26,10 @@ from galflow.cutouts.stream import stretch_for
 from galflow.runs.plan import JoinUnit, ModelUnit, TileUnit, plan_cutouts, plan_joins, plan_models
 from galflow.spec.run import RunSpec
 from galflow.storage.checksums import FileSum
+from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt, to_json, write_receipt
 from galflow.storage.store import Store
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel
 
 CHUNKS_PER_TILE = 50
@@ -61,9 +62,10 @@ def make_masters(folder: Path, spec: RunSpec) -> Masters:
     sets = [CutoutSet(store, "cutouts/small.zarr")]
     for model in spec.models:
         train_model(
-            store, f"models/{model.name}", model.name, model, spec.training_of(model), spec.cutouts, sets,
-            stretch_for(sets, spec.stretch), seed=spec.seed, inputs={},
-        )  # fmt: skip
+            Target(store, f"models/{model.name}", model.name, {}),
+            Recipe(model, spec.training_of(model), spec.cutouts, stretch_for(sets, spec.stretch), spec.seed),
+            sets,
+        )
     return Masters(store, objects, files, {m.name: f"models/{m.name}" for m in spec.models})
 
 

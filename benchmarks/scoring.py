@@ -28,7 +28,7 @@ from galflow.cutouts.batches import make_batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
 from galflow.models.base import Density, build_model
-from galflow.scores.score import PartSettings, score_set
+from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.spec.run import CutoutSpec, ScoringSpec
 from galflow.storage.receipts import Outcome
 from galflow.storage.store import Store
@@ -115,9 +115,8 @@ def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) ->
         out,
         CutoutSet(store, PRODUCT),
         models,
-        cutouts_fingerprint="c0",
-        product_fingerprint="s0",
-        settings=PartSettings(f"{first}_{model.card.main_score}"),
+        PartFingerprints("s0", "c0"),
+        PartSettings(f"{first}_{model.card.main_score}"),
         batch_objects=BATCH_OBJECTS,
     )
     if receipt.outcome is not Outcome.DONE or receipt.rows != OBJECTS:

@@ -14,8 +14,8 @@ from distributed.core import Status
 from distributed.worker import thread_state
 
 from galflow.errors import ModelError
-from galflow.scores.score import pick_device
 from galflow.storage.receipts import Receipt
+from galflow.training.gpu_arithmetic import pick_device
 from galflow.training.meeting import own_address
 from galflow.training.ranks import joined_ranks
 from tasks.proxies import LOOPBACK

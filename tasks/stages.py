@@ -21,6 +21,7 @@ from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import leading_model, primary_score
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import assigned_rows
+from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -204,14 +205,14 @@ def compare(run: RunRecord) -> StageResult:
                 for model in models.values():
                     require_same_space(name, attributes, model)
         receipt = compare_samples(
-            store, unit.product, unit.fingerprint,
+            Target(store, unit.product, unit.fingerprint, {f"model {n}": f for n, f in fingerprints.items()}),
             {name: read_parts(store, of.receipts) for name, of in scores.items()},
             spec.of_survey(models),
-            bootstraps=spec.comparison.bootstraps, seed=spec.seed,
-            inputs={f"model {n}": f for n, f in fingerprints.items()},
+            bootstraps=spec.comparison.bootstraps,
+            seed=spec.seed,
             survey_ratios=_ratios(run, None, models),
             sample_ratios={name: _ratios(run, name, models) for name in scores},
-        )  # fmt: skip
+        )
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))
     return StageResult((receipt,), (), 1)

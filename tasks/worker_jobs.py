@@ -23,16 +23,18 @@ from galflow.errors import TakenError
 from galflow.runs.plan import JoinedTile
 from galflow.scores.calibration import PValueCounts
 from galflow.scores.reuse import EarlierPart
-from galflow.scores.score import PartSettings, pick_device, score_set
+from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.spec.run import CutoutSpec, RunSpec, SurveySpec
 from galflow.storage.layout import catalog_file, supplement_of
+from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
+from galflow.training.gpu_arithmetic import pick_device
 from galflow.training.learning_curve import Progress
 from galflow.training.ranks import SINGLE_PROCESS, Ranks
-from galflow.training.train_model import require_one_layout, train_model
+from galflow.training.train_model import Recipe, require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
@@ -77,19 +79,17 @@ def train(
     learnt = {tile.fingerprint for tile in sets}
     require_one_layout(list(opened.values()))
     return train_model(
-        store,
-        product,
-        fingerprint,
-        model,
-        spec.training_of(model),
-        spec.cutouts,
+        Target(
+            store,
+            product,
+            fingerprint,
+            {f"cutouts {tile.cutouts.product}": tile.cutouts.fingerprint for tile in sets}
+            | {f"join {tile.product}": tile.fingerprint for tile in sets}
+            | {f"sky {t.cutouts.product}": t.cutouts.fingerprint for t in sky if t.fingerprint not in learnt},
+        ),
+        Recipe(model, spec.training_of(model), spec.cutouts, stretch, spec.seed),
         [opened[tile.fingerprint] for tile in sets],
-        stretch,
-        seed=spec.seed,
         device=pick_device(),
-        inputs={f"cutouts {tile.cutouts.product}": tile.cutouts.fingerprint for tile in sets}
-        | {f"join {tile.product}": tile.fingerprint for tile in sets}
-        | {f"sky {t.cutouts.product}": t.cutouts.fingerprint for t in sky if t.fingerprint not in learnt},
         progress=_Teller(name),
         ranks=ranks,
     )
@@ -133,10 +133,8 @@ def score(
         store,
         open_set(store, tile),
         loaded,
-        cutouts_fingerprint=tile.cutouts.fingerprint,
-        join_fingerprint=tile.fingerprint,
-        product_fingerprint=fingerprint,
-        settings=settings,
+        PartFingerprints(fingerprint, tile.cutouts.fingerprint, tile.fingerprint),
+        settings,
         batch_objects=batch_objects,
         device=device,
         earlier=earlier,

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("galflow", "tasks", "flows", "deploy")
-LONGEST_FILE = 300
+LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 8
 
 FLOORS = {
     "deploy": {"flows", "tasks", "galflow"},
@@ -250,6 +250,23 @@ def test_no_import_goes_round_in_a_circle() -> None:
 def test_no_file_is_too_long_to_read(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_FILE, f"{lines} lines; a noun of its own is missing: split it"
+
+
+def test_no_function_is_too_long_or_takes_too_much() -> None:
+    """A model's constructor may take more: its keywords are the model's configuration."""
+    faults = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            given = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            number = len(given) - (given[:1] in (["self"], ["cls"]))
+            configuration = node.name == "__init__" and path.is_relative_to(ROOT / "galflow" / "models")
+            public = not node.name.startswith("_") or node.name == "__init__"
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > LONGEST_FUNCTION or (public and number > MOST_PARAMETERS and not configuration):
+                faults.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {lines} lines, {number} parameters")
+    assert not faults, "\n".join(faults)
 
 
 def test_every_file_says_what_it_is_for() -> None:

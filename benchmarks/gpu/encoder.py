@@ -18,7 +18,7 @@ from galflow.batch import Batch
 from galflow.cutouts.batches import CutoutRows
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
-from galflow.scores.score import PartSettings, score_set
+from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.spec.run import CutoutSpec
 from galflow.storage.receipts import Outcome
 from galflow.storage.store import Store
@@ -89,9 +89,8 @@ def _score(settings: Settings, store: Store, model: TrainedModel, run: str, expe
         out,
         cutouts,
         {"m": model},
-        cutouts_fingerprint="c0",
-        product_fingerprint="s0",
-        settings=PartSettings(f"m_{model.card.main_score}"),
+        PartFingerprints("s0", "c0"),
+        PartSettings(f"m_{model.card.main_score}"),
         batch_objects=4096,
         device=settings.device,
     )

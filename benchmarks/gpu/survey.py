@@ -27,10 +27,10 @@ from galflow.runs.plan import part_settings, plan_models
 from galflow.runs.plan_cutouts import plan_cutouts
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_units import JoinedTile
-from galflow.scores.score import pick_device
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
+from galflow.training.gpu_arithmetic import pick_device
 from tasks.cluster import open_client, running_cluster
 from tasks.worker_jobs import cut, score, train
 

@@ -17,9 +17,8 @@ from galflow.errors import DataError, SpecError
 from galflow.scores.calibration import Reference, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
 from galflow.spec.run import fingerprint
-from galflow.storage.products import outcome_of, write_one_file
+from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
-from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 COMPARISON_VERSION = "2"
@@ -60,15 +59,12 @@ def require_same_space(name: str, attributes: Mapping[str, Any], model: TrainedM
 
 
 def compare_samples(
-    store: Store,
-    product: str,
-    product_fingerprint: str,
+    target: Target,
     samples: Mapping[str, pa.Table],
     models: Mapping[str, TrainedModel],
     *,
     bootstraps: int,
     seed: int,
-    inputs: Mapping[str, str],
     survey_ratios: Mapping[str, np.ndarray] | None = None,
     sample_ratios: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Receipt:
@@ -98,14 +94,14 @@ def compare_samples(
     data = to_json({"samples": results, "bootstraps": bootstraps})
     outcome, told = outcome_of(reasons)
     receipt = Receipt(
-        product=product,
-        fingerprint=product_fingerprint,
-        inputs=dict(inputs),
+        product=target.product,
+        fingerprint=target.fingerprint,
+        inputs=dict(target.inputs),
         rows=sum(len(t) for t in samples.values()),
         outcome=outcome,
         reasons=told,
     )
-    return write_one_file(store, receipt, data, started)
+    return write_one_file(target.store, receipt, data, started)
 
 
 def _compare(

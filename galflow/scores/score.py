@@ -10,11 +10,11 @@ import functools
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, missing_inputs
@@ -150,15 +150,21 @@ def _chunks(
         yield inside + chunk.start, {view: objects.batch(view.stretch, view.contents) for view in views}
 
 
+class PartFingerprints(NamedTuple):
+    """Of a score part, and of what it is made of."""
+
+    part: str
+    cutouts: str
+    join: str = ""
+
+
 def score_set(
     store: Store,
     cutouts: CutoutSet,
     models: Mapping[str, TrainedModel],
-    *,
-    cutouts_fingerprint: str,
-    product_fingerprint: str,
+    of: PartFingerprints,
     settings: PartSettings,
-    join_fingerprint: str = "",
+    *,
     batch_objects: int = 128,
     device: str = "cpu",
     earlier: EarlierPart | None = None,
@@ -183,7 +189,7 @@ def score_set(
         raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
     found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
     table, lost = _part_table(cutouts, models, raw, found, settings.shares)
-    product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], product_fingerprint)
+    product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], of.part)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
@@ -193,9 +199,8 @@ def score_set(
     outcome, reasons = outcome_of(lost, empty=None if len(table) else "the cutout set is empty")
     receipt = Receipt(
         product=product,
-        fingerprint=product_fingerprint,
-        inputs={"cutouts": cutouts_fingerprint, "join": join_fingerprint}
-        | {f"model {n}": m.card.fingerprint for n, m in models.items()},
+        fingerprint=of.part,
+        inputs={"cutouts": of.cutouts, "join": of.join} | {f"model {n}": m.card.fingerprint for n, m in models.items()},
         rows=len(table),
         outcome=outcome,
         reasons=reasons,
@@ -289,8 +294,3 @@ def _reference(model: TrainedModel, column: ScoreColumn) -> Reference:
 
 def _nullable(values: np.ndarray, good: np.ndarray) -> pa.Array:
     return pa.array(values, pa.float64(), mask=~good)
-
-
-def pick_device() -> str:
-    """The device of this process: the GPU that CUDA_VISIBLE_DEVICES leaves it, or the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

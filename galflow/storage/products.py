@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from galflow.errors import IntegrityError, TakenError
@@ -23,6 +24,18 @@ PATIENCE_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A product that is to be made: where it lies, and what it will be known by."""
+
+    store: Store
+    product: str
+    """Its key."""
+    fingerprint: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What it is made of -> fingerprints, for the receipt."""
 
 
 def write_product(

@@ -1,4 +1,4 @@
-"""How a GPU computes in float32. A CPU is not concerned: there all of this changes nothing.
+"""Which device a process has, and how a GPU computes in float32. On a CPU the latter changes nothing.
 
 By itself cuDNN rounds the factors of float32 convolutions to ten bits (TF32), and chooses methods that add in an order
 of their own. A score would then differ from the CPU's in the fourth digit, and from itself the next time.
@@ -26,3 +26,8 @@ def full_float32(*, deterministic: bool = False) -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, cudnn.deterministic = before
+
+
+def pick_device() -> str:
+    """The device of this process: the GPU that CUDA_VISIBLE_DEVICES leaves it, or the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

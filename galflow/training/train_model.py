@@ -6,7 +6,8 @@ It is told which sets, which stretch and under which key; it plans nothing, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -22,9 +23,8 @@ from galflow.photometry import AsinhStretch
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
 from galflow.spec.run import fingerprint as fingerprint_of
-from galflow.storage.products import outcome_of, write_product
+from galflow.storage.products import Target, outcome_of, write_product
 from galflow.storage.receipts import Receipt
-from galflow.storage.store import Store
 from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.corrected_likelihood import TYPICALITY, scores_of, typicality
@@ -74,34 +74,68 @@ def model_fingerprint(
     )
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made from cutout sets."""
+
+    model: ModelSpec
+    training: TrainingSpec
+    cutouts: CutoutSpec
+    """As the sets were cut, for the card."""
+    stretch: AsinhStretch
+    seed: int
+
+
 def train_model(
-    store: Store,
-    product_key: str,
-    fingerprint: str,
-    model_spec: ModelSpec,
-    training: TrainingSpec,
-    cutout_spec: CutoutSpec,
+    target: Target,
+    recipe: Recipe,
     sets: Sequence[CutoutSet],
-    stretch: AsinhStretch,
     *,
-    seed: int,
     device: torch.device | str = "cpu",
-    inputs: dict[str, str],
     progress: Callable[[Progress], None] | None = None,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Receipt | None:
-    """Train, measure the held-out objects, store all under ``product_key`` and write the receipt.
+    """Train, measure the held-out objects, store all under ``target.product`` and write the receipt.
 
-    ``sets`` are used in the order of their product keys, however they come. ``inputs`` are the fingerprints of what
-    they were made of, for the receipt. An earlier attempt's checkpoint is taken up, and removed at the end. Of several
-    ``ranks`` the first stores, and the others return None once the model is trained.
+    ``sets`` are used in the order of their product keys, however they come. An earlier attempt's checkpoint is taken
+    up, and removed at the end. Of several ``ranks`` the first stores, and the others return None once the model is
+    trained.
     """
     started = time.perf_counter()
+    training, seed = recipe.training, recipe.seed
+    data, model = _ready(recipe, sets, torch.device(device))
+    counts = {split: data.count(split) for split in Split}
+    _require_reference(recipe.model.name, counts)
+    checkpoint = Checkpoint(target.store, target.product, target.fingerprint, every_seconds=training.checkpoint_seconds)
+    fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
+    if not ranks.is_main:
+        return None
+    card = _card(target, recipe, sets, counts, model, fitted)
+    reference = reference_distributions(TrainedModel(card, model, {}), data, training.batch_size)
+    outcome, told = outcome_of(_few_reference_objects(counts[Split.REFERENCE]))
+    unwritten = Receipt(
+        product=target.product,
+        fingerprint=target.fingerprint,
+        inputs=dict(target.inputs),
+        rows=counts[Split.TRAIN],
+        outcome=outcome,
+        reasons=told,
+        details={"counts": card.training["counts"], "metrics": card.metrics},
+    )
+    trained = TrainedModel(card, model, reference)
+    receipt = write_product(target.store, unwritten, lambda key: trained.save(target.store, key), started)
+    checkpoint.delete()
+    return receipt
+
+
+def _ready(recipe: Recipe, sets: Sequence[CutoutSet], device: torch.device) -> tuple[TrainingSet, GenerativeModel]:
+    """The training data, and the model with its first weights."""
     ordered = sorted(sets, key=lambda s: s.product)
-    bands, unit, size = require_one_layout(ordered)
-    arguments = constructor_arguments(model_spec, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
-    with seeded(derived_seed(seed, "weights"), torch.device(device)):
-        model = build_model(model_spec.model, **arguments)
+    bands, _, size = require_one_layout(ordered)
+    stretch, training = recipe.stretch, recipe.training
+    arguments = constructor_arguments(recipe.model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
+    with seeded(derived_seed(recipe.seed, "weights"), device):
+        model = build_model(recipe.model.model, **arguments)
     data = TrainingSet(
         ordered,
         stretch,
@@ -110,48 +144,39 @@ def train_model(
         memory_bytes=training.memory_gigabytes * 1e9,
         contents=fields_of(model),
     )
-    counts = {split: data.count(split) for split in Split}
-    _require_reference(model_spec.name, counts)
-    checkpoint = Checkpoint(store, product_key, fingerprint, every_seconds=training.checkpoint_seconds)
-    fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
-    if not ranks.is_main:
-        return None
-    card = ModelCard(
-        name=model_spec.name,
-        model=model_spec.model,
-        arguments=arguments,
-        cutouts=cutout_spec.model_dump(mode="json"),
+    return data, model
+
+
+def _card(
+    target: Target,
+    recipe: Recipe,
+    sets: Sequence[CutoutSet],
+    counts: Mapping[Split, int],
+    model: GenerativeModel,
+    fitted: FitResult,
+) -> ModelCard:
+    bands, unit, size = require_one_layout(sets)
+    softening, white = recipe.stretch.softening_sigma, recipe.stretch.white_sigma
+    return ModelCard(
+        name=recipe.model.name,
+        model=recipe.model.model,
+        arguments=constructor_arguments(recipe.model, len(bands), size, softening, white),
+        cutouts=recipe.cutouts.model_dump(mode="json"),
         bands=bands,
         unit=unit,
-        stretch=StretchCard.of(stretch),
+        stretch=StretchCard.of(recipe.stretch),
         training={
-            "settings": training.model_dump(mode="json"),
-            "seed": seed,
-            "inputs": inputs,
+            "settings": recipe.training.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "inputs": dict(target.inputs),
             "counts": {str(split): count for split, count in counts.items()},
         },
         curves=fitted.curves,
         metrics=_metrics(model, fitted),
-        fingerprint=fingerprint,
+        fingerprint=target.fingerprint,
         code_version=version("galflow"),
         **_class_facts(model),
     )
-    reference = reference_distributions(TrainedModel(card, model, {}), data, training.batch_size)
-    few = _few_reference_objects(counts[Split.REFERENCE])
-    outcome, told = outcome_of(few)
-    unwritten = Receipt(
-        product=product_key,
-        fingerprint=fingerprint,
-        inputs=inputs,
-        rows=counts[Split.TRAIN],
-        outcome=outcome,
-        reasons=told,
-        details={"counts": card.training["counts"], "metrics": card.metrics},
-    )
-    trained = TrainedModel(card, model, reference)
-    receipt = write_product(store, unwritten, lambda key: trained.save(store, key), started)
-    checkpoint.delete()
-    return receipt
 
 
 def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size: int) -> dict[str, np.ndarray]:

@@ -17,11 +17,12 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.runs.plan import plan_cutouts
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
+from galflow.storage.products import Target
 from galflow.storage.receipts import list_runs, read_manifest, read_receipts
 from galflow.storage.store import Store
 from galflow.surveys.base import Survey, Tile
 from galflow.surveys.resolve import open_survey
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 
 if TYPE_CHECKING:
     from conftest import Command, RunToItsEnd
@@ -115,9 +116,10 @@ def trained_elsewhere(folder: Path, spec: RunSpec) -> str:
     sets = [CutoutSet(store, receipt.product) for receipt in cut]
     (model,) = spec.models
     receipt = train_model(
-        store, "models/kmeans/0", "0", model, spec.training_of(model), spec.cutouts, sets,
-        stretch_for(sets, spec.stretch), seed=0, inputs={},
-    )  # fmt: skip
+        Target(store, "models/kmeans/0", "0", {}),
+        Recipe(model, spec.training_of(model), spec.cutouts, stretch_for(sets, spec.stretch), 0),
+        sets,
+    )
     return store.uri(receipt.product)
 
 

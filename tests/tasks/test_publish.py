@@ -19,15 +19,16 @@ from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import GalflowError
-from galflow.scores.score import PartSettings, score_set
+from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
 from galflow.storage.layout import manifest_key, supplement_of
+from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt, list_runs, read_manifest, verify_store
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
@@ -98,20 +99,23 @@ def train(store: Store, spec: RunSpec, name: str, cutouts: list[Receipt]) -> Rec
     sets = [CutoutSet(store, r.product) for r in cutouts]
     model = next(m for m in spec.models if m.name == name)
     return train_model(
-        store, f"models/{name}/{name * 2}", name * 2, model, spec.training_of(model), spec.cutouts, sets,
-        stretch_for(sets, spec.stretch), seed=0, inputs={},
-    )  # fmt: skip
+        Target(store, f"models/{name}/{name * 2}", name * 2, {}),
+        Recipe(model, spec.training_of(model), spec.cutouts, stretch_for(sets, spec.stretch), 0),
+        sets,
+    )
 
 
 def score(store: Store, joined: Joined, models: dict[str, TrainedModel]) -> list[Receipt]:
     return [
         score_set(
-            store, CutoutSet(store, tile.cutouts.product, tile.product), models,
-            cutouts_fingerprint=tile.cutouts.fingerprint, join_fingerprint=tile.fingerprint,
-            product_fingerprint=f"s{tile.fingerprint}", settings=PartSettings("kmeans_distance"),
+            store,
+            CutoutSet(store, tile.cutouts.product, tile.product),
+            models,
+            PartFingerprints(f"s{tile.fingerprint}", tile.cutouts.fingerprint, tile.fingerprint),
+            PartSettings("kmeans_distance"),
         )
         for tile in joined.tiles
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +148,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory, cluster: ClusterSpec) -> St
     mock_scores = score(store, joined_mock, models)
     table = pq.read_table(io.BytesIO(store.get(mock_scores[0].product)))
     comparison = compare_samples(
-        store, "comparisons/publishing/c.json", "c", {"mock": table}, models, bootstraps=50, seed=0, inputs={}
+        Target(store, "comparisons/publishing/c.json", "c", {}), {"mock": table}, models, bootstraps=50, seed=0
     )
     torch.set_num_threads(threads)
     failure = Failure("ingest", "t00001", "DataError: no such file; restore it")

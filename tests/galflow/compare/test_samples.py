@@ -19,6 +19,7 @@ from galflow.compare.two_sample import TwoSample, compare_scalars
 from galflow.errors import SpecError
 from galflow.models.pixelcnn_pp import PixelCNNPP
 from galflow.storage.layout import comparison_product
+from galflow.storage.products import Target
 from galflow.storage.receipts import Outcome, find_receipts
 from galflow.storage.store import Store
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
@@ -54,7 +55,11 @@ def sample(bits: np.ndarray, planted: int = 0) -> pa.Table:
 
 def compare(store: Store, model: TrainedModel, **samples: pa.Table) -> tuple[Any, dict[str, Any]]:
     receipt = compare_samples(
-        store, "comparisons/c/1.json", "1", samples, {"pixelcnn": model}, bootstraps=60, seed=3, inputs={"model m": "f"}
+        Target(store, "comparisons/c/1.json", "1", {"model m": "f"}),
+        samples,
+        {"pixelcnn": model},
+        bootstraps=60,
+        seed=3,
     )
     return receipt, json.loads(store.get("comparisons/c/1.json"))
 

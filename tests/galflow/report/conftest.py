@@ -24,14 +24,15 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs, StageRecord
-from galflow.scores.score import PartSettings, columns_of, score_set
+from galflow.scores.score import PartFingerprints, PartSettings, columns_of, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
 from galflow.storage.layout import catalog_product
+from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel
 
 PRIMARY = "vae_neg_elbo"
@@ -79,9 +80,10 @@ def train(store: Store, spec: RunSpec, cutouts: list[Receipt]) -> tuple[dict[str
     for model in spec.models:
         product, training = f"models/{model.name}/{'0' * 16}", spec.training_of(model)
         receipt = train_model(
-            store, product, "0" * 16, model, training, spec.cutouts, sets, stretch,
-            seed=spec.seed, inputs={r.product: r.fingerprint for r in cutouts},
-        )  # fmt: skip
+            Target(store, product, "0" * 16, {r.product: r.fingerprint for r in cutouts}),
+            Recipe(model, training, spec.cutouts, stretch, spec.seed),
+            sets,
+        )
         receipts.append(receipt)
         models[model.name] = TrainedModel.load(store, product)
     return models, receipts
@@ -93,9 +95,8 @@ def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel])
             store,
             CutoutSet(store, r.product),
             models,
-            cutouts_fingerprint=r.fingerprint,
-            product_fingerprint=r.fingerprint,
-            settings=PartSettings(PRIMARY),
+            PartFingerprints(r.fingerprint, r.fingerprint),
+            PartSettings(PRIMARY),
         )
         for r in cutouts
     ]
@@ -136,7 +137,7 @@ def compare(
         tables[sample.name] = pq.read_table(io.BytesIO(store.get(part.product)))
     key = "comparisons/report-test/0.json"
     receipt = compare_samples(
-        store, key, "0", tables, models, bootstraps=spec.comparison.bootstraps, seed=spec.seed, inputs={}
+        Target(store, key, "0", {}), tables, models, bootstraps=spec.comparison.bootstraps, seed=spec.seed
     )
     return json.loads(store.get(key)), stages | {"comparison": StageRecord((receipt,), (), 1)}
 

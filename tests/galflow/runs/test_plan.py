@@ -22,12 +22,13 @@ from galflow.errors import SpecError
 from galflow.runs.check import check_run
 from galflow.runs.plan import RunPlan, part_settings, plan_comparison, plan_run
 from galflow.scores.leading import leading_model, primary_score
-from galflow.scores.score import score_set
+from galflow.scores.score import PartFingerprints, score_set
 from galflow.spec.run import RunSpec, parse_spec
+from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt, RunManifest, publish_manifest
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 
 SURVEY = {"tiles": 3, "tile_size": 128, "objects_per_tile": 24, "overlap_pixels": 16, "magnitude_range": [18.5, 21.5]}
@@ -72,24 +73,30 @@ def carry_out(spec: RunSpec, store: Store) -> None:
         if unit.done:
             continue
         train_model(
-            store, unit.product, unit.fingerprint, unit.model, spec.training_of(unit.model), spec.cutouts, sets,
-            stretch_for(sets, spec.stretch), seed=spec.seed, inputs={},
-        )  # fmt: skip
+            Target(store, unit.product, unit.fingerprint, {}),
+            Recipe(unit.model, spec.training_of(unit.model), spec.cutouts, stretch_for(sets, spec.stretch), spec.seed),
+            sets,
+        )
     models = {
         u.name: load_uri(u.product) if u.model.trained else TrainedModel.load(store, u.product) for u in plan.models
     }
     for scored in [*plan.scores, *(u for units in plan.sample_scores.values() for u in units)]:
         receipts[scored.fingerprint] = score_set(
-            store, CutoutSet(store, scored.joined.cutouts.product, scored.joined.product), models,
-            cutouts_fingerprint=scored.joined.cutouts.fingerprint, join_fingerprint=scored.joined.fingerprint,
-            product_fingerprint=scored.fingerprint, settings=part_settings(spec),
-        )  # fmt: skip
+            store,
+            CutoutSet(store, scored.joined.cutouts.product, scored.joined.product),
+            models,
+            PartFingerprints(scored.fingerprint, scored.joined.cutouts.fingerprint, scored.joined.fingerprint),
+            part_settings(spec),
+        )
     if plan.comparison is not None:
         parts = {n: read_parts(store, [receipts[u.fingerprint] for u in us]) for n, us in plan.sample_scores.items()}
         compare_samples(
-            store, plan.comparison.product, plan.comparison.fingerprint, parts, models,
-            bootstraps=spec.comparison.bootstraps, seed=spec.seed, inputs={},
-        )  # fmt: skip
+            Target(store, plan.comparison.product, plan.comparison.fingerprint, {}),
+            parts,
+            models,
+            bootstraps=spec.comparison.bootstraps,
+            seed=spec.seed,
+        )
     publish_manifest(
         store,
         RunManifest(

@@ -22,7 +22,7 @@ from galflow.models.base import Density, Player
 from galflow.photometry import AsinhStretch
 from galflow.scores.ratio import in_flux, same_space
 from galflow.scores.reuse import best_earlier
-from galflow.scores.score import SCORES_VERSION, PartSettings, score_set, scores_fingerprint
+from galflow.scores.score import SCORES_VERSION, PartFingerprints, PartSettings, score_set, scores_fingerprint
 from galflow.spec.models import Ratio
 from galflow.spec.run import CutoutSpec
 from galflow.storage.receipts import Receipt
@@ -129,10 +129,14 @@ def scored(
     fingerprints = {name: model.card.fingerprint for name, model in models.items()}
     settings = PartSettings("sky_bits_per_dim", tuple(ratios))
     receipt = score_set(
-        store, tile, models, cutouts_fingerprint="c", batch_objects=8, settings=settings,
-        product_fingerprint=scores_fingerprint("c", fingerprints, settings),
+        store,
+        tile,
+        models,
+        PartFingerprints(scores_fingerprint("c", fingerprints, settings), "c"),
+        settings,
+        batch_objects=8,
         earlier=None if before is None else best_earlier([before], "c", fingerprints, SCORES_VERSION),
-    )  # fmt: skip
+    )
     return receipt, pq.read_table(pa.BufferReader(store.get(receipt.product)))
 
 

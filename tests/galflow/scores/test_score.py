@@ -25,6 +25,7 @@ from galflow.photometry import AsinhStretch
 from galflow.scores.reuse import EarlierPart, best_earlier
 from galflow.scores.score import (
     SCORES_VERSION,
+    PartFingerprints,
     PartSettings,
     ScoreColumn,
     score_cutouts,
@@ -33,9 +34,10 @@ from galflow.scores.score import (
 )
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, TrainingSpec
+from galflow.storage.products import Target
 from galflow.storage.receipts import Outcome, Receipt
 from galflow.storage.store import Store
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel
 
 STRETCH = AsinhStretch(3.0, 100.0, (1.0,))
@@ -139,9 +141,16 @@ def cutouts(store: Store, tile: str, seed: int, *, psf: bool = True, flags: int 
 
 def trained(store: Store, name: str, sets: list[CutoutSet]) -> TrainedModel:
     receipt = train_model(
-        store, f"models/{name}", "f", ModelSpec(name=name.lower(), model=f"curious_models.{name}"),
-        TrainingSpec(epochs=1, reference_fraction=0.45), SPEC, sets, STRETCH, seed=0, inputs={},
-    )  # fmt: skip
+        Target(store, f"models/{name}", "f", {}),
+        Recipe(
+            ModelSpec(name=name.lower(), model=f"curious_models.{name}"),
+            TrainingSpec(epochs=1, reference_fraction=0.45),
+            SPEC,
+            STRETCH,
+            0,
+        ),
+        sets,
+    )
     return TrainedModel.load(store, receipt.product)
 
 
@@ -163,9 +172,7 @@ def test_each_model_sees_what_it_asks_for(store: Store) -> None:
 def test_a_tile_that_lacks_it_has_nulls_and_says_why(store: Store) -> None:
     good, bare = cutouts(store, "a", 1), cutouts(store, "b", 2, psf=False)
     models = {name.lower(): trained(store, name, [good]) for name in ("Plain", "Curious")}
-    receipt = score_set(
-        store, bare, models, cutouts_fingerprint="c", product_fingerprint="p", settings=SETTINGS, batch_objects=16
-    )
+    receipt = score_set(store, bare, models, PartFingerprints("p", "c"), SETTINGS, batch_objects=16)
     assert receipt.outcome == Outcome.PARTIAL
     assert receipt.reasons == (
         "not scored by curious: tile b has no PSF in r, and a model needs it; give the survey a PSF image or its "
@@ -189,9 +196,7 @@ def test_no_pixel_is_read_for_models_that_cannot_score_the_set(store: Store, mon
 def test_a_collapsed_model_has_no_sigma_and_the_others_keep_theirs(store: Store) -> None:
     tile = cutouts(store, "a", 1)
     models = {name.lower(): trained(store, name, [tile]) for name in ("Plain", "Collapsed")}
-    receipt = score_set(
-        store, tile, models, cutouts_fingerprint="c", product_fingerprint="p", settings=SETTINGS, batch_objects=16
-    )
+    receipt = score_set(store, tile, models, PartFingerprints("p", "c"), SETTINGS, batch_objects=16)
     assert receipt.outcome == Outcome.PARTIAL
     (reason,) = receipt.reasons
     assert reason.startswith("collapsed_mean_sigma is null: ")
@@ -226,9 +231,8 @@ def part(store: Store, tile: CutoutSet, models: dict[str, TrainedModel], earlier
     """The tile scored by these models."""
     fingerprint = scores_fingerprint("c", {n: m.card.fingerprint for n, m in models.items()}, SETTINGS)
     return score_set(
-        store, tile, models, cutouts_fingerprint="c", product_fingerprint=fingerprint, settings=SETTINGS,
-        batch_objects=16, earlier=earlier,
-    )  # fmt: skip
+        store, tile, models, PartFingerprints(fingerprint, "c"), SETTINGS, batch_objects=16, earlier=earlier
+    )
 
 
 def test_a_new_model_leaves_the_scores_of_the_others_as_they_are(store: Store) -> None:

@@ -21,6 +21,7 @@ from galflow.models.base import Density, all_models
 from galflow.photometry import AsinhStretch
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, TrainingSpec
+from galflow.storage.products import Target
 from galflow.storage.store import Store
 from galflow.training.corrected_likelihood import (
     COMPLEXITY,
@@ -32,7 +33,7 @@ from galflow.training.corrected_likelihood import (
     scores_of,
     typicality,
 )
-from galflow.training.train_model import train_model
+from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel
 
 
@@ -100,9 +101,16 @@ def test_a_trained_density_gives_both_calibrated_on_held_out_objects(
     stretch = AsinhStretch(3.0, 100.0, (1.0, 1.0))
     cutouts = write_set("a", 90)
     receipt = train_model(
-        store, "models/toy/f", "f", ModelSpec(name="toy", model="galflow_toys.Gaussian"),
-        TrainingSpec(epochs=1, reference_fraction=0.4), CutoutSpec(), [cutouts], stretch, seed=0, inputs={},
-    )  # fmt: skip
+        Target(store, "models/toy/f", "f", {}),
+        Recipe(
+            ModelSpec(name="toy", model="galflow_toys.Gaussian"),
+            TrainingSpec(epochs=1, reference_fraction=0.4),
+            CutoutSpec(),
+            stretch,
+            0,
+        ),
+        [cutouts],
+    )
     model = TrainedModel.load(store, receipt.product)
     assert set(model.card.scores) == {"bits_per_dim", *CORRECTED}
     data = TrainingSet([cutouts], stretch, validation=0.1, reference=0.4)

@@ -17,10 +17,11 @@ from galflow.errors import DataError, ModelError, SpecError
 from galflow.photometry import AsinhStretch
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
+from galflow.storage.products import Target
 from galflow.storage.receipts import Outcome, Receipt, find_receipts, verify_product
 from galflow.storage.store import Store
 from galflow.training.learning_curve import Progress
-from galflow.training.train_model import model_fingerprint, train_model
+from galflow.training.train_model import Recipe, model_fingerprint, train_model
 from galflow.training.trained_model import TrainedModel
 
 KEY = "models/toy/f1"
@@ -47,7 +48,7 @@ def train(toys: SimpleNamespace, store: Store, stretch: AsinhStretch, sets: list
         cutouts = CutoutSpec(size=8)
         inputs = {s.product: "0" for s in of}
         return train_model(
-            store, key, "f1", spec, training, cutouts, of, stretch, seed=1, inputs=inputs, progress=progress
+            Target(store, key, "f1", inputs), Recipe(spec, training, cutouts, stretch, 1), of, progress=progress
         )
 
     return run
