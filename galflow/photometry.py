@@ -122,8 +122,10 @@ class AsinhStretch:
         return _stretched(flux, softening, self.gain, xp)
 
     def inverse(self, stretched: Any, xp: ModuleType = np) -> Any:
-        """The flux of stretched pixels, shape (..., band, y, x); finite for any finite pixel."""
-        scaled = (stretched / self.gain).clip(-LARGEST_ASINH, LARGEST_ASINH)
+        """The flux of stretched pixels, shape (..., band, y, x); finite for finite pixels alone."""
+        scaled = stretched / self.gain
+        # What is not finite stays so, for whoever looks for it.
+        scaled = xp.where(xp.isfinite(scaled), scaled.clip(-LARGEST_ASINH, LARGEST_ASINH), scaled)
         return self._softening(stretched, xp) * xp.sinh(scaled)
 
     def derivative(self, flux: Any, xp: ModuleType = np) -> Any:

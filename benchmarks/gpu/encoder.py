@@ -67,7 +67,7 @@ def _scoring(settings: Settings, store: Store, model: TrainedModel, objects: int
         Stage("copy to the device", Batch, "to", after),
         Stage("model, and scores back", TrainedModel, "_measure", after),
         Stage("calibrate, table", scoring, "_part_table"),
-        Stage("write part and receipt", scoring, "write_product"),
+        Stage("write part and receipt", scoring, "write_one_file"),
     )
     with stopwatch(stages) as seconds, timed() as passed:
         score("stages", objects)
