@@ -75,7 +75,7 @@ def test_what_is_changed_can_be_planned(data: Path, here: Here, tmp_path: Path) 
 
 
 def test_malformed_specifications_are_refused_in_time(data: Path, here: Here, tmp_path: Path) -> None:
-    assert faults_of(range(150), tmp_path, here) == []
+    assert faults_of(range(60), tmp_path, here) == []
 
 
 @pytest.mark.full
@@ -83,8 +83,8 @@ def test_malformed_specifications_are_refused_in_time(data: Path, here: Here, tm
 def test_a_thousand_malformed_specifications_are_refused_in_time(
     data: Path, here: Here, tmp_path: Path, part: int
 ) -> None:
-    start = 150 + 200 * part
-    assert faults_of(range(start, start + 200), tmp_path, here) == []
+    start = 60 + 220 * part
+    assert faults_of(range(start, start + 220), tmp_path, here) == []
 
 
 @pytest.mark.full

@@ -24,14 +24,6 @@ Train = Callable[..., None]
 Blobs = Callable[..., Batch]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def full_precision() -> Iterator[None]:
     """On a GPU as galflow scores there; on a CPU it changes nothing."""
