@@ -123,6 +123,7 @@ def trained_elsewhere(folder: Path, spec: RunSpec) -> str:
     return store.uri(receipt.product)
 
 
+@pytest.mark.full  # tests/tasks/test_stages.py has it stage by stage, served/test_events.py as a service does it
 def test_only_the_products_of_changed_and_added_tiles_are_made_anew(
     tmp_path: Path, sky: Survey, run_to_its_end: RunToItsEnd, galflow: Command, prefect_api: dict[str, str]
 ) -> None:

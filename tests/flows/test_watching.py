@@ -26,7 +26,6 @@ WATCHED: dict[str, Any] = {
 }
 
 
-@pytest.mark.full
 @pytest.mark.s3
 def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
     run_to_its_end: RunToItsEnd,
