@@ -60,8 +60,9 @@ class SummingStore(WrapperStore[ZarrStore]):
         self._create = create
         self.sums: dict[str, FileSum] = {} if sums is None else sums
 
-    def _with_store(self, store: ZarrStore) -> SummingStore:
-        return type(self)(store, self._create, self.sums)
+    def with_read_only(self, read_only: bool = False) -> SummingStore:
+        """The same place and the same sums, for reading alone or for writing too."""
+        return type(self)(self._store.with_read_only(read_only), self._create, self.sums)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write and note; the sum is taken while the bytes are on their way.

@@ -498,3 +498,10 @@ def test_a_listing_around_folders_does_not_enter_them(store: Store) -> None:
     assert store.list("cutouts", around=(".zarr",)) == sorted(kept)
     assert len(store.list("cutouts")) == 5
     assert store.list("nothing", around=(".zarr",)) == []
+
+
+def test_a_summing_store_for_reading_alone_is_the_same_store(local_store: Store) -> None:
+    writing = local_store.zarr("set.zarr", read_only=False)
+    assert isinstance(writing, SummingStore)
+    reading = writing.with_read_only(True)
+    assert (reading.read_only, writing.read_only, reading.sums is writing.sums) == (True, False, True)
