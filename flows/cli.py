@@ -76,6 +76,7 @@ def run(
 
 def _run(spec: RunSpec, until: Stage) -> None:
     from flows.whole_run import do
+    from galflow.storage.receipts import RunManifest
 
     out, progress = terminal(), terminal(errors=True)
 
@@ -83,15 +84,13 @@ def _run(spec: RunSpec, until: Stage) -> None:
         progress.print(f"{plan.run}: {todo_line(plan)}. Starting Prefect and the workers ...")
 
     try:
-        ended = do(spec, until, lambda remarks: show_remarks(progress, remarks), begin)
+        outcome = do(spec, until, lambda remarks: show_remarks(progress, remarks), begin)
     except KeyboardInterrupt:
         progress.print(f"Interrupted. {_AGAIN}")
         raise typer.Exit(130) from None
-    outcome = ended.outcome
-    if outcome is None:
-        assert ended.published is not None
-        out.print(f"Nothing to do: run {ended.published.run} is published, and all its products are up to date.")
-        show_run(out, ended.published)
+    if isinstance(outcome, RunManifest):
+        out.print(f"Nothing to do: run {outcome.run} is published, and all its products are up to date.")
+        show_run(out, outcome)
         return
     if outcome.manifest is not None:
         show_run(out, outcome.manifest)

@@ -56,11 +56,11 @@ def plan(specification: SpecArgument, root: RootOption = None, as_json: JsonOpti
 
 def runs(root: ReadRootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the runs that have been published."""
-    from galflow.storage.receipts import list_runs, read_manifest
+    from galflow.storage.receipts import read_manifests
     from galflow.storage.store import Store
 
     store = Store.open(root)
-    manifests = [m.located(store) for name in list_runs(store) if (m := read_manifest(store, name)) is not None]
+    manifests = [manifest.located(store) for manifest in read_manifests(store)]
     if as_json:
         _print_json([m.model_dump(mode="json") for m in manifests])
     elif manifests:

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL
 
 from galflow.errors import GalflowError, SpecError
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec, with_root
-from galflow.storage.receipts import RunManifest, list_runs, read_manifest
+from galflow.storage.receipts import RunManifest, read_manifests
 from galflow.storage.store import Store
 
 EVENT = "galflow.release.published"
@@ -85,7 +85,7 @@ def specs_of_survey(store: Store, survey: str) -> list[RunSpec]:
     SpecError if there is none. Where the work ran is no part of what is published, so they run where the deployment
     says.
     """
-    manifests = [m for run in list_runs(store) if (m := read_manifest(store, run)) is not None]
+    manifests = read_manifests(store)
     last: dict[str, RunManifest] = {}
     for manifest in sorted(manifests, key=lambda m: m.finished):
         last[manifest.name] = manifest

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,23 +26,15 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a run that was asked for ended."""
-
-    published: RunManifest | None
-    """What was there already: nothing was to do."""
-    outcome: RunOutcome | None
-    """What was done now."""
-
-
 def do(
     spec: RunSpec,
     until: str,
     remark: Callable[[Sequence[str]], None],
     begin: Callable[[RunPlan], None],
-) -> Ended:
-    """Do what is missing up to the stage ``until``, a name of flows.survey_run.FLOWS.
+) -> RunManifest | RunOutcome:
+    """Do what is missing up to the stage ``until``, a name of flows.survey_run.FLOWS; how that ended.
+
+    The manifest of a run that is published already if nothing was to do.
 
     ``remark`` is told what is wrong with some tiles, ``begin`` what is to do, before anything of it is done. SpecError
     for what is invalid, before any work.
@@ -54,7 +45,9 @@ def do(
         return _do(spec, until, remark, begin)
 
 
-def _do(spec: RunSpec, until: str, remark: Callable[[Sequence[str]], None], begin: Callable[[RunPlan], None]) -> Ended:
+def _do(
+    spec: RunSpec, until: str, remark: Callable[[Sequence[str]], None], begin: Callable[[RunPlan], None]
+) -> RunManifest | RunOutcome:
     from galflow.runs.check import check_run
     from galflow.runs.plan import plan_run
     from galflow.storage.receipts import read_manifest
@@ -71,7 +64,7 @@ def _do(spec: RunSpec, until: str, remark: Callable[[Sequence[str]], None], begi
     plan = plan_run(spec, store)
     manifest = read_manifest(store, plan.run) if plan.done else None
     if manifest is not None:
-        return Ended(manifest.located(store), None)
+        return manifest.located(store)
     store.require_writable()
     begin(plan)
     del plan  # of twenty thousand tiles; the flow plans each of its stages itself
@@ -84,7 +77,7 @@ def _do(spec: RunSpec, until: str, remark: Callable[[Sequence[str]], None], begi
     from flows.survey_run import FLOWS
 
     run_server.wait()
-    return Ended(None, run_here(FLOWS[until], spec))
+    return run_here(FLOWS[until], spec)
 
 
 def _begin_prefect() -> None:
@@ -129,6 +122,7 @@ def outside_any_loop(work: Callable[[], Value]) -> Value:
 def run_published(spec: str | os.PathLike[str] | Mapping[str, Any] | RunSpec, root: str | None) -> PublishedRun:
     """A whole run for a Python program (``galflow.run``); what is worth a line goes to the log."""
     from galflow.runs.opened import published_at
+    from galflow.storage.receipts import RunManifest
     from galflow.storage.store import Store
 
     if isinstance(spec, RunSpec):
@@ -137,23 +131,22 @@ def run_published(spec: str | os.PathLike[str] | Mapping[str, Any] | RunSpec, ro
         wanted = parse_spec(dict(spec)) if isinstance(spec, Mapping) else load_spec(Path(spec))
     if root is not None:
         wanted = with_root(wanted, root)
+    store = Store.of(wanted.store)
 
     def remark(remarks: Sequence[str]) -> None:
         for line in remarks:
             logger.warning("%s", line)
 
-    def done() -> Ended:
+    def done() -> RunManifest | RunOutcome:
         return do(wanted, "survey-run", remark, lambda plan: logger.info("%s begins", plan.run))
 
     with _main_module_left_alone():
         ended = outside_any_loop(done)
-    manifest = ended.published
-    if ended.outcome is not None:
-        manifest = ended.outcome.manifest
-        for failure in ended.outcome.failures:
-            logger.error("failed: %s %s: %s", failure.stage, failure.name, failure.reason)
-        if manifest is None:
-            reasons = "; ".join(f"{f.stage} {f.name}: {f.reason}" for f in ended.outcome.failures[:3])
-            raise GalflowError(f"nothing is published: {reasons}. The same call again does what is still missing")
-    assert manifest is not None, "a run ends with one of the two"
-    return published_at(Store.of(wanted.store), manifest.run)
+    if isinstance(ended, RunManifest):
+        return published_at(store, ended.run)
+    for failure in ended.failures:
+        logger.error("failed: %s %s: %s", failure.stage, failure.name, failure.reason)
+    if ended.manifest is None:
+        reasons = "; ".join(f"{f.stage} {f.name}: {f.reason}" for f in ended.failures[:3])
+        raise GalflowError(f"nothing is published: {reasons}. The same call again does what is still missing")
+    return published_at(store, ended.manifest.run)

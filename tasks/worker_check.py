@@ -110,7 +110,7 @@ def ask_workers(client: Client, workers: list[str], needs: Needs, cluster: Clust
 def _prepared(client: Client, workers: list[str], needs: Needs, cluster: ClusterSpec) -> dict[str, Any]:
     if not workers:
         return {}
-    folder = probe_key("probe")
+    folder = probe_key()
     probe = f"{folder}/run"
     question = Question(
         needs=needs,
@@ -138,7 +138,7 @@ async def prepare(question: Question, dask_worker: Worker) -> Answer:
     except TimeoutError:
         lacks, may_pass = (f"its store or the survey's files have not answered for {_CHECK_SECONDS:.0f} s",), True
     except UnreachableError as error:
-        lacks, may_pass = (f"it cannot use the store: {error}",), True
+        lacks, may_pass = (f"it cannot use the store or the survey's files: {error}",), True
     return Answer(socket.gethostname(), lacks, may_pass)
 
 
@@ -181,6 +181,8 @@ def _of_the_files(question: Question) -> Iterator[str]:
         try:
             with open_lazily(uri) as file:
                 file.read(1)
+        except UnreachableError:
+            raise
         except (GalflowError, OSError) as error:
             yield f"it cannot read the survey's file {uri}: {error}"
             return

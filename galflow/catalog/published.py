@@ -236,11 +236,16 @@ def read_files(store: Store, product: str) -> pa.Table:
     return pa.concat_tables([read_catalog(store.get(key)) for key in file_keys(store, product)])
 
 
-def has_names(store: Store, product: str) -> bool:
-    """Whether objects have names of the user's own beside their ids; StoreError if there is no such catalogue."""
+def column_names(store: Store, product: str) -> list[str]:
+    """Names of a catalogue's columns, in their order; StoreError if there is no such catalogue. No file is read."""
     file_keys(store, product)
     plan = CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
-    return SOURCE_NAME in plan.schema.names
+    return list(plan.schema.names)
+
+
+def has_names(store: Store, product: str) -> bool:
+    """Whether objects have names of the user's own beside their ids; StoreError if there is no such catalogue."""
+    return SOURCE_NAME in column_names(store, product)
 
 
 def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import file_keys, read_columns_of, read_files
+from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import SpecError, StoreError
 from galflow.storage.layout import RUNS, as_key
-from galflow.storage.receipts import RunManifest, list_runs, read_manifest
+from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_of_cutout
 from galflow.surveys.reading.windows import corners
@@ -103,7 +103,7 @@ class PublishedRun:
     @cached_property
     def catalog(self) -> pa.Table:
         """The whole catalogue in memory; ``galflow.catalog.schema`` and the columns' metadata say what each is."""
-        return read_files(self.store, as_key(self.manifest.catalog))
+        return read_files(self.store, self._catalog)
 
     @property
     def models(self) -> dict[str, str]:
@@ -128,8 +128,7 @@ class PublishedRun:
         ``by``: any score's column instead of the run's own ranking, the largest first. ``columns``: what to show, by
         default id, position, rank, q-value and scores. SpecError for a column that the catalogue has not.
         """
-        keys = self._files()
-        names = read_catalog(self.store.get(keys[0])).column_names
+        names = column_names(self.store, self._catalog)
         scores = [name for name in names if f"{name}_sigma" in names]
         shown = list(columns) if columns is not None else [*(c for c in _SHOWN if c in names), *scores]
         order = by or "anomaly_rank"
@@ -137,26 +136,25 @@ class PublishedRun:
             if name not in names:
                 raise SpecError(f"the catalogue of run {self.name} has no column {name!r}; it has {', '.join(names)}")
         direction = "ascending" if by is None else "descending"
-        best: pa.Table | None = None
-        for key in keys:  # no more than one file and n rows are in memory
-            part = read_columns_of(self.store, key, [*dict.fromkeys((*shown, order, "is_primary"))])
-            part = part.filter(pc.and_(part["is_primary"], pc.is_valid(part[order])))
-            both = part if best is None else pa.concat_tables([best, part])
-            best = both.take(pc.sort_indices(both, sort_keys=[(order, direction)])[:n])
-        assert best is not None, "a published catalogue has a file"
-        return best.select(shown).to_pandas()
+        wanted = list(dict.fromkeys((*shown, order)))
+        best: list[pa.Table] = []
+        for part in each_file(self.store, self._catalog, wanted):  # no more than one file and n rows are in memory
+            both = pa.concat_tables([*best, part.filter(pc.is_valid(part[order]))])
+            best = [both.take(pc.sort_indices(both, sort_keys=[(order, direction)])[:n])]
+        return pa.concat_tables(best).select(shown).to_pandas()
 
     def cutout(self, object_id: int) -> Cutout:
         """The pixels of an object's primary row; SpecError if the catalogue has no such object."""
-        for key in self._files():
+        for key in file_keys(self.store, self._catalog):
             ids = read_columns_of(self.store, key, ["object_id", "is_primary"])
             found = pc.indices_nonzero(pc.and_(pc.equal(ids["object_id"], int(object_id)), ids["is_primary"]))
             if len(found):
                 return self._cutout(read_catalog(self.store.get(key)).slice(found[0].as_py(), 1).to_pylist()[0])
         raise SpecError(f"run {self.name} has no object {object_id}; ids stand in the catalogue's column object_id")
 
-    def _files(self) -> list[str]:
-        return file_keys(self.store, as_key(self.manifest.catalog))
+    @property
+    def _catalog(self) -> str:
+        return as_key(self.manifest.catalog)
 
     def _cutout(self, row: dict[str, Any]) -> Cutout:
         cutouts, number = CutoutSet(self.store, row["cutout"]), int(row["row"])
@@ -207,7 +205,7 @@ def open_run(uri: str, endpoint_url: str | None = None) -> PublishedRun:
     store = Store.open(root if separator else uri, endpoint_url)
     if separator:
         return published_at(store, run)
-    manifests = [m for name in list_runs(store) if (m := read_manifest(store, name)) is not None]
+    manifests = read_manifests(store)
     if not manifests:
         raise StoreError(f"no run is published at {store.root}; give ROOT/{RUNS}/RUN, or the root of another store")
     return PublishedRun(store, max(manifests, key=lambda m: m.finished))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from galflow.cutouts.batches import make_batch
-from galflow.errors import ModelError, SpecError
-from galflow.scores.calibration import Reference, conformal_p, robust_sigma
+from galflow.errors import SpecError
+from galflow.scores.calibration import Reference, calibrated
 from galflow.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 def score_images(
@@ -56,16 +59,8 @@ def score_images(
     for name, values in raw.items():
         columns[name] = values
         if name in model.card.scores:
-            columns |= _calibrated(name, values, model.reference[name])
+            sigma, p, why_no_sigma = calibrated(values, Reference(name, model.reference[name]))
+            columns |= {f"{name}_sigma": sigma, f"{name}_p": p}
+            if why_no_sigma is not None:
+                logger.warning("%s_sigma is NaN: %s", name, why_no_sigma)
     return pd.DataFrame(columns)
-
-
-def _calibrated(name: str, values: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
-    good, held_out = np.isfinite(values), Reference(name, reference)
-    sigma, p = np.full((2, len(values)), np.nan)
-    p[good] = conformal_p(values[good], held_out)
-    try:
-        sigma[good] = robust_sigma(values[good], held_out)
-    except ModelError:  # a collapsed model has no sigma: NaN, as its column is null in a catalogue
-        sigma[good] = np.nan
-    return {f"{name}_sigma": sigma, f"{name}_p": p}

@@ -11,7 +11,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,29 @@ def conformal_p(scores: npt.ArrayLike, reference: Reference) -> FloatArray:
     """
     below = np.searchsorted(reference.scores, _finite_scores(scores, "scores"), side="left")
     return np.asarray((1.0 + (len(reference) - below)) / (1.0 + len(reference)), dtype=np.float64)
+
+
+class Calibrated(NamedTuple):
+    """Scores as the catalogue shows them beside their raw values; NaN where the score is not finite."""
+
+    sigma: FloatArray
+    """(n,) robust standard deviations above the reference's median."""
+    p: FloatArray
+    """(n,) conformal p-values."""
+    why_no_sigma: str | None
+    """Why all sigmas are NaN: the reference has no spread, as of a model that has collapsed."""
+
+
+def calibrated(scores: FloatArray, reference: Reference) -> Calibrated:
+    """Sigma and p of (n,) scores that may be NaN."""
+    good = np.isfinite(scores)
+    sigma, p = np.full((2, len(scores)), np.nan)
+    p[good] = conformal_p(scores[good], reference)
+    try:
+        sigma[good] = robust_sigma(scores[good], reference)
+    except ModelError as error:
+        return Calibrated(sigma, p, str(error))
+    return Calibrated(sigma, p, None)
 
 
 def _p_values(p: npt.ArrayLike) -> FloatArray:

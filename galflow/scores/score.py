@@ -21,9 +21,8 @@ from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, mis
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
 from galflow.cutouts.stream import prefetch
-from galflow.errors import ModelError
 from galflow.photometry import AsinhStretch
-from galflow.scores.calibration import Reference, conformal_p, robust_sigma
+from galflow.scores.calibration import Reference, calibrated
 from galflow.scores.part_columns import (
     OBJECTS_DETAIL,
     SCHEMA_DETAIL,
@@ -271,15 +270,11 @@ def _part_table(
             outcome[failed] = f"not scored by {column.model}: its {column.score} is not finite"
         columns[column.name] = _nullable(values, good)
         if column.calibrated:
-            reference = _reference(models[column.model], column)
-            sigmas, p_values = np.full((2, n), np.nan)
-            p_values[good] = conformal_p(values[good], reference)
-            try:
-                sigmas[good] = robust_sigma(values[good], reference)
-            except ModelError as error:  # a collapsed model has no sigma; its neighbours' columns do not suffer for it
-                reasons.append(f"{column.name}_sigma is null: {error}")
-            columns[f"{column.name}_sigma"] = _nullable(sigmas, np.isfinite(sigmas))
-            columns[f"{column.name}_p"] = _nullable(p_values, good)
+            sigma, p, why_no_sigma = calibrated(values, _reference(models[column.model], column))
+            if why_no_sigma is not None:  # the columns of the other models do not suffer for it
+                reasons.append(f"{column.name}_sigma is null: {why_no_sigma}")
+            columns[f"{column.name}_sigma"] = _nullable(sigma, np.isfinite(sigma))
+            columns[f"{column.name}_p"] = _nullable(p, good)
     columns |= {name: _nullable(values, np.isfinite(values)) for name, values in ratios.items()}
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())

@@ -154,9 +154,9 @@ def runs_among(keys: Iterable[str]) -> list[str]:
     return [key.split("/")[1] for key in keys if key.endswith(_MANIFEST)]
 
 
-def probe_key(purpose: str) -> str:
-    """A key that nobody else has, to try the store with: ``purpose`` is "writable" or "probe"."""
-    return f"{RUNS}/.{purpose}-{uuid.uuid4().hex}"
+def probe_key() -> str:
+    """A key that nobody else has, to try the store with. What a killed run leaves there is garbage, as any product."""
+    return f"{RUNS}/.writable-{uuid.uuid4().hex}"
 
 
 # --- from keys to products

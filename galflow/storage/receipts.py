@@ -194,6 +194,11 @@ def list_runs(store: Store) -> list[str]:
     return runs_among(store.list(RUNS))
 
 
+def read_manifests(store: Store) -> list[RunManifest]:
+    """The manifests of all runs that have finished, by run id; IntegrityError if one cannot be read."""
+    return [manifest for run in list_runs(store) if (manifest := read_manifest(store, run)) is not None]
+
+
 def publish_manifest(store: Store, manifest: RunManifest) -> bool:
     """Write the manifest if there is none; whether this call did it."""
     return store.put_if_absent(manifest_key(manifest.run), to_json(manifest))

@@ -294,7 +294,7 @@ class Store:
 
     def require_writable(self) -> None:
         """Write, read and delete a small object; StoreError says what is wrong with the store, before any work."""
-        key = probe_key("writable")
+        key = probe_key()
         self.put(key, b"galflow")
         self.get(key)
         self.delete(key)

@@ -103,14 +103,31 @@ def train_model(
     """
     started = time.perf_counter()
     training, seed = recipe.training, recipe.seed
-    data, model = _ready(recipe, sets, torch.device(device))
+    ordered = sorted(sets, key=lambda s: s.product)
+    bands, unit, size = require_one_layout(ordered)
+    stretch = recipe.stretch
+    arguments = constructor_arguments(recipe.model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
+    with seeded(derived_seed(seed, "weights"), torch.device(device)):
+        model = build_model(recipe.model.model, **arguments)
+    data = _training_set(recipe, ordered, model)
     counts = {split: data.count(split) for split in Split}
     _require_reference(recipe.model.name, counts)
     checkpoint = Checkpoint(target.store, target.product, target.fingerprint, every_seconds=training.checkpoint_seconds)
     fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
     if not ranks.is_main:
         return None
-    card = _card(target, recipe, sets, counts, model, fitted)
+    card = ModelCard(
+        bands=bands,
+        unit=unit,
+        arguments=arguments,
+        metrics=_metrics(model, fitted),
+        curves=fitted.curves,
+        training=_training_facts(target, recipe, counts),
+        fingerprint=target.fingerprint,
+        code_version=version("galflow"),
+        **_recipe_facts(recipe),
+        **_class_facts(model),
+    )
     reference = reference_distributions(TrainedModel(card, model, {}), data, training.batch_size)
     outcome, told = outcome_of(_few_reference_objects(counts[Split.REFERENCE]))
     unwritten = Receipt(
@@ -128,55 +145,35 @@ def train_model(
     return receipt
 
 
-def _ready(recipe: Recipe, sets: Sequence[CutoutSet], device: torch.device) -> tuple[TrainingSet, GenerativeModel]:
-    """The training data, and the model with its first weights."""
-    ordered = sorted(sets, key=lambda s: s.product)
-    bands, _, size = require_one_layout(ordered)
-    stretch, training = recipe.stretch, recipe.training
-    arguments = constructor_arguments(recipe.model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
-    with seeded(derived_seed(recipe.seed, "weights"), device):
-        model = build_model(recipe.model.model, **arguments)
-    data = TrainingSet(
-        ordered,
-        stretch,
-        validation=training.validation_fraction,
-        reference=training.reference_fraction,
-        memory_bytes=training.memory_gigabytes * 1e9,
+def _training_set(recipe: Recipe, sets: Sequence[CutoutSet], model: GenerativeModel) -> TrainingSet:
+    return TrainingSet(
+        sets,
+        recipe.stretch,
+        validation=recipe.training.validation_fraction,
+        reference=recipe.training.reference_fraction,
+        memory_bytes=recipe.training.memory_gigabytes * 1e9,
         contents=fields_of(model),
     )
-    return data, model
 
 
-def _card(
-    target: Target,
-    recipe: Recipe,
-    sets: Sequence[CutoutSet],
-    counts: Mapping[Split, int],
-    model: GenerativeModel,
-    fitted: FitResult,
-) -> ModelCard:
-    bands, unit, size = require_one_layout(sets)
-    softening, white = recipe.stretch.softening_sigma, recipe.stretch.white_sigma
-    return ModelCard(
-        name=recipe.model.name,
-        model=recipe.model.model,
-        arguments=constructor_arguments(recipe.model, len(bands), size, softening, white),
-        cutouts=recipe.cutouts.model_dump(mode="json"),
-        bands=bands,
-        unit=unit,
-        stretch=StretchCard.of(recipe.stretch),
-        training={
-            "settings": recipe.training.model_dump(mode="json"),
-            "seed": recipe.seed,
-            "inputs": dict(target.inputs),
-            "counts": {str(split): count for split, count in counts.items()},
-        },
-        curves=fitted.curves,
-        metrics=_metrics(model, fitted),
-        fingerprint=target.fingerprint,
-        code_version=version("galflow"),
-        **_class_facts(model),
-    )
+def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
+    """What the card says of the specification."""
+    return {
+        "name": recipe.model.name,
+        "model": recipe.model.model,
+        "cutouts": recipe.cutouts.model_dump(mode="json"),
+        "stretch": StretchCard.of(recipe.stretch),
+    }
+
+
+def _training_facts(target: Target, recipe: Recipe, counts: Mapping[Split, int]) -> dict[str, Any]:
+    """What the card says of the training."""
+    return {
+        "settings": recipe.training.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "inputs": dict(target.inputs),
+        "counts": {str(split): count for split, count in counts.items()},
+    }
 
 
 def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size: int) -> dict[str, np.ndarray]:

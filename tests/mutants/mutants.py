@@ -135,7 +135,7 @@ MUTANTS: tuple[Mutant, ...] = (
            "q without the cumulative count", _CALIBRATION),
     Mutant(CALIBRATION, "np.count_nonzero(values > inconsistent_above", "np.count_nonzero(values >= inconsistent_above",
            "the reference itself is inconsistent", _CALIBRATION),
-    Mutant(SCORE, "= conformal_p(values[good], reference)", "= conformal_p(-values[good], reference)",
+    Mutant(CALIBRATION, "= conformal_p(scores[good], reference)", "= conformal_p(-scores[good], reference)",
            "the least anomalous has the smallest p", _SCORE),
     Mutant(SCORE, "wanted = ~has_flag(cutouts.read(\"flags\"), NOT_SCORED)", "wanted = cutouts.read(\"flags\") >= 0",
            "objects without pixels are scored", _SCORE),

@@ -39,8 +39,13 @@ def test_pages_lie_in_their_report() -> None:
 
 
 def test_runs_are_told_by_their_manifests() -> None:
-    keys = [layout.manifest_key("a"), layout.probe_key("writable"), layout.manifest_key("b")]
+    keys = [layout.manifest_key("a"), layout.probe_key(), layout.manifest_key("b")]
     assert layout.runs_among(keys) == ["a", "b"]
+
+
+def test_what_a_probe_leaves_is_a_product_that_can_be_collected() -> None:
+    probe = layout.probe_key()
+    assert product_of(probe) == product_of(f"{probe}/run") == probe
 
 
 @pytest.mark.parametrize(
