@@ -52,7 +52,8 @@ class Allowances(BaseModel):
     plug_ins: frozenset[str] = frozenset()
     """Paths of survey and model classes that are not galflow's own."""
     trained_models: frozenset[str] = frozenset()
-    """URIs that a trained model's (models.trained) must begin with. Its card names a class."""
+    """URIs that a trained model's (models.trained) must begin with. Their class is the one that the specification
+    names: a card that names another is refused."""
     variables: frozenset[str] = frozenset()
     """Environment variables that a specification may name as ${NAME}."""
 

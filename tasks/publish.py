@@ -61,7 +61,7 @@ def publish(record: RunRecord) -> RunManifest:
     spec, store, stages, scores = record.spec, record.store, record.stages, record.scores[None]
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
     places = record.model_products()
-    models = {name: open_model(store, product, "cpu") for name, product in places.items()}
+    models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)

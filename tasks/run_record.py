@@ -86,6 +86,11 @@ class RunRecord:
         }
         return {name: match[0] for name, match in found.items() if match}
 
+    def model_places(self) -> dict[str, tuple[str, str]]:
+        """Model name -> (key or URI, class that it must be), of the same models."""
+        products = self.model_products()
+        return {model.name: (products[model.name], model.model) for model in self.spec.models if model.name in products}
+
     def model_fingerprints(self) -> dict[str, str]:
         """Model name -> fingerprint, of the same models."""
         by_product = {receipt.product: receipt.fingerprint for receipt in self.models.receipts}

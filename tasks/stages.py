@@ -147,8 +147,8 @@ def train_models(run: RunRecord) -> StageResult:
 def score_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
     """Score every cutout set of the survey, or of a sample, that is not yet scored with the run's models."""
     spec, survey, store = run.spec, run.surveys[sample], run.store
-    products = run.model_products()
-    if leading_model(spec) not in products:
+    models = run.model_places()
+    if leading_model(spec) not in models:
         return _nothing_leads(spec, survey)
     units = plan_scores(spec, store, run.joined[sample].tiles, run.model_fingerprints(), survey)
     todo = [
@@ -158,7 +158,7 @@ def score_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
             {
                 "store": store,
                 "tile": unit.joined,
-                "models": products,
+                "models": models,
                 "fingerprint": unit.fingerprint,
                 "settings": part_settings(spec),
                 "batch_objects": spec.scoring.batch_objects,
@@ -187,7 +187,7 @@ def compare(run: RunRecord) -> StageResult:
     missing_inputs = [name for name, of in scores.items() if not of.receipts]
     if missing_inputs:
         return StageResult((), (Failure("compare", ", ".join(missing_inputs), "there are no scores to compare"),))
-    products, fingerprints = run.model_products(), run.model_fingerprints()
+    fingerprints = run.model_fingerprints()
     unit = plan_comparison(
         spec,
         store,
@@ -197,7 +197,7 @@ def compare(run: RunRecord) -> StageResult:
     )
     if unit is None or unit.receipt is not None:
         return StageResult((unit.receipt,) if unit and unit.receipt else ())
-    models = {name: open_model(store, product, "cpu") for name, product in products.items()}
+    models = {name: open_model(store, *place, "cpu") for name, place in run.model_places().items()}
     try:
         for name in scores:
             for tile in run.joined[name].tiles:

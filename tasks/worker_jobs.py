@@ -48,9 +48,10 @@ def _survey(spec_json: str) -> Survey:
 
 
 @functools.lru_cache(maxsize=32)
-def open_model(store: Store, product: str, device: str) -> TrainedModel:
-    """A trained model of this store, or at a URI; loaded once in each worker."""
-    return (load_uri(product) if "://" in product else TrainedModel.load(store, product)).to(device)
+def open_model(store: Store, product: str, model: str, device: str) -> TrainedModel:
+    """A trained model of this store, or at a URI, of the class ``model``; loaded once in each worker."""
+    elsewhere = "://" in product
+    return (load_uri(product, model=model) if elsewhere else TrainedModel.load(store, product, model)).to(device)
 
 
 def cut(store: Store, survey: str, tile: Tile, spec: CutoutSpec, fingerprint: str, rows_key: str | None) -> Receipt:
@@ -120,15 +121,15 @@ class _Teller:
 def score(
     store: Store,
     tile: JoinedTile,
-    models: dict[str, str],
+    models: dict[str, tuple[str, str]],
     fingerprint: str,
     settings: PartSettings,
     batch_objects: int,
     earlier: EarlierPart | None,
 ) -> Receipt:
-    """Score one cutout set with ``models``, name -> key or URI; what ``earlier`` has is taken over."""
+    """Score one cutout set with ``models``, name -> (key or URI, class); what ``earlier`` has is taken over."""
     device = pick_device()
-    loaded: dict[str, Any] = {name: open_model(store, product, device) for name, product in models.items()}
+    loaded: dict[str, Any] = {name: open_model(store, *place, device) for name, place in models.items()}
     receipt = score_set(
         store,
         open_set(store, tile),

@@ -58,7 +58,7 @@ def plan_models(
 
 
 def _trained_elsewhere(model: ModelSpec) -> ModelUnit:
-    trained = load_uri(str(model.trained))
+    trained = load_uri(str(model.trained), model=model.model)
     found = trained.card.fingerprint
     receipt = Receipt(product=str(model.trained), fingerprint=found, code_version=trained.card.code_version)
     return ModelUnit("train", model.name, found, str(model.trained), receipt, model=model)

@@ -26,20 +26,21 @@ def translated(verb: str, uri: str) -> Iterator[None]:
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
         ) from error
     except OSError as error:
-        raise _kind(error)(
+        raise kind_of(error)(
             f"cannot {verb} {uri}: {type(error).__name__}: {error}; check that the disk has room or, for "
             "S3, that AWS_ENDPOINT_URL is right and the server is up"
         ) from error
     except Exception as error:
         if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp", "asyncio")):
             raise
-        raise _kind(error)(
+        raise kind_of(error)(
             f"cannot {verb} {uri}: {type(error).__name__}: {error}; check the credentials "
             "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and AWS_ENDPOINT_URL"
         ) from error
 
 
-def _kind(error: Exception) -> type[StoreError]:
+def kind_of(error: Exception) -> type[StoreError]:
+    """UnreachableError where a server gave no answer, which may pass; StoreError for all else."""
     silent = isinstance(error, ConnectionError | TimeoutError) or type(error).__name__ in _NO_ANSWER
     return UnreachableError if silent else StoreError
 

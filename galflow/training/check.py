@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from galflow.errors import IntegrityError, SpecError
+from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Density, all_models, find_model
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.run import StretchSpec
@@ -26,11 +26,10 @@ def check_model(
         try_model(model.model, taken)
         return
     try:
-        card = load_uri(model.trained).card
-    except IntegrityError as error:
+        card = load_uri(model.trained, model=model.model).card
+    except (IntegrityError, ModelError) as error:
         raise SpecError(f"model {model.name}: trained: {error}") from error
     for what, trained, wanted in (
-        ("as a", card.model, model.model),
         ("for bands", ", ".join(card.bands), ", ".join(bands)),
         ("for cutouts of size", card.arguments["size"], size),
     ):

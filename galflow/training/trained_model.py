@@ -194,9 +194,17 @@ class TrainedModel:
         return dict(self.module.state_dict())
 
     @classmethod
-    def load(cls, store: Store, product: str) -> Self:
-        """The model stored under ``product``, on the CPU; IntegrityError or ModelError if it is not sound."""
+    def load(cls, store: Store, product: str, model: str | None = None) -> Self:
+        """The model stored under ``product``, on the CPU; IntegrityError or ModelError if it is not sound.
+
+        ``model`` is the class that it must be: where its card names another one, nothing is imported or built.
+        """
         card = _read_card(store, product)
+        if model is not None and card.model != model:
+            raise ModelError(
+                f"{store.uri(product)} was trained as a {card.model}, and this run asks for {model}; give another "
+                "model, or leave out trained to train one"
+            )
         data = {name: _read_file(store, product, card, name) for name in (WEIGHTS, REFERENCE)}
         with seeded(0, torch.device("cpu")):  # The drawn weights are replaced; the caller's random numbers stay.
             module = build_model(card.model, **card.arguments)
@@ -223,14 +231,14 @@ def fields_of(model: GenerativeModel) -> BatchFields:
     return BatchFields(ivar=model.needs_ivar, psf=model.needs_psf, conditions=conditions)
 
 
-def load_uri(uri: str, endpoint_url: str | None = None) -> TrainedModel:
-    """The trained model in any folder: a path, file:// or s3://bucket/.../folder."""
+def load_uri(uri: str, endpoint_url: str | None = None, model: str | None = None) -> TrainedModel:
+    """The trained model in any folder: a path, file:// or s3://bucket/.../folder; of the class ``model``, if given."""
     parent, _, key = uri.rstrip("/").rpartition("/")
     if not key or key.endswith(":") or parent.endswith(":/"):
         raise SpecError(f"{uri!r} is not the URI of a trained model; give the folder that holds its {CARD}")
     if not parent:
         parent = "/" if uri.startswith("/") else "."
-    return TrainedModel.load(Store.open(parent, endpoint_url), key)
+    return TrainedModel.load(Store.open(parent, endpoint_url), key, model)
 
 
 def _require_file(store: Store, product: str, name: str) -> bytes:

@@ -92,6 +92,14 @@ class Host:
         words = ["nsenter", f"--target={self.process}", "--mount", "--", "mount", "--bind", str(folder), str(place)]
         subprocess.run(words, check=True, timeout=_START_SECONDS)
 
+    def join_dead_network(self, address: str) -> None:
+        """A second card at ``address``, whose cable leads nowhere, as the one that the host's own name means."""
+        self._inside.network("link", "add", "eth1", "type", "veth", "peer", "name", "nowhere")
+        self._inside.network("address", "add", f"{address}/24", "dev", "eth1")
+        for card in ("eth1", "nowhere"):
+            self._inside.network("link", "set", card, "up")
+        (self._folder / f"hosts-{self.name}").write_text(f"127.0.0.1 localhost\n{address} {self.name}\n")
+
     def cut(self) -> None:
         """Pull the cable out of the switch: nobody is told, what is sent is lost."""
         self._switch.network("link", "set", self._port, "nomaster")

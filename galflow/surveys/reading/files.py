@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.spec.addresses import require_clean_endpoints, require_no_credentials
+from galflow.storage.errors import kind_of
 from galflow.surveys.base import TileFile
 from galflow.surveys.reading.path_patterns import PathPattern
 from galflow.variables import expand
@@ -95,14 +96,14 @@ def _filesystem(uri: str) -> Any:
 
 
 @contextmanager
-def _store_errors(uri: str) -> Iterator[None]:
+def reading_errors(uri: str) -> Iterator[None]:
     """Errors of disk, network and object store as StoreError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{uri} does not exist; expected a readable file, check root and file patterns") from error
     except (OSError, BotoCoreError, ClientError) as error:
-        raise StoreError(
+        raise kind_of(error)(
             f"{uri} cannot be read ({type(error).__name__}: {error}); check its permissions, or AWS_ENDPOINT_URL "
             "and credentials in the environment"
         ) from error
@@ -120,7 +121,7 @@ def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
     base = root_uri.rstrip("/") + (f"/{folder}" if folder else "")
     below = pattern[len(folder) + 1 :] if folder else pattern
     depth = None if "**" in below else below.count("/") + 1
-    with _store_errors(base):
+    with reading_errors(base):
         found = file_system.find(base, maxdepth=depth, detail=True)
         root = file_system._strip_protocol(root_uri).rstrip("/") + "/"
     wanted = PathPattern(pattern)
@@ -147,7 +148,7 @@ def _local_entries(root: str, pattern: str) -> list[StoredFile]:
         if not isinstance(error, FileNotFoundError):
             raise error
 
-    with _store_errors(f"file://{base}"):
+    with reading_errors(f"file://{base}"):
         above: dict[str, frozenset[tuple[int, int]]] = {}
         for where, folders, names in os.walk(base, followlinks=True, onerror=refuse):
             below = where[len(root) + 1 :]
@@ -180,7 +181,7 @@ def stamp(uri: str) -> str:
     path = local_path(uri)
     if path is None:
         return ""
-    with _store_errors(uri):
+    with reading_errors(uri):
         status = os.stat(path)
     return f"{status.st_size}:{status.st_mtime_ns}"
 
@@ -218,7 +219,7 @@ def checksum(uri: str) -> str:
     A local file's is remembered within the process as long as its size and modification time stay the same.
     """
     path = local_path(uri)
-    with _store_errors(uri):
+    with reading_errors(uri):
         if path is not None:
             status = os.stat(path)
             return _sha256(path, status.st_size, status.st_mtime_ns)
@@ -238,7 +239,7 @@ def _sha256(path: str, size: int, modified_ns: int) -> str:
 def read_bytes(uri: str) -> bytes:
     """The whole content of a file. Raises StoreError."""
     path = local_path(uri)
-    with _store_errors(uri):
+    with reading_errors(uri):
         if path is not None:
             return Path(path).read_bytes()
         content: bytes = _filesystem(uri).cat_file(uri)
@@ -250,14 +251,14 @@ def open_bytes(uri: str) -> BinaryIO:
     path = local_path(uri)
     if path is None:
         return io.BytesIO(read_bytes(uri))
-    with _store_errors(uri):
+    with reading_errors(uri):
         return open(path, "rb")
 
 
 def open_lazily(uri: str) -> BinaryIO:
     """A seekable file of bytes that fetches what is read only: for headers."""
     path = local_path(uri)
-    with _store_errors(uri):
+    with reading_errors(uri):
         if path is not None:
             return open(path, "rb")
         lazy: BinaryIO = _filesystem(uri).open(uri, "rb", block_size=1 << 16, cache_type="readahead")

@@ -13,11 +13,14 @@ import safetensors.torch
 import torch
 
 from galflow.batch import Batch
-from galflow.errors import IntegrityError, ModelError, SpecError, StoreError
+from galflow.errors import GalflowError, IntegrityError, ModelError, SpecError, StoreError
 from galflow.models.base import abilities
 from galflow.photometry import AsinhStretch
+from galflow.spec.models import ModelSpec
+from galflow.spec.run import StretchSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
+from galflow.training.check import check_model
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, load_uri
 
@@ -209,3 +212,27 @@ def test_any_folder_uri_loads(make: Make, store: Store, tmp_path: Path, monkeypa
             load_uri(wrong)
     with pytest.raises(StoreError, match=r"f2/card.json is missing"):
         load_uri(str(folder.parent / "f2"))
+
+
+def test_a_card_brings_no_other_class_into_a_run(
+    make: Make, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write the folder of an allowed model must not thereby choose what the run imports."""
+    make().save(store, KEY)
+    (tmp_path / "brought_by_a_card.py").write_text("from galflow_toys import Denoiser\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    change_card(store, model="brought_by_a_card.Denoiser")
+    asked = ModelSpec(name="m", model="galflow_toys.Denoiser", trained=store.uri(KEY))
+    for load in (
+        lambda: check_model(asked, ("g", "r"), 8, StretchSpec()),
+        lambda: load_uri(str(asked.trained), model=asked.model),
+        lambda: TrainedModel.load(store, KEY, asked.model),
+    ):
+        with pytest.raises(
+            GalflowError, match=r"trained as a brought_by_a_card.Denoiser, and this run asks for galflo"
+        ):
+            load()
+    assert "brought_by_a_card" not in sys.modules
+    TrainedModel.load(store, KEY)
+    assert "brought_by_a_card" in sys.modules  # a person who loads a folder has chosen it
+    del sys.modules["brought_by_a_card"]
