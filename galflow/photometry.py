@@ -66,8 +66,8 @@ def _stretched(flux: Any, softening: Any, gain: float, torch: ModuleType) -> Any
         square = size * size
         square.div_((square + 1).sqrt_().add_(1)).add_(size)
         torch.log1p(square, out=y)
-        if bool((large := size > _LARGE).any()):
-            torch.where(large, size.log() + math.log(2.0), y, out=y)
+        if not float(size.amax()) <= _LARGE:
+            torch.where(size > _LARGE, size.log() + math.log(2.0), y, out=y)
         y.copysign_(x).mul_(gain)
     return found
 

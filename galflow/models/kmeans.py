@@ -113,15 +113,20 @@ class KMeans(GenerativeModel):
     def nearest(self, batch: Batch) -> Tensor:
         """(B,) index of the nearest centroid over each object's observed pixels."""
         self.check(batch)
-        pixels, observed = observed_pixels(batch).flatten(1), batch.observed.flatten(1).to(batch.pixels.dtype)
         centroids = self.centroids.detach().flatten(1)
         # |x - c|^2 less |x|^2, which is the same for all centroids: two matrix products instead of a (B, K, P) array.
-        return (observed @ centroids.square().T - 2 * pixels @ centroids.T).argmin(1)
+        if batch.observed.all():
+            squares = centroids.square().sum(1)
+        else:
+            squares = batch.observed.flatten(1).to(batch.pixels.dtype) @ centroids.square().T
+        return torch.addmm(squares, observed_pixels(batch).flatten(1), centroids.T, alpha=-2).argmin(1)
 
     def _mean_squares(self, batch: Batch) -> Tensor:
         """(B,) mean squared residual over observed pixels from the nearest centroid."""
-        residual = observed_pixels(batch) - self.centroids[self.nearest(batch)]
-        total = (residual * batch.observed).square().sum((1, 2, 3))
+        nearest = self.centroids[self.nearest(batch)]
+        if batch.observed.all():
+            return (batch.pixels - nearest).square().mean((1, 2, 3))
+        total = ((observed_pixels(batch) - nearest) * batch.observed).square().sum((1, 2, 3))
         return total / batch.observed.sum((1, 2, 3)).clamp_min(1)
 
     def loss(self, batch: Batch, player: str) -> Tensor:
