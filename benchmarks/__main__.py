@@ -34,6 +34,7 @@ from benchmarks import (
     sampling,
     scale,
     scoring,
+    training,
     vqvae2,
 )
 from benchmarks.timing import REPEATS
@@ -56,6 +57,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "cutana": cutana.run,
     "ingest_curve": ingest_curve.run,
     "scoring": scoring.run,
+    "training": training.run,
     "allocator": allocator.run,
     "costs": costs.run,
     "compiled": compiled.run,
