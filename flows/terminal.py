@@ -201,10 +201,13 @@ def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
     second = found["rows"] - found["objects"]
     twice = f" in {found['rows']:,} rows (column is_primary marks one for each)" if second else ""
     out.print(f"{found['objects']:,} objects{twice}{planted}; {scored}.")
+    if "ranked_by" in found:
+        out.print(found["ranked_by"]["why"], soft_wrap=True)
     level = found["false_discovery_rate"]
     stands = f"at a false discovery rate of {level:.0%} (column anomaly_q <= {level:g})"
     if found["discoveries"]:
-        out.print(f"{found['discoveries']:,} objects stand out {stands}.")
+        judged = f", of the {found['judged']:,} that no model has learnt from" if "judged" in found else ""
+        out.print(f"{found['discoveries']:,} objects stand out {stands}{judged}.")
     elif found.get("resolvable", True):
         out.print(f"No object stands out {stands}; the ranking by score holds all the same.")
     else:

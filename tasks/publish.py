@@ -6,21 +6,23 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-
-import numpy as np
+from typing import Any
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.formats import write_other_formats
-from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, ranked_scores, write_basis
+from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, write_basis
+from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord
 from galflow.report.report import ReportInputs, build_report
-from galflow.runs.plan import Unit, run_id
-from galflow.scores.leading import primary_score
+from galflow.runs.plan import Unit, run_id, survey_learners
+from galflow.scores.ranking import stated_reference
+from galflow.scores.rule import RankingRule
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.run import RunSpec
@@ -62,14 +64,18 @@ def publish(record: RunRecord) -> RunManifest:
     run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
     places = record.model_products()
     models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
+    evidence = json.loads(store.get(record.ranking.receipts[0].product))
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
     plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys))
-    catalog, supplement = _publish_catalog(store, spec, plan, remarks, scores, summary, difference)
+    ranking, shared_ids = _ranking(store, spec, evidence, models, scores)
+    basis = CatalogBasis(plan, summary, ranking, difference)
+    catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
-    found = findings(store, catalog.product, summary, spec.of_survey(models), compared, planted)
+    found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
+    found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
     found["difference"] = None if difference is None else difference.to_json()
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
@@ -92,7 +98,7 @@ def publish(record: RunRecord) -> RunManifest:
                 catalog=catalog.product,
                 comparison=compared,
                 findings=found,
-                primary=primary_score(spec),
+                evidence=evidence,
             ),
         )
         products["report"] = [report.key]
@@ -113,13 +119,38 @@ def publish(record: RunRecord) -> RunManifest:
     return manifest.located(store)
 
 
+@dataclass(frozen=True, eq=False)
+class CatalogBasis:
+    """What a catalogue and its supplement are made of, beside the score parts."""
+
+    plan: CatalogPlan
+    summary: PartSummary
+    ranking: RunRanking
+    difference: Difference | None
+
+
 def _plan_catalog(
     spec: RunSpec, run: str, models: Mapping[str, TrainedModel], parts: Iterable[Receipt]
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
-    return plan_catalog(run, primary_score(spec), calibrated, likelihoods, parts, spec.output.columns)
+    return plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns)
+
+
+def _ranking(
+    store: Store,
+    spec: RunSpec,
+    evidence: Mapping[str, Any],
+    models: Mapping[str, TrainedModel],
+    scores: StageResult,
+) -> tuple[RunRanking, tuple[str, ...]]:
+    """The order of all objects by the rule that the evidence chose, and what is to be said of their ids."""
+    rule = RankingRule.from_json(evidence["chosen"])
+    learners, stated = survey_learners(spec), None
+    if not learners:  # the survey holds out nobody, so the models' own held-out objects calibrate
+        stated = stated_reference(rule, spec.of_survey(models))
+    return rank_objects(store, scores.receipts, rule, learners, stated)
 
 
 def _difference(
@@ -138,25 +169,23 @@ def _difference(
 def _publish_catalog(
     store: Store,
     spec: RunSpec,
-    plan: CatalogPlan,
+    basis: CatalogBasis,
     remarks: tuple[str, ...],
     scores: StageResult,
-    summary: PartSummary,
-    difference: Difference | None,
 ) -> tuple[Receipt, Receipt]:
     """The catalogue's folder, and the supplement beside it."""
-    product = catalog_product(spec.output.catalog, plan.run)
-    ranked, shared_ids = ranked_scores(store, scores.receipts, plan.primary)
+    run = basis.plan.run
+    product = catalog_product(spec.output.catalog, run)
 
     def make(key: str) -> tuple[Receipt, Receipt]:
-        receipts = _write_catalog(store, spec, plan, (*remarks, *shared_ids), scores, summary, difference, ranked, key)
+        receipts = _write_catalog(store, spec, basis, remarks, scores, key)
         for receipt in receipts:
             write_receipt(store, receipt)
         return receipts
 
     def of_another() -> tuple[Receipt, Receipt] | None:
         # The receipt of the supplement is the last that is written.
-        beside = made_by_another(store, supplement_of(product), _fingerprint(plan.run))
+        beside = made_by_another(store, supplement_of(product), _fingerprint(run))
         key = receipt_key(product)
         return None if beside is None else (parse_receipt(key, store.get(key)), beside)
 
@@ -170,17 +199,15 @@ def _fingerprint(run: str) -> str:
 def _write_catalog(
     store: Store,
     spec: RunSpec,
-    plan: CatalogPlan,
+    basis: CatalogBasis,
     remarks: tuple[str, ...],
     scores: StageResult,
-    summary: PartSummary,
-    difference: Difference | None,
-    ranked: np.ndarray,
     product: str,
 ) -> tuple[Receipt, Receipt]:
     """All files of the catalogue and its supplement, under this key, each written once; their receipts."""
     started = time.perf_counter()
-    beside = write_basis(store, product, plan, summary, ranked)
+    plan, summary, difference = basis.plan, basis.summary, basis.difference
+    beside = write_basis(store, product, plan, summary, basis.ranking)
     files = _write_files(store, spec, plan.run, product, scores)
     prefix = f"{supplement_of(product)}/"
     beside |= {name.removeprefix(prefix): found for name, found in files.items() if name.startswith(prefix)}

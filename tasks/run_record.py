@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, SCORES
+from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
@@ -36,6 +36,8 @@ class RunRecord:
     cutouts: dict[str | None, StageResult] = field(default_factory=dict)
     joined: dict[str | None, Joined] = field(default_factory=dict)
     models: StageResult = field(default_factory=StageResult)
+    ranking: StageResult = field(default_factory=StageResult)
+    """The rule that ranks, with its evidence."""
     scores: dict[str | None, StageResult] = field(default_factory=dict)
     comparison: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
@@ -59,6 +61,7 @@ class RunRecord:
             **_named(JOINS, self.joined),
             MODELS: self.models,
             **_named(SCORES, self.scores),
+            RANKING: self.ranking,
             COMPARISON: self.comparison,
         }
 
@@ -74,8 +77,8 @@ class RunRecord:
 
     @property
     def has_scores(self) -> bool:
-        """Whether any object of the survey was scored."""
-        return None in self.scores and any(part.rows for part in self.scores[None].receipts)
+        """Whether any object of the survey was scored, by a model that may rank."""
+        return bool(self.ranking.receipts) and any(part.rows for part in self.scores[None].receipts)
 
     def model_products(self) -> dict[str, str]:
         """Model name -> key or URI, of those that are trained, in the specification's order."""

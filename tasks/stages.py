@@ -16,10 +16,18 @@ from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
 from galflow.runs.check import check_run
-from galflow.runs.plan import part_settings, plan_comparison, plan_cutouts, plan_joins, plan_models, plan_scores
+from galflow.runs.plan import (
+    part_settings,
+    plan_comparison,
+    plan_cutouts,
+    plan_joins,
+    plan_models,
+    plan_ranking,
+    plan_scores,
+)
 from galflow.runs.plan_units import CutTile, TileUnit
-from galflow.scores.leading import leading_model, primary_score
-from galflow.spec.run import RunSpec, SurveySpec
+from galflow.scores.leading import declared_score, may_rank
+from galflow.spec.run import RunSpec
 from galflow.storage.layout import assigned_rows
 from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
@@ -31,7 +39,7 @@ from tasks.monitoring import stage
 from tasks.progress import StageProgress
 from tasks.run_record import Joined, RunRecord
 from tasks.worker_check import Needs
-from tasks.worker_jobs import cut, open_model, open_set, score, train
+from tasks.worker_jobs import choose_ranking, cut, open_model, open_set, score, train
 
 logger = logging.getLogger(__name__)
 _FILES_ASKED = 4
@@ -148,8 +156,6 @@ def score_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
     """Score every cutout set of the survey, or of a sample, that is not yet scored with the run's models."""
     spec, survey, store = run.spec, run.surveys[sample], run.store
     models = run.model_places()
-    if leading_model(spec) not in models:
-        return _nothing_leads(spec, survey)
     units = plan_scores(spec, store, run.joined[sample].tiles, run.model_fingerprints(), survey)
     todo = [
         Work(
@@ -160,7 +166,7 @@ def score_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
                 "tile": unit.joined,
                 "models": models,
                 "fingerprint": unit.fingerprint,
-                "settings": part_settings(spec),
+                "settings": part_settings(spec, survey),
                 "batch_objects": spec.scoring.batch_objects,
                 "earlier": unit.earlier,
             },
@@ -171,12 +177,35 @@ def score_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
     return run_stage("score" if sample is None else f"score {sample}", units, todo, spec.cluster, needs=Needs(store))
 
 
-def _nothing_leads(spec: RunSpec, survey: SurveySpec) -> StageResult:
-    reason = (
-        f"{primary_score(spec)} is to rank the objects, but model {leading_model(spec)} was not trained; mend what "
-        "made its training fail, or let another model's score lead with scoring.primary"
-    )
-    return StageResult((), (Failure("score", survey.survey_name, reason),))
+@stage("rank")
+def choose_rule(run: RunRecord) -> StageResult:
+    """Choose the score, or the joined scores, by which the survey's objects are ranked."""
+    spec, store, survey = run.spec, run.store, run.joined[None]
+    fingerprints, places = run.model_fingerprints(), run.model_places()
+    unit = plan_ranking(spec, store, [r.fingerprint for r in survey.receipts], fingerprints)
+    if unit is None:
+        return _nothing_leads(spec)
+    arguments = {
+        "store": store,
+        "product": unit.product,
+        "fingerprint": unit.fingerprint,
+        "tiles": survey.with_objects,
+        "models": {name: places[name] for name in spec.of_survey(fingerprints)},
+        "settings": unit.settings,
+    }
+    todo = [] if unit.done else [Work(unit, choose_ranking, arguments)]
+    return run_stage("rank", [unit], todo, spec.cluster, needs=Needs(store))
+
+
+def _nothing_leads(spec: RunSpec) -> StageResult:
+    declared = declared_score(spec)
+    reason = "no model of the survey was trained, so nothing ranks its objects; mend what made the trainings fail"
+    if declared is not None:
+        reason = (
+            f"{declared} is to rank the objects, but model {may_rank(spec)[declared]} was not trained; mend what made "
+            "its training fail, or leave out scoring.primary, so that the best of the others ranks"
+        )
+    return StageResult((), (Failure("rank", spec.name, reason),))
 
 
 @stage("compare")

@@ -11,17 +11,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from distributed import get_worker
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
+from galflow.catalog.ranking import RunRanking
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
 from galflow.runs.plan import JoinedTile
-from galflow.scores.calibration import PValueCounts
+from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.spec.run import CutoutSpec, RunSpec, SurveySpec
@@ -118,6 +118,23 @@ class _Teller:
         get_worker().log_event(PROGRESS_TOPIC, text)
 
 
+def choose_ranking(
+    store: Store,
+    product: str,
+    fingerprint: str,
+    tiles: Sequence[JoinedTile],
+    models: dict[str, tuple[str, str]],
+    settings: RankingSettings,
+) -> Receipt:
+    """Choose the rule that ranks, of held-out objects of these tiles and ``models``, name -> (key or URI, class)."""
+    device = pick_device()
+    loaded = {name: open_model(store, *place, device) for name, place in models.items()}
+    inputs = {f"model {name}": model.card.fingerprint for name, model in loaded.items()}
+    inputs |= {f"join {tile.product}": tile.fingerprint for tile in tiles}
+    sets = [open_set(store, tile) for tile in tiles]
+    return rank_by_evidence(Target(store, product, fingerprint, inputs), sets, loaded, settings, device)
+
+
 def score(
     store: Store,
     tile: JoinedTile,
@@ -144,7 +161,7 @@ def score(
 
 
 @functools.lru_cache(maxsize=1)
-def _basis(store: Store, catalog: str) -> tuple[CatalogPlan, PValueCounts, np.ndarray]:
+def _basis(store: Store, catalog: str) -> tuple[CatalogPlan, RunRanking]:
     return read_basis(store, catalog)
 
 

@@ -6,24 +6,22 @@ besides (planted copies, the summary, other formats, what changed since the last
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
 from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
+from galflow.catalog.ranking import FILES as RANKING_FILES
+from galflow.catalog.ranking import RunRanking
 from galflow.catalog.schema import Column, catalog_schema, conform
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError
-from galflow.scores.calibration import PValueCounts
 from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
 from galflow.storage.checksums import FileSum
@@ -33,7 +31,7 @@ from galflow.storage.store import Store
 
 ROWS_PER_FILE = 500_000
 """A catalogue file holds whole tiles, and a new one is begun at this many rows."""
-_SUMMARY, _PLAN, _RANKED, _PLANTED = "summary.json", "columns.json", "ranked_scores.npy", "planted"
+_SUMMARY, _PLAN, _PLANTED = "summary.json", "columns.json", "planted"
 _KIND = Column(PLANTED_COLUMN, pa.string(), "kind of anomaly painted into this copy of a real cutout", nullable=False)
 
 PartFiles = dict[str, FileSum]
@@ -45,8 +43,6 @@ class CatalogPlan:
     """What every file of one catalogue has in common."""
 
     run: str
-    primary: str
-    """The score that ranks."""
     schema: pa.Schema
     names: Mapping[str, str]
     """A carried column's name in score parts -> its name in the catalogue."""
@@ -59,18 +55,17 @@ class CatalogPlan:
     def to_json(self) -> dict[str, object]:
         """Plain values."""
         names = dict(self.names)
-        return {"run": self.run, "primary": self.primary, "schema": packed_schema(self.schema), "names": names}
+        return {"run": self.run, "schema": packed_schema(self.schema), "names": names}
 
     @classmethod
     def from_json(cls, value: Mapping[str, str]) -> CatalogPlan:
         """The inverse of ``to_json``."""
         names: Mapping[str, str] = value["names"]  # type: ignore[assignment]
-        return cls(value["run"], value["primary"], unpacked_schema(value["schema"]), names)
+        return cls(value["run"], unpacked_schema(value["schema"]), names)
 
 
 def plan_catalog(
     run: str,
-    primary: str,
     scores: Sequence[str],
     likelihoods: Sequence[str],
     parts: Iterable[Receipt],
@@ -102,51 +97,22 @@ def plan_catalog(
     names = carried_names(chosen.names, [*own.names, PLANTED_COLUMN])
     carried = pa.schema([field.with_name(names[field.name]) for field in chosen])
     schema = catalog_schema(scores, likelihoods, carried, next(iter(ids.values())), named)
-    return CatalogPlan(run, primary, schema, {CARRIED + n: to for n, to in names.items()}), tuple(reasons)
+    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}), tuple(reasons)
 
 
 def write_basis(
-    store: Store, product: str, plan: CatalogPlan, summary: PartSummary, ranked: np.ndarray
+    store: Store, product: str, plan: CatalogPlan, summary: PartSummary, ranking: RunRanking
 ) -> dict[str, FileSum]:
-    """Put what the writers of the catalogue's files need into its supplement; ``ranked``: see ``ranked_scores``.
-
-    TakenError if other bytes lie there already.
-    """
-    scores = io.BytesIO()
-    np.save(scores, ranked, allow_pickle=False)
-    contents = {_SUMMARY: to_json(summary.to_json()), _PLAN: to_json(plan.to_json()), _RANKED: scores.getvalue()}
+    """Put what the writers of the catalogue's files need into its supplement. TakenError if other bytes lie there."""
+    contents = {_SUMMARY: to_json(summary.to_json()), _PLAN: to_json(plan.to_json()), **ranking.to_files()}
     return {name: store.put_once(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
 
 
-def read_basis(store: Store, product: str) -> tuple[CatalogPlan, PValueCounts, np.ndarray]:
-    """What ``write_basis`` put."""
+def read_basis(store: Store, product: str) -> tuple[CatalogPlan, RunRanking]:
+    """What ``write_basis`` put and a file's writer needs."""
     folder = supplement_of(product)
     plan = CatalogPlan.from_json(json.loads(store.get(f"{folder}/{_PLAN}")))
-    summary = PartSummary.from_json(json.loads(store.get(f"{folder}/{_SUMMARY}")))
-    return plan, summary.p_counts, np.load(io.BytesIO(store.get(f"{folder}/{_RANKED}")), allow_pickle=False)
-
-
-def ranked_scores(store: Store, parts: Sequence[Receipt], primary: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(n,) the score that ranks of every object that has it, sorted: one number an object, of the whole run.
-
-    And what is to be said of ids that several objects share. Of a part three columns are read; its file is compared
-    with its checksum when it is read whole (``write_catalog_file``).
-    """
-    found, ids = [np.zeros(0)], [np.zeros(0, np.uint64)]
-    for part in parts:
-        if part.rows:
-            table = read_columns_of(store, part.product, [primary, "is_primary", "object_id"])
-            values = table.column(primary).cast(pa.float64()).fill_null(np.nan).to_numpy()
-            is_primary = table.column("is_primary").to_numpy()
-            found.append(values[is_primary & np.isfinite(values)])
-            ids.append(table.column("object_id").to_numpy()[is_primary].view(np.uint64))
-    every = np.sort(np.concatenate(ids))
-    shared = int((np.diff(every) == 0).sum())
-    told = (
-        f"{shared} objects have an id that another object of another tile has too; the column tile tells them apart. "
-        "Declare catalog.ids_per_tile: true if each tile counts its own",
-    )
-    return np.sort(np.concatenate(found)), told if shared else ()
+    return plan, RunRanking.from_files({name: store.get(f"{folder}/{name}") for name in RANKING_FILES})
 
 
 def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
@@ -180,8 +146,7 @@ def write_catalog_file(
     index: int,
     parts: PartFiles,
     plan: CatalogPlan,
-    p_counts: PValueCounts,
-    ranked: np.ndarray,
+    ranking: RunRanking,
 ) -> tuple[dict[str, FileSum], dict[str, FileSum]]:
     """Write file ``index`` of a catalogue from these score parts, and their planted copies into the supplement.
 
@@ -190,7 +155,7 @@ def write_catalog_file(
     real: list[pa.Table] = []
     copies: list[pa.Table] = []
     for data in read_sound(store, parts).values():
-        table = _ranked(read_catalog(data), plan, p_counts, ranked)
+        table = _ranked(read_catalog(data), plan, ranking)
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
@@ -205,18 +170,12 @@ def write_catalog_file(
     return written, {beside: store.put_once(f"{supplement_of(product)}/{beside}", data)}
 
 
-def _ranked(part: pa.Table, plan: CatalogPlan, p_counts: PValueCounts, ranked: np.ndarray) -> pa.Table:
-    """A part with the run's columns, q-value and rank among all objects, and with what is carried under its name."""
-    is_object = part.column("is_primary").to_numpy()
-    score, p = (pc.fill_null(part.column(n), np.nan).to_numpy() for n in (plan.primary, f"{plan.primary}_p"))
-    counted = is_object & np.isfinite(p)
-    q, rank = np.full(len(part), np.nan), np.zeros(len(part), np.int64)
-    q[counted] = p_counts.q_values(p[counted])
-    rank[counted] = 1 + len(ranked) - np.searchsorted(ranked, score[counted], side="right")
+def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
+    """A part with its rows' place among all objects of the run, and with what is carried under its name."""
     kept = [n for n in part.column_names if not n.startswith(CARRIED) or n in plan.names]
     table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
-    table = table.append_column("anomaly_rank", pa.array(rank, mask=~counted))
-    table = table.append_column("anomaly_q", pa.array(q, mask=~counted))
+    for name, values in ranking.columns(part).items():
+        table = table.append_column(name, values)
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 
 

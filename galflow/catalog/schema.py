@@ -95,18 +95,40 @@ def _score_columns(score: str) -> list[Column]:
         Column(
             f"{score}_p",
             _NUMBER,
-            f"conformal p-value of {score}: fraction of held-out normal objects that score as high or higher",
+            f"conformal p-value of {score}: fraction of held-out normal objects that score as high or higher; null "
+            "where the model has learnt from the object",
             ucd="stat.probability",
         ),
     ]
 
 
 _RANK_COLUMNS = (
+    Column(
+        "anomaly",
+        _NUMBER,
+        "what ranks: the score, or the joined scores, that the run's evidence chose, in robust standard deviations "
+        "(joined ones: in their arcsinh), less the level of its tile; higher is more anomalous",
+        ucd="stat.value;meta.modelled",
+    ),
+    Column(
+        "anomaly_sigma",
+        _NUMBER,
+        "robust standard deviations of anomaly above the median of the reference rows",
+        ucd="stat.value",
+    ),
+    Column(
+        "anomaly_p",
+        _NUMBER,
+        "conformal p-value of anomaly: fraction of held-out normal objects that rank as high or higher; null where a "
+        "model that ranks has learnt from the object",
+        ucd="stat.probability",
+    ),
     Column("anomaly_rank", _INTEGER, "place among the ranked rows, 1 is the most anomalous", ucd="stat.rank"),
     Column(
         "anomaly_q",
         _NUMBER,
-        "false discovery rate at which the row is reported (Benjamini-Hochberg q-value over the run)",
+        "false discovery rate at which the row is reported (Benjamini-Hochberg q-value over the objects that have "
+        "anomaly_p)",
         ucd="stat.falsePositive",
     ),
 )

@@ -50,7 +50,7 @@ class Planting:
         """(n,) rows of the originals."""
         kinds = spec.kinds or KINDS
         self._kinds = [kinds[i % len(kinds)] for i in range(count)]
-        self._fwhm_pixels = _fwhm_pixels(attributes)
+        self._fwhm_pixels = psf_fwhm_pixels(attributes)
         self._painted = 0
 
     def paint(self, originals: Pixels) -> Pixels:
@@ -71,7 +71,8 @@ class Planting:
         return pa.concat_tables([with_kind, _copies(rows, self.chosen, self._kinds)])
 
 
-def _fwhm_pixels(attributes: Mapping[str, Any]) -> float:
+def psf_fwhm_pixels(attributes: Mapping[str, Any]) -> float:
+    """The PSF's full width at half maximum in pixels, the median over bands; 3 where the survey gives no PSF."""
     widths = [w for w in attributes["psf_fwhm_arcsec"] if w]
     return float(np.median(widths)) / float(attributes["pixel_scale_arcsec"]) if widths else _PSF_FWHM_PIXELS
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.catalog.published import each_file, planted_copies
+from galflow.catalog.ranking import ANOMALY, RunRanking
 from galflow.compare.samples import INCONSISTENT_LEVEL
 from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION
@@ -34,6 +35,7 @@ def findings(
     store: Store,
     catalog: str,
     summary: PartSummary,
+    ranking: RunRanking,
     models: Mapping[str, TrainedModel],
     comparison: Mapping[str, Any] | None,
     planted: bool,
@@ -59,11 +61,14 @@ def findings(
         tally.discoveries += int(np.count_nonzero(floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE))
         tally.add(REAL, table)
     found["discoveries"] = tally.discoveries
-    found |= Resolution.of(summary.p_counts, FALSE_DISCOVERY_RATE).to_json()
-    copies = planted_copies(store, catalog, names) if planted else None
+    found |= Resolution.of(ranking.p_counts, FALSE_DISCOVERY_RATE).to_json()
+    found["judged"] = int(ranking.p_counts.counts.sum())
+    found["tile_levels"] = ranking.levels.to_json()
+    copies = planted_copies(store, catalog, [ANOMALY, *names]) if planted else None
     if copies is not None:
         tally.add(PLANTED, copies)
-        recall = {n: r.recall(r.copies, TOP_FRACTION) for n, r in rank_copies(files, copies, names).items()}
+        ranked = rank_copies(files, copies, [ANOMALY, *names])
+        recall = {n: r.recall(r.copies, TOP_FRACTION) for n, r in ranked.items()}
         found["recall_in_top_5_percent"] = {name: r.to_json() for name, r in recall.items() if r is not None}
     found["inconsistent_level"] = INCONSISTENT_LEVEL
     groups = (REAL, PLANTED)[: 1 + (copies is not None)]

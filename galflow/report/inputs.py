@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from galflow.catalog.ranking import ANOMALY
 from galflow.errors import SpecError
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
@@ -14,7 +15,8 @@ from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
-CUTOUTS, JOINS, MODELS, SCORES, COMPARISON, CATALOG = "cutouts", "joins", "models", "scores", "comparison", "catalog"
+CUTOUTS, JOINS, MODELS, SCORES, RANKING = "cutouts", "joins", "models", "scores", "ranking"
+COMPARISON, CATALOG = "comparison", "catalog"
 """Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
 
 
@@ -47,8 +49,8 @@ class ReportInputs:
     """The JSON of galflow.compare.samples; None: nothing was compared."""
     findings: dict[str, Any]
     """As galflow.report.findings gives them."""
-    primary: str
-    """The score that ranks."""
+    evidence: dict[str, Any]
+    """Which score ranks and why, as galflow.scores.evidence gives it."""
 
     def __post_init__(self) -> None:
         missing = [name for name in (CUTOUTS, MODELS, SCORES) if name not in self.stages]
@@ -70,9 +72,18 @@ class ReportInputs:
 
     @property
     def calibrated(self) -> list[str]:
-        """Calibrated score columns of the survey's models, the primary one first."""
-        names = [c.name for c in columns_of(self.survey_models) if c.calibrated]
-        return [self.primary, *(n for n in names if n != self.primary)]
+        """Score columns with sigmas: what ranks first, then those of the survey's models."""
+        return [ANOMALY, *(c.name for c in columns_of(self.survey_models) if c.calibrated)]
+
+    @property
+    def primary(self) -> str:
+        """The column that ranks."""
+        return ANOMALY
+
+    @property
+    def leading(self) -> str:
+        """The first of the scores that the rule takes."""
+        return str(self.evidence["chosen"]["terms"][0]["column"])
 
     @property
     def samples_learnt(self) -> dict[str, str]:

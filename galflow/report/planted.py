@@ -89,9 +89,13 @@ def heat_rows(recall: Sequence[KindRecall], scores: Sequence[str]) -> list[HeatR
 def _cell(percentile: float | None, share: Fraction | None, best: float) -> HeatCell | None:
     if percentile is None:
         return None
-    strength = abs(percentile - 50) / 50
-    end = _COOL if percentile >= 50 else _WARM
-    colour = [round(255 + strength * (channel - 255)) for channel in end]
     found = "" if share is None else f"{round(share.value * share.n)} of {share.n}"
     text = f"{percentile:.0f}"
-    return HeatCell(text, found, "#{:02x}{:02x}{:02x}".format(*colour), strength > 0.78, text == f"{best:.0f}")
+    return HeatCell(text, found, *shade(percentile), text == f"{best:.0f}")
+
+
+def shade(percentile: float) -> tuple[str, bool]:
+    """The background of a percentile as #rrggbb, and whether text on it is light."""
+    strength = abs(percentile - 50) / 50
+    end = _COOL if percentile >= 50 else _WARM
+    return "#{:02x}{:02x}{:02x}".format(*(round(255 + strength * (c - 255)) for c in end)), strength > 0.78

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from galflow.report.cards import unexplained
 from galflow.report.curves import curve_plots, panels_of
+from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.inputs import MODELS, ReportInputs, StageRecord
@@ -39,6 +40,7 @@ __all__ = ["ReportInputs", "StageRecord", "build_report"]
 
 SVG = "image/svg+xml"
 _HISTOGRAM_COLUMNS_SHOWN = 24
+_LEVELS_SHOWN = 8
 
 
 def build_report(inputs: ReportInputs) -> bytes:
@@ -64,6 +66,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= _comparison(inputs, selection, stated)
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
+    context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 
@@ -84,12 +87,13 @@ def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
         (
             count_text(found["discoveries"]),
             "anomalous objects",
-            rate if found["resolvable"] else f"{rate}: not resolvable, see below",
+            f"{rate}, of {count_text(found['judged'])} that no model has learnt from"
+            if found["resolvable"] else f"{rate}: not resolvable, see below",
         ),
     ]
     recall = found.get("recall_in_top_5_percent", {}).get(inputs.primary)
     if recall:
-        interval = f"{recall['low']:.0%} to {recall['high']:.0%}, by {inputs.primary}"
+        interval = f"{recall['low']:.0%} to {recall['high']:.0%}, by what ranks"
         numbers.append((f"{recall['value']:.0%}", "of planted anomalies in the top 5%", interval))
     return numbers
 
@@ -116,6 +120,12 @@ def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
+def _levels(inputs: ReportInputs) -> list[tuple[str, float]]:
+    """Tiles whose scores lie apart from the others', the farthest first, with how far."""
+    found: dict[str, float] = inputs.findings["tile_levels"]["by_tile"]
+    return sorted(found.items(), key=lambda pair: -abs(pair[1]))[:_LEVELS_SHOWN]
+
+
 def _planted(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     """The table of kinds and scores: scores grouped by model, and all kinds together at the end."""
     known = [c for c in columns_of(inputs.survey_models) if any(k.by_score.get(c.name) for k in selection.recall)]
@@ -133,7 +143,7 @@ def _distributions(inputs: ReportInputs, selection: Selection) -> dict[str, Any]
     """How each score is distributed, what it measures, and what it finds inconsistent."""
     summary = inputs.summary
     scores = [s for s in inputs.calibrated if s in summary.sigma][:_HISTOGRAM_COLUMNS_SHOWN]
-    groups, rows = inconsistent_rows(inputs.findings, inputs.calibrated)
+    groups, rows = inconsistent_rows(inputs.findings, [s for s in inputs.calibrated if s != inputs.primary])
     models = inputs.survey_models
     named = {c.name: models[c.model].card.scores.get(c.score, "") for c in columns_of(models)}
     return {
@@ -156,7 +166,7 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         plot = likelihood_plot(one.label, one.reference, selection.likelihoods[one.column], one.samples)
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
-    said = sentences(inputs.comparison, inputs.survey_models, inputs.primary, ratios)
+    said = sentences(inputs.comparison, inputs.survey_models, inputs.leading, ratios)
     return {
         "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),

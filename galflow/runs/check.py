@@ -9,7 +9,7 @@ import importlib.util
 from functools import partial
 
 from galflow.runs.check_survey import ask, check_survey, refuse
-from galflow.scores.leading import leading_model, primary_score
+from galflow.scores.leading import declared_score, may_rank
 from galflow.spec.run import RunSpec
 from galflow.storage.look import seen
 from galflow.training.check import check_model, check_ratio
@@ -31,12 +31,12 @@ def _check(spec: RunSpec) -> list[str]:
     for sample in spec.comparison.samples:
         like = spec.cutouts.model_copy(update={"bands": bands}) if bands else spec.cutouts
         check_survey(sample.survey, like, f"comparison sample {sample.name}", faults, remarks)
-    primary = ask(lambda: primary_score(spec), faults)
-    leader = ask(lambda: leading_model(spec), faults) if primary is not None else None
+    declared = ask(lambda: declared_score(spec), faults)
+    leader = may_rank(spec)[declared] if declared is not None else None
     if bands is None:  # of what models are built of nothing is known
         bands = ()
     for model in spec.models if bands else ():
-        ranks_by = primary.removeprefix(f"{leader}_") if primary is not None and model.name == leader else None
+        ranks_by = declared.removeprefix(f"{leader}_") if declared is not None and model.name == leader else None
         ask(partial(check_model, model, bands, spec.cutouts.size, spec.stretch, ranks_by), faults)
     for ratio in spec.ratios:
         ask(partial(check_ratio, ratio, spec.models), faults)

@@ -15,8 +15,9 @@ from typing import Any
 from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
 from galflow.runs.plan_joins import plan_joins
-from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, ScoreUnit, TileUnit, Unit
-from galflow.scores.leading import primary_score
+from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, RankingUnit, ScoreUnit, TileUnit, Unit
+from galflow.scores.leading import declared_score, first_score, may_rank
+from galflow.scores.ranking import RankingSettings, ranking_fingerprint
 from galflow.scores.reuse import best_earlier
 from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint
 from galflow.spec.models import ModelSpec
@@ -27,6 +28,8 @@ from galflow.storage.layout import (
     manifest_key,
     model_product,
     models_folder,
+    ranking_product,
+    rankings_folder,
     scores_folder,
     scores_product,
 )
@@ -70,7 +73,7 @@ def plan_scores(
     """A unit for each joined set, to be scored by ``models``, name -> fingerprint."""
     receipts = briefly(store, scores_folder(survey.survey_name))
     by_tile = by_tile_of(receipts.values())
-    settings = part_settings(spec)
+    settings = part_settings(spec, survey)
     units = []
     for joined in sets:
         cut = joined.cutouts
@@ -85,11 +88,44 @@ def plan_scores(
     return units
 
 
-def part_settings(spec: RunSpec) -> PartSettings:
-    """What every score part of a run holds beside scores."""
+def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
+    """What every score part of the survey, or of a sample with this specification, holds beside scores."""
+    surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
+    own = [m for m in spec.models if m.trained is None]
+    learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
+    return PartSettings(spec.ratios, split_shares(spec), learners)
+
+
+def split_shares(spec: RunSpec) -> tuple[float, float] | None:
+    """Shares of objects that validate and that calibrate; None where no model is trained."""
     learns = any(model.trained is None for model in spec.models)
-    shares = (spec.training.validation_fraction, spec.training.reference_fraction) if learns else None
-    return PartSettings(primary_score(spec), spec.ratios, shares)
+    return (spec.training.validation_fraction, spec.training.reference_fraction) if learns else None
+
+
+def survey_learners(spec: RunSpec) -> tuple[str, ...]:
+    """Names of the models that are trained on the survey itself."""
+    return tuple(m.name for m in spec.models if m.sample is None and m.trained is None)
+
+
+def plan_ranking(
+    spec: RunSpec, store: Store, joins: Sequence[str], models: Mapping[str, str]
+) -> RankingUnit | None:
+    """The rule by which the objects are ranked, of these joined sets and models (name -> fingerprint).
+
+    None if no model of the survey is there, or if the model of the declared score is not.
+    """
+    of_survey = spec.of_survey(models)
+    declared = declared_score(spec)
+    if not of_survey or (declared is not None and may_rank(spec)[declared] not in of_survey):
+        return None
+    settings = RankingSettings(
+        declared, first_score(spec, of_survey), split_shares(spec), spec.seed, spec.scoring.batch_objects
+    )
+    found = ranking_fingerprint(joins, of_survey, settings)
+    receipt = find_receipts(store, rankings_folder(spec.name)).get(found)
+    product = receipt.product if receipt else ranking_product(spec.name, found)
+    why = "which score ranks is to be chosen: the models or their objects are new or changed"
+    return RankingUnit("rank", spec.name, found, product, receipt, why, settings=settings)
 
 
 def _why_score(joined: JoinedTile, models: Mapping[str, str], earlier: list[Receipt]) -> str:
@@ -105,7 +141,7 @@ def _why_score(joined: JoinedTile, models: Mapping[str, str], earlier: list[Rece
         return f"tile {cut.tile}: model {', '.join(changed)} is new or changed"
     if all(r.inputs.get("join") != joined.fingerprint for r in same_cutouts):
         return f"tile {cut.tile}: what its neighbours have of its objects changed"
-    return f"tile {cut.tile}: the models, the primary score or the ratios changed"
+    return f"tile {cut.tile}: the models or the ratios changed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +156,7 @@ class RunPlan:
     joins: list[JoinUnit]
     sample_joins: dict[str, list[JoinUnit]]
     models: list[ModelUnit]
+    ranking: RankingUnit | None
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
     comparison: Unit | None
@@ -130,6 +167,7 @@ class RunPlan:
         units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
         units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
+        units += [self.ranking] if self.ranking else []
         return units + ([self.comparison] if self.comparison else [])
 
     @property
@@ -182,6 +220,7 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     sets = {name: [u.fingerprint for u in units] for name, units in sample_joins.items()}
     models = plan_models(spec, store, [u.fingerprint for u in joins], sets)
     fingerprints = {m.name: m.fingerprint for m in models}
+    ranking = plan_ranking(spec, store, [u.fingerprint for u in joins], fingerprints)
     scores = plan_scores(spec, store, [u.joined for u in joins], fingerprints, spec.survey)
     sample_scores = {
         s.name: plan_scores(spec, store, [u.joined for u in sample_joins[s.name]], fingerprints, s.survey)
@@ -189,7 +228,7 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
-    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, scores, sample_scores, comparison)
+    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison)
     run = run_id(spec, [u.fingerprint for u in plan.units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
 

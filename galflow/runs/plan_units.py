@@ -15,6 +15,7 @@ from galflow.surveys.reading.places import Place
 
 if TYPE_CHECKING:  # so that a plan of cutouts alone imports no models
     from galflow.cutouts.joins import JoinTask
+    from galflow.scores.ranking import RankingSettings
     from galflow.scores.reuse import EarlierPart
 
 
@@ -72,6 +73,13 @@ class TileUnit(Unit):
     def cut(self) -> CutTile:
         """What scoring needs to know of it."""
         return CutTile(self.name, self.fingerprint, self.product)
+
+
+@dataclass(frozen=True, eq=False)
+class RankingUnit(Unit):
+    """The rule by which the run's objects are ranked."""
+
+    settings: RankingSettings = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

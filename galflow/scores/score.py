@@ -20,6 +20,7 @@ from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
+from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import prefetch
 from galflow.photometry import AsinhStretch
 from galflow.scores.calibration import Reference, calibrated
@@ -43,7 +44,7 @@ from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
-SCORES_VERSION = "3"
+SCORES_VERSION = "4"
 """Raised when the same cutouts and models would give other scores."""
 LIKELIHOODS = (LOGLIKE, BPD)
 """What a Density gives beside its scores: nats, and bits per observed dimension."""
@@ -71,18 +72,20 @@ class ScoreColumn:
 
 @dataclass(frozen=True)
 class PartSettings:
-    """What a score part holds beside the models' scores, and which score ranks."""
+    """What a score part holds beside the models' scores."""
 
-    primary: str
     ratios: tuple[Ratio, ...] = ()
     shares: tuple[float, float] | None = None
     """Shares of objects that validate and that calibrate, for the column ``split``; None: nothing is trained."""
+    learners: tuple[str, ...] = ()
+    """The models that were trained on these objects: those that they learnt from get no p-value by them, since p-values
+    compare with objects that no training has seen."""
 
 
 def scores_fingerprint(joined: str, models: Mapping[str, str], settings: PartSettings) -> str:
-    """Of what a score part depends on: its joined set, the models, which score leads, ratios and splits."""
+    """Of what a score part depends on: its joined set, the models, ratios, splits, and who learnt from them."""
     columns = [ratio.column for ratio in settings.ratios]
-    return fingerprint(SCORES_VERSION, joined, dict(models), settings.primary, columns, settings.shares)
+    return fingerprint(SCORES_VERSION, joined, dict(models), columns, settings.shares, sorted(settings.learners))
 
 
 def columns_of(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
@@ -187,14 +190,13 @@ def score_set(
         missing = {name: model for name, model in models.items() if name not in known}
         raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
     found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
-    table, lost = _part_table(cutouts, models, raw, found, settings.shares)
+    table, lost = _part_table(cutouts, models, raw, found, settings)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], of.part)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
     calibrated = [c.name for c in columns_of(models) if c.calibrated]
-    references = {c.name: len(models[c.model].reference[c.score]) for c in columns_of(models) if c.calibrated}
-    summary = PartSummary.of(table, calibrated, settings.primary, references[settings.primary])
+    summary = PartSummary.of(table, calibrated)
     outcome, reasons = outcome_of(lost, empty=None if len(table) else "the cutout set is empty")
     receipt = Receipt(
         product=product,
@@ -241,7 +243,7 @@ def _part_table(
     models: Mapping[str, TrainedModel],
     raw: Mapping[ScoreColumn, np.ndarray],
     ratios: Mapping[str, np.ndarray],
-    shares: tuple[float, float] | None,
+    settings: PartSettings,
 ) -> tuple[pa.Table, list[str]]:
     """The part: who the rows are, then raw score, sigma and p of each score, ratios, and what the survey says.
 
@@ -252,7 +254,8 @@ def _part_table(
     outcome = outcome_text(flags)
     reasons: list[str] = []
     unable: list[str] = []
-    columns = identity_columns(cutouts, shares)
+    columns = identity_columns(cutouts, settings.shares)
+    unseen = columns["split"].to_numpy(zero_copy_only=False) != str(Split.TRAIN)
     scored = ~has_flag(flags, NOT_SCORED)
     for column in columns_of(models):
         values = raw.get(column, np.full(n, np.nan))
@@ -274,7 +277,7 @@ def _part_table(
             if why_no_sigma is not None:  # the columns of the other models do not suffer for it
                 reasons.append(f"{column.name}_sigma is null: {why_no_sigma}")
             columns[f"{column.name}_sigma"] = _nullable(sigma, np.isfinite(sigma))
-            columns[f"{column.name}_p"] = _nullable(p, good)
+            columns[f"{column.name}_p"] = _nullable(p, good & unseen if column.model in settings.learners else good)
     columns |= {name: _nullable(values, np.isfinite(values)) for name, values in ratios.items()}
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())

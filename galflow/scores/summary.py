@@ -12,18 +12,15 @@ import pyarrow.compute as pc
 
 from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.errors import DataError
-from galflow.scores.calibration import PValueCounts
-from galflow.scores.distributions import Counts, Histogram, TopK
+from galflow.scores.distributions import Counts, Histogram
 
 SIGMA_EDGES = np.concatenate([np.arange(-10.0, 20.0, 0.25), np.geomspace(20.0, 2000.0, 81)])
 """Edges of the histograms of ``<score>_sigma``: linear around the reference, logarithmic in the far tail."""
-TOP = 200
-"""Most anomalous objects kept by each part, by the primary score."""
 
 
 @dataclass(frozen=True, eq=False)
 class PartSummary:
-    """Counts, histograms, p-value counts and the top of one part, or of many merged."""
+    """Counts and histograms of one part, or of many merged."""
 
     rows: int
     """Of real objects; planted copies are no rows of the catalogue."""
@@ -34,13 +31,9 @@ class PartSummary:
     flags: Counts
     sigma: Mapping[str, Histogram]
     """Calibrated score column -> histogram of its sigma."""
-    p_counts: PValueCounts
-    """Of the primary score."""
-    top: TopK
-    """By the primary score's sigma."""
 
     @classmethod
-    def of(cls, part: pa.Table, columns: list[str], primary: str, n_reference: int) -> PartSummary:
+    def of(cls, part: pa.Table, columns: list[str]) -> PartSummary:
         """The summary of one part whose calibrated score columns are ``columns``."""
         planted = has_flag(part.column("flags").to_numpy(), Flag.PLANTED)
         objects = part.filter(pa.array(part.column("is_primary").to_numpy() & ~planted))
@@ -49,8 +42,6 @@ class PartSummary:
         for column in columns:
             values = _floats(objects, f"{column}_sigma")
             histograms[column] = Histogram.empty(SIGMA_EDGES).add(values[np.isfinite(values)])
-        p = _floats(objects, f"{primary}_p")
-        ids = objects.column("object_id").to_numpy()
         return cls(
             int((~planted).sum()),
             int(planted.sum()),
@@ -58,8 +49,6 @@ class PartSummary:
             Counts.empty().add(objects.column("outcome").to_pylist()),
             Counts.empty().merge(Counts(flags)),
             histograms,
-            PValueCounts.empty(n_reference).add(p[np.isfinite(p)]),
-            TopK.empty(TOP, ids.dtype).add(_floats(objects, f"{primary}_sigma"), ids),
         )
 
     def merge(self, other: PartSummary) -> PartSummary:
@@ -71,8 +60,6 @@ class PartSummary:
             self.outcomes.merge(other.outcomes),
             self.flags.merge(other.flags),
             {name: histogram.merge(other.sigma[name]) for name, histogram in self.sigma.items()},
-            self.p_counts.merge(other.p_counts),
-            self.top.merge(other.top),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -84,8 +71,6 @@ class PartSummary:
             "outcomes": self.outcomes.to_json(),
             "flags": self.flags.to_json(),
             "sigma": {name: histogram.to_json() for name, histogram in self.sigma.items()},
-            "p_counts": self.p_counts.to_json(),
-            "top": self.top.to_json(),
         }
 
     @classmethod
@@ -98,8 +83,6 @@ class PartSummary:
             Counts.from_json(value["outcomes"]),
             Counts.from_json(value["flags"]),
             {name: Histogram.from_json(histogram) for name, histogram in value["sigma"].items()},
-            PValueCounts.from_json(value["p_counts"]),
-            TopK.from_json(value["top"]),
         )
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-PRODUCT_KINDS = ("cutouts", "joins", "models", "scores", "comparisons", "catalogs", "reports")
+PRODUCT_KINDS = ("cutouts", "joins", "models", "scores", "rankings", "comparisons", "catalogs", "reports")
 """First parts of the keys of products, those that later ones are made from first."""
 RUNS, LEASES, REPORTS = "runs", "leases", "reports"
 RECEIPT_SUFFIX = ".receipt.json"
@@ -25,7 +25,7 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet|comparisons/[^/]+/.+?\.json)(?=[/.]|$)"
+    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet|(?:rankings|comparisons)/[^/]+/.+?\.json)(?=[/.]|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
@@ -83,6 +83,16 @@ def models_folder(name: str) -> str:
     return f"models/{name}"
 
 
+def ranking_product(run_name: str, fingerprint: str) -> str:
+    """Key of the rule by which a run ranks, with its evidence."""
+    return f"{rankings_folder(run_name)}/{fingerprint}.json"
+
+
+def rankings_folder(run_name: str) -> str:
+    """Folder of a specification's ranking rules."""
+    return f"rankings/{run_name}"
+
+
 def comparison_product(run_name: str, fingerprint: str) -> str:
     """Key of a run's comparison of simulations with the survey."""
     return f"{comparisons_folder(run_name)}/{fingerprint}.json"
@@ -132,7 +142,7 @@ def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str]
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
     folders = [folder(name) for name in surveys for folder in (cutouts_folder, joins_folder, scores_folder)]
     folders += [models_folder(name) for name in models]
-    folders += [comparisons_folder(run_name), catalogs_folder(catalog)]
+    folders += [rankings_folder(run_name), comparisons_folder(run_name), catalogs_folder(catalog)]
     return (*(f"{folder}/" for folder in folders), f"{report_product(run_name)}-")
 
 

@@ -1,0 +1,175 @@
+"""The order of a run's objects: one pass over the score parts, by the run's rule, and what a file's rows get of it.
+
+Nothing of an object is kept but the number that ranks. Objects that a model learnt from are ranked with all others, and
+have neither a p-value nor a q-value: those compare with objects that no training has seen.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from galflow.catalog.parquet import read_columns
+from galflow.cutouts.splits import Split
+from galflow.errors import DataError, ModelError
+from galflow.scores.calibration import PValueCounts, Reference, conformal_p, robust_sigma
+from galflow.scores.rule import RankingRule
+from galflow.scores.tile_levels import TileLevels
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
+
+ANOMALY = "anomaly"
+"""The column that ranks; its sigma, p, q and rank begin with the same word."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunRanking:
+    """All that a row needs to be placed among the objects of a run."""
+
+    rule: RankingRule
+    learners: tuple[str, ...]
+    """Models among the rule's that learnt from the survey."""
+    levels: TileLevels
+    values: np.ndarray
+    """(n,) what ranks, of every object that has it, sorted."""
+    reference: np.ndarray
+    """(r,) the same of the held-out normal objects, sorted."""
+    p_counts: PValueCounts
+    """Of the objects that no model of the rule has learnt from."""
+
+    def columns(self, part: pa.Table) -> dict[str, pa.Array]:
+        """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
+        value = self.levels.levelled(self.rule.values(sigmas(part, self.rule)), part)
+        good = np.isfinite(value)
+        reference = Reference(ANOMALY, self.reference)
+        sigma, p, q = np.full((3, len(part)), np.nan)
+        p[good] = conformal_p(value[good], reference)
+        try:
+            sigma[good] = robust_sigma(value[good], reference)
+        except ModelError:  # held-out objects that are all alike: the models' own sigmas are null too, with the reason
+            good = good & False
+        unseen = good & ~self._learnt(part)
+        objects = part.column("is_primary").to_numpy() & good
+        counted = objects & unseen
+        q[counted] = self.p_counts.q_values(p[counted])
+        rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
+        return {
+            ANOMALY: pa.array(value, mask=~good),
+            f"{ANOMALY}_sigma": pa.array(sigma, mask=~good),
+            f"{ANOMALY}_p": pa.array(p, mask=~unseen),
+            f"{ANOMALY}_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
+            f"{ANOMALY}_q": pa.array(q, mask=~counted),
+        }
+
+    def _learnt(self, part: pa.Table) -> np.ndarray:
+        return _learnt(part, bool(self.learners))
+
+    def to_files(self) -> dict[str, bytes]:
+        """As it lies in the catalogue's supplement."""
+        said = {
+            "rule": self.rule.to_json(),
+            "learners": list(self.learners),
+            "levels": self.levels.to_json(),
+            "p_counts": self.p_counts.to_json(),
+        }
+        arrays = {"ranked_scores.npy": self.values, "ranked_reference.npy": self.reference}
+        return {"ranking.json": json.dumps(said).encode()} | {name: _packed(a) for name, a in arrays.items()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> RunRanking:
+        """The inverse of ``to_files``."""
+        said = json.loads(files["ranking.json"])
+        return cls(
+            RankingRule.from_json(said["rule"]),
+            tuple(said["learners"]),
+            TileLevels.from_json(said["levels"]),
+            _unpacked(files["ranked_scores.npy"]),
+            _unpacked(files["ranked_reference.npy"]),
+            PValueCounts.from_json(said["p_counts"]),
+        )
+
+
+FILES = ("ranking.json", "ranked_scores.npy", "ranked_reference.npy")
+
+
+def _packed(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=False)
+    return file.getvalue()
+
+
+def _unpacked(data: bytes) -> np.ndarray:
+    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+
+
+def sigmas(part: pa.Table, rule: RankingRule) -> dict[str, np.ndarray]:
+    """Score -> (n,) float64 robust sigmas of a part's rows; NaN where null."""
+    return {name: _floats(part, f"{name}_sigma") for name in rule.columns}
+
+
+def _floats(part: pa.Table, name: str) -> np.ndarray:
+    return np.asarray(pc.fill_null(part.column(name).cast(pa.float64()), np.nan).to_numpy())
+
+
+def _learnt(part: pa.Table, any_learner: bool) -> np.ndarray:
+    if not any_learner:
+        return np.zeros(len(part), bool)
+    return np.asarray(pc.fill_null(pc.equal(part.column("split"), str(Split.TRAIN)), False).to_numpy())
+
+
+def rank_objects(
+    store: Store, parts: Sequence[Receipt], rule: RankingRule, learners: Iterable[str], stated: np.ndarray | None
+) -> tuple[RunRanking, tuple[str, ...]]:
+    """The ranking of all objects of these parts, and what is to be said of ids that several objects share.
+
+    ``learners``: names of models that learnt from the survey. ``stated``: (r,) what the rule gives a model's own
+    held-out objects, for a survey that holds out none. Of a part a few columns are read; its file is compared with its
+    checksum when it is read whole. DataError where no object could be compared with any held-out one.
+    """
+    mine = tuple(name for name in learners if any(c.startswith(f"{name}_") for c in rule.columns))
+    names = ["is_primary", "object_id", "tile", "split", "flags", *(f"{c}_sigma" for c in rule.columns)]
+    values, unseen, held_out, tiles, ids = [np.zeros(0)], [np.zeros(0, bool)], [], [], [np.zeros(0, np.uint64)]
+    for part in parts:
+        if not part.rows:
+            continue
+        with store.reading(part.product) as file:
+            table = read_columns(file, store.uri(part.product), names)
+        is_object = table.column("is_primary").to_numpy()
+        found = rule.values(sigmas(table, rule))
+        counted = is_object & np.isfinite(found)
+        values.append(found[counted])
+        unseen.append(~_learnt(table, bool(mine))[counted])
+        is_reference = pc.fill_null(pc.equal(table.column("split"), str(Split.REFERENCE)), False).to_numpy()
+        held_out.append(found[is_reference & counted])
+        tiles.append((table.column("tile")[0].as_py(), int(counted.sum())))
+        ids.append(table.column("object_id").to_numpy()[is_object].view(np.uint64))
+    levels = TileLevels.of({tile: values for (tile, _), values in zip(tiles, held_out, strict=True)})
+    shifts = np.array([levels.of_tile(tile) for tile, _ in tiles])
+    every = np.concatenate(values) - np.repeat(shifts, [count for _, count in tiles])
+    reference = np.concatenate([v - shift for v, shift in zip(held_out, shifts, strict=True)] or [np.zeros(0)])
+    if not len(reference) and stated is not None:
+        reference = stated
+    if not len(reference):
+        raise DataError(
+            "no held-out normal object has a score, so nothing can be calibrated; hold out more "
+            "(training.reference_fraction), or give more tiles"
+        )
+    p = conformal_p(every[np.concatenate(unseen)], Reference(ANOMALY, reference))
+    counts = PValueCounts.empty(len(reference)).add(p)
+    ranking = RunRanking(rule, mine, levels, np.sort(every), np.sort(reference), counts)
+    return ranking, _shared(np.concatenate(ids))
+
+
+def _shared(ids: np.ndarray) -> tuple[str, ...]:
+    shared = int((np.diff(np.sort(ids)) == 0).sum())
+    told = (
+        f"{shared} objects have an id that another object of another tile has too; the column tile tells them apart. "
+        "Declare catalog.ids_per_tile: true if each tile counts its own"
+    )
+    return (told,) if shared else ()

@@ -1,0 +1,188 @@
+"""Which score ranks: chosen by what each finds of anomalies painted into held-out objects, not by order.
+
+Half of the held-out objects, and the copies made of them, choose; the other half says how good the choice is. Scores
+alone, scores on both sides, and joined scores compete; a joined one must win by more than chance. The losers stay in
+the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from galflow.scores.joining import joined_rules
+from galflow.scores.rule import RankingRule, Term, placed
+
+FloatArray = npt.NDArray[np.float64]
+Sigmas = Mapping[str, FloatArray]
+"""Score -> (n,) robust sigmas."""
+TOP_FRACTION = 0.05
+_FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""A rule's merit is the mean share of copies that it has in these top fractions: who reads a list begins at its top."""
+_BOOTSTRAPS = 400
+_HALVES, _RIVALS, _INTERVALS = 1, 2, 3
+"""Streams of random numbers: of one seed, and apart from each other and from those that painted."""
+_LOWEST = 0.16
+"""A joined rule replaces the best single score if it is better in all but this share of resamplings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Held-out objects, copies of them with anomalies, and what every score says of both."""
+
+    objects: Sigmas
+    copies: Sigmas
+    original: npt.NDArray[np.int64]
+    """(m,) number of each copy's original."""
+    kind: npt.NDArray[np.object_]
+    """(m,) texts."""
+    covariates: Mapping[str, FloatArray]
+    """What a score should not merely follow: name -> (n,) of the objects, as log flux and half-light radius."""
+
+    def half(self, which: npt.NDArray[np.bool_]) -> Trial:
+        """Of some of the objects, (n,) bool, and of the copies made of them."""
+        copies = which[self.original]
+        number = np.cumsum(which) - 1
+        return Trial(
+            {name: values[which] for name, values in self.objects.items()},
+            {name: values[copies] for name, values in self.copies.items()},
+            number[self.original[copies]],
+            self.kind[copies],
+            {name: values[which] for name, values in self.covariates.items()},
+        )
+
+    def places(self, rule: RankingRule) -> FloatArray:
+        """(m,) share of the objects that rank below each copy, ties half. Its mean over a kind is the kind's AUROC."""
+        return placed(rule.values(self.objects), rule.values(self.copies))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one rule did on objects and copies that had no part in choosing it."""
+
+    rule: RankingRule
+    chosen_by: float
+    """Its merit where rules were chosen: the mean share of copies in the top 2, 5, 10, 20 and 50%, kinds alike."""
+    auroc: float
+    """Mean over kinds."""
+    low: float
+    high: float
+    """The mean's 90% interval, over resamplings of the copies."""
+    found: float
+    """Share of the copies among the top 5%, mean over kinds."""
+    by_kind: Mapping[str, float]
+    """Kind -> AUROC."""
+    correlations: Mapping[str, float]
+    """Covariate -> Spearman's rank correlation with it, over the objects."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        plain = {name: getattr(self, name) for name in ("chosen_by", "auroc", "low", "high", "found")}
+        by_kind, correlations = dict(self.by_kind), dict(self.correlations)
+        return {"rule": self.rule.to_json(), **plain, "by_kind": by_kind, "correlations": correlations}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rule that ranks, why, and all that lost."""
+
+    chosen: RankingRule
+    why: str
+    verdicts: tuple[Verdict, ...]
+    """Best first, by their merit where rules were chosen."""
+    objects: int
+    copies: int
+    """Held-out objects, and copies of each kind, in both halves together."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "chosen": self.chosen.to_json(),
+            "why": self.why,
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "objects": self.objects,
+            "copies_of_each_kind": self.copies,
+        }
+
+
+def choose_rule(trial: Trial, declared: str | None, seed: int, *, joined: bool = True) -> Evidence:
+    """The rule that ranks: the ``declared`` score, or what finds most; of single scores alone if not ``joined``."""
+    objects = len(next(iter(trial.objects.values())))
+    chosen_half = np.zeros(objects, bool)
+    chosen_half[np.random.default_rng([seed, _HALVES]).permutation(objects)[: objects // 2]] = True
+    choosing, judging = trial.half(chosen_half), trial.half(~chosen_half)
+    singles = [RankingRule((Term(name, two_sided),)) for name in trial.objects for two_sided in (False, True)]
+    singles.sort(key=lambda rule: -_merit(choosing, rule))
+    rivals = joined_rules(choosing.objects, choosing.copies, choosing.kind, singles) if joined else []
+    best = singles[0]
+    rival = max(rivals, key=lambda pair: _merit_of(pair.places, choosing.kind), default=None)
+    if declared is not None:
+        best, why = RankingRule.of(declared), f"{declared} ranks, as scoring.primary declares."
+    elif rival is not None and _wins(rival.places, choosing.places(best), choosing, seed):
+        why = f"{rival.rule.name} ranks: it finds more of the painted anomalies than any single score, beyond chance."
+        best = rival.rule
+    else:
+        why = f"{best.name} ranks: of all scores it finds most of the painted anomalies, and no joining of scores more."
+    places = {rule: choosing.places(rule) for rule in singles} | {pair.rule: pair.places for pair in rivals}
+    merits = {rule: _merit_of(found, choosing.kind) for rule, found in places.items()}
+    verdicts = [_verdict(judging, rule, merit, seed) for rule, merit in merits.items()]
+    verdicts.sort(key=lambda verdict: -verdict.chosen_by)
+    kinds = np.unique(trial.kind.astype(str))
+    return Evidence(best, why, tuple(verdicts), objects, len(trial.kind) // len(kinds))
+
+
+def _merit(trial: Trial, rule: RankingRule) -> float:
+    return _merit_of(trial.places(rule), trial.kind)
+
+
+def _merit_of(places: FloatArray, kind: npt.NDArray[np.object_]) -> float:
+    """Mean share of copies in the top fractions, kinds alike."""
+    each = _merits(places)
+    return float(np.mean([each[kind == name].mean() for name in _kinds(kind)]))
+
+
+def _merits(places: FloatArray) -> FloatArray:
+    """(m,) in how many of the top fractions each copy is, as a share of them."""
+    return np.asarray(np.mean([places > 1 - fraction for fraction in _FRACTIONS], axis=0), dtype=np.float64)
+
+
+def _kinds(kind: npt.NDArray[np.object_]) -> list[str]:
+    return sorted(set(map(str, kind)))
+
+
+def _wins(first: FloatArray, second: FloatArray, trial: Trial, seed: int) -> bool:
+    """Whether ``first`` finds more than ``second`` in all but a few resamplings of the copies of each kind."""
+    gains = np.zeros(_BOOTSTRAPS)
+    rng = np.random.default_rng([seed, _RIVALS])
+    merit = _merits(first) - _merits(second)
+    kinds = _kinds(trial.kind)
+    for name in kinds:
+        own = merit[trial.kind == name]
+        gains += own[rng.integers(len(own), size=(_BOOTSTRAPS, len(own)))].mean(1) / len(kinds)
+    return bool(np.quantile(gains, _LOWEST) > 0)
+
+
+def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdict:
+    from scipy.stats import spearmanr
+
+    places, kinds = trial.places(rule), _kinds(trial.kind)
+    by_kind = {name: float(places[trial.kind == name].mean()) for name in kinds}
+    found = np.mean([(places[trial.kind == name] > 1 - TOP_FRACTION).mean() for name in kinds])
+    rng = np.random.default_rng([seed, _INTERVALS])
+    means = np.zeros(_BOOTSTRAPS)
+    for name in kinds:
+        own = places[trial.kind == name]
+        means += own[rng.integers(len(own), size=(_BOOTSTRAPS, len(own)))].mean(1) / len(kinds)
+    low, high = np.quantile(means, [0.05, 0.95])
+    ranked = rule.values(trial.objects)
+    correlations = {}
+    for name, values in trial.covariates.items():
+        both = np.isfinite(values) & np.isfinite(ranked)
+        if both.sum() > 2 and np.ptp(values[both]) > 0 and np.ptp(ranked[both]) > 0:
+            correlations[name] = float(spearmanr(values[both], ranked[both]).statistic)
+    mean = float(np.mean(list(by_kind.values())))
+    return Verdict(rule, merit, mean, float(low), float(high), float(found), by_kind, correlations)

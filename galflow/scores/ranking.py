@@ -1,0 +1,177 @@
+"""The verb of ranking: held-out objects and painted copies of them through all models -> the rule that ranks a run.
+
+The product is one JSON file: the rule, why, and what every score finds of every kind of anomaly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from galflow.cutouts.batches import PIXELS_ALONE, CutoutRows
+from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.painted import HeldOut, held_out_objects, painted_copies
+from galflow.errors import DataError, ModelError, SpecError
+from galflow.scores.calibration import Reference, robust_sigma
+from galflow.scores.evidence import Evidence, Trial, choose_rule
+from galflow.scores.rule import RankingRule
+from galflow.scores.score import columns_of
+from galflow.spec.run import fingerprint
+from galflow.storage.products import Target, outcome_of, write_one_file
+from galflow.storage.receipts import Receipt, to_json
+from galflow.training.trained_model import TrainedModel
+
+RANKING_VERSION = "1"
+"""Raised when the same models and objects would choose otherwise."""
+_OBJECTS, _COPIES = 1500, 80
+"""Held-out objects, and copies of each kind of anomaly."""
+_FEWEST = 40
+"""Fewer held-out objects choose nothing."""
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """What is known before any score: what the user declares, and what ranks where nothing can be measured."""
+
+    declared: str | None
+    """A score; None: choose by evidence."""
+    first: str
+    """The main score of the first model of the survey."""
+    shares: tuple[float, float] | None
+    """Of objects that validate and that calibrate; None: nothing was trained on this survey."""
+    seed: int
+    batch_objects: int
+
+
+def ranking_fingerprint(joins: Sequence[str], models: Mapping[str, str], settings: RankingSettings) -> str:
+    """Of the joined sets, the models of the survey, and the settings."""
+    of_settings = (settings.declared, settings.first, settings.shares, settings.seed)
+    return fingerprint(RANKING_VERSION, sorted(joins), dict(models), *of_settings)
+
+
+def rank_by_evidence(
+    target: Target,
+    sets: Sequence[CutoutSet],
+    models: Mapping[str, TrainedModel],
+    settings: RankingSettings,
+    device: str = "cpu",
+) -> Receipt:
+    """Choose the rule that ranks, store it with the evidence, and return the receipt.
+
+    Where too little can be measured the declared score ranks, or else the first model's, and the receipt says why.
+    """
+    started = time.perf_counter()
+    try:
+        trial = _trial(sets, models, settings, device)
+        evidence = choose_rule(trial, settings.declared, settings.seed, joined=settings.shares is not None)
+        found, reasons = evidence.to_json(), []
+    except DataError as error:
+        rule = RankingRule.of(settings.declared or settings.first)
+        why = f"{rule.name} ranks, as it stands first among the models: which score finds most is not known."
+        if settings.declared is not None:
+            why = f"{rule.name} ranks, as scoring.primary declares."
+        found = Evidence(rule, why, (), 0, 0).to_json()
+        reasons = [f"no score was chosen by what it finds: {error}"]
+    outcome, told = outcome_of(reasons if settings.declared is None else ())
+    receipt = Receipt(
+        product=target.product,
+        fingerprint=target.fingerprint,
+        inputs=dict(target.inputs),
+        rows=int(found["objects"]),
+        outcome=outcome,
+        reasons=told,
+        details={"chosen": found["chosen"]["name"]},
+    )
+    return write_one_file(target.store, receipt, to_json(found), started)
+
+
+def stated_reference(rule: RankingRule, models: Mapping[str, TrainedModel]) -> np.ndarray:
+    """(r,) what a rule of one term gives the held-out objects of its model, which was trained elsewhere.
+
+    SpecError for a rule that joins scores: those of different trainings are of different objects.
+    """
+    if len(rule.terms) > 1:
+        raise SpecError(f"{rule.name} joins scores of models that were trained elsewhere; let one score rank")
+    column = next(c for c in columns_of(models) if c.name == rule.terms[0].column)
+    reference = Reference(column.name, models[column.model].reference[column.score])
+    return rule.values({column.name: robust_sigma(reference.scores, reference)})
+
+
+def _trial(
+    sets: Sequence[CutoutSet], models: Mapping[str, TrainedModel], settings: RankingSettings, device: str
+) -> Trial:
+    contents = PIXELS_ALONE.joined(model.contents for model in models.values())
+    objects = held_out_objects(sets, contents, settings.shares, _OBJECTS, settings.seed)
+    if len(objects) < _FEWEST:
+        raise DataError(
+            f"{len(objects)} complete, normal objects are held out from training; {_FEWEST} at least are needed to "
+            "tell scores apart. Hold out more (training.reference_fraction), or give more tiles"
+        )
+    painted = painted_copies(objects, _COPIES, settings.seed)
+    of_objects, of_copies = (_sigmas(p.tiles, models, settings.batch_objects, device) for p in (objects, painted))
+    usable = [name for name in of_objects if np.isfinite(of_objects[name]).any()]
+    if not usable:
+        raise DataError("no score of any model differs between held-out objects; the models may have collapsed")
+    return Trial(
+        {name: of_objects[name] for name in usable},
+        {name: of_copies[name] for name in usable},
+        painted.original,
+        painted.kind,
+        _covariates(objects),
+    )
+
+
+def _sigmas(
+    tiles: Sequence[CutoutRows], models: Mapping[str, TrainedModel], batch_objects: int, device: str
+) -> dict[str, np.ndarray]:
+    """Score -> (n,) robust sigmas of held-out objects or painted copies; NaN where a score has no spread."""
+    found: dict[str, list[np.ndarray]] = {}
+    for rows in tiles:
+        for start in range(0, len(rows.flux), batch_objects):
+            _add(found, _portion(rows, slice(start, start + batch_objects)), models, device)
+    raw = {name: np.concatenate(values) for name, values in found.items()}
+    sigmas = {}
+    for column in (c for c in columns_of(models) if c.calibrated):
+        values = raw[column.name]
+        sigmas[column.name] = np.full(len(values), np.nan)
+        good = np.isfinite(values)
+        try:
+            reference = Reference(column.name, models[column.model].reference[column.score])
+            sigmas[column.name][good] = robust_sigma(values[good], reference)
+        except ModelError:  # no spread: the score parts say so, and this score cannot rank
+            continue
+    return sigmas
+
+
+def _portion(rows: CutoutRows, part: slice) -> CutoutRows:
+    columns = {name: values[part] for name, values in rows.columns.items()}
+    return CutoutRows(rows.flux[part], rows.ivar[part], rows.psf, columns)
+
+
+def _add(found: dict[str, list[np.ndarray]], rows: CutoutRows, models: Mapping[str, TrainedModel], device: str) -> None:
+    for column_model, model in models.items():
+        batch = rows.batch(model.stretch, model.contents).to(device)
+        values = model.evaluate(batch)
+        for column in columns_of({column_model: model}):
+            if column.calibrated:
+                found.setdefault(column.name, []).append(values[column.score])
+
+
+def _covariates(objects: HeldOut) -> dict[str, np.ndarray]:
+    """Logarithm of the light within a quarter of the side around the centre, and the radius that holds half of it."""
+    light, radius = [], []
+    for rows in objects.tiles:
+        side = rows.flux.shape[-1]
+        offset = np.arange(side) - side // 2
+        distance = np.hypot(offset[:, None], offset[None, :]).ravel()
+        order = np.argsort(distance, kind="stable")
+        order = order[distance[order] <= side / 4]
+        growth = np.cumsum(rows.flux.sum(1).reshape(len(rows.flux), -1)[:, order], axis=1, dtype=np.float64)
+        total = growth[:, -1]
+        half = (growth >= 0.5 * total[:, None]).argmax(1)
+        light.append(np.log10(np.where(total > 0, total, np.nan)))
+        radius.append(np.where(total > 0, distance[order][half], np.nan))
+    return {"brightness": np.concatenate(light), "size": np.concatenate(radius)}
