@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from galflow.catalog.parquet import read_columns
+from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.splits import Split
 from galflow.errors import DataError, ModelError
 from galflow.scores.calibration import PValueCounts, Reference, conformal_p, robust_sigma
@@ -54,8 +55,8 @@ class RunRanking:
             sigma[good] = robust_sigma(value[good], reference)
         except ModelError:  # held-out objects that are all alike: the models' own sigmas are null too, with the reason
             good = good & False
-        unseen = good & ~self._learnt(part)
-        objects = part.column("is_primary").to_numpy() & good
+        unseen = good & ~_learnt(part, bool(self.learners))
+        objects = _objects(part) & good
         counted = objects & unseen
         q[counted] = self.p_counts.q_values(p[counted])
         rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
@@ -66,9 +67,6 @@ class RunRanking:
             f"{ANOMALY}_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
             f"{ANOMALY}_q": pa.array(q, mask=~counted),
         }
-
-    def _learnt(self, part: pa.Table) -> np.ndarray:
-        return _learnt(part, bool(self.learners))
 
     def to_files(self) -> dict[str, bytes]:
         """As it lies in the catalogue's supplement."""
@@ -117,6 +115,12 @@ def _floats(part: pa.Table, name: str) -> np.ndarray:
     return np.asarray(pc.fill_null(part.column(name).cast(pa.float64()), np.nan).to_numpy())
 
 
+def _objects(part: pa.Table) -> np.ndarray:
+    """(n,) whether a row stands for an object of the sky: a primary row, and no planted copy."""
+    planted = has_flag(part.column("flags").to_numpy(), Flag.PLANTED)
+    return np.asarray(part.column("is_primary").to_numpy() & ~planted)
+
+
 def _learnt(part: pa.Table, any_learner: bool) -> np.ndarray:
     if not any_learner:
         return np.zeros(len(part), bool)
@@ -140,7 +144,7 @@ def rank_objects(
             continue
         with store.reading(part.product) as file:
             table = read_columns(file, store.uri(part.product), names)
-        is_object = table.column("is_primary").to_numpy()
+        is_object = _objects(table)
         found = rule.values(sigmas(table, rule))
         counted = is_object & np.isfinite(found)
         values.append(found[counted])

@@ -88,7 +88,8 @@ def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:
             count_text(found["discoveries"]),
             "anomalous objects",
             f"{rate}, of {count_text(found['judged'])} that no model has learnt from"
-            if found["resolvable"] else f"{rate}: not resolvable, see below",
+            if found["resolvable"]
+            else f"{rate}: not resolvable, see below",
         ),
     ]
     recall = found.get("recall_in_top_5_percent", {}).get(inputs.primary)

@@ -107,9 +107,7 @@ def survey_learners(spec: RunSpec) -> tuple[str, ...]:
     return tuple(m.name for m in spec.models if m.sample is None and m.trained is None)
 
 
-def plan_ranking(
-    spec: RunSpec, store: Store, joins: Sequence[str], models: Mapping[str, str]
-) -> RankingUnit | None:
+def plan_ranking(spec: RunSpec, store: Store, joins: Sequence[str], models: Mapping[str, str]) -> RankingUnit | None:
     """The rule by which the objects are ranked, of these joined sets and models (name -> fingerprint).
 
     None if no model of the survey is there, or if the model of the declared score is not.
@@ -122,10 +120,10 @@ def plan_ranking(
         declared, first_score(spec, of_survey), split_shares(spec), spec.seed, spec.scoring.batch_objects
     )
     found = ranking_fingerprint(joins, of_survey, settings)
-    receipt = find_receipts(store, rankings_folder(spec.name)).get(found)
-    product = receipt.product if receipt else ranking_product(spec.name, found)
+    receipt = find_receipts(store, rankings_folder(spec.survey.survey_name)).get(found)
+    product = receipt.product if receipt else ranking_product(spec.survey.survey_name, found)
     why = "which score ranks is to be chosen: the models or their objects are new or changed"
-    return RankingUnit("rank", spec.name, found, product, receipt, why, settings=settings)
+    return RankingUnit("rank", spec.survey.survey_name, found, product, receipt, why, settings=settings)
 
 
 def _why_score(joined: JoinedTile, models: Mapping[str, str], earlier: list[Receipt]) -> str:

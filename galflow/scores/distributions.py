@@ -1,6 +1,6 @@
 """Distributions of scores that merge: every part of a run adds its values, and parts combine in any order or grouping.
 
-Counts, histograms and top-k lists merge exactly. All are small, frozen values. This file refuses to mix what is not
+Counts and histograms merge exactly. All are small, frozen values. This file refuses to mix what is not
 finite in with numbers: such values are counted apart.
 """
 
@@ -133,51 +133,3 @@ class Histogram(Aggregate):
         """The inverse of ``to_json``."""
         counts = np.asarray(value["counts"], dtype=np.int64)
         return cls(np.asarray(value["edges"], dtype=np.float64), counts, value["non_finite"])
-
-
-@dataclass(frozen=True, eq=False)
-class TopK(Aggregate):
-    """The k highest finite values with their objects: by value downwards, equal values by object id upwards."""
-
-    k: int
-    values: FloatArray
-    object_ids: npt.NDArray[Any]
-    """int64 or uint64, the same kind in all parts of a run."""
-
-    @classmethod
-    def empty(cls, k: int, id_dtype: npt.DTypeLike = np.int64) -> TopK:
-        """No objects, room for ``k``; ids are ``id_dtype``, int64 or uint64."""
-        if k < 1 or np.dtype(id_dtype) not in (np.dtype(np.int64), np.dtype(np.uint64)):
-            raise SpecError(f"top-k of {k} objects with {np.dtype(id_dtype)} ids; give k >= 1 and int64 or uint64 ids")
-        return cls(k, np.empty(0), np.empty(0, dtype=id_dtype))
-
-    def add(self, values: npt.ArrayLike, object_ids: npt.NDArray[Any]) -> TopK:
-        """With the objects of (n,) ``values`` considered."""
-        value, ids = np.asarray(values, dtype=np.float64), np.asarray(object_ids)
-        if value.ndim != 1 or value.shape != ids.shape:
-            raise SpecError(f"{value.shape} values for {ids.shape} object ids; give one of each per object, shape (n,)")
-        if ids.dtype != self.object_ids.dtype:
-            # numpy joins int64 and uint64 through float64, which would change ids.
-            raise SpecError(f"object ids are {ids.dtype}, expected {self.object_ids.dtype}; use one kind in a run")
-        finite = np.isfinite(value)
-        value = np.concatenate([self.values, value[finite]])
-        ids = np.concatenate([self.object_ids, ids[finite]])
-        best = np.lexsort((ids, -value))[: self.k]
-        return TopK(self.k, value[best], ids[best])
-
-    def merge(self, other: TopK) -> TopK:
-        """The k highest of both; k must be equal."""
-        if self.k != other.k:
-            raise SpecError(f"the top {self.k} and the top {other.k} do not merge; keep the same number in all parts")
-        return self.add(other.values, other.object_ids)
-
-    def to_json(self) -> dict[str, Any]:
-        """Values and ids as lists (ids as JSON integers, exact)."""
-        ids = self.object_ids
-        return {"k": self.k, "values": self.values.tolist(), "object_ids": ids.tolist(), "id_dtype": ids.dtype.name}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> TopK:
-        """The inverse of ``to_json``."""
-        ids = np.asarray(value["object_ids"], dtype=value["id_dtype"])
-        return cls(value["k"], np.asarray(value["values"], dtype=np.float64), ids)

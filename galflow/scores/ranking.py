@@ -69,7 +69,8 @@ def rank_by_evidence(
         evidence = choose_rule(trial, settings.declared, settings.seed, joined=settings.shares is not None)
         found, reasons = evidence.to_json(), []
     except DataError as error:
-        rule = RankingRule.of(settings.declared or settings.first)
+        there = [c.name for c in columns_of(models) if c.calibrated]
+        rule = RankingRule.of(settings.declared or (settings.first if settings.first in there else there[0]))
         why = f"{rule.name} ranks, as it stands first among the models: which score finds most is not known."
         if settings.declared is not None:
             why = f"{rule.name} ranks, as scoring.primary declares."

@@ -2,7 +2,7 @@
 
 The level of a tile is the median of its held-out normal objects less that of all tiles, shrunk towards 0 by what chance
 alone would give (empirical Bayes; Efron & Morris 1975, JASA 70, 311). Where tiles do not differ beyond chance, at the
-5% level, all are left as they are.
+1% level, all are left as they are.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from galflow.scores.calibration import SIGMA_PER_MAD
 
 _ERROR_OF_MEDIAN = 1.2533
 """Standard error of a Gaussian's median times sqrt(n), in standard deviations: sqrt(pi / 2)."""
-_FEWEST = 8
-"""Of fewer held-out objects the spread is not known: such a tile takes that of all."""
-_CHANCE = 0.05
+_CHANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +38,11 @@ class TileLevels:
         if len(filled) < 2:
             return cls({})
         every = np.concatenate(list(filled.values()))
-        centre = float(np.median(every))
-        spread = SIGMA_PER_MAD * float(np.median(np.abs(every - centre)))
+        centre, spread = float(np.median(every)), _spread_within(filled, every)
         if not spread > 0:
             return cls({})
         medians = {tile: float(np.median(values)) - centre for tile, values in filled.items()}
-        errors = {t: _ERROR_OF_MEDIAN * _spread(v, spread) / float(np.sqrt(len(v))) for t, v in filled.items()}
+        errors = {tile: _ERROR_OF_MEDIAN * spread / float(np.sqrt(len(values))) for tile, values in filled.items()}
         weights = {tile: 1.0 / error**2 for tile, error in errors.items()}
         scatter2 = _between(np.array(list(medians.values())), np.array(list(errors.values())))
         if not scatter2:
@@ -74,17 +71,20 @@ class TileLevels:
         return cls(dict(value["by_tile"]), value["scatter"])
 
 
-def _spread(values: np.ndarray, of_all: float) -> float:
-    if len(values) < _FEWEST:
-        return of_all
-    own = SIGMA_PER_MAD * float(np.median(np.abs(values - np.median(values))))
-    return own if own > 0 else of_all
+def _spread_within(by_tile: Mapping[str, np.ndarray], every: np.ndarray) -> float:
+    """One robust standard deviation for all tiles, of objects around the median of their own tile.
+
+    Each tile's own would be noise where it has few objects.
+    """
+    apart = [np.abs(v - np.median(v)) * np.sqrt(len(v) / (len(v) - 1)) for v in by_tile.values() if len(v) > 1]
+    found = np.concatenate(apart) if apart else np.abs(every - np.median(every))
+    return SIGMA_PER_MAD * float(np.median(found))
 
 
 def _between(medians: np.ndarray, errors: np.ndarray) -> float:
     """Variance of the medians beyond that of chance (DerSimonian & Laird 1986, Control. Clin. Trials 7, 177).
 
-    0 if chance explains them at the 5% level (Cochran's Q).
+    0 if chance explains them at the 1% level (Cochran's Q).
     """
     from scipy.stats import chi2
 

@@ -83,14 +83,14 @@ def models_folder(name: str) -> str:
     return f"models/{name}"
 
 
-def ranking_product(run_name: str, fingerprint: str) -> str:
-    """Key of the rule by which a run ranks, with its evidence."""
-    return f"{rankings_folder(run_name)}/{fingerprint}.json"
+def ranking_product(survey: str, fingerprint: str) -> str:
+    """Key of the rule by which a survey's objects are ranked, with its evidence."""
+    return f"{rankings_folder(survey)}/{fingerprint}.json"
 
 
-def rankings_folder(run_name: str) -> str:
-    """Folder of a specification's ranking rules."""
-    return f"rankings/{run_name}"
+def rankings_folder(survey: str) -> str:
+    """Folder of a survey's ranking rules."""
+    return f"rankings/{survey}"
 
 
 def comparison_product(run_name: str, fingerprint: str) -> str:
@@ -140,9 +140,10 @@ def performance_page(run: str, at: datetime) -> str:
 
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
-    folders = [folder(name) for name in surveys for folder in (cutouts_folder, joins_folder, scores_folder)]
+    of_survey = (cutouts_folder, joins_folder, scores_folder, rankings_folder)
+    folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
-    folders += [rankings_folder(run_name), comparisons_folder(run_name), catalogs_folder(catalog)]
+    folders += [comparisons_folder(run_name), catalogs_folder(catalog)]
     return (*(f"{folder}/" for folder in folders), f"{report_product(run_name)}-")
 
 

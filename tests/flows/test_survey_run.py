@@ -13,8 +13,11 @@ from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.receipts import Receipt, RunManifest
 from tasks.fan_out import Failure, StageResult
 
-STORY = ["check", "ingest", "ingest mock", "join", "join mock", "train", "score", "score mock", "compare", "publish"]
-ENDS = {"ingest": 5, "train": 6, "score": 8, "compare": 9, "publish": 10, "survey-run": 10}
+STORY = [
+    "check", "ingest", "ingest mock", "join", "join mock", "train", "choose", "score", "score mock", "compare",
+    "publish",
+]  # fmt: skip
+ENDS = {"ingest": 5, "train": 6, "score": 9, "compare": 10, "publish": 11, "survey-run": 11}
 """Flow -> how many of the story's stages it tells."""
 
 
@@ -46,7 +49,15 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     monkeypatch.setattr(survey_run, "begun_run", nullcontext)
-    places = {"check": None, "ingest": 1, "join": 1, "train_models": None, "score_cutouts": 1, "compare": None}
+    places = {
+        "check": None,
+        "ingest": 1,
+        "join": 1,
+        "train_models": None,
+        "choose_rule": None,
+        "score_cutouts": 1,
+        "compare": None,
+    }
     places["publish"] = None
     for name, sample_at in places.items():
         monkeypatch.setattr(survey_run, name, stage(name.partition("_")[0], sample_at))

@@ -12,7 +12,7 @@ from tasks.cluster import running_cluster
 from tasks.fan_out import StageResult
 from tasks.publish import publish
 from tasks.run_record import RunRecord
-from tasks.stages import ingest, join, score_cutouts, train_models
+from tasks.stages import choose_rule, ingest, join, score_cutouts, train_models
 
 
 def whole_run(spec: RunSpec) -> int:
@@ -27,6 +27,7 @@ def whole_run(spec: RunSpec) -> int:
         if run.models.failures:
             return told(run.models)
         say("score")
+        run.ranking = choose_rule.fn(run)
         run.scores[None] = score_cutouts.fn(run)
         if run.cutouts[None].failures or run.scores[None].failures:
             return told(run.cutouts[None], run.scores[None])

@@ -57,6 +57,7 @@ def scored(spec: RunSpec) -> tuple[RunRecord, int]:
     run.cutouts[None] = stages.ingest.fn(run)
     run.joined[None] = stages.join.fn(run)
     run.models = stages.train_models.fn(run)
+    run.ranking = stages.choose_rule.fn(run)
     run.scores[None] = stages.score_cutouts.fn(run)
     return run, sum(result.made for result in run.stages.values())
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import tasks.publish
-from galflow.catalog.published import group_parts, ranked_scores, read_basis, write_catalog_file
+from galflow.catalog.published import group_parts, read_basis, write_catalog_file
+from galflow.catalog.ranking import rank_objects
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
@@ -34,7 +35,7 @@ from tasks.cluster import running_cluster
 from tasks.fan_out import Failure, StageResult
 from tasks.publish import publish
 from tasks.run_record import Joined, RunRecord
-from tasks.stages import join
+from tasks.stages import choose_rule, join
 
 SURVEY = {
     "tiles": 2, "tile_size": 160, "overlap_pixels": 16, "objects_per_tile": 64, "anomaly_fraction": 0.0,
@@ -64,9 +65,10 @@ class Stages:
             {None: self.cutouts, **self.samples},
             {None: self.joined, **self.joined_samples},
             self.trained,
-            {None: self.scores, **self.sample_scores},
-            self.comparison,
+            scores={None: self.scores, **self.sample_scores},
+            comparison=self.comparison,
         )
+        record.ranking = choose_rule.fn(record)
         return publish.fn(record)
 
 
@@ -112,7 +114,7 @@ def score(store: Store, joined: Joined, models: dict[str, TrainedModel]) -> list
             CutoutSet(store, tile.cutouts.product, tile.product),
             models,
             PartFingerprints(f"s{tile.fingerprint}", tile.cutouts.fingerprint, tile.fingerprint),
-            PartSettings("kmeans_distance"),
+            PartSettings(shares=(0.1, 0.4), learners=("kmeans",)),
         )
         for tile in joined.tiles
     ]
@@ -184,7 +186,7 @@ def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any)
     assert stages.store.root not in stages.store.get(manifest_key(stored.run)).decode()
     assert set(manifest.products) == {
         "cutouts", "cutouts of mock", "joins", "joins of mock",
-        "models", "scores", "scores of mock", "comparison", "catalog", "report"
+        "models", "scores", "scores of mock", "ranking", "comparison", "catalog", "report"
     }  # fmt: skip
     assert manifest.products["models"] == ["models/kmeans/kmeanskmeans.receipt.json"]  # of this store alone
     assert manifest.models["vae"] == stages.spec.models[1].trained
@@ -200,13 +202,12 @@ def test_the_workers_write_the_bytes_that_one_process_would(stages: Stages, mani
     stored = json.loads(stages.store.get(f"{supplement_of(product)}/summary.json"))
     assert stored == json.loads(json.dumps(summary.to_json()))
     receipt, beside = (Receipt.model_validate_json(stages.store.get(key)) for key in manifest.products["catalog"])
-    plan, p_counts, ranked = read_basis(stages.store, product)
-    assert (plan.run, plan.primary) == (manifest.run, "kmeans_distance")
-    assert p_counts.to_json() == summary.p_counts.to_json()
+    plan, ranking = read_basis(stages.store, product)
+    assert (plan.run, ranking.rule.name) == (manifest.run, "kmeans_distance")
     plainly: dict[str, Any] = {}
     copies: dict[str, Any] = {}
     for index, parts in enumerate(group_parts(stages.scores.receipts)):
-        written, planted = write_catalog_file(stages.store, "catalogs/again/run", index, parts, plan, p_counts, ranked)
+        written, planted = write_catalog_file(stages.store, "catalogs/again/run", index, parts, plan, ranking)
         plainly |= written
         copies |= planted
     assert receipt.files == plainly
@@ -232,12 +233,12 @@ def test_a_part_that_is_gone_or_altered_keeps_the_catalogue_from_being_published
             stages.store.put(part.product, data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :])
 
     def rank(*arguments: Any) -> Any:
-        found = ranked_scores(*arguments)
+        found = rank_objects(*arguments)
         break_it()
         return found
 
     if ranked:
-        monkeypatch.setattr(tasks.publish, "ranked_scores", rank)
+        monkeypatch.setattr(tasks.publish, "rank_objects", rank)
     else:
         break_it()
     # What ranks reads a few columns; whether the whole is as it was, is seen when it is written.

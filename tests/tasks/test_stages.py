@@ -66,6 +66,7 @@ class Ran(RunRecord):
             "ingest": self.cutouts[None].made,
             "join": self.joined[None].made,
             "train": self.models.made,
+            "rank": self.ranking.made,
             "score": self.scores[None].made,
         }
 
@@ -88,6 +89,7 @@ def run(spec: RunSpec) -> Ran:
     ran.cutouts = {sample: stages.ingest.fn(ran, sample) for sample in ran.surveys}
     ran.joined = {sample: stages.join.fn(ran, sample) for sample in ran.surveys}
     ran.models = stages.train_models.fn(ran)
+    ran.ranking = stages.choose_rule.fn(ran)
     ran.scores = {sample: stages.score_cutouts.fn(ran, sample) for sample in ran.surveys}
     ran.comparison = stages.compare.fn(ran)
     return ran
@@ -102,7 +104,7 @@ def first(cluster: ClusterSpec, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 def test_each_stage_makes_every_unit_and_no_failure(first: tuple[RunSpec, Ran]) -> None:
     _, ran = first
-    assert ran.made == {"ingest": TILES, "join": TILES, "train": 1, "score": TILES}
+    assert ran.made == {"ingest": TILES, "join": TILES, "train": 1, "rank": 1, "score": TILES}
     assert [r.details["tile"] for r in ran.scores[None].receipts] == ["t00000", "t00001", "t00002"]
     assert [t.cutouts.tile for t in ran.joined[None].with_objects] == ["t00000", "t00001", "t00002"]
     assert (
@@ -114,7 +116,7 @@ def test_each_stage_makes_every_unit_and_no_failure(first: tuple[RunSpec, Ran]) 
 def test_second_call_makes_nothing_and_returns_the_same_receipts(first: tuple[RunSpec, Ran]) -> None:
     spec, ran = first
     again = run(spec)
-    assert again.made == {"ingest": 0, "join": 0, "train": 0, "score": 0}
+    assert again.made == {"ingest": 0, "join": 0, "train": 0, "rank": 0, "score": 0}
     assert again.cutouts[None].receipts == ran.cutouts[None].receipts
     assert again.joined[None].receipts == ran.joined[None].receipts
     assert again.models.receipts == ran.models.receipts
@@ -130,6 +132,7 @@ def test_stages_make_what_the_plan_says(first: tuple[RunSpec, Ran]) -> None:
         *ran.joined[None].receipts,
         *ran.models.receipts,
         *ran.scores[None].receipts,
+        *ran.ranking.receipts,
     ]
     assert [u.fingerprint for u in plan.units] == [r.fingerprint for r in receipts]
     assert all(u.done for u in plan.units)
@@ -182,12 +185,12 @@ def test_updated_tile_under_given_models_redoes_that_tile_alone(
     trained = specify(cluster, root, models=given)
     # The same weights under the same name: no score is computed, and which rows they learnt from is not known.
     before = run(trained)
-    assert before.made == {"ingest": 0, "join": 0, "train": 0, "score": TILES}
+    assert before.made == {"ingest": 0, "join": 0, "train": 0, "rank": 1, "score": TILES}
     assert taken_over(spec, before.scores[None]) == [["kmeans"]] * TILES
-    assert run(trained).made == {"ingest": 0, "join": 0, "train": 0, "score": 0}
+    assert run(trained).made == {"ingest": 0, "join": 0, "train": 0, "rank": 0, "score": 0}
     updated = {"kind": "synthetic", "options": SURVEY | {"revision": {"t00001": 1}}}
     after = run(specify(cluster, root, models=given, survey=updated))
-    assert after.made == {"ingest": 1, "join": TILES, "train": 0, "score": TILES}
+    assert after.made == {"ingest": 1, "join": TILES, "train": 0, "rank": 1, "score": TILES}
     assert taken_over(spec, after.scores[None]) == [["kmeans"], [], ["kmeans"]]
     changed = [
         a.product != b.product for a, b in zip(before.cutouts[None].receipts, after.cutouts[None].receipts, strict=True)
@@ -225,23 +228,17 @@ def test_failed_model_leaves_the_others_scores(cluster: ClusterSpec, tmp_path: P
     assert not plan.done
 
 
-def test_without_the_leading_model_nothing_is_ranked(cluster: ClusterSpec, tmp_path: Path) -> None:
-    sample = {
-        "name": "mock",
-        "survey": {"kind": "synthetic", "name": "mock", "options": SURVEY | {"tiles": 1, "seed": 4}},
-    }
-    comparison = {"samples": [sample], "bootstraps": 50}
-    spec = specify(cluster, tmp_path / "store", models=[DIVERGING, KMEANS], comparison=comparison)
-    ran = run(spec)
+def test_without_the_model_of_the_declared_score_nothing_is_ranked(cluster: ClusterSpec, tmp_path: Path) -> None:
+    models = [DIVERGING, KMEANS]
+    ran = run(specify(cluster, tmp_path / "store", models=models, scoring={"primary": "vae_neg_elbo"}))
     assert [r.product.split("/")[1] for r in ran.models.receipts] == ["kmeans"]
-    for scores in ran.scores.values():
-        (failure,) = scores.failures
-        assert scores.receipts == ()
-        assert "vae_neg_elbo" in failure.reason
-        assert "scoring.primary" in failure.reason
-    (failure,) = ran.comparison.failures
-    assert failure.name == "mock"
-    assert "no scores" in failure.reason
+    (failure,) = ran.ranking.failures
+    assert "vae_neg_elbo is to rank the objects, but model vae was not trained" in failure.reason
+    assert "scoring.primary" in failure.reason
+    assert not ran.has_scores
+    others = run(specify(cluster, tmp_path / "store", models=models))
+    assert others.ranking.failures == ()
+    assert others.has_scores  # the other model ranks
 
 
 def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster: ClusterSpec, tmp_path: Path) -> None:
@@ -304,7 +301,8 @@ def test_survey_without_objects_is_a_failure_and_no_crash(cluster: ClusterSpec, 
     assert [f.reason for f in ran.models.failures] == [
         "there are no cutouts to measure the sky's sigma on; ingest gave no object at all"
     ]
-    assert len(ran.scores[None].failures) == 1
+    assert [f.reason.partition(",")[0] for f in ran.ranking.failures] == ["no model of the survey was trained"]
+    assert not ran.has_scores
 
 
 def test_stage_outside_a_run_asks_no_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,15 @@ from galflow.catalog.published import (
     group_parts,
     plan_catalog,
     planted_copies,
-    ranked_scores,
     read_basis,
     write_basis,
     write_catalog_file,
 )
+from galflow.catalog.ranking import rank_objects
 from galflow.cutouts.flags import Flag
 from galflow.errors import IntegrityError, StoreError
 from galflow.scores.part_columns import SCHEMA_DETAIL, packed_schema
+from galflow.scores.rule import RankingRule
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.storage.layout import catalog_product, supplement_of
 from galflow.storage.receipts import Receipt
@@ -69,13 +70,12 @@ def product(local_store: Store) -> str:
         carried = {SCHEMA_DETAIL: packed_schema(pa.schema([("object_id", pa.int64())]))}
         files = {"": local_store.put(key, sink.getvalue().to_pybytes())}
         receipts.append(Receipt(product=key, fingerprint=key, files=files, rows=ROWS, details={"carried": carried}))
-        summaries.append(PartSummary.of(table, ["m_s"], "m_s", REFERENCES))
-    plan, remarks = plan_catalog("run", "m_s", ["m_s"], [], receipts)
+        summaries.append(PartSummary.of(table, ["m_s"]))
+    plan, remarks = plan_catalog("run", ["m_s"], [], receipts)
     assert remarks == ()
     key = catalog_product("c", "run")
-    ranked = ranked_scores(local_store, receipts, "m_s")
-    scores = ranked[0] if isinstance(ranked, tuple) else ranked
-    write_basis(local_store, key, plan, merge_summaries(summaries), scores)
+    ranking, _ = rank_objects(local_store, receipts, RankingRule.of("m_s"), (), np.linspace(0.1, 6.0, REFERENCES))
+    write_basis(local_store, key, plan, merge_summaries(summaries), ranking)
     (files,) = group_parts(receipts)
     write_catalog_file(local_store, key, 0, files, *read_basis(local_store, key))
     return key
@@ -90,10 +90,12 @@ def test_q_and_rank_are_over_primary_rows_with_a_score(local_store: Store, produ
     table = pq.read_table(pa.BufferReader(local_store.get(f"{product}/part-00000.parquet")))
     assert len(table) == 3 * (ROWS - 4)
     assert not (table["flags"].to_numpy() & int(Flag.PLANTED)).any()
-    score, p, q = (numbers(table, name) for name in ("m_s", "m_s_p", "anomaly_q"))
+    score, p, q = (numbers(table, name) for name in ("m_s", "anomaly_p", "anomaly_q"))
     counted = table["is_primary"].to_numpy() & np.isfinite(score)
     assert counted.sum() == 3 * (ROWS - 4 - 8 - 1)
     np.testing.assert_allclose(q[counted], scipy.stats.false_discovery_control(p[counted]), rtol=1e-12)
+    beyond = np.linspace(0.1, 6.0, REFERENCES)[:, None] >= score[counted] / 10
+    np.testing.assert_allclose(p[counted], (1 + beyond.sum(0)) / (1 + REFERENCES), rtol=1e-12)
     assert (q[counted] > p[counted]).sum() > 50
     assert np.isnan(q[~counted]).all()
     rank = numbers(table, "anomaly_rank")
@@ -116,7 +118,8 @@ def test_ranking_reads_its_columns_and_little_more(local_store: Store, monkeypat
     rng = np.random.default_rng(4)
     wide = {f"other_{i}": rng.normal(size=50_000) for i in range(20)}
     table = pa.table(
-        {"object_id": np.arange(50_000), "is_primary": np.ones(50_000, bool), "m_s": wide["other_0"], **wide}
+        {"object_id": np.arange(50_000), "is_primary": np.ones(50_000, bool), "m_s_sigma": wide["other_0"], **wide}
+        | {"tile": ["t"] * 50_000, "split": pa.nulls(50_000, pa.string()), "flags": np.zeros(50_000, np.int64)}
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -142,8 +145,8 @@ def test_ranking_reads_its_columns_and_little_more(local_store: Store, monkeypat
     monkeypatch.setattr(Store, "reading", counted)
     monkeypatch.setattr(Store, "get", None)
     monkeypatch.setattr(Store, "get_many", None)
-    ranked, remarks = ranked_scores(local_store, [part], "m_s")
-    np.testing.assert_array_equal(ranked, np.sort(wide["other_0"]))
+    ranking, remarks = rank_objects(local_store, [part], RankingRule.of("m_s"), (), np.arange(9.0))
+    np.testing.assert_array_equal(ranking.values, np.sort(wide["other_0"]))
     assert remarks == ()
     assert 50_000 * 8 < sum(taken) < len(whole) / 6
 
@@ -152,7 +155,7 @@ def test_a_damaged_part_is_told_with_its_name(store: Store) -> None:
     store.put("scores/bad.parquet", b"PAR1" + bytes(500))
     part = Receipt(product="scores/bad.parquet", fingerprint="f", rows=3)
     with pytest.raises(IntegrityError, match=r"scores/bad\.parquet cannot be read as Parquet"):
-        ranked_scores(store, [part], "m_s")
+        rank_objects(store, [part], RankingRule.of("m_s"), (), None)
     gone = Receipt(product="scores/gone.parquet", fingerprint="f", rows=3)
     with pytest.raises(StoreError, match=r"scores/gone\.parquet"):
-        ranked_scores(store, [gone], "m_s")
+        rank_objects(store, [gone], RankingRule.of("m_s"), (), None)

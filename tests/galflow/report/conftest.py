@@ -14,16 +14,18 @@ from galflow.catalog.published import (
     CatalogPlan,
     group_parts,
     plan_catalog,
-    ranked_scores,
     write_basis,
     write_catalog_file,
 )
+from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.compare.samples import compare_samples
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs, StageRecord
+from galflow.scores.ranking import RankingSettings, rank_by_evidence
+from galflow.scores.rule import RankingRule
 from galflow.scores.score import PartFingerprints, PartSettings, columns_of, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
@@ -37,6 +39,7 @@ from galflow.training.trained_model import TrainedModel
 
 PRIMARY = "vae_neg_elbo"
 RUN = "report-test-0123456789"
+SHARES = (0.1, 0.4)
 
 
 def specification() -> dict[str, Any]:
@@ -96,7 +99,7 @@ def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel])
             CutoutSet(store, r.product),
             models,
             PartFingerprints(r.fingerprint, r.fingerprint),
-            PartSettings(PRIMARY),
+            PartSettings(shares=SHARES, learners=tuple(models)),
         )
         for r in cutouts
     ]
@@ -105,7 +108,7 @@ def score(store: Store, cutouts: list[Receipt], models: dict[str, TrainedModel])
 def plan(scores: list[Receipt], models: dict[str, TrainedModel]) -> CatalogPlan:
     columns = columns_of(models)
     found, reasons = plan_catalog(
-        RUN, PRIMARY, [c.name for c in columns if c.calibrated], [c.name for c in columns if not c.calibrated], scores
+        RUN, [c.name for c in columns if c.calibrated], [c.name for c in columns if not c.calibrated], scores
     )
     assert reasons == ()
     return found
@@ -113,13 +116,22 @@ def plan(scores: list[Receipt], models: dict[str, TrainedModel]) -> CatalogPlan:
 
 def publish(
     store: Store, spec: RunSpec, scores: list[Receipt], models: dict[str, TrainedModel], summary: PartSummary
-) -> str:
+) -> tuple[str, RunRanking]:
     product, planned = catalog_product(spec.output.catalog, RUN), plan(scores, models)
-    ranked, _ = ranked_scores(store, scores, PRIMARY)
-    write_basis(store, product, planned, summary, ranked)
+    ranking, _ = rank_objects(store, scores, RankingRule.of(PRIMARY), models, None)
+    write_basis(store, product, planned, summary, ranking)
     for index, group in enumerate(group_parts(scores)):
-        write_catalog_file(store, product, index, group, planned, summary.p_counts, ranked)
-    return product
+        write_catalog_file(store, product, index, group, planned, ranking)
+    return product, ranking
+
+
+def weigh(store: Store, spec: RunSpec, cutouts: list[Receipt], models: dict[str, TrainedModel]) -> dict[str, Any]:
+    """The evidence for the score that the specification declares."""
+    settings = RankingSettings(PRIMARY, PRIMARY, SHARES, spec.seed, 64)
+    sets = [CutoutSet(store, r.product) for r in cutouts]
+    receipt = rank_by_evidence(Target(store, "rankings/report-test/0.json", "0", {}), sets, models, settings)
+    found: dict[str, Any] = json.loads(store.get(receipt.product))
+    return found
 
 
 def compare(
@@ -149,9 +161,9 @@ def make_run(folder: Path) -> ReportInputs:
     models, trained = train(store, spec, cutouts)
     scores = score(store, cutouts, models)
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores if r.rows)
-    catalog = publish(store, spec, scores, models, summary)
+    catalog, ranking = publish(store, spec, scores, models, summary)
     comparison, stages = compare(store, spec, models)
-    found = findings(store, catalog, summary, models, comparison, planted=True)
+    found = findings(store, catalog, summary, ranking, models, comparison, planted=True)
     stages = {
         "cutouts": StageRecord(tuple(cutouts), (), len(cutouts)),
         "models": StageRecord(tuple(trained), (), len(trained)),
@@ -161,7 +173,7 @@ def make_run(folder: Path) -> ReportInputs:
     return ReportInputs(
         run=RUN, spec=spec, code_versions={"galflow": "0.1.0", "torch": torch.__version__}, store=store,
         stages=stages, models=models, summary=summary, catalog=catalog, comparison=comparison,
-        findings=found, primary=PRIMARY,
+        findings=found, evidence=weigh(store, spec, cutouts, models),
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900",
 )  # fmt: skip
 HEADINGS = [
-    "What ran", "Most anomalous objects", "Random normal objects", "Planted anomalies", "Score distributions",
-    "Likelihoods and comparison with other samples", "Learning curves",
+    "What ran", "Most anomalous objects", "Random normal objects", "Why this score ranks", "Planted anomalies",
+    "Score distributions", "Likelihoods and comparison with other samples", "Learning curves",
 ]  # fmt: skip
 
 

@@ -37,7 +37,8 @@ def copies(finished_run: ReportInputs, frame):
 
 def again(run: ReportInputs, **changes):
     arguments = {"models": run.models, "comparison": run.comparison, "planted": True} | changes
-    return findings(run.store, run.catalog, run.summary, **arguments)
+    _, ranking = read_basis(run.store, run.catalog)
+    return findings(run.store, run.catalog, run.summary, ranking, **arguments)
 
 
 def test_counts_are_those_of_the_catalogue(finished_run: ReportInputs, frame, copies):
@@ -47,7 +48,9 @@ def test_counts_are_those_of_the_catalogue(finished_run: ReportInputs, frame, co
     assert found["objects"] == int(frame.is_primary.sum())
     frame = frame[frame.is_primary]
     assert found["scored"] == int((frame.outcome == "scored").sum())
-    q = false_discovery_control(frame.vae_neg_elbo_p.dropna().to_numpy())
+    assert frame.anomaly_p.isna().equals(frame.split == "train")
+    q = false_discovery_control(frame.anomaly_p.dropna().to_numpy())
+    assert found["judged"] == len(q)
     assert found["smallest_q"] == pytest.approx(q.min())
     assert found["discoveries"] == int((frame.anomaly_q <= 0.1).sum())
     assert found["false_discovery_rate"] == 0.1
@@ -82,15 +85,16 @@ def test_a_catalogue_of_many_files_gives_the_same_findings_as_one_of_a_single_fi
     (parts,) = group_parts(run.stages["scores"].receipts)
     assert len(parts) == 2
     product = f"{run.catalog}-in-two"
-    plan, p_counts, ranked = read_basis(run.store, run.catalog)
-    write_basis(run.store, product, plan, run.summary, ranked)
+    plan, ranking = read_basis(run.store, run.catalog)
+    write_basis(run.store, product, plan, run.summary, ranking)
     for index, (key, found) in enumerate(parts.items()):
-        write_catalog_file(run.store, product, index, {key: found}, plan, p_counts, ranked)
+        write_catalog_file(run.store, product, index, {key: found}, plan, ranking)
     assert [len(table) for table in each_file(run.store, product, ["row"])] == [
         r.details["objects"] for r in sorted(run.stages["scores"].receipts, key=lambda r: r.product)
     ]
     monkeypatch.setattr("galflow.catalog.published.read_files", None)  # nobody has the whole in memory
-    assert findings(run.store, product, run.summary, run.models, run.comparison, planted=True) == run.findings
+    found = findings(run.store, product, run.summary, ranking, run.models, run.comparison, planted=True)
+    assert found == run.findings
     for column, share in run.findings["recall_in_top_5_percent"].items():
         real, planted = (rows[column].dropna().to_numpy() for rows in (frame[frame.is_primary], copies))
         is_copy = np.arange(len(real) + len(planted)) >= len(real)
@@ -111,6 +115,7 @@ def test_planting_that_left_no_copies_needs_no_file_of_them(finished_run: Report
         if "/planted/" not in key:
             store.put(key, finished_run.store.get(key))
     none = replace(finished_run.summary, planted=0)
-    found = findings(store, finished_run.catalog, none, finished_run.models, None, planted=True)
+    _, ranking = read_basis(finished_run.store, finished_run.catalog)
+    found = findings(store, finished_run.catalog, none, ranking, finished_run.models, None, planted=True)
     assert found["planted"] == 0
     assert "recall_in_top_5_percent" not in found

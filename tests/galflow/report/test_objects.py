@@ -49,7 +49,7 @@ def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
 def store_of(folder: Path, *parts: pa.Table) -> Store:
     """A catalogue of these files; copies lie in its supplement."""
     store = Store.open(folder)
-    plan = CatalogPlan("run", "m_a", parts[0].drop_columns("planted_kind").schema, {})
+    plan = CatalogPlan("run", parts[0].drop_columns("planted_kind").schema, {})
     store.put("catalogs/c/run_supplement/columns.json", to_json(plan.to_json()))
     for i, part in enumerate(parts):
         is_copy = part["planted_kind"].is_valid()

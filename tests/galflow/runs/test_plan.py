@@ -21,7 +21,8 @@ from galflow.cutouts.stream import stretch_for
 from galflow.errors import SpecError
 from galflow.runs.check import check_run
 from galflow.runs.plan import RunPlan, part_settings, plan_comparison, plan_run
-from galflow.scores.leading import leading_model, primary_score
+from galflow.scores.leading import declared_score, first_score
+from galflow.scores.ranking import rank_by_evidence
 from galflow.scores.score import PartFingerprints, score_set
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.products import Target
@@ -80,13 +81,17 @@ def carry_out(spec: RunSpec, store: Store) -> None:
     models = {
         u.name: load_uri(u.product) if u.model.trained else TrainedModel.load(store, u.product) for u in plan.models
     }
+    assert plan.ranking is not None
+    rank_by_evidence(
+        Target(store, plan.ranking.product, plan.ranking.fingerprint, {}), sets, models, plan.ranking.settings
+    )
     for scored in [*plan.scores, *(u for units in plan.sample_scores.values() for u in units)]:
         receipts[scored.fingerprint] = score_set(
             store,
             CutoutSet(store, scored.joined.cutouts.product, scored.joined.product),
             models,
             PartFingerprints(scored.fingerprint, scored.joined.cutouts.fingerprint, scored.joined.fingerprint),
-            part_settings(spec),
+            part_settings(spec, spec.survey),
         )
     if plan.comparison is not None:
         parts = {n: read_parts(store, [receipts[u.fingerprint] for u in us]) for n, us in plan.sample_scores.items()}
@@ -152,6 +157,7 @@ def todo(plan: RunPlan) -> dict[str, list[str]]:
     """Stage -> names of the units to do, the sample's marked as such; stages with nothing to do are left out."""
     groups = [("ingest", "", plan.cutouts), ("join", "", plan.joins)]
     groups += [("train", "", plan.models), ("score", "", plan.scores)]
+    groups += [("rank", "", [plan.ranking] if plan.ranking else [])]
     groups += [("ingest", f"{n}/", units) for n, units in plan.samples.items()]
     groups += [("join", f"{n}/", units) for n, units in plan.sample_joins.items()]
     groups += [("score", f"{n}/", units) for n, units in plan.sample_scores.items()]
@@ -164,7 +170,7 @@ def todo(plan: RunPlan) -> dict[str, list[str]]:
 
 def whys(plan: RunPlan) -> dict[tuple[str, str], str]:
     """(Stage, unit) of the survey -> why it is to do."""
-    units = [*plan.cutouts, *plan.joins, *plan.models, *plan.scores]
+    units = [*plan.cutouts, *plan.joins, *plan.models, *plan.scores, *([plan.ranking] if plan.ranking else [])]
     return {(u.stage, u.name): u.why for u in units if not u.done}
 
 
@@ -172,10 +178,12 @@ EVERYTHING = {
     "ingest": [*TILES, "mock/t00000"],
     "join": [*TILES, "mock/t00000"],
     "train": ["near", "far"],
+    "rank": ["synthetic"],
     "score": [*TILES, "mock/t00000"],
     "compare": ["mock"],
 }
-SCORES_ALONE = {"score": EVERYTHING["score"], "compare": ["mock"]}
+WHY_RANK = {("rank", "synthetic"): "which score ranks is to be chosen: the models or their objects are new or changed"}
+SCORES_ALONE = {"rank": ["synthetic"], "score": EVERYTHING["score"], "compare": ["mock"]}
 
 
 def test_on_an_empty_store_everything_is_to_do(tmp_path: Path) -> None:
@@ -186,6 +194,7 @@ def test_on_an_empty_store_everything_is_to_do(tmp_path: Path) -> None:
         **{(stage, t): f"tile {t} is new" for t in TILES for stage in ("ingest", "join")},
         **{("train", m): f"model {m} is new" for m in ("near", "far")},
         **{("score", t): f"tile {t} was never scored" for t in TILES},
+        **WHY_RANK,
     }
     assert plan.comparison is not None
     assert plan.comparison.why == "samples mock: new, or their scores changed"
@@ -223,6 +232,7 @@ def test_updated_tile_restales_what_depends_on_it(finished: Store) -> None:
         ("score", "t00000"): "tile t00000: model near, far is new or changed",
         ("score", "t00001"): "the cutouts of tile t00001 changed",
         ("score", "t00002"): "tile t00002: model near, far is new or changed",
+        **WHY_RANK,
     }
 
 
@@ -245,7 +255,7 @@ def test_updated_tile_under_models_trained_elsewhere_restales_that_tile(finished
     carry_out(parse_spec(DOCUMENT | {"models": given}), copied)
     assert todo(planned(copied, given_models)) == {}
     plan = planned(copied, update)
-    assert todo(plan) == {"ingest": ["t00001"], "join": list(TILES), "score": list(TILES)}
+    assert todo(plan) == {"ingest": ["t00001"], "join": list(TILES), "rank": ["synthetic"], "score": list(TILES)}
     found = whys(plan)
     assert found["score", "t00001"] == "the cutouts of tile t00001 changed"
     for tile in ("t00000", "t00002"):
@@ -276,7 +286,7 @@ def test_one_tile_more_is_new_and_its_neighbour_gives_it_objects(finished: Store
         (lambda d: d["models"][0].update(training={"epochs": 2}), {"train": ["near"], **SCORES_ALONE}),
         (lambda d: d["models"].append({"name": "new", "model": "kmeans.KMeans"}), {"train": ["new"], **SCORES_ALONE}),
         (lambda d: d["models"].pop(), SCORES_ALONE),
-        (lambda d: d["scoring"].update(primary="far_distance"), SCORES_ALONE),
+        (lambda d: d["scoring"].update(primary="far_distance"), {"rank": ["synthetic"]}),
         (lambda d: d["comparison"].update(bootstraps=60), {"compare": ["mock"]}),
         (lambda d: d.update(seed=1), {"train": ["near", "far"], **SCORES_ALONE}),
         (lambda d: d["comparison"].update(samples=[]), {}),
@@ -316,10 +326,9 @@ def test_reasons_name_what_changed(finished: Store) -> None:
     assert found == {
         ("train", "far"): "model far: settings or training tiles changed",
         **{("score", t): f"tile {t}: model far is new or changed; scores by near hold" for t in TILES},
+        **WHY_RANK,
     }
-    found = whys(planned(finished, lambda d: d.update(scoring={"primary": "far_distance"})))
-    reason = "the models, the primary score or the ratios changed; scores by near, far hold"
-    assert found == {("score", t): f"tile {t}: {reason}" for t in TILES}
+    assert whys(planned(finished, lambda d: d.update(scoring={"primary": "far_distance"}))) == WHY_RANK
 
 
 def test_lost_and_unreadable_receipts_are_to_do_again(copied: Store) -> None:
@@ -361,13 +370,13 @@ def test_rows_outside_every_tile_are_a_unit(finished: Store, monkeypatch: pytest
     assert outside.rows["object_id"].to_pylist() == [77]
 
 
-def test_primary_score_is_the_first_models_main_one_unless_declared() -> None:
+def test_a_score_may_be_declared_to_rank_and_the_first_stands_in() -> None:
     spec = parse_spec(DOCUMENT)
-    assert (primary_score(spec), leading_model(spec)) == ("near_distance", "near")
-    spec = parse_spec(DOCUMENT | {"scoring": {"primary": "far_distance"}})
-    assert (primary_score(spec), leading_model(spec)) == ("far_distance", "far")
+    assert (declared_score(spec), first_score(spec, {"near", "far"})) == (None, "near_distance")
+    assert first_score(spec, {"far"}) == "far_distance"
+    assert declared_score(parse_spec(DOCUMENT | {"scoring": {"primary": "far_distance"}})) == "far_distance"
     with pytest.raises(SpecError, match=r"'near_kl' is no score of this run; expected one of near_distance, far_dist"):
-        primary_score(parse_spec(DOCUMENT | {"scoring": {"primary": "near_kl"}}))
+        declared_score(parse_spec(DOCUMENT | {"scoring": {"primary": "near_kl"}}))
 
 
 def test_check_refuses_a_trained_model_without_the_score_that_ranks(finished: Store, tmp_path: Path) -> None:
@@ -379,15 +388,15 @@ def test_check_refuses_a_trained_model_without_the_score_that_ranks(finished: St
     older.put("near/card.json", json.dumps(card | {"scores": {"density": "what it gave then"}}).encode())
     given = {"name": "near", "model": "kmeans.KMeans", "trained": older.uri("near")}
     with pytest.raises(SpecError, match=r"scoring.primary: .*near gives no 'distance'; expected one of density"):
-        check_run(parse_spec(DOCUMENT | {"models": [given]}))
+        check_run(parse_spec(DOCUMENT | {"models": [given], "scoring": {"primary": "near_distance"}}))
 
 
 def test_a_model_of_a_sample_never_leads() -> None:
     models = [{"name": "mocks", "model": "kmeans.KMeans", "sample": "mock"}, *DOCUMENT["models"]]
     spec = parse_spec(DOCUMENT | {"models": models})
-    assert (primary_score(spec), leading_model(spec)) == ("near_distance", "near")
+    assert first_score(spec, {"mocks", "near"}) == "near_distance"
     with pytest.raises(SpecError, match="'mocks_distance' is no score of this run"):
-        primary_score(parse_spec(DOCUMENT | {"models": models, "scoring": {"primary": "mocks_distance"}}))
+        declared_score(parse_spec(DOCUMENT | {"models": models, "scoring": {"primary": "mocks_distance"}}))
 
 
 def test_check_refuses_what_cannot_be_meant(tmp_path: Path) -> None:

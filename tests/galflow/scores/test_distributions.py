@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from galflow.errors import SpecError
-from galflow.scores.distributions import Counts, Histogram, TopK
+from galflow.scores.distributions import Counts, Histogram
 
 
 def _parts(seed: int) -> list[np.ndarray]:
@@ -61,34 +61,3 @@ def test_histogram_edges():
     for bad in ([1.0], [1.0, 1.0], [0.0, np.inf]):
         with pytest.raises(SpecError, match="finite, increasing"):
             Histogram.empty(bad)
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
-def test_top_k_merges_exactly_with_ties_by_id(dtype):
-    rng = np.random.default_rng(7)
-    values = rng.integers(0, 30, 600).astype(float)  # many ties
-    values[5] = np.nan
-    start = np.iinfo(dtype).max - dtype(600)  # a float64 would merge neighbours
-    ids = start + rng.permutation(600).astype(dtype)
-    expected = sorted((-v, int(i)) for v, i in zip(values, ids, strict=True) if not np.isnan(v))[:50]
-    empty = TopK.empty(50, dtype)
-    blocks = [(values[s], ids[s]) for s in np.array_split(rng.permutation(600), 7)]
-    for order in (range(7), reversed(range(7))):
-        merged = reduce(lambda a, i: a.merge(empty.add(*blocks[i])), order, empty)
-        assert [(-v, int(i)) for v, i in zip(merged.values, merged.object_ids, strict=True)] == expected
-        assert merged.object_ids.dtype == dtype
-        assert _through_json(merged) == merged
-
-
-def test_top_k_refuses_mixed_ids():
-    top = TopK.empty(3)
-    with pytest.raises(SpecError, match="object ids are uint64, expected int64"):
-        top.add([1.0], np.array([1], dtype=np.uint64))
-    with pytest.raises(SpecError, match=r"\(2,\) values for \(1,\) object ids"):
-        top.add([1.0, 2.0], np.array([1]))
-    with pytest.raises(SpecError, match="top 3 and the top 4"):
-        top.merge(TopK.empty(4))
-    with pytest.raises(SpecError, match="float64 ids"):
-        TopK.empty(3, np.float64)
-    with pytest.raises(SpecError, match="top-k of 0"):
-        TopK.empty(0)

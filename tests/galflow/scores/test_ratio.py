@@ -127,7 +127,7 @@ def scored(
     before: Receipt | None = None,
 ) -> tuple[Receipt, pa.Table]:
     fingerprints = {name: model.card.fingerprint for name, model in models.items()}
-    settings = PartSettings("sky_bits_per_dim", tuple(ratios))
+    settings = PartSettings(tuple(ratios))
     receipt = score_set(
         store,
         tile,
@@ -207,9 +207,9 @@ def test_an_object_without_one_of_the_likelihoods_has_no_ratio(store: Store, til
 
 
 def test_ratios_are_part_of_the_fingerprint_where_there_are_any() -> None:
-    plain = scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim"))
-    assert plain == scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim", ()))
-    assert plain != scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim", (RATIO,)))
+    plain = scores_fingerprint("c", {"sky": "f"}, PartSettings())
+    assert plain == scores_fingerprint("c", {"sky": "f"}, PartSettings(()))
+    assert plain != scores_fingerprint("c", {"sky": "f"}, PartSettings((RATIO,)))
     # And so are the shares, by which each row says what it served for.
-    assert plain != scores_fingerprint("c", {"sky": "f"}, PartSettings("sky_bits_per_dim", (), (0.1, 0.1)))
+    assert plain != scores_fingerprint("c", {"sky": "f"}, PartSettings((), (0.1, 0.1)))
     assert replace(RATIO, background="old").column == "llr_sky_old"

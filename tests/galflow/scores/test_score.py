@@ -41,7 +41,7 @@ from galflow.training.train_model import Recipe, train_model
 from galflow.training.trained_model import TrainedModel
 
 STRETCH = AsinhStretch(3.0, 100.0, (1.0,))
-SETTINGS = PartSettings("plain_mean")
+SETTINGS = PartSettings()
 SPEC = CutoutSpec(size=8, chunk_megabytes=8 * 64 * 4 / 2**20)
 
 

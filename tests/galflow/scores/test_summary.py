@@ -21,10 +21,9 @@ def summary(first: int) -> PartSummary:
             "is_primary": [True, True, False, True, True],
             "outcome": ["scored"] * 4 + ["not scored: NO_DATA"],
             "m_s_sigma": pa.array([1.0, 5.0, 9.0, 9.0, None]),
-            "m_s_p": pa.array([0.75, 0.25, 0.25, 0.25, None]),
         }
     )
-    return PartSummary.of(table, ["m_s"], "m_s", 3)
+    return PartSummary.of(table, ["m_s"])
 
 
 def test_counts_are_of_primary_rows_of_real_objects() -> None:
@@ -32,7 +31,6 @@ def test_counts_are_of_primary_rows_of_real_objects() -> None:
     assert (found.rows, found.planted, found.objects) == (4, 1, 3)
     assert found.outcomes.by_name == {"scored": 2, "not scored: NO_DATA": 1}
     assert found.flags.by_name == {"TRAIL": 1, "NO_DATA": 1}
-    np.testing.assert_array_equal(found.p_counts.counts, [1, 0, 1, 0])
     assert found.to_json() == PartSummary.from_json(found.to_json()).to_json()
 
 
@@ -40,7 +38,6 @@ def test_parts_merge_in_any_order() -> None:
     one, other = summary(10), summary(20)
     found = merge_summaries([one, other])
     assert (found.rows, found.planted, found.objects) == (8, 2, 6)
-    np.testing.assert_array_equal(found.p_counts.counts, [2, 0, 2, 0])
     assert found.outcomes.by_name == {"scored": 4, "not scored: NO_DATA": 2}
     assert found.to_json() == merge_summaries([other, one]).to_json()
     with pytest.raises(DataError, match="no tile was ingested"):
