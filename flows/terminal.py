@@ -6,6 +6,7 @@ a manifest or a plan says.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,9 @@ def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
     if found["discoveries"]:
         judged = f", of the {found['judged']:,} that no model has learnt from" if "judged" in found else ""
         out.print(f"{found['discoveries']:,} objects stand out {stands}{judged}.")
+        if "false_share_bound" in found:
+            most = math.floor(found["false_share_bound"] * found["discoveries"])
+            out.print(f"With 95% confidence at most {most:,} of them are normal (column anomaly_fdp).")
     elif found.get("resolvable", True):
         out.print(f"No object stands out {stands}; the ranking by score holds all the same.")
     else:

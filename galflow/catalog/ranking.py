@@ -20,6 +20,7 @@ from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.splits import Split
 from galflow.errors import DataError, ModelError
 from galflow.scores.calibration import PValueCounts, Reference, conformal_p, robust_sigma
+from galflow.scores.false_discoveries import false_share
 from galflow.scores.rule import RankingRule
 from galflow.scores.tile_levels import TileLevels
 from galflow.storage.receipts import Receipt
@@ -43,22 +44,25 @@ class RunRanking:
     """(r,) the same of the held-out normal objects, sorted."""
     p_counts: PValueCounts
     """Of the objects that no model of the rule has learnt from."""
+    false_share: np.ndarray
+    """(r + 1,) of galflow.scores.false_discoveries."""
 
     def columns(self, part: pa.Table) -> dict[str, pa.Array]:
         """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
         value = self.levels.levelled(self.rule.values(sigmas(part, self.rule)), part)
         good = np.isfinite(value)
         reference = Reference(ANOMALY, self.reference)
-        sigma, p, q = np.full((3, len(part)), np.nan)
+        sigma, p, q, false = np.full((4, len(part)), np.nan)
         p[good] = conformal_p(value[good], reference)
         try:
             sigma[good] = robust_sigma(value[good], reference)
         except ModelError:  # held-out objects that are all alike: the models' own sigmas are null too, with the reason
             good = good & False
-        unseen = good & ~_learnt(part, bool(self.learners))
+        unseen = good & ~_learnt(part, self.rule, self.learners)
         objects = _objects(part) & good
         counted = objects & unseen
         q[counted] = self.p_counts.q_values(p[counted])
+        false[counted] = self.false_share[np.rint(p[counted] * len(self.false_share)).astype(np.int64) - 1]
         rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
         return {
             ANOMALY: pa.array(value, mask=~good),
@@ -66,6 +70,7 @@ class RunRanking:
             f"{ANOMALY}_p": pa.array(p, mask=~unseen),
             f"{ANOMALY}_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
             f"{ANOMALY}_q": pa.array(q, mask=~counted),
+            f"{ANOMALY}_fdp": pa.array(false, mask=~counted),
         }
 
     def to_files(self) -> dict[str, bytes]:
@@ -76,24 +81,24 @@ class RunRanking:
             "levels": self.levels.to_json(),
             "p_counts": self.p_counts.to_json(),
         }
-        arrays = {"ranked_scores.npy": self.values, "ranked_reference.npy": self.reference}
-        return {"ranking.json": json.dumps(said).encode()} | {name: _packed(a) for name, a in arrays.items()}
+        arrays = dict(zip(FILES[1:], (self.values, self.reference, self.false_share), strict=True))
+        return {FILES[0]: json.dumps(said).encode()} | {name: _packed(a) for name, a in arrays.items()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> RunRanking:
         """The inverse of ``to_files``."""
-        said = json.loads(files["ranking.json"])
+        said = json.loads(files[FILES[0]])
         return cls(
             RankingRule.from_json(said["rule"]),
             tuple(said["learners"]),
             TileLevels.from_json(said["levels"]),
-            _unpacked(files["ranked_scores.npy"]),
-            _unpacked(files["ranked_reference.npy"]),
+            *(_unpacked(files[name]) for name in FILES[1:3]),
             PValueCounts.from_json(said["p_counts"]),
+            _unpacked(files[FILES[3]]),
         )
 
 
-FILES = ("ranking.json", "ranked_scores.npy", "ranked_reference.npy")
+FILES = ("ranking.json", "ranked_scores.npy", "ranked_reference.npy", "false_share.npy")
 
 
 def _packed(values: np.ndarray) -> bytes:
@@ -121,10 +126,15 @@ def _objects(part: pa.Table) -> np.ndarray:
     return np.asarray(part.column("is_primary").to_numpy() & ~planted)
 
 
-def _learnt(part: pa.Table, any_learner: bool) -> np.ndarray:
-    if not any_learner:
-        return np.zeros(len(part), bool)
-    return np.asarray(pc.fill_null(pc.equal(part.column("split"), str(Split.TRAIN)), False).to_numpy())
+def _of_model(rule: RankingRule, model: str) -> list[str]:
+    return [column for column in rule.columns if column.startswith(f"{model}_")]
+
+
+def _learnt(part: pa.Table, rule: RankingRule, learners: Iterable[str]) -> np.ndarray:
+    """(n,) whether one of the rule's models has learnt from a row's object: then its score has no p-value."""
+    columns = [column for model in learners for column in _of_model(rule, model)]
+    missing = [np.isnan(_floats(part, f"{c}_p")) & np.isfinite(_floats(part, f"{c}_sigma")) for c in columns]
+    return np.logical_or.reduce([np.zeros(len(part), bool), *missing])
 
 
 def rank_objects(
@@ -136,8 +146,9 @@ def rank_objects(
     held-out objects, for a survey that holds out none. Of a part a few columns are read; its file is compared with its
     checksum when it is read whole. DataError where no object could be compared with any held-out one.
     """
-    mine = tuple(name for name in learners if any(c.startswith(f"{name}_") for c in rule.columns))
-    names = ["is_primary", "object_id", "tile", "split", "flags", *(f"{c}_sigma" for c in rule.columns)]
+    mine = tuple(name for name in learners if _of_model(rule, name))
+    names = ["is_primary", "object_id", "tile", "split", "flags"]
+    names += [f"{c}_{kind}" for c in rule.columns for kind in ("sigma", "p")]
     values, unseen, held_out, tiles, ids = [np.zeros(0)], [np.zeros(0, bool)], [], [], [np.zeros(0, np.uint64)]
     for part in parts:
         if not part.rows:
@@ -148,7 +159,7 @@ def rank_objects(
         found = rule.values(sigmas(table, rule))
         counted = is_object & np.isfinite(found)
         values.append(found[counted])
-        unseen.append(~_learnt(table, bool(mine))[counted])
+        unseen.append(~_learnt(table, rule, mine)[counted])
         is_reference = pc.fill_null(pc.equal(table.column("split"), str(Split.REFERENCE)), False).to_numpy()
         held_out.append(found[is_reference & counted])
         tiles.append((table.column("tile")[0].as_py(), int(counted.sum())))
@@ -166,7 +177,7 @@ def rank_objects(
         )
     p = conformal_p(every[np.concatenate(unseen)], Reference(ANOMALY, reference))
     counts = PValueCounts.empty(len(reference)).add(p)
-    ranking = RunRanking(rule, mine, levels, np.sort(every), np.sort(reference), counts)
+    ranking = RunRanking(rule, mine, levels, np.sort(every), np.sort(reference), counts, false_share(counts))
     return ranking, _shared(np.concatenate(ids))
 
 

@@ -131,6 +131,13 @@ _RANK_COLUMNS = (
         "anomaly_p)",
         ucd="stat.falsePositive",
     ),
+    Column(
+        "anomaly_fdp",
+        _NUMBER,
+        "upper bound on the share of normal objects among those with anomaly_p that rank as high or higher; with 95% "
+        "confidence for all thresholds at once, so also for one that was chosen after looking",
+        ucd="stat.falsePositive;stat.max",
+    ),
 )
 
 

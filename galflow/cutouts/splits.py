@@ -11,7 +11,8 @@ import enum
 import numpy as np
 
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import NOT_NORMAL, has_flag
+from galflow.cutouts.flags import NOT_NORMAL, Flag, has_flag
+from galflow.cutouts.identities import can_be_primary
 
 
 class Split(enum.StrEnum):
@@ -46,6 +47,21 @@ def splits(cutouts: CutoutSet, validation: float, reference: float) -> np.ndarra
     found: np.ndarray = np.array([str(s) for s in _SIDES], dtype=object)[side]
     found[~chosen] = None
     return found
+
+
+def learnt_rows(cutouts: CutoutSet, validation: float, reference: float) -> np.ndarray:
+    """(N,) bool: rows of objects that train, be it by another row: second rows of an object show the same galaxy."""
+    trains = splits(cutouts, validation, reference) == str(Split.TRAIN)
+    side = side_of(cutouts.join.split_hash, validation, reference)
+    second = has_flag(marked_flags(cutouts), Flag.DUPLICATE) & (side == _SIDES.index(Split.TRAIN))
+    return np.asarray(trains | second)
+
+
+def marked_flags(cutouts: CutoutSet) -> np.ndarray:
+    """(N,) the set's flags, and DUPLICATE for second rows of objects that another tile has deeper inside."""
+    flags = cutouts.read("flags")
+    second = can_be_primary(flags) & ~cutouts.join.is_primary
+    return np.where(second, flags | int(Flag.DUPLICATE), flags)
 
 
 def split_rows(cutouts: CutoutSet, split: Split, validation: float, reference: float) -> np.ndarray:

@@ -57,11 +57,15 @@ def findings(
     files = partial(each_file, store, catalog)
     references = {c.name: Reference(c.name, models[c.model].reference[c.score]) for c in calibrated}
     tally = _Tally({name: inconsistent_above(r, INCONSISTENT_LEVEL) for name, r in references.items()})
-    for table in files(["anomaly_q", *names]):
-        tally.discoveries += int(np.count_nonzero(floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE))
+    bound = 0.0
+    for table in files(["anomaly_q", "anomaly_fdp", *names]):
+        discovered = floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE
+        tally.discoveries += int(np.count_nonzero(discovered))
+        bound = max(bound, float(floats(table, "anomaly_fdp")[discovered].max(initial=0.0)))
         tally.add(REAL, table)
     found["discoveries"] = tally.discoveries
     found |= Resolution.of(ranking.p_counts, FALSE_DISCOVERY_RATE).to_json()
+    found["false_share_bound"] = bound
     found["judged"] = int(ranking.p_counts.counts.sum())
     found["tile_levels"] = ranking.levels.to_json()
     copies = planted_copies(store, catalog, [ANOMALY, *names]) if planted else None

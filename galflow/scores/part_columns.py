@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import Flag
-from galflow.cutouts.identities import PRIMARY_COLUMN, can_be_primary
+from galflow.cutouts.identities import PRIMARY_COLUMN
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.splits import splits
 
@@ -27,13 +26,6 @@ OBJECTS_DETAIL = "objects"
 SCHEMA_DETAIL = "schema"
 """Where a part's receipt says which columns are carried, and how its ids are stored."""
 _OWN = frozenset({"object_id", "ra", "dec", "x_pixel", "y_pixel", "flags", PRIMARY_COLUMN, PLANTED_COLUMN, SOURCE_NAME})
-
-
-def marked_flags(cutouts: CutoutSet) -> np.ndarray:
-    """(N,) the set's flags, and DUPLICATE for second rows of objects that another tile has deeper inside."""
-    flags = cutouts.read("flags")
-    second = can_be_primary(flags) & ~cutouts.join.is_primary
-    return np.where(second, flags | int(Flag.DUPLICATE), flags)
 
 
 def identity_columns(cutouts: CutoutSet, shares: tuple[float, float] | None) -> dict[str, pa.Array]:

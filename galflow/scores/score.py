@@ -20,7 +20,7 @@ from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
-from galflow.cutouts.splits import Split
+from galflow.cutouts.splits import learnt_rows, marked_flags
 from galflow.cutouts.stream import prefetch
 from galflow.photometry import AsinhStretch
 from galflow.scores.calibration import Reference, calibrated
@@ -29,7 +29,6 @@ from galflow.scores.part_columns import (
     SCHEMA_DETAIL,
     carried_schema,
     identity_columns,
-    marked_flags,
     packed_schema,
     with_carried,
 )
@@ -255,7 +254,9 @@ def _part_table(
     reasons: list[str] = []
     unable: list[str] = []
     columns = identity_columns(cutouts, settings.shares)
-    unseen = columns["split"].to_numpy(zero_copy_only=False) != str(Split.TRAIN)
+    learnt = np.zeros(n, bool)
+    if settings.shares is not None and settings.learners:
+        learnt = learnt_rows(cutouts, *settings.shares)
     scored = ~has_flag(flags, NOT_SCORED)
     for column in columns_of(models):
         values = raw.get(column, np.full(n, np.nan))
@@ -277,7 +278,7 @@ def _part_table(
             if why_no_sigma is not None:  # the columns of the other models do not suffer for it
                 reasons.append(f"{column.name}_sigma is null: {why_no_sigma}")
             columns[f"{column.name}_sigma"] = _nullable(sigma, np.isfinite(sigma))
-            columns[f"{column.name}_p"] = _nullable(p, good & unseen if column.model in settings.learners else good)
+            columns[f"{column.name}_p"] = _nullable(p, good & ~learnt if column.model in settings.learners else good)
     columns |= {name: _nullable(values, np.isfinite(values)) for name, values in ratios.items()}
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())

@@ -111,7 +111,8 @@ class ScoringSpec(Part):
     """How objects are scored."""
 
     primary: str | None = None
-    """The score behind anomaly_q and the report's ranking, as wgan_anomaly; by default the first model's main score."""
+    """The score that ranks, as wgan_anomaly; by default the one, or the joined ones, that find most of the anomalies
+    painted into held-out objects (the report shows all of them)."""
     batch_objects: Annotated[int, Field(ge=1)] = 128
     """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
 
@@ -181,7 +182,7 @@ class RunSpec(Part):
     stretch: StretchSpec = StretchSpec()
     """How models see pixels."""
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1, max_length=100)]
-    """The models; the first one's main score ranks the report unless scoring.primary says otherwise."""
+    """The models; which of their scores ranks is found out (scoring.primary)."""
     training: TrainingSpec = TrainingSpec()
     """How models are trained."""
     scoring: ScoringSpec = ScoringSpec()

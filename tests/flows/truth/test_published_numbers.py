@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -43,10 +43,16 @@ def test_p_is_the_share_of_reference_rows_that_score_as_high(truth: Truth, score
     assert 40 < len(reference) < 90
     expected = (1 + (reference[None, :] >= columns[score][:, None]).sum(axis=1)) / (1 + len(reference))
     # The reference was scored in batches of its own: a tie in double precision may fall either way.
-    off = np.abs(columns[f"{score}_p"] - expected)
+    learnt = np.isnan(columns[f"{score}_p"])
+    primary = columns["is_primary"]
+    np.testing.assert_array_equal(learnt[primary], (columns["split"] == "train")[primary])
+    # A second row shows a galaxy that another row may have taught.
+    trained = columns["object_id"][primary & (columns["split"] == "train")]
+    assert learnt[~primary & np.isin(columns["object_id"], trained)].all()
+    off = np.abs(columns[f"{score}_p"] - expected)[~learnt]
     assert (off < 1e-12).mean() > 0.7
     assert off.max() < 1.5 / (1 + len(reference))
-    assert len(np.unique(columns[f"{score}_p"])) > 30
+    assert len(np.unique(columns[f"{score}_p"][~learnt])) > 20
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -57,22 +63,54 @@ def test_sigma_counts_from_the_median_of_the_reference_in_units_of_its_mad(truth
     np.testing.assert_allclose(columns[f"{score}_sigma"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_q_is_benjamini_hochbergs_over_primary_rows_alone(truth: Truth) -> None:
-    columns = truth.columns
+def rule_of(truth: Truth) -> dict[str, Any]:
+    """The rule that ranks, as the run published it."""
+    (path,) = (p for p in truth.root.glob("rankings/*/*.json") if not p.name.endswith(".receipt.json"))
+    evidence = json.loads(path.read_text())
+    assert truth.run.manifest.summary["ranked_by"] == {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
+    found: dict[str, Any] = evidence["chosen"]
+    return found
+
+
+def test_what_ranks_is_the_rule_on_the_published_sigmas_less_the_level_of_the_tile(truth: Truth) -> None:
+    columns, rule = truth.columns, rule_of(truth)
+    parts = [
+        np.abs(columns[f"{t['column']}_sigma"]) if t["two_sided"] else columns[f"{t['column']}_sigma"]
+        for t in rule["terms"]
+    ]
+    expected = parts[0]
+    if len(parts) > 1:
+        summed = sum(t["weight"] * np.arcsinh(part) for t, part in zip(rule["terms"], parts, strict=True))
+        expected = np.max(parts, axis=0) if rule["join"] == "max" else summed
+    levels = truth.run.manifest.summary["tile_levels"]["by_tile"]
+    expected = expected - np.array([levels.get(tile, 0.0) for tile in columns["tile"]])
+    np.testing.assert_allclose(columns["anomaly"], expected, rtol=1e-9, atol=1e-9)
+    reference = np.sort(columns["anomaly"][columns["split"] == "reference"])
+    unseen = np.isfinite(columns["anomaly_p"])
+    p = (1 + (reference[None, :] >= columns["anomaly"][:, None]).sum(axis=1)) / (1 + len(reference))
+    np.testing.assert_allclose(columns["anomaly_p"][unseen], p[unseen], rtol=1e-12)
     primary = columns["is_primary"]
-    p, q = columns[f"{PRIMARY}_p"], columns["anomaly_q"]
-    np.testing.assert_allclose(q[primary], scipy.stats.false_discovery_control(p[primary]), rtol=1e-12)
-    assert (q[primary] > p[primary] + 0.05).mean() > 0.5, "q is not p"
+    np.testing.assert_array_equal(unseen[primary], (columns["split"] != "train")[primary])
+
+
+def test_q_is_benjamini_hochbergs_over_objects_that_no_model_has_learnt_from(truth: Truth) -> None:
+    columns = truth.columns
+    p, q = columns["anomaly_p"], columns["anomaly_q"]
+    counted = columns["is_primary"] & np.isfinite(p)
+    np.testing.assert_array_equal(np.isfinite(q), counted)
+    np.testing.assert_allclose(q[counted], scipy.stats.false_discovery_control(p[counted]), rtol=1e-12)
+    assert (q[counted] > p[counted] + 0.05).mean() > 0.5, "q is not p"
     # With the second rows, or with the planted copies, other numbers would come out.
-    copies = truth.planted[f"{PRIMARY}_p"].to_numpy()
-    for more in (p, np.concatenate([p[primary], copies])):
-        assert np.abs(scipy.stats.false_discovery_control(more)[: primary.sum()] - q[primary]).max() > 1e-6
+    copies = truth.planted["anomaly_p"].drop_null().to_numpy()
+    for more in (p[np.isfinite(p) & ~counted], copies):
+        other = scipy.stats.false_discovery_control(np.concatenate([p[counted], more]))[: counted.sum()]
+        assert np.abs(other - q[counted]).max() > 1e-6
 
 
-def test_rank_sorts_primary_rows_by_score(truth: Truth) -> None:
+def test_rank_sorts_primary_rows_by_what_ranks(truth: Truth) -> None:
     columns = truth.columns
     primary = columns["is_primary"]
-    expected = scipy.stats.rankdata(-columns[PRIMARY][primary], method="min")
+    expected = scipy.stats.rankdata(-columns["anomaly"][primary], method="min")
     np.testing.assert_array_equal(columns["anomaly_rank"][primary], expected)
 
 

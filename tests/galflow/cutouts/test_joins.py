@@ -15,9 +15,8 @@ from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.joins import join_tiles
-from galflow.cutouts.splits import splits
+from galflow.cutouts.splits import marked_flags, splits
 from galflow.runs.plan import JoinUnit, plan_cutouts, plan_joins
-from galflow.scores.part_columns import marked_flags
 from galflow.spec.run import PlantSpec, RunSpec, parse_spec
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey

@@ -1,0 +1,112 @@
+"""What the ranking of a run promises, kept on made score parts of which it is known who is normal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from galflow.catalog.ranking import RunRanking, rank_objects
+from galflow.errors import DataError
+from galflow.scores.rule import RankingRule
+from galflow.storage.receipts import Receipt
+from galflow.storage.store import Store
+
+RULE = RankingRule.of("m_s")
+Made = Callable[..., tuple[RunRanking, dict[str, np.ndarray]]]
+
+
+def part(tile: str, sigma: np.ndarray, split: np.ndarray) -> pa.Table:
+    """Rows of one tile; what has trained has no p."""
+    n = len(sigma)
+    return pa.table(
+        {"object_id": np.arange(n), "is_primary": np.ones(n, bool), "tile": [tile] * n}
+        | {"split": pa.array(split, pa.string()), "flags": np.zeros(n, np.int64)}
+        | {"m_s_sigma": sigma, "m_s_p": pa.array(np.full(n, 0.5), mask=split == "train")}
+    )
+
+
+@pytest.fixture
+def made(local_store: Store) -> Made:
+    """Ranks parts; the columns of all rows together."""
+
+    def rank(*tables: pa.Table) -> tuple[RunRanking, dict[str, np.ndarray]]:
+        receipts = []
+        for number, table in enumerate(tables):
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink)
+            key = f"scores/{number}.parquet"
+            local_store.put(key, sink.getvalue().to_pybytes())
+            receipts.append(Receipt(product=key, fingerprint=key, rows=len(table)))
+        ranking, _ = rank_objects(local_store, receipts, RULE, ("m",), None)
+        ranking = RunRanking.from_files(ranking.to_files())
+        found = [ranking.columns(table) for table in tables]
+        return ranking, {
+            name: np.concatenate([c[name].to_numpy(zero_copy_only=False).astype(float) for c in found])
+            for name in found[0]
+        }
+
+    return rank
+
+
+def splits(n: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.choice(np.array(["train", "reference", None], dtype=object), n, p=[0.3, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.1])
+def test_false_discoveries_are_as_few_as_q_says_and_anomalies_are_found(
+    made: Made, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 surveys; anomalies are objects that took no part, as everything with a known kind."""
+    monkeypatch.setattr("galflow.catalog.ranking.false_share", lambda counts: np.ones(counts.counts.size))  # not asked
+    rng = np.random.default_rng(int(1000 * share))
+    false, power = [], []
+    for _ in range(200):
+        split = splits(1500, rng)
+        odd = (split == None) & (rng.random(1500) < share / 0.4)  # noqa: E711 - an array of objects
+        sigma = rng.normal(size=1500) + 4.5 * odd
+        _, columns = made(part("a", sigma, split))
+        reported = columns["anomaly_q"] <= 0.1
+        false.append((reported & ~odd).sum() / max(1, reported.sum()))
+        power.append(reported[odd].mean() if odd.any() else np.nan)
+    assert np.mean(false) <= 0.12
+    if share >= 0.05:
+        assert np.mean(power) >= 0.5
+
+
+def test_p_of_held_out_objects_is_uniform_in_every_tile_also_where_a_tile_lies_apart(made: Made) -> None:
+    shares = {level: [[], [], [], []] for level in (0.01, 0.05, 0.1)}
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        tables = []
+        for tile, level in enumerate((0.0, 0.9, -0.6, 0.2)):
+            split = splits(4000, rng)
+            tables.append(part(f"t{tile}", level + rng.normal(size=4000), split))
+        _, columns = made(*tables)
+        tile_of = np.repeat(np.arange(4), 4000)
+        for tile in range(4):
+            p = columns["anomaly_p"][tile_of == tile]
+            for level, found in shares.items():
+                found[tile].append(np.mean(p[np.isfinite(p)] <= level))
+    for level, found in shares.items():
+        for of_tile in found:
+            assert np.mean(of_tile) == pytest.approx(level, rel=0.2)
+
+
+def test_what_trained_is_ranked_and_has_no_p(made: Made) -> None:
+    rng = np.random.default_rng(1)
+    split, sigma = splits(300, rng), rng.normal(size=300)
+    ranking, columns = made(part("a", sigma, split))
+    trained = split == "train"
+    for name in ("anomaly_p", "anomaly_q", "anomaly_fdp"):
+        np.testing.assert_array_equal(np.isnan(columns[name]), trained)
+    np.testing.assert_array_equal(columns["anomaly_rank"], 1 + np.argsort(np.argsort(-sigma)))
+    assert ranking.p_counts.counts.sum() == (~trained).sum()
+
+
+def test_without_a_held_out_object_nothing_is_calibrated(made: Made) -> None:
+    with pytest.raises(DataError, match="no held-out normal object has a score"):
+        made(part("a", np.arange(5.0), np.array([None] * 5, dtype=object)))
