@@ -36,7 +36,7 @@ from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 
-CUTOUTS_VERSION = "3"
+CUTOUTS_VERSION = "4"
 """Raised when the same tile and specification would give other cutouts."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
@@ -187,7 +187,8 @@ def _write(
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
     attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
-    cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed)
+    trails = {band: images.trails(band) for band in bands}
+    cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails)
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)

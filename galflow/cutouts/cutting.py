@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from galflow.cutouts.crossings import crossed
 from galflow.cutouts.extract import (
     BandCutouts,
     Grid,
@@ -28,6 +29,7 @@ from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
 from galflow.surveys.reading.sky import all_finite
+from galflow.surveys.reading.trails import Trail
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,19 @@ class TileCutter:
     """Cuts any rows of one tile's table. Threads may share it."""
 
     def __init__(
-        self, rows: pa.Table, tile: str, bands: Sequence[str], images: Mapping[str, Image], size: int, observed: float
+        self,
+        rows: pa.Table,
+        tile: str,
+        bands: Sequence[str],
+        images: Mapping[str, Image],
+        size: int,
+        observed: float,
+        trails: Mapping[str, Sequence[Trail]] | None = None,
     ) -> None:
-        """``observed``: the least share of observed pixels (CutoutSpec.minimum_observed)."""
+        """``observed``: the least share of observed pixels (CutoutSpec.minimum_observed).
+
+        ``trails``: those that cross each band, in its pixels.
+        """
         self._size, self._observed = size, observed
         self._count = len(rows)
         self._names = tuple(bands)
@@ -79,7 +91,7 @@ class TileCutter:
         """Band -> what is wrong with it."""
         self._saying = threading.Lock()
         self._bands = tuple(self._band(name, images) for name in bands)
-        self._known = self._flags_of_rows(rows, tile)
+        self._known = self._flags_of_rows(rows, tile) | self._flags_of_trails(trails or {})
 
     @property
     def reasons(self) -> list[str]:
@@ -119,6 +131,14 @@ class TileCutter:
             x0, y0 = corners(x, self._size), corners(y, self._size)
             flags[leaves_image(x0, y0, self._size, self._reference.flux.shape) & self._placed] |= Flag.EDGE
         flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
+        return flags
+
+    def _flags_of_trails(self, trails: Mapping[str, Sequence[Trail]]) -> np.ndarray:
+        """(N,) the flag of the objects that a trail crosses in any band."""
+        flags = np.zeros(self._count, np.int64)
+        for name, band in zip(self._names, self._bands, strict=True):
+            if band is not None and trails.get(name):
+                flags[self._placed] |= np.where(crossed(trails[name], band.grid, self._size), int(Flag.TRAIL), 0)
         return flags
 
     def cut(self, rows: slice | np.ndarray) -> tuple[Pixels, np.ndarray]:

@@ -17,6 +17,7 @@ from typing import Self
 from galflow.errors import DataError, GalflowError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
 from galflow.surveys.reading.sky import complete_image
+from galflow.surveys.reading.trails import Trail, find_trails
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class _Found:
     sigma: float
     reason: str | None = None
     doubt: str | None = None
+    trails: tuple[Trail, ...] = ()
 
 
 class TileImages(Mapping[str, Image]):
@@ -67,6 +69,10 @@ class TileImages(Mapping[str, Image]):
         """The band's sky sigma in the survey's unit, NaN where it is unknown."""
         return self._reading[band].result().sigma
 
+    def trails(self, band: str) -> tuple[Trail, ...]:
+        """The trails across a band that no mask plane tells of, in its pixels."""
+        return self._reading[band].result().trails
+
     @property
     def reasons(self) -> list[str]:
         """Why bands are missing or hold no data, one line each."""
@@ -83,6 +89,8 @@ def _read(survey: Survey, tile: Tile, band: str) -> _Found:
         return _Found(None, math.nan, None if tile.name == OUTSIDE_TILE else f"band {band}: the tile has no such file")
     try:
         complete = complete_image(survey.read(tile, band))
+        # Ready-made images are no field that something could fly across.
+        trails = () if survey.ready_made else find_trails(complete.image, complete.level, complete.sigma)
     except DataError as error:
         return _Found(None, math.nan, f"band {band}: {error}")
     except GalflowError:
@@ -93,4 +101,4 @@ def _read(survey: Survey, tile: Tile, band: str) -> _Found:
         return _Found(None, math.nan, f"band {band}: {type(error).__name__} while it was read: {text}")
     reason = None if complete.lost is None else f"band {band}: {complete.lost}"
     doubt = None if complete.doubt is None else f"band {band}: {complete.doubt}"
-    return _Found(complete.image, complete.sigma, reason, doubt)
+    return _Found(complete.image, complete.sigma, reason, doubt, trails)
