@@ -25,6 +25,7 @@ from galflow.cutouts.extract import (
     leaves_image,
 )
 from galflow.cutouts.flags import Flag, pixel_flags
+from galflow.cutouts.pixel_defects import PixelDefects
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
@@ -74,11 +75,14 @@ class TileCutter:
         size: int,
         observed: float,
         trails: Mapping[str, Sequence[Trail]] | None = None,
+        defects: PixelDefects | None = None,
     ) -> None:
         """``observed``: the least share of observed pixels (CutoutSpec.minimum_observed).
 
-        ``trails``: those that cross each band, in its pixels.
+        ``trails``: those that cross each band, in its pixels. ``defects``: what looks for defects in the cutouts; None:
+        nothing does.
         """
+        self._defects = defects
         self._size, self._observed = size, observed
         self._count = len(rows)
         self._names = tuple(bands)
@@ -162,7 +166,22 @@ class TileCutter:
                 non_finite |= _non_finite(cut)
         flags = self._known[chosen] | pixel_flags(pixels.flux, pixels.ivar, pixels.mask, self._observed, whole)
         flags[non_finite] |= Flag.NON_FINITE
-        return pixels, flags
+        return pixels, flags | self.defect_flags(pixels, whole)
+
+    def defect_flags(self, pixels: Pixels, whole: np.ndarray | None = None) -> np.ndarray:
+        """The defects that cutouts show where no mask tells of them, (n,) int64.
+
+        ``whole``, (n,) bool: cutouts known to have no missing pixel, whose inverse variance is not looked at.
+        """
+        flags = np.zeros(len(pixels), np.int64)
+        if self._defects is None or not len(pixels):
+            return flags
+        whole = np.zeros(len(pixels), bool) if whole is None else whole
+        if whole.all():
+            return self._defects.flags(pixels.flux)
+        flags[whole] = self._defects.flags(pixels.flux[whole])
+        flags[~whole] = self._defects.flags(pixels.flux[~whole], pixels.ivar[~whole] > 0)
+        return flags
 
     def _grid(self, band: _Band, chosen: np.ndarray) -> Grid:
         """Of the chosen rows, all of which have a position."""
