@@ -106,8 +106,9 @@ class PixelDefects:
 def is_coarse(plane: np.ndarray) -> bool:
     """Whether so many pixels of an image, (y, x), equal their neighbours that constant ones do not stand out."""
     rows = plane[:: max(1, len(plane) // 64)]
-    equal = np.count_nonzero(rows[:, 1:] == rows[:, :-1])
-    return bool(equal > _COARSE_SHARE * max(1, np.count_nonzero(np.isfinite(rows[:, 1:]))))
+    equal = int(np.count_nonzero(rows[:, 1:] == rows[:, :-1]))
+    known = int(np.count_nonzero(np.isfinite(rows[:, 1:])))
+    return equal > _COARSE_SHARE * max(1, known)
 
 
 def has_cosmic_ray(light: np.ndarray, band: int, ratio: float) -> np.ndarray:
