@@ -78,7 +78,9 @@ def rates() -> Iterator[Figures]:
     for case in cases():
         with tempfile.TemporaryDirectory() as folder:
             flags, kinds = _flags(case, folder)
-        chosen = {"real objects": np.equal(kinds, None)} | {kind: kinds == kind for kind in FLAG_OF_KIND}
+        chosen = {"real objects": np.array([kind is None for kind in kinds])} | {
+            kind: kinds == kind for kind in FLAG_OF_KIND
+        }
         rows: dict[str, tuple[float | str, ...]] = {
             name: (str(int(which.sum())), *(float(has_flag(flags[which], flag).mean()) for flag in FLAGS))
             for name, which in chosen.items()

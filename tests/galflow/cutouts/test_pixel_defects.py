@@ -197,7 +197,6 @@ def _cut(store: Store, survey: Survey, spec: CutoutSpec) -> tuple[CutoutSet, Rec
 def test_a_real_patch_has_its_planted_defects_flagged_and_no_others(
     local_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The HSC patch, on which no threshold was chosen."""
     cutouts, receipt = _cut(local_store, *_real("hsc_patch", monkeypatch))
     flags = cutouts.read("flags")
     ours = flags[~has_flag(flags, Flag.PLANTED)]
