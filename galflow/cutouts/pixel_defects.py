@@ -18,8 +18,8 @@ from scipy import fft, ndimage
 from galflow.cutouts.flags import Flag
 from galflow.surveys.reading.sky import Sky
 
-_PIXELS_AT_ONCE = 1 << 18
-"""They stay in the processor's cache while all tests look at them."""
+_PIXELS_AT_ONCE = 1 << 20
+"""Enough that the calls cost little beside the work, in a few megabytes."""
 _RAY_SIGMA, _RAY_PIXELS = 10.0, 2
 """Least height of a cosmic ray's pixels above the sky, and the fewest that lie side by side."""
 _RAY_SHARPNESS = 0.6
