@@ -23,6 +23,7 @@ from benchmarks import (
     compiled,
     costs,
     cutana,
+    defects,
     densities,
     digits,
     emulator,
@@ -60,6 +61,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "training": training.run,
     "allocator": allocator.run,
     "costs": costs.run,
+    "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
 }

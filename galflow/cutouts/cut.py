@@ -22,6 +22,7 @@ from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
 from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
+from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
 from galflow.cutouts.tile_images import TileImages
@@ -36,7 +37,7 @@ from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 
-CUTOUTS_VERSION = "3"
+CUTOUTS_VERSION = "4"
 """Raised when the same tile and specification would give other cutouts."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
@@ -187,7 +188,10 @@ def _write(
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
     attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
-    cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed)
+    trails = {band: images.trails(band) for band in bands}
+    cutter = TileCutter(
+        rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, _defects(bands, images)
+    )
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
@@ -200,12 +204,27 @@ def _write(
                 planting = Planting(table, attributes, spec.plant, tile.name)
                 reasons += planting.reasons
                 stream.write_copies(planting)
-                table = planting.rows(table)
+                table = planting.rows(table, stream.flags[len(rows) :])
             except DataError as error:
                 reasons.append(str(error))
         files = writer.finish(table, attributes, _psf_images(bands, images), stream.likeness)
     flags = table.column("flags").to_numpy()
     return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons)
+
+
+def _defects(bands: tuple[str, ...], images: TileImages) -> PixelDefects:
+    """What looks for defects in the tile's cutouts."""
+    there = [images.get(band) for band in bands]
+    psfs = [None if image is None else image.psf for image in there]
+    return PixelDefects(
+        [images.sky(band) for band in bands],
+        [
+            math.nan if image is None or psf is None or psf.fwhm_arcsec is None
+            else psf.fwhm_arcsec / image.pixel_scale_arcsec
+            for image, psf in zip(there, psfs, strict=True)
+        ],
+        [image is not None and is_coarse(image.flux) for image in there],
+    )  # fmt: skip
 
 
 def _ordered(rows: pa.Table, flags: np.ndarray) -> pa.Table:

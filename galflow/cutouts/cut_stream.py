@@ -92,10 +92,11 @@ class CutoutStream:
                     self._writer.add(chunk.pixels)
 
     def write_copies(self, planting: Planting) -> None:
-        """Cut the originals again, paint them and write them."""
+        """Cut the originals again, paint them and write them; their flags tell of what was painted, too."""
         for rows in self._slices(len(planting.chosen)):
             originals, flags = self._cutter.cut(planting.chosen[rows])
-            pixels, flags = planting.paint(originals), flags | int(Flag.PLANTED)
+            pixels = planting.paint(originals)
+            flags |= self._cutter.defect_flags(pixels) | int(Flag.PLANTED)
             self._note(flags, self._likeness_of(pixels, flags))
             self._writer.add(self._rounded(pixels))
 

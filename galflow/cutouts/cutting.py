@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from galflow.cutouts.crossings import crossed
 from galflow.cutouts.extract import (
     BandCutouts,
     Grid,
@@ -24,10 +25,12 @@ from galflow.cutouts.extract import (
     leaves_image,
 )
 from galflow.cutouts.flags import Flag, pixel_flags
+from galflow.cutouts.pixel_defects import PixelDefects
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
 from galflow.surveys.reading.sky import all_finite
+from galflow.surveys.reading.trails import Trail
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +67,22 @@ class TileCutter:
     """Cuts any rows of one tile's table. Threads may share it."""
 
     def __init__(
-        self, rows: pa.Table, tile: str, bands: Sequence[str], images: Mapping[str, Image], size: int, observed: float
+        self,
+        rows: pa.Table,
+        tile: str,
+        bands: Sequence[str],
+        images: Mapping[str, Image],
+        size: int,
+        observed: float,
+        trails: Mapping[str, Sequence[Trail]] | None = None,
+        defects: PixelDefects | None = None,
     ) -> None:
-        """``observed``: the least share of observed pixels (CutoutSpec.minimum_observed)."""
+        """``observed``: the least share of observed pixels (CutoutSpec.minimum_observed).
+
+        ``trails``: those that cross each band, in its pixels. ``defects``: what looks for defects in the cutouts; None:
+        nothing does.
+        """
+        self._defects = defects
         self._size, self._observed = size, observed
         self._count = len(rows)
         self._names = tuple(bands)
@@ -79,7 +95,7 @@ class TileCutter:
         """Band -> what is wrong with it."""
         self._saying = threading.Lock()
         self._bands = tuple(self._band(name, images) for name in bands)
-        self._known = self._flags_of_rows(rows, tile)
+        self._known = self._flags_of_rows(rows, tile) | self._flags_of_trails(trails or {})
 
     @property
     def reasons(self) -> list[str]:
@@ -121,6 +137,14 @@ class TileCutter:
         flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
         return flags
 
+    def _flags_of_trails(self, trails: Mapping[str, Sequence[Trail]]) -> np.ndarray:
+        """(N,) the flag of the objects that a trail crosses in any band."""
+        flags = np.zeros(self._count, np.int64)
+        for name, band in zip(self._names, self._bands, strict=True):
+            if band is not None and trails.get(name):
+                flags[self._placed] |= np.where(crossed(trails[name], band.grid, self._size), int(Flag.TRAIL), 0)
+        return flags
+
     def cut(self, rows: slice | np.ndarray) -> tuple[Pixels, np.ndarray]:
         """The cutouts of these rows, and their flags, (n,) int64."""
         chosen = np.arange(self._count)[rows]
@@ -142,7 +166,22 @@ class TileCutter:
                 non_finite |= _non_finite(cut)
         flags = self._known[chosen] | pixel_flags(pixels.flux, pixels.ivar, pixels.mask, self._observed, whole)
         flags[non_finite] |= Flag.NON_FINITE
-        return pixels, flags
+        return pixels, flags | self.defect_flags(pixels, whole)
+
+    def defect_flags(self, pixels: Pixels, whole: np.ndarray | None = None) -> np.ndarray:
+        """The defects that cutouts show where no mask tells of them, (n,) int64.
+
+        ``whole``, (n,) bool: cutouts known to have no missing pixel, whose inverse variance is not looked at.
+        """
+        flags = np.zeros(len(pixels), np.int64)
+        if self._defects is None or not len(pixels):
+            return flags
+        whole = np.zeros(len(pixels), bool) if whole is None else whole
+        if whole.all():
+            return self._defects.flags(pixels.flux)
+        flags[whole] = self._defects.flags(pixels.flux[whole])
+        flags[~whole] = self._defects.flags(pixels.flux[~whole], pixels.ivar[~whole] > 0)
+        return flags
 
     def _grid(self, band: _Band, chosen: np.ndarray) -> Grid:
         """Of the chosen rows, all of which have a position."""

@@ -18,9 +18,9 @@ class Flag(enum.IntFlag):
     NO_DATA = 2
     """Too few observed pixels to be scored."""
     SATURATED = 4
-    """A saturated pixel lies in the cutout."""
+    """A saturated pixel lies in the cutout, by the survey's mask or by a flat top."""
     TRAIL = 8
-    """A satellite trail crosses it."""
+    """A satellite trail crosses it, by the survey's mask or by the tile's pixels."""
     BRIGHT_NEIGHBOUR = 16
     """A bright star's mask, or something twice as bright as the object, lies in the outer part of the cutout."""
     NON_FINITE = 32
@@ -39,12 +39,22 @@ class Flag(enum.IntFlag):
     """A copy of a real cutout with a known anomaly painted in."""
     DUPLICATE = 4096
     """Another tile has the same object of the sky deeper inside; that row is its primary one."""
+    CONSTANT = 8192
+    """Columns, rows or an area have one value, though the inverse variance says that they were observed."""
+    COSMIC_RAY = 16384
+    """Pixels are sharper than the PSF, in one band alone."""
+    DOUBLED = 32768
+    """A band holds the same pixels twice, some pixels apart."""
 
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION
 """An object with one of these is kept with null scores; its outcome says which."""
-NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL
-"""An object with one of these takes no part in training or calibration: a known defect is no normal object."""
+NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.DOUBLED
+"""An object with one of these takes no part in training or calibration: a known defect is no normal object.
+
+COSMIC_RAY is none of them: without a PSF of the survey, a sharply focused one could be taken for it, and training would
+lose its stars and cores.
+"""
 
 
 def has_flag(flags: np.ndarray, which: Flag) -> np.ndarray:

@@ -65,10 +65,10 @@ class Planting:
             self._painted += 1
         return Pixels(flux, originals.ivar, originals.mask)
 
-    def rows(self, rows: pa.Table) -> pa.Table:
-        """The real objects' rows, and those of the copies after them."""
+    def rows(self, rows: pa.Table, flags: np.ndarray) -> pa.Table:
+        """The real objects' rows, and those of the copies after them, which have ``flags``, (n,), and PLANTED."""
         with_kind = rows.append_column(PLANTED_COLUMN, pa.nulls(len(rows), pa.string()))
-        return pa.concat_tables([with_kind, _copies(rows, self.chosen, self._kinds)])
+        return pa.concat_tables([with_kind, _copies(rows, self.chosen, self._kinds, flags)])
 
 
 def psf_fwhm_pixels(attributes: Mapping[str, Any]) -> float:
@@ -77,10 +77,10 @@ def psf_fwhm_pixels(attributes: Mapping[str, Any]) -> float:
     return float(np.median(widths)) / float(attributes["pixel_scale_arcsec"]) if widths else _PSF_FWHM_PIXELS
 
 
-def _copies(rows: pa.Table, chosen: np.ndarray, kinds: list[str]) -> pa.Table:
+def _copies(rows: pa.Table, chosen: np.ndarray, kinds: list[str], flags: np.ndarray) -> pa.Table:
     copies = rows.take(pa.array(chosen))
     ids = copies.column("object_id").to_numpy()
-    flags = copies.column("flags").to_numpy() | int(Flag.PLANTED)
+    flags = flags | int(Flag.PLANTED)
     copies = copies.set_column(copies.column_names.index("object_id"), "object_id", pa.array(~ids))
     copies = copies.set_column(copies.column_names.index("flags"), "flags", pa.array(flags))
     return copies.append_column(PLANTED_COLUMN, pa.array(kinds, pa.string()))

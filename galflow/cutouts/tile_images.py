@@ -16,7 +16,8 @@ from typing import Self
 
 from galflow.errors import DataError, GalflowError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
-from galflow.surveys.reading.sky import complete_image
+from galflow.surveys.reading.sky import Sky, complete_image
+from galflow.surveys.reading.trails import Trail, find_trails
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,11 @@ class _Found:
     """One band, or the reason why there is none."""
 
     image: Image | None
-    sigma: float
+    sky: Sky
+    """NaN where nothing is known of it."""
     reason: str | None = None
     doubt: str | None = None
+    trails: tuple[Trail, ...] = ()
 
 
 class TileImages(Mapping[str, Image]):
@@ -65,7 +68,15 @@ class TileImages(Mapping[str, Image]):
 
     def sigma(self, band: str) -> float:
         """The band's sky sigma in the survey's unit, NaN where it is unknown."""
-        return self._reading[band].result().sigma
+        return self.sky(band).sigma
+
+    def sky(self, band: str) -> Sky:
+        """The band's sky in the survey's unit, NaN where it is unknown."""
+        return self._reading[band].result().sky
+
+    def trails(self, band: str) -> tuple[Trail, ...]:
+        """The trails across a band that no mask plane tells of, in its pixels."""
+        return self._reading[band].result().trails
 
     @property
     def reasons(self) -> list[str]:
@@ -79,18 +90,21 @@ class TileImages(Mapping[str, Image]):
 
 
 def _read(survey: Survey, tile: Tile, band: str) -> _Found:
+    unknown = Sky(math.nan, math.nan)
     if band not in tile.bands:
-        return _Found(None, math.nan, None if tile.name == OUTSIDE_TILE else f"band {band}: the tile has no such file")
+        return _Found(None, unknown, None if tile.name == OUTSIDE_TILE else f"band {band}: the tile has no such file")
     try:
         complete = complete_image(survey.read(tile, band))
+        # Ready-made images are no field that something could fly across.
+        trails = () if survey.ready_made else find_trails(complete.image, complete.level, complete.sigma)
     except DataError as error:
-        return _Found(None, math.nan, f"band {band}: {error}")
+        return _Found(None, unknown, f"band {band}: {error}")
     except GalflowError:
         raise
     except Exception as error:  # of astropy, numpy, Pillow on a file's content; a mistake of galflow's own is logged
         logger.exception("tile %s, band %s cannot be read", tile.name, band)
         text = " ".join(str(error).split()) or "no further words"
-        return _Found(None, math.nan, f"band {band}: {type(error).__name__} while it was read: {text}")
+        return _Found(None, unknown, f"band {band}: {type(error).__name__} while it was read: {text}")
     reason = None if complete.lost is None else f"band {band}: {complete.lost}"
     doubt = None if complete.doubt is None else f"band {band}: {complete.doubt}"
-    return _Found(complete.image, complete.sigma, reason, doubt)
+    return _Found(complete.image, Sky(complete.level, complete.sigma), reason, doubt, trails)

@@ -18,6 +18,9 @@ FLAG_WORDS: dict[Flag, str] = {
     Flag.NO_POSITION: "no position",
     Flag.PLANTED: "planted",
     Flag.DUPLICATE: "second row of an object",
+    Flag.CONSTANT: "lost or constant area",
+    Flag.COSMIC_RAY: "cosmic ray",
+    Flag.DOUBLED: "doubled image",
 }
 
 

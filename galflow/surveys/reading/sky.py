@@ -183,6 +183,8 @@ class CompleteImage:
     image: Image
     sigma: float
     """Its sky sigma in its unit; NaN where no noise can be measured."""
+    level: float = 0.0
+    """Of its sky, in its unit."""
     doubt: str | None = None
     """What a person should know of it, though its pixels are known."""
     lost: str | None = None
@@ -234,7 +236,7 @@ def complete_image(image: Image) -> CompleteImage:
     lost = None
     if not (given[0, 0] > 0 if known is None and given.size else known is not None and known.any()):
         lost = look.problem or "none of its pixels has a weight"
-    return CompleteImage(replace(image, flux=flux, ivar=ivar, mask=mask), look.sigma, doubt, lost)
+    return CompleteImage(replace(image, flux=flux, ivar=ivar, mask=mask), look.sigma, look.level, doubt, lost)
 
 
 def _masked(image: Image, unexposed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,11 @@ def add_planted(data: CutoutData, spec: PlantSpec, tile: str) -> tuple[CutoutDat
     parts = [planting.paint(pixels[rows]) for rows in (planting.chosen[:half], planting.chosen[half:])]
     all_of = Pixels.joined([pixels, *parts])
     made = dataclasses.replace(
-        data, flux=all_of.flux, ivar=all_of.ivar, mask=all_of.mask, rows=planting.rows(data.rows)
+        data,
+        flux=all_of.flux,
+        ivar=all_of.ivar,
+        mask=all_of.mask,
+        rows=planting.rows(data.rows, data.rows.column("flags").to_numpy()[planting.chosen]),
     )
     return made, planting.reasons
 
