@@ -28,6 +28,7 @@ from benchmarks import (
     emulator,
     ffjord,
     gan25,
+    gan_quality,
     ingest,
     ingest_curve,
     local_security,
@@ -69,6 +70,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "digits": digits.run,
     "ffjord": ffjord.run,
     "gan25": gan25.run,
+    "gan_quality": gan_quality.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
 }
