@@ -29,6 +29,7 @@ from benchmarks import (
     ffjord,
     gan25,
     gan_quality,
+    gan_scores,
     ingest,
     ingest_curve,
     local_security,
@@ -71,6 +72,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "ffjord": ffjord.run,
     "gan25": gan25.run,
     "gan_quality": gan_quality.run,
+    "gan_scores": gan_scores.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
 }

@@ -117,14 +117,17 @@ def quantities(stretched: torch.Tensor, stretch: AsinhStretch) -> dict[str, np.n
     inside = radius <= APERTURE_PIX
     sigma = np.asarray(stretch.sky_sigma, dtype=float) * np.sqrt(inside.sum())
     levels = np.arcsinh(flux[:, :, inside].sum(2) / sigma)
-    shape = measure(flux[:, -1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shape = measure(flux[:, -1])
     found = {
         "flux": flux[:, -1][:, inside].sum(1),
         "half-light radius": shape.half_light_radius,
         "ellipticity": shape.ellipticity,
         "peak": flux[:, -1][:, radius <= CORE_PIX].max(1),
     }
-    return found | {f"colour {i + 1}": levels[:, i] - levels[:, i + 1] for i in range(levels.shape[1] - 1)}
+    found |= {f"colour {i + 1}": levels[:, i] - levels[:, i + 1] for i in range(levels.shape[1] - 1)}
+    # An image without light at its centre has no shape: it counts as smaller and rounder than all.
+    return {name: np.where(np.isfinite(values), values, -np.inf) for name, values in found.items()}
 
 
 def distances(made: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -29,8 +29,8 @@ class InversionScore(Reconstructs, Encodes):
     measures: so a typical object scores 1, and ``mix`` is the share of G in it. Papers take both as they are. ``mix``
     weighs the residual: Storey-Fisher+21's l = 0.3 is mix = 0.7 (``inversion.mix_from_feature_weight``).
 
-    ``refine`` steps lower the anomaly score from z* = E(x) on, and are off unless asked for, since they lower detection:
-    of galaxies of the Hubble field with planted anomalies the mean AUROC was 0.64 after 0 steps, 0.57 after 10 and 0.53
+    ``refine`` steps lower the anomaly score from z* = E(x) on. They are off unless asked for: they lower detection too.
+    Of galaxies of the Hubble field with planted anomalies the mean AUROC was 0.64 after 0 steps, 0.57 after 10 and 0.53
     after 40 (benchmarks.gan_scores). Latents hardly move (cosine 0.99 and 0.95 with E(x)) and cannot leave the sphere;
     an objective that gives no weight to pixels far off (Geman & McClure 87) does no better. What is lost is the
     encoder's own failure: it was trained on normal objects and misses others by more than their images demand.

@@ -190,7 +190,7 @@ def test_a_typical_training_object_scores_one_in_both(trained: WGAN) -> None:
 
 
 def test_gaps_make_objects_neither_usual_nor_unusual(trained: WGAN) -> None:
-    """A quarter of each object missing at an edge, or a fifth of its pixels: its score stays among those of whole objects."""
+    """Without a quarter at an edge, or a fifth of their pixels, objects score as the same ones do whole."""
     pixels = images(200, seed=33)
     whole = trained.score(Batch.of(pixels))
     edge, scattered = (torch.ones_like(pixels, dtype=torch.bool) for _ in range(2))
