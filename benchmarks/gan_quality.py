@@ -159,8 +159,9 @@ def floor(true: Mapping[str, np.ndarray]) -> dict[str, float]:
 def as_figures(title: str, rows: Mapping[str, Mapping[str, float]]) -> Figures:
     """One row for each set of distances, with their mean."""
     names = tuple(next(iter(rows.values())))
-    lines = {name: (*(round(row[n], 3) for n in names), round(float(np.mean(list(row.values()))), 3))
-             for name, row in rows.items()}  # fmt: skip
+    lines: dict[str, tuple[float | str, ...]] = {}
+    for name, row in rows.items():
+        lines[name] = (*(round(row[n], 3) for n in names), round(float(np.mean(list(row.values()))), 3))
     return Figures(title, (*names, "mean"), lines)
 
 

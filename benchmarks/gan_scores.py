@@ -62,7 +62,8 @@ def scores(model: Adversarial, pixels: Tensor, observed: Tensor | None = None) -
 def gap_table(model: Adversarial, sky: Sky) -> Figures:
     """One row a gap."""
     pixels = sky.held_out[: 2 * GALAXIES]
-    whole, rows = scores(model, pixels), {}
+    whole = scores(model, pixels)
+    rows: dict[str, tuple[float | str, ...]] = {}
     for name, gap in gaps(*pixels.shape[1:3]).items():
         gappy = scores(model, pixels, (~gap).expand_as(pixels))
         rows[name] = tuple(round(area(whole[score], gappy[score]), 3) for score in whole)
@@ -97,7 +98,9 @@ def refinement_table(model: Adversarial, sky: Sky) -> Figures:
             columns[f"{steps} steps"] = areas | {"mean": float(np.mean(list(areas.values())))}
     finally:
         model.refine = kept
-    rows = {kind: tuple(round(column[kind], 3) for column in columns.values()) for kind in (*KINDS, "mean")}
+    rows: dict[str, tuple[float | str, ...]] = {
+        kind: tuple(round(column[kind], 3) for column in columns.values()) for kind in (*KINDS, "mean")
+    }
     return Figures(f"Area of galaxies with a planted anomaly above others, {sky.name}", tuple(columns), rows)
 
 

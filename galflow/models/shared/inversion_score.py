@@ -18,8 +18,8 @@ from galflow.models.base import Encodes, Reconstructs
 from galflow.models.shared.inversion import check_mix, mean_per_object, refine_latents
 from galflow.models.shared.score_scale import ScoreScale
 
-MEASURED_OBJECTS = 2048
-"""So many training objects tell medians to a few per cent."""
+MEASURED_OBJECTS = 1024
+"""So many training objects tell medians to a per cent or two, and fit in memory at once."""
 
 
 class InversionScore(Reconstructs, Encodes):
@@ -111,7 +111,7 @@ class InversionScore(Reconstructs, Encodes):
 
     @torch.no_grad()
     def finish(self, batches: Iterable[Batch]) -> None:
-        """Measure what residual and feature scores of training objects usually are, on the first few thousand."""
+        """Measure what residual and feature scores of training objects usually are, on the first thousand."""
         chosen, objects = list[Batch](), 0
         for batch in batches:
             chosen.append(batch[: MEASURED_OBJECTS - objects])

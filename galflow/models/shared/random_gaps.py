@@ -23,14 +23,14 @@ def with_gaps(observed: Tensor) -> Tensor:
     an object is never taken.
     """
     objects, bands, height, width = observed.shape
-    like = {"device": observed.device}
-    kind = torch.randint(KINDS, (objects, 1, 1, 1), **like)
-    lost = torch.randint(bands, (objects, 1, 1, 1), **like)
-    angle, reach, share = torch.rand(objects, 3, 1, 1, **like).split(1, dim=1)
-    scattered = torch.rand(observed.shape, **like) < LARGEST_SHARE * share
-    band = (torch.arange(bands, **like).view(1, -1, 1, 1) == lost) & (bands > 1)
-    y = (torch.arange(height, **like) - (height - 1) / 2).view(1, 1, -1, 1)
-    x = (torch.arange(width, **like) - (width - 1) / 2).view(1, 1, 1, -1)
+    device = observed.device
+    kind = torch.randint(KINDS, (objects, 1, 1, 1), device=device)
+    lost = torch.randint(bands, (objects, 1, 1, 1), device=device)
+    angle, reach, share = torch.rand(objects, 3, 1, 1, device=device).split(1, dim=1)
+    scattered = torch.rand(observed.shape, device=device) < LARGEST_SHARE * share
+    band = (torch.arange(bands, device=device).view(1, -1, 1, 1) == lost) & (bands > 1)
+    y = (torch.arange(height, device=device) - (height - 1) / 2).view(1, 1, -1, 1)
+    x = (torch.arange(width, device=device) - (width - 1) / 2).view(1, 1, 1, -1)
     angle = 2 * math.pi * angle
     beyond = x * angle.cos() + y * angle.sin() > reach * max(height, width) / 2
     gap = (kind == 1) & band | (kind == 2) & beyond | (kind == 3) & scattered
