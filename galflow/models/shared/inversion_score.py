@@ -34,7 +34,7 @@ class InversionScore(Reconstructs, Encodes):
     steps, 0.61 after 10 and 0.57 after 40 (benchmarks.gan_scores; one short training). Latents hardly move (cosine 0.99
     and 0.95 with E(x)) and cannot leave the sphere, but ten steps take 6% off the score of usual galaxies and 20% off
     that of rings and saturated stars: what an encoder of usual objects misses of others is most of their signal. A
-    penalty on leaving E(x), and an objective that gives no weight to pixels far off (Geman & McClure 87), did no better.
+    penalty on leaving E(x), and an objective without weight on pixels far off (Geman & McClure 87), did no better.
 
     Missing pixels: they are filled with the first guess G(E(x)) and a usual residual, so that what is missing counts
     as unusual as it usually is (``score_scale.ScoreScale``).
