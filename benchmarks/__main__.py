@@ -29,6 +29,8 @@ from benchmarks import (
     emulator,
     ffjord,
     gan25,
+    gan_quality,
+    gan_scores,
     ingest,
     ingest_curve,
     local_security,
@@ -71,6 +73,8 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "digits": digits.run,
     "ffjord": ffjord.run,
     "gan25": gan25.run,
+    "gan_quality": gan_quality.run,
+    "gan_scores": gan_scores.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
 }

@@ -86,7 +86,7 @@ def make_model(seed: int) -> WGAN:
     """The benchmark's WGAN, untrained."""
     torch.manual_seed(seed)
     return WGAN(
-        channels=2, size=1, latent=LATENT, width=WIDTH, spherical=False,
+        channels=2, size=1, latent=LATENT, width=WIDTH, spherical=False, critic_steps=5, average=0.0,
         gradient_penalty=GRADIENT_PENALTY, learning_rate=LEARNING_RATE,
     )  # fmt: skip
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, seconds_each, training_round
 from galflow.training.gpu_arithmetic import full_float32
 
-FULL = Subject("wgan.WGAN", 3, 64, {})
-SMALL = Subject("wgan.WGAN", 1, 8, {"width": 4, "latent": 4})
+FULL = Subject("wgan.WGAN", 3, 64, {"critic_steps": 5})
+SMALL = Subject("wgan.WGAN", 1, 8, {"width": 4, "latent": 4, "critic_steps": 5})
 
 
 def measure(settings: Settings) -> Iterator[Figure]:

@@ -23,7 +23,7 @@ class WGAN(Adversarial):
     """
 
     source: ClassVar[str] = "Arjovsky+17, Gulrajani+17, Schlegl+19"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __init__(
         self,
@@ -36,8 +36,11 @@ class WGAN(Adversarial):
             GeneratorKind, "plain convolutions, or styles and noise in every layer (Karras+19; slower)"
         ] = "convolutional",
         spherical: Annotated[bool, "only the direction of a latent vector counts; not for a handful of latents"] = True,
+        critic_steps: Annotated[int, "optimiser steps of the critic to one of the generator"] = 1,
         gradient_penalty: Annotated[float, "weight of the penalty on slopes other than 1"] = 10.0,
         penalty_share: Annotated[float, "share of each batch on which the penalty is estimated"] = 1.0,
+        average: Annotated[float, "memory of the generator's averaged weights; 0: the last ones"] = 0.999,
+        band_contrast: Annotated[float, "how much the critic sees of the bands' differences beside the bands"] = 3.0,
         mix: Annotated[float, "weight of the residual in the anomaly score, 0 to 1"] = 0.5,
         refine: Annotated[int, "steps of inversion after the encoder's guess"] = 0,
         refine_rate: Annotated[float, "Adam's step size in the inversion"] = 0.02,
@@ -52,29 +55,34 @@ class WGAN(Adversarial):
             width=width,
             generator=generator,
             spherical=spherical,
+            average=average,
+            band_contrast=band_contrast,
             mix=mix,
             refine=refine,
             refine_rate=refine_rate,
             kappa=kappa,
             encoder_learning_rate=encoder_learning_rate,
         )
+        if critic_steps < 1:
+            raise SpecError(f"critic_steps is {critic_steps}; a round needs at least one, such as 1 or 5")
         if not 0.0 < penalty_share <= 1.0 or gradient_penalty < 0:
             raise SpecError(
                 f"penalty_share must lie in 0..1 (0 excluded) and gradient_penalty must not be negative; "
                 f"got {penalty_share} and {gradient_penalty}"
             )
+        self.critic_steps = critic_steps
         self.gradient_penalty = gradient_penalty
         self.penalty_share = penalty_share
         self.learning_rate = learning_rate
 
     @property
     def players(self) -> tuple[Player, ...]:
-        """Five critic steps to one of the generator, then the encoder alone."""
+        """``critic_steps`` of the critic to one of the generator, then the encoder alone."""
         return (
             Player(
                 "critic",
                 ("critic",),
-                steps=5,
+                steps=self.critic_steps,
                 learning_rate=self.learning_rate,
                 betas=(0.5, 0.9),
                 compiles=False,  # its penalty is a gradient, which it follows downhill

@@ -28,6 +28,9 @@ _LEAST_SCATTER = 0.02
 _FAINT = 0.1
 """An untrained generator's images vary by about this much, in stretched units."""
 
+_GREY = 0.9
+"""Share that all bands have in common in an untrained object."""
+
 
 def sides_of(size: int) -> list[int]:
     """Pixels on a side at each resolution, halved (rounding down) until 4 or less: 32 -> [32, 16, 8, 4]."""
@@ -153,7 +156,8 @@ class PixelHead(nn.Module):
         """See ``ImageGenerator.start_from``."""
         self.level.copy_(centre[:, None, None])
         self.fade.copy_((_ONE_SIGMA / scatter.clamp(min=_LEAST_SCATTER))[:, None, None])
-        self.paint.weight.mul_(_FAINT)
+        # Bands are much alike: an object starts out grey, and what it needs of colour is learned.
+        self.paint.weight.copy_(_FAINT * self.paint.weight.lerp(self.paint.weight[:1], _GREY))
         self.paint.bias.copy_(centre)  # type: ignore[union-attr]
         nn.init.dirac_(self.sky.weight).mul_(scatter[:, None, None, None])
 
@@ -236,6 +240,6 @@ def on_sphere(latents: Tensor) -> Tensor:
     return latents * torch.rsqrt(latents.square().mean(1, keepdim=True) + 1e-8)
 
 
-def frozen(module: nn.Module, inputs: Tensor) -> Tensor:
-    """``module(inputs)`` with gradients to the inputs alone: saves the weights' backward, and leaves them untouched."""
-    return functional_call(module, {name: p.detach() for name, p in module.named_parameters()}, (inputs,))
+def frozen(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """``module(*inputs)`` with gradients to the inputs alone: saves the weights' backward, leaves them untouched."""
+    return functional_call(module, {name: p.detach() for name, p in module.named_parameters()}, inputs)

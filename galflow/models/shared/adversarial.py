@@ -7,7 +7,7 @@ backwards.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import torch
@@ -27,9 +27,12 @@ from galflow.layers.images.gan_networks import (
     on_sphere,
 )
 from galflow.layers.images.style_generator import StyleGenerator
-from galflow.models.base import Encodes, Player, Reconstructs
+from galflow.layers.images.weight_average import WeightAverage
+from galflow.models.base import Player
 from galflow.models.shared.gan_diagnostics import FEWEST_IMAGES, MOST_IMAGES, fidelity
-from galflow.models.shared.inversion import check_mix, mean_per_object, refine_latents
+from galflow.models.shared.inversion import mean_per_object
+from galflow.models.shared.inversion_score import InversionScore
+from galflow.models.shared.random_gaps import with_gaps
 
 GENERATORS = ("convolutional", "style")
 GeneratorKind = Literal["convolutional", "style"]
@@ -37,7 +40,7 @@ MAD_TO_SIGMA = 1.4826
 """Standard deviations in one median absolute deviation of a Gaussian."""
 
 
-class Adversarial(Reconstructs, Encodes):
+class Adversarial(InversionScore):
     """A generator against a critic, then f-AnoGAN's encoder (Schlegl+19, izi_f) against the finished pair.
 
     Missing pixels are 0 in real and in generated images, by each object's own mask, so that the critic cannot learn the
@@ -45,20 +48,13 @@ class Adversarial(Reconstructs, Encodes):
     layer of the generator; whatever must be deterministic (scores, latents, reconstructions) uses none, so that G(z) is
     the object itself on a quiet sky.
 
-    Encoder loss: mean |x - G(E(x))|^2 + kappa mean |f(x) - f(G(E(x)))|^2.
+    The critic sees ``seen(x)``. Draws and everything behind the encoder use an average of the generator's weights.
 
-    Scores. G = mean |x - G(z*)| over observed pixels; C = mean |f(x) - f(G(z*))| with f the critic's last convolutional
-    features, not its output; "anomaly" = mix * G + (1 - mix) * C. As in the papers G and C enter as they are, in
-    different units, so ``mix`` is a weight and not a share. It weighs the residual: Storey-Fisher+21's l = 0.3 is
-    mix = 0.7 (``inversion.mix_from_feature_weight``). z* = E(x), then ``refine`` steps down the anomaly score itself
-    (0 for speed; 10 in Storey-Fisher+21, 500 in Schlegl+17).
+    Encoder loss: mean |x - G(E(x'))|^2 + kappa mean |f(x) - f(G(E(x')))|^2, where x' is x with a random gap, so that
+    the encoder finds an object by what is left of it. Scores: see ``InversionScore``; f are the critic's last
+    convolutional features.
     """
 
-    scores: ClassVar[Mapping[str, str]] = {
-        "anomaly": "mix * residual + (1 - mix) * feature, at the inverted latents",
-        "residual": "mean |x - G(z*)| over observed pixels; finds noise and artefacts",
-        "feature": "mean |f(x) - f(G(z*))| of the critic's last features; finds unusual objects",
-    }
     logits: ClassVar[bool] = False
     """Whether the critic's value is a logit, whose zero means something."""
 
@@ -73,13 +69,15 @@ class Adversarial(Reconstructs, Encodes):
         width: int,
         generator: GeneratorKind,
         spherical: bool,
+        average: float,
+        band_contrast: float,
         mix: float,
         refine: int,
         refine_rate: float,
         kappa: float,
         encoder_learning_rate: float,
     ) -> None:
-        super().__init__(channels=channels, size=size)
+        super().__init__(channels=channels, size=size, mix=mix, refine=refine, refine_rate=refine_rate)
         if latent < 2 or width < 1 or refine < 0:
             raise SpecError(
                 f"a {type(self).__name__} needs latent of at least 2, width of at least 1 and refine of at least 0; "
@@ -89,16 +87,15 @@ class Adversarial(Reconstructs, Encodes):
             raise SpecError(f"generator is {generator!r}; expected one of {', '.join(GENERATORS)}")
         self.latent = latent
         self.spherical = spherical
-        self.mix = check_mix(mix)
-        self.refine = refine
-        self.refine_rate = refine_rate
         self.kappa = kappa
         self.encoder_learning_rate = encoder_learning_rate
-        self.critic = Critic(channels, size, width, bias=self.logits)
+        self.band_contrast = band_contrast if channels > 1 else 0.0
+        self.critic = Critic(2 * channels if self.band_contrast else channels, size, width, bias=self.logits)
         build: type[ImageGenerator] = DenseGenerator if size < SMALLEST_IMAGE else ConvolutionalGenerator
         if generator == "style":
             build = StyleGenerator
         self.generator = build(channels, size, width, latent)
+        self.average = WeightAverage(self.generator, average)
         self.encoder = Encoder(channels, size, width, latent)
 
     @abstractmethod
@@ -127,14 +124,27 @@ class Adversarial(Reconstructs, Encodes):
         scatter = MAD_TO_SIGMA * (bands - centre[:, None]).abs().nanmedian(1).values
         if bool(scatter.isfinite().all()):
             self.generator.start_from(centre, scatter)
+        self.average.start(self.generator)
 
     def domain(self, latents: Tensor) -> Tensor:
         """Latents (B, latent) as the generator is to see them."""
         return on_sphere(latents) if self.spherical else latents
 
-    def _redrawn(self, latents: Tensor) -> Tensor:
-        """G(z) without noise, with gradients to the latents alone."""
-        return frozen(self.generator, self.domain(latents))
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, C, H, W) the averaged generator's images of latents (B, latent), free of noise.
+
+        Gradients reach the latents alone.
+        """
+        return self.average.through(self.generator, self.domain(latents))
+
+    def seen(self, images: Tensor) -> Tensor:
+        """What the critic looks at: ``images`` (B, C, H, W), and with ``band_contrast`` each band less the mean of all.
+
+        (B, 2C, H, W) then. Bands are alike but for a few per cent, in which colour lies.
+        """
+        if not self.band_contrast:
+            return images
+        return torch.cat([images, self.band_contrast * (images - images.mean(1, keepdim=True))], 1)
 
     def _draw(self, n: int, like: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Latents in their domain and noise of n images."""
@@ -154,67 +164,48 @@ class Adversarial(Reconstructs, Encodes):
         if player == critic:
             with torch.no_grad():
                 fake = self._fakes(len(batch), real) * batch.observed
-            return self.critic_loss(real, fake, batch.observed)
+            return self.critic_loss(self.seen(real), self.seen(fake), self._seen_pixels(batch.observed))
         if player == generator:
-            return self.generator_loss(frozen(self.critic, self._fakes(len(batch), real) * batch.observed))
+            fake = self._fakes(len(batch), real) * batch.observed
+            if self.training and torch.is_grad_enabled():
+                self.average.update(self.generator)
+            return self.generator_loss(frozen(self.critic, self.seen(fake)))
         if player == encoder:
             return self._encoder_loss(real, batch.observed)
         raise ModelError(
             f"{type(self).__name__} has no player {player!r}; its players are {critic}, {generator}, {encoder}"
         )
 
+    def _seen_pixels(self, observed: Tensor) -> Tensor:
+        return torch.cat([observed, observed], 1) if self.band_contrast else observed
+
     def _encoder_loss(self, real: Tensor, observed: Tensor) -> Tensor:
-        redrawn = self._redrawn(self.encoder(real)) * observed
+        redrawn = self.decode(self.encoder(real * with_gaps(observed)))
+        whole = torch.where(observed, real, redrawn.detach())
         with torch.no_grad():
-            real_features = self.critic.features(real)
-        features = frozen(self.critic.features, redrawn) - real_features
+            real_features = self.features(whole)
+        features = self.features(torch.where(observed, redrawn, whole)) - real_features
         pixel_loss = mean_over_observed((real - redrawn).square(), observed)
         return (pixel_loss + self.kappa * mean_per_object(features.square())).mean()
 
-    def _parts(self, pixels: Tensor, observed: Tensor, features: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """G and C of each object at ``latents``."""
-        redrawn = self._redrawn(latents) * observed
-        residual = mean_per_object((pixels - redrawn).abs(), observed)
-        return residual, mean_per_object((features - frozen(self.critic.features, redrawn)).abs())
+    def features(self, images: Tensor) -> Tensor:
+        """The critic's last convolutional features, not its output; gradients reach the images alone."""
+        return frozen(self.critic.features, self.seen(images))
 
-    def _mixed(self, residual: Tensor, feature: Tensor) -> Tensor:
-        return self.mix * residual + (1 - self.mix) * feature
+    def first_guess(self, pixels: Tensor) -> Tensor:
+        """E(x)."""
+        return self.encoder(pixels)
 
-    @torch.no_grad()
-    def _invert(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """z* of each object, its pixels as seen, and their critic features."""
-        self.check(batch)
-        pixels = observed_pixels(batch)
-        features = self.critic.features(pixels)
-        latents = self.domain(self.encoder(pixels))
-        if self.refine:
-            with torch.inference_mode(False):
-                fixed = pixels.clone(), batch.observed.clone(), features.clone()
-                latents = refine_latents(
-                    lambda z: self._mixed(*self._parts(*fixed, z)), latents, self.refine, self.refine_rate
-                )
-        return self.domain(latents), pixels, features
-
-    @torch.no_grad()
-    def score(self, batch: Batch) -> dict[str, Tensor]:
-        """Anomaly, residual and feature scores, (B,) each; 0 residual where no pixel was observed."""
-        latents, pixels, features = self._invert(batch)
-        residual, feature = self._parts(pixels, batch.observed, features, latents)
-        return {"anomaly": self._mixed(residual, feature), "residual": residual, "feature": feature}
-
-    def encode(self, batch: Batch) -> Tensor:
-        """(B, latent) inverted latents z*; of unit mean square if ``spherical``."""
-        return self._invert(batch)[0]
-
-    @torch.no_grad()
-    def reconstruct(self, batch: Batch) -> Tensor:
-        """(B, C, H, W) the generator's image G(z*), free of noise and with missing pixels filled in."""
-        return self.generator(self._invert(batch)[0])
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """The average becomes the generator; then the scores' usual sizes."""
+        self.average.store_in(self.generator)
+        super().finish(batches)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, C, H, W) stretched pixels of n Gaussian latents, with noise."""
-        return self._fakes(n, next(self.generator.parameters()), generator)
+        like = next(self.generator.parameters())
+        return self.average.through(self.generator, *self._draw(n, like, generator))
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """The players' gap and gradients, and how samples compare with at most 128 of the batch, at fixed draws.
@@ -227,13 +218,14 @@ class Adversarial(Reconstructs, Encodes):
         with torch.no_grad():
             latents, noise = self._draw(len(batch), real, torch.Generator().manual_seed(0))
             fake = self.generator(latents, noise) * batch.observed
-            values, fake_values = self.critic(real), self.critic(fake)
+            values, fake_values = self.critic(self.seen(real)), self.critic(self.seen(fake))
             found = {"critic_gap": float(values.mean() - fake_values.mean())}
             if self.logits:
                 right = torch.cat([values > 0, fake_values < 0])
                 found["discriminator_accuracy"] = float(right.float().mean())
-        found |= self._slopes(real, fake, batch.observed)
+        found |= self._slopes(self.seen(real), self.seen(fake), self._seen_pixels(batch.observed))
         if len(batch) >= FEWEST_IMAGES:
             with torch.no_grad():
-                found |= fidelity(real, fake, self.generator(latents) * batch.observed)
+                drawn = self.average.through(self.generator, latents, noise) * batch.observed
+                found |= fidelity(real, drawn, self.decode(latents) * batch.observed)
         return found

@@ -2,7 +2,8 @@
 
 AS = lambda * G + (1 - lambda) * C (Schlegl+17, equation 5; Schlegl+19; Storey-Fisher+21, section 3.2) with
 G = mean |x - G(z*)| over observed pixels and C = mean |f(x) - f(G(z*))| over the critic's last convolutional features.
-G and C are taken as they are: they differ in scale, so lambda is not the share of either in AS. It knows no network.
+The papers take G and C as they are; galflow first divides each by its median over training objects (score_scale.py),
+so that lambda is the share of G in the score of a typical object. It knows no network.
 """
 
 from __future__ import annotations

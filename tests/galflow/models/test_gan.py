@@ -109,3 +109,30 @@ def test_accuracy_and_gradient_by_hand(model: GAN, blobs: Callable[..., Batch]) 
     values = 2.0 + 0.01 * model.sample(16, torch.Generator().manual_seed(0)).flatten(1).sum(1)
     expected = torch.sigmoid(-values).mean() * weight.norm()
     assert found["generator_gradient"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("part", [1.0, 0.5])
+def test_r1_is_the_squared_slope_at_real_images(part: float) -> None:
+    """Mescheder+18, equation 9: half the weight times the squared gradient of the logit, over observed pixels."""
+    torch.manual_seed(2)
+    model, plain = GAN(channels=1, size=8, latent=8, width=8, r1=3.0), GAN(channels=1, size=8, latent=8, width=8)
+    plain.load_state_dict(model.state_dict())
+    real = torch.rand(4, 1, 8, 8)
+    observed = torch.ones_like(real, dtype=torch.bool)
+    observed[:, :, :, : round(8 * (1 - part))] = False
+    batch = Batch(real * observed, observed)
+    losses = []
+    for each in (model, plain):
+        torch.manual_seed(1)
+        losses.append(each.loss(batch, "discriminator"))
+    slopes = torch.stack([torch.autograd.functional.jacobian(model.critic, image[None])[0] for image in batch.pixels])
+    expected = 1.5 * (slopes.flatten(1).view(4, 8, 8) * observed[:, 0]).square().sum((1, 2)).mean()
+    torch.testing.assert_close(losses[0] - losses[1], expected, rtol=1e-4, atol=1e-6)
+    losses[0].backward()
+    assert all(parameter.grad is not None for parameter in model.critic.features.parameters())
+    assert [p.compiles for p in model.players if p.name == "discriminator"] == [False]
+
+
+def test_a_negative_r1_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"r1 is -1\.0; .*must not be negative"):
+        GAN(channels=1, size=8, r1=-1.0)

@@ -40,7 +40,7 @@ def model() -> WGAN:
 def trained(train: Callable[..., None]) -> WGAN:
     """A tiny WGAN after a short training."""
     torch.manual_seed(0)
-    model = WGAN(channels=1, size=8, latent=8, width=8, learning_rate=2e-3, refine_rate=0.05)
+    model = WGAN(channels=1, size=8, latent=8, width=8, critic_steps=5, learning_rate=2e-3, refine_rate=0.05)
     train(model, Batch.of(images(256, seed=1)), rounds=150)
     return model
 
@@ -159,7 +159,7 @@ def test_unknown_player_and_bad_options_are_refused(model: WGAN) -> None:
 
 
 def test_published_training_schedule() -> None:
-    players = WGAN(channels=1, size=8).players
+    players = WGAN(channels=1, size=8, critic_steps=5).players
     schedule = {p.name: (p.steps, p.phase, p.learning_rate, p.betas) for p in players}
     assert schedule["critic"] == (5, 0, 1e-4, (0.5, 0.9))
     assert schedule["generator"] == (1, 0, 1e-4, (0.5, 0.9))
@@ -168,17 +168,39 @@ def test_published_training_schedule() -> None:
 
 def test_scores_are_their_formulas(trained: WGAN, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trained, "mix", 0.7)
-    batch = holed(images(5, seed=8), 0.0)
+    batch = Batch.of(images(5, seed=8))
     scores = trained.score(batch)
-    redrawn = trained.reconstruct(batch) * batch.observed
+    redrawn = trained.reconstruct(batch)
     with torch.no_grad():
-        rebuilt = trained.generator(trained.encode(batch)) * batch.observed
+        rebuilt = trained.generator(trained.encode(batch))
         feature = (trained.critic.features(batch.pixels) - trained.critic.features(redrawn)).abs().mean((1, 2, 3))
-    residual = (batch.pixels - redrawn).abs().sum((1, 2, 3)) / 48
+    residual = (batch.pixels - redrawn).abs().mean((1, 2, 3))
     torch.testing.assert_close(rebuilt, redrawn)
     torch.testing.assert_close(scores["residual"], residual)
     torch.testing.assert_close(scores["feature"], feature)
-    torch.testing.assert_close(scores["anomaly"], 0.7 * residual + 0.3 * feature)
+    medians = trained.scale.residual_median, trained.scale.feature_median
+    torch.testing.assert_close(scores["anomaly"], 0.7 * residual / medians[0] + 0.3 * feature / medians[1])
+
+
+def test_a_typical_training_object_scores_one_in_both(trained: WGAN) -> None:
+    scores = trained.score(Batch.of(images(256, seed=1)))
+    assert float(scores["residual"].median() / trained.scale.residual_median) == pytest.approx(1.0, abs=1e-4)
+    assert float(scores["feature"].median() / trained.scale.feature_median) == pytest.approx(1.0, abs=1e-4)
+    assert trained.scale.residual_median != trained.scale.feature_median
+
+
+def test_gaps_make_objects_neither_usual_nor_unusual(trained: WGAN) -> None:
+    """Without a quarter at an edge, or a fifth of their pixels, objects score as the same ones do whole."""
+    pixels = images(200, seed=33)
+    whole = trained.score(Batch.of(pixels))
+    edge, scattered = (torch.ones_like(pixels, dtype=torch.bool) for _ in range(2))
+    edge[:, :, :, 6:] = False
+    scattered[:, :, torch.rand(8, 8, generator=torch.Generator().manual_seed(1)) < 0.2] = False
+    for observed in (edge, scattered):
+        gappy = trained.score(Batch(pixels * observed, observed))
+        for name, values in whole.items():
+            above = (gappy[name][:, None] > values).float().mean()
+            assert 0.38 < above < 0.62, name
 
 
 def test_outliers_score_higher(trained: WGAN) -> None:
@@ -259,7 +281,9 @@ def test_latents_count_by_direction_only_where_they_are_spherical() -> None:
 def test_images_of_one_pixel(train: Callable[..., None]) -> None:
     """A line of two points: dense networks learn both."""
     torch.manual_seed(0)
-    model = WGAN(channels=2, size=1, latent=2, width=8, spherical=False, gradient_penalty=0.1, learning_rate=5e-3)
+    model = WGAN(
+        channels=2, size=1, latent=2, width=8, spherical=False, critic_steps=5, gradient_penalty=0.1, learning_rate=5e-3
+    )
     side = torch.randint(2, (512, 1, 1, 1), generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
     points = side.expand(512, 2, 1, 1) + 0.05 * torch.randn(512, 2, 1, 1, generator=torch.Generator().manual_seed(2))
     train(model, Batch.of(points), rounds=150, batch_size=64)

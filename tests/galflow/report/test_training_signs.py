@@ -154,7 +154,7 @@ class RoundGalaxies(TrainingSet):
 def test_a_collapsed_training_is_reported_and_a_healthy_one_is_not(vae, collapsed):
     """The same training twice, once with a generator that is blind to its latents."""
     torch.manual_seed(0)
-    model = WGAN(channels=1, size=8, latent=8, width=8, learning_rate=3e-3)
+    model = WGAN(channels=1, size=8, latent=8, width=8, critic_steps=5, learning_rate=3e-3)
     if collapsed:
         model.domain = lambda latents: 0 * latents  # type: ignore[method-assign]
     trained = fit(model, RoundGalaxies(), TrainingSpec(epochs=16, batch_size=32), seed=1)

@@ -79,7 +79,7 @@ def test_bad_shapes_are_refused() -> None:
 @pytest.fixture(scope="module")
 def trained(train: Callable[..., None], blobs: Callable[[GenerativeModel, int], Batch]) -> WGAN:
     torch.manual_seed(0)
-    model = WGAN(channels=1, size=8, latent=8, width=8, learning_rate=5e-4, generator="style")
+    model = WGAN(channels=1, size=8, latent=8, width=8, critic_steps=5, learning_rate=5e-4, generator="style")
     train(model, blobs(model, 256), rounds=120)
     return model
 
