@@ -32,6 +32,7 @@ EXPECTED = {
     "kmeans.KMeans": (True, True, False, True),
     "maf.MAF": (True, False, True, False),
     "nice.NICE": (True, True, True, False),
+    "pca.PCA": (True, True, True, False),  # one linear map
     "pixelcnn.PixelCNN": (True, False, True, False),
     "pixelcnn_pp.PixelCNNPP": (True, False, True, False),
     "planar.PlanarFlow": (False, True, True, False),
