@@ -30,6 +30,7 @@ from benchmarks import (
     gan25,
     ingest,
     ingest_curve,
+    labelled,
     local_security,
     sampling,
     scale,
@@ -71,6 +72,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "gan25": gan25.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
+    "labelled": labelled.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

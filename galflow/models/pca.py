@@ -34,8 +34,9 @@ class PCA(Density, Encodes, Reconstructs):
 
     Loss: negative log-likelihood per observed pixel, in nats. ``initialise`` starts from a random sketch of a batch,
     one epoch of gradient steps shows a curve, and ``finish`` puts the maximum of the likelihood in their place: exactly
-    for complete images of up to 4096 pixels, by passes over the training set otherwise. With missing pixels the density
-    is the Gaussian's marginal over each object's own observed pixels. Valid input: any finite stretched pixels.
+    for complete images of up to 4096 pixels (or few of them), by passes over the training set otherwise. With missing
+    pixels the density is the Gaussian's marginal over each object's own observed pixels. Valid input: any finite
+    stretched pixels.
 
     ``residual`` weighs each pixel by the scatter of the training set's residuals there: galaxies differ most in their
     centres, and a faint neighbour counts for more than a bright core (benchmarks/labelled.py).

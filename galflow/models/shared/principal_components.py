@@ -1,10 +1,11 @@
 """Principal components of a stream of images, missing pixels included: maximum likelihood of probabilistic PCA.
 
-Complete images of few pixels: the eigenvectors of their covariance, exactly. Otherwise subspace iteration: each pass
-multiplies the covariance with an orthonormal basis (a randomised range finder with power iterations, Halko, Martinsson
-& Tropp 11, SIAM Rev. 53, 217) without ever making it. Where pixels are missing, the covariance is that which the
-present components expect (the E step of Tipping & Bishop 99), so that passes are iterations of EM at the same time.
-Memory is a few arrays of components by pixels, or one of pixels by pixels.
+Complete images of few pixels, or few of them: the eigenvectors of their covariance, exactly. Otherwise subspace
+iteration: each pass multiplies the covariance with an orthonormal basis (a randomised range finder with power
+iterations, Halko, Martinsson & Tropp 11, SIAM Rev. 53, 217) without ever making it. Where pixels are missing, the
+covariance is that which the present components expect (the E step of Tipping & Bishop 99), so that passes are
+iterations of EM at the same time.
+Memory is a few arrays of components by pixels, or one of no more than 4096 by 4096.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from galflow.layers.images.blocks import observed_pixels
 from galflow.models.shared.linear_gaussian import cholesky_of_precision, missing_loadings, posterior_mean
 
 LARGEST_COVARIANCE = 4096
-"""Pixels (all bands) up to which the covariance is made: 128 MiB in double precision."""
+"""Pixels (all bands) up to which the covariance is made; fewer objects than pixels are held if no more numbers."""
 OVERSAMPLING = 16
 """Vectors of the basis beyond the components wanted: they make the last components converge."""
 PASSES = 60
@@ -49,6 +50,8 @@ class Components:
 def principal_components(batches: Iterable[Batch], k: int, device: torch.device) -> Components:
     """The ``k`` components of all objects in ``batches``, which are read several times; objects count equally."""
     mean, scatter, complete, objects = _moments(batches, device)
+    if complete and objects < len(mean) and objects * len(mean) <= LARGEST_COVARIANCE**2:
+        return _from_inner_products(batches, mean, k)
     if complete and len(mean) <= LARGEST_COVARIANCE:
         return _from_covariance(batches, mean, objects, k)
     found = Components(mean, mean.new_zeros(k, len(mean)), scatter.mean().clamp_min(LEAST_SIGMA**2))
@@ -108,8 +111,19 @@ def _from_covariance(batches: Iterable[Batch], mean: Tensor, objects: int, k: in
     return _components(mean, values.flip(0)[:k], vectors.flip(1)[:, :k], covariance.trace())
 
 
+def _from_inner_products(batches: Iterable[Batch], mean: Tensor, k: int) -> Components:
+    """The same for fewer objects than pixels: (1/N) X X^T and X^T X share their eigenvalues."""
+    centred = torch.cat([pixels - mean for pixels, _ in flat(batches, mean.device)])
+    values, turn = torch.linalg.eigh(centred @ centred.T / len(centred))
+    vectors = torch.nn.functional.normalize(centred.T @ turn.flip(1)[:, :k], dim=0)
+    values = values.flip(0)[:k].clamp_min(0)
+    lacking = k - len(values)  # directions in which nothing varies
+    values, vectors = (torch.nn.functional.pad(part, (0, lacking)) for part in (values, vectors))
+    return _components(mean, values, vectors, centred.square().sum() / len(centred))
+
+
 def _components(mean: Tensor, values: Tensor, vectors: Tensor, total: Tensor) -> Components:
-    """Of the largest eigenvalues (k,), their vectors (P, k) and the covariance's trace."""
+    """Of the largest eigenvalues (k,), their vectors (P, k) and the covariance's trace (Tipping & Bishop 99)."""
     variance = ((total - values.sum()) / (len(mean) - len(values))).clamp_min(LEAST_SIGMA**2)
     loadings = vectors.T * (values - variance).clamp_min(0).sqrt()[:, None]
     return Components(mean, loadings, variance)

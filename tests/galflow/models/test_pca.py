@@ -102,6 +102,17 @@ def test_passes_find_what_the_covariance_has(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(by_passes.scatter, exact.scatter, rtol=1e-3, atol=0)
 
 
+def test_fewer_objects_than_pixels_give_the_same_by_their_inner_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = spread(40, size=6, factors=5)
+    by_inner_products = fitted(data, components=4)
+    monkeypatch.setattr(principal_components, "_from_inner_products", None)
+    monkeypatch.setattr(principal_components, "LARGEST_COVARIANCE", 72)
+    with pytest.raises(TypeError):
+        fitted(data, components=4)
+    more = Batch.of(data.pixels.repeat(2, 1, 1, 1))
+    torch.testing.assert_close(covariance(fitted(more, components=4)), covariance(by_inner_products))
+
+
 def test_with_missing_pixels_the_likelihood_is_at_its_maximum() -> None:
     """No direction of any parameter raises it: the gradient is a hundred times smaller than a little way off."""
     holes = with_holes(spread(400))
