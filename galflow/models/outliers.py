@@ -29,7 +29,14 @@ class OutlierDetector(GenerativeModel):
     """What the detectors share: features, inner model, and the fit after it."""
 
     def __init__(
-        self, *, channels: int, size: int, features: str, inner: str, inner_options: Options, keep: int
+        self,
+        *,
+        channels: int,
+        size: int,
+        features: str = "residual",
+        inner: str = "pca.PCA",
+        inner_options: Options = None,
+        keep: int = 4000,
     ) -> None:
         super().__init__(channels=channels, size=size)
         if keep < 2:

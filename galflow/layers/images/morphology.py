@@ -70,22 +70,16 @@ def _border(pixels: Tensor, observed: Tensor, distance: Tensor) -> tuple[Tensor,
     return median.nan_to_num(0.0)[..., None], scatter.nan_to_num(0.0)[..., None]
 
 
-def _rings(size: int, distance: Tensor) -> Tensor:
-    """(P,) number of each pixel's ring, a pixel wide."""
-    return (distance * (size / 2)).round().long()
-
-
 def _filled(light: Tensor, observed: Tensor, distance: Tensor) -> Tensor:
     """(B, C, P) ``light`` (B, C, H, W) with the mean of observed pixels of the same ring where one is missing."""
     seen = observed.flatten(2)
     flat = light.flatten(2) * seen
     if seen.all():
         return flat
-    ring = _rings(light.shape[-1], distance).expand_as(flat)
-    shape = (*flat.shape[:2], int(ring.max()) + 1)
-    sums = flat.new_zeros(shape).scatter_add(2, ring, flat)
-    counts = flat.new_zeros(shape).scatter_add(2, ring, seen.to(flat.dtype))
-    return torch.where(seen, flat, (sums / counts.clamp_min(1)).gather(2, ring))
+    ring = (distance * (light.shape[-1] / 2)).round().long()  # a pixel wide
+    member = F.one_hot(ring).to(flat.dtype)
+    means = (flat @ member) / (seen.to(flat.dtype) @ member).clamp_min(1)
+    return torch.where(seen, flat, means[:, :, ring])
 
 
 def _shapes(light: Tensor, noise: Tensor, distance: Tensor) -> Tensor:
