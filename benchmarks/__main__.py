@@ -33,6 +33,7 @@ from benchmarks import (
     gan_scores,
     ingest,
     ingest_curve,
+    labelled,
     local_security,
     sampling,
     scale,
@@ -77,6 +78,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "gan_scores": gan_scores.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
+    "labelled": labelled.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

@@ -137,7 +137,7 @@ def make_field(folder: Path, title: str, bands: tuple[str, ...], side: int, obje
                 "catalog": {"path": "catalog.parquet"},
             },
         },
-        "cutouts": {"size": SIZE, "pixels": "lossless"},
+        "cutouts": {"size": SIZE, "pixels": "lossless", "defects": False},  # Cutana looks for none
         "models": [{"name": "none", "model": "kmeans.KMeans"}],
         "store": {"root": str(folder / "galflow")},
     }

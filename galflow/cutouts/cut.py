@@ -188,10 +188,9 @@ def _write(
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
     attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
-    trails = {band: images.trails(band) for band in bands}
-    cutter = TileCutter(
-        rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, _defects(bands, images)
-    )
+    trails = {band: images.trails(band) for band in bands} if spec.defects else {}
+    defects = _defects(bands, images) if spec.defects else None
+    cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, defects)
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)

@@ -210,6 +210,16 @@ def test_a_real_patch_has_its_planted_defects_flagged_and_no_others(
     assert receipt.details["flags"]["CONSTANT"] == has_flag(flags, Flag.CONSTANT).sum()
 
 
+@real
+def test_nothing_is_looked_for_where_that_is_not_wanted(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    survey, spec = _real("hsc_patch", monkeypatch)
+    cutouts, _ = _cut(local_store, survey, spec.model_copy(update={"defects": False}))
+    flags = cutouts.read("flags")
+    assert has_flag(flags, Flag.PLANTED).any()
+    for flag in (Flag.CONSTANT, Flag.COSMIC_RAY, Flag.DOUBLED):
+        assert not has_flag(flags, flag).any()
+
+
 @pytest.mark.parametrize("size", [10, 12, 16, 24, 33, 64])
 def test_noise_alone_is_no_defect_at_any_size(size: int) -> None:
     noise = np.random.default_rng(size).normal(0, SIGMA[:, None, None], (1500, 3, size, size)).astype(np.float32)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle
+from operator import attrgetter
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def owned(model: GenerativeModel, modules: tuple[str, ...]) -> list[torch.nn.Par
     """The parameters that a player's module (or parameter) names reach."""
     found: list[torch.nn.Parameter] = []
     for name in modules:
-        part = getattr(model, name)
+        part = attrgetter(name)(model)
         found.extend([part] if isinstance(part, torch.nn.Parameter) else part.parameters())
     return found
 

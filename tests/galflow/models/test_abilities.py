@@ -32,6 +32,10 @@ EXPECTED = {
     "kmeans.KMeans": (True, True, False, True),
     "maf.MAF": (True, False, True, False),
     "nice.NICE": (True, True, True, False),
+    "outliers.IsolationForest": (True, True, False, True),
+    "outliers.LocalOutlierFactor": (True, True, False, True),
+    "outliers.NearestNeighbours": (True, True, False, True),
+    "pca.PCA": (True, True, True, False),  # one linear map
     "pixelcnn.PixelCNN": (True, False, True, False),
     "pixelcnn_pp.PixelCNNPP": (True, False, True, False),
     "planar.PlanarFlow": (False, True, True, False),
