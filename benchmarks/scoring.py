@@ -110,13 +110,12 @@ def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]], root: s
 
 def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) -> None:
     """From the stored cutouts to the stored part and its receipt."""
-    first, model = next(iter(models.items()))
     receipt = score_set(
         out,
         CutoutSet(store, PRODUCT),
         models,
         PartFingerprints("s0", "c0"),
-        PartSettings(f"{first}_{model.card.main_score}"),
+        PartSettings(),
         batch_objects=BATCH_OBJECTS,
     )
     if receipt.outcome is not Outcome.DONE or receipt.rows != OBJECTS:

@@ -90,7 +90,7 @@ def _score(settings: Settings, store: Store, model: TrainedModel, run: str, expe
         cutouts,
         {"m": model},
         PartFingerprints("s0", "c0"),
-        PartSettings(f"m_{model.card.main_score}"),
+        PartSettings(),
         batch_objects=4096,
         device=settings.device,
     )

@@ -92,7 +92,8 @@ class RunRanking:
             RankingRule.from_json(said["rule"]),
             tuple(said["learners"]),
             TileLevels.from_json(said["levels"]),
-            *(_unpacked(files[name]) for name in FILES[1:3]),
+            _unpacked(files[FILES[1]]),
+            _unpacked(files[FILES[2]]),
             PValueCounts.from_json(said["p_counts"]),
             _unpacked(files[FILES[3]]),
         )

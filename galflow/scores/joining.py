@@ -55,16 +55,17 @@ def joined_rules(
     plain = [_alike(terms[:count], join) for count in range(2, min(_LARGEST, len(terms)) + 1) for join in joins]
     found = [JoinedRule(rule, _placed(rule, objects, copies)) for rule in plain]
     learnt = [rule.terms[0] for rule in singles[:_LEARNT]]
-    rule = _weighed(learnt, objects, copies, np.ones(len(kind), bool))
-    if rule is None:
+    taught = _weighed(learnt, objects, copies, np.ones(len(kind), bool))
+    if taught is None:
         return found
     places = np.zeros(len(kind))
     for name in sorted(set(map(str, kind))):
         own = kind == name
         without = _weighed(learnt, objects, copies, ~own)
-        where = rule if without is None else without
-        places[own] = _placed(where, objects, {column: values[own] for column, values in copies.items()})
-    return [*found, JoinedRule(rule, places)]
+        places[own] = _placed(
+            taught if without is None else without, objects, {column: values[own] for column, values in copies.items()}
+        )
+    return [*found, JoinedRule(taught, places)]
 
 
 def _alike(terms: Sequence[Term], join: Join) -> RankingRule:
