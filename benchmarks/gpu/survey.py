@@ -176,15 +176,16 @@ class _Work:
         return made
 
     def score(self, client: Client, tiles: Sequence[JoinedTile], models: dict[str, str], name: str) -> pa.Table:
-        """All objects' scores."""
+        """All objects' scores; ``models``: name -> key."""
+        classes = {model.name: model.model for model in self.spec.models}
         parts = [
             self._do(
                 client,
                 score,
                 tile=tile,
-                models=models,
+                models={model: (key, classes[model]) for model, key in models.items()},
                 fingerprint=name,
-                settings=part_settings(self.spec),
+                settings=part_settings(self.spec, self.spec.survey),
                 batch_objects=self.spec.scoring.batch_objects,
                 earlier=None,
             )

@@ -79,8 +79,8 @@ class CutoutSpec(Part):
     codec: Literal["zstd", "lz4"] = "lz4"
     """Blosc codec: lz4 where the CPU is the limit, zstd where the link is."""
     defects: bool = True
-    """Look for trails, cosmic rays, flat tops, lost areas and doubled images where no mask tells of them, and flag them.
-    Cutting takes a fifth to a half longer."""
+    """Look for trails, cosmic rays, flat tops, lost areas and doubled images where no mask tells of them, and flag
+    them. Cutting takes a fifth to a half longer."""
     plant: PlantSpec | None = None
     """Known anomalies to add; none by default."""
 

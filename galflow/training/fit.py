@@ -47,8 +47,8 @@ def fit(
 ) -> FitResult:
     """Train ``model`` in place on ``device``, leave it there in evaluation mode, and return its learning curves.
 
-    A round uses as many batches as its players make steps in all (5 + 1 for the paper's WGAN-GP). An incomplete last round of
-    an epoch is dropped, unless the epoch has no other: then further shuffles of the split complete it. With
+    A round uses as many batches as its players make steps in all (5 + 1 for the paper's WGAN-GP). An incomplete last
+    round of an epoch is dropped, unless it has no other: then further shuffles of the split complete it. With
     ``spec.patience``, a phase with a single player stops after so many epochs without a better validation loss and
     keeps the best epoch's weights; several players have no common loss to stop by, and train for all epochs.
 
