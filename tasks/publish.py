@@ -21,6 +21,7 @@ from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord
 from galflow.report.report import ReportInputs, build_report
 from galflow.runs.plan import Unit, run_id, survey_learners
+from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.ranking import stated_reference
 from galflow.scores.rule import RankingRule
 from galflow.scores.score import columns_of
@@ -150,7 +151,8 @@ def _ranking(
     learners, stated = survey_learners(spec), None
     if not learners:  # the survey holds out nobody, so the models' own held-out objects calibrate
         stated = stated_reference(rule, spec.of_survey(models))
-    return rank_objects(store, scores.receipts, rule, learners, stated)
+    masks = MaskLevels.from_json(evidence["masks"]["levels"]) if evidence["masks"] else None
+    return rank_objects(store, scores.receipts, rule, learners, stated, masks)
 
 
 def _difference(

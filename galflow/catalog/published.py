@@ -22,7 +22,7 @@ from galflow.catalog.schema import Column, catalog_schema, conform
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError
-from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SOURCE_NAME, packed_schema, unpacked_schema
+from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SHARES, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import OWN, as_key, catalog_file, catalog_product, supplement_of
@@ -132,7 +132,8 @@ def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
     """The scores behind these receipts in one table, by tile and row; IntegrityError if a part was altered."""
     files = {p.product: p.files[""] for p in parts if p.rows}
     tables = [read_catalog(data) for data in read_sound(store, files).values()]
-    return concat_parts([t.select([n for n in t.column_names if not n.startswith(CARRIED)]) for t in tables])
+    hidden = (CARRIED, SHARES)
+    return concat_parts([t.select([n for n in t.column_names if not n.startswith(hidden)]) for t in tables])
 
 
 def planted_name(index: int) -> str:
@@ -172,7 +173,7 @@ def write_catalog_file(
 
 def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     """A part with its rows' place among all objects of the run, and with what is carried under its name."""
-    kept = [n for n in part.column_names if not n.startswith(CARRIED) or n in plan.names]
+    kept = [n for n in part.column_names if not n.startswith((CARRIED, SHARES)) or n in plan.names]
     table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
     for name, values in ranking.columns(part).items():
         table = table.append_column(name, values)

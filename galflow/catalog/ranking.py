@@ -21,6 +21,8 @@ from galflow.cutouts.splits import Split
 from galflow.errors import DataError, ModelError
 from galflow.scores.calibration import PValueCounts, Reference, conformal_p, robust_sigma
 from galflow.scores.false_discoveries import false_share
+from galflow.scores.mask_levels import MaskLevels
+from galflow.scores.part_columns import SHARES, shares_of_part
 from galflow.scores.rule import RankingRule
 from galflow.scores.tile_levels import TileLevels
 from galflow.storage.receipts import Receipt
@@ -38,6 +40,7 @@ class RunRanking:
     learners: tuple[str, ...]
     """Models among the rule's that learnt from the survey."""
     levels: TileLevels
+    masks: MaskLevels
     values: np.ndarray
     """(n,) what ranks, of every object that has it, sorted."""
     reference: np.ndarray
@@ -49,7 +52,7 @@ class RunRanking:
 
     def columns(self, part: pa.Table) -> dict[str, pa.Array]:
         """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
-        value = self.levels.levelled(self.rule.values(sigmas(part, self.rule)), part)
+        value = self.levels.levelled(_ranked_values(part, self.rule, self.masks), part)
         good = np.isfinite(value)
         reference = Reference(ANOMALY, self.reference)
         sigma, p, q, false = np.full((4, len(part)), np.nan)
@@ -79,6 +82,7 @@ class RunRanking:
             "rule": self.rule.to_json(),
             "learners": list(self.learners),
             "levels": self.levels.to_json(),
+            "masks": self.masks.to_json(),
             "p_counts": self.p_counts.to_json(),
         }
         arrays = dict(zip(FILES[1:], (self.values, self.reference, self.false_share), strict=True))
@@ -92,6 +96,7 @@ class RunRanking:
             RankingRule.from_json(said["rule"]),
             tuple(said["learners"]),
             TileLevels.from_json(said["levels"]),
+            MaskLevels.from_json(said["masks"]),
             _unpacked(files[FILES[1]]),
             _unpacked(files[FILES[2]]),
             PValueCounts.from_json(said["p_counts"]),
@@ -112,9 +117,10 @@ def _unpacked(data: bytes) -> np.ndarray:
     return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
 
 
-def sigmas(part: pa.Table, rule: RankingRule) -> dict[str, np.ndarray]:
-    """Score -> (n,) float64 robust sigmas of a part's rows; NaN where null."""
-    return {name: _floats(part, f"{name}_sigma") for name in rule.columns}
+def _ranked_values(part: pa.Table, rule: RankingRule, masks: MaskLevels) -> np.ndarray:
+    """(n,) what the rule gives a part's rows, masked ones as if they were whole; NaN where a score is null."""
+    values = rule.values({name: _floats(part, f"{name}_sigma") for name in rule.columns})
+    return masks.levelled(values, shares_of_part(part))
 
 
 def _floats(part: pa.Table, name: str) -> np.ndarray:
@@ -139,7 +145,12 @@ def _learnt(part: pa.Table, rule: RankingRule, learners: Iterable[str]) -> np.nd
 
 
 def rank_objects(
-    store: Store, parts: Sequence[Receipt], rule: RankingRule, learners: Iterable[str], stated: np.ndarray | None
+    store: Store,
+    parts: Sequence[Receipt],
+    rule: RankingRule,
+    learners: Iterable[str],
+    stated: np.ndarray | None,
+    masks: MaskLevels | None = None,
 ) -> tuple[RunRanking, tuple[str, ...]]:
     """The ranking of all objects of these parts, and what is to be said of ids that several objects share.
 
@@ -150,14 +161,16 @@ def rank_objects(
     mine = tuple(name for name in learners if _of_model(rule, name))
     names = ["is_primary", "object_id", "tile", "split", "flags"]
     names += [f"{c}_{kind}" for c in rule.columns for kind in ("sigma", "p")]
+    masks = masks or MaskLevels.none()
+    shares = [f"{SHARES}{number}" for number in range(masks.shares.shape[1])]
     values, unseen, held_out, tiles, ids = [np.zeros(0)], [np.zeros(0, bool)], [], [], [np.zeros(0, np.uint64)]
     for part in parts:
         if not part.rows:
             continue
         with store.reading(part.product) as file:
-            table = read_columns(file, store.uri(part.product), names)
+            table = read_columns(file, store.uri(part.product), [*names, *shares])
         is_object = _objects(table)
-        found = rule.values(sigmas(table, rule))
+        found = _ranked_values(table, rule, masks)
         counted = is_object & np.isfinite(found)
         values.append(found[counted])
         unseen.append(~_learnt(table, rule, mine)[counted])
@@ -178,7 +191,7 @@ def rank_objects(
         )
     p = conformal_p(every[np.concatenate(unseen)], Reference(ANOMALY, reference))
     counts = PValueCounts.empty(len(reference)).add(p)
-    ranking = RunRanking(rule, mine, levels, np.sort(every), np.sort(reference), counts, false_share(counts))
+    ranking = RunRanking(rule, mine, levels, masks, np.sort(every), np.sort(reference), counts, false_share(counts))
     return ranking, _shared(np.concatenate(ids))
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from galflow.cutouts.batches import BatchFields, CutoutRows, ObjectReader, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import Flag, has_flag
+from galflow.cutouts.flags import NOT_SCORED, Flag, has_flag
 from galflow.cutouts.identities import hashed_unit
+from galflow.cutouts.observed_shares import INCOMPLETE, shares_of
 from galflow.cutouts.plant import psf_fwhm_pixels
 from galflow.cutouts.splits import Split, normal_rows, splits
 from galflow.errors import DataError
@@ -22,7 +23,7 @@ from galflow.surveys.drawing.anomalies import KINDS, plant
 
 _TILES = 16
 """At most so many tiles are opened."""
-_CHOICE, _PAINT = 11, 12
+_CHOICE, _PAINT, _MASKS = 11, 12, 13
 """Streams of random numbers of one seed, apart from each other."""
 _SPOILT = Flag.EDGE | Flag.MISSING_PIXELS | Flag.BAND_MISSING
 
@@ -99,6 +100,48 @@ def _read(cutouts: CutoutSet, contents: BatchFields, rows: np.ndarray) -> Cutout
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
     flux, ivar = (np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "ivar"))
     return CutoutRows(flux, ivar, parts[0].psf, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Held-out objects under masks that the survey laid over others."""
+
+    tiles: tuple[CutoutRows, ...]
+    shares: np.ndarray
+    """(m, 2 B) of galflow.cutouts.observed_shares."""
+    original: np.ndarray
+    """(m,) number of each one's original among the held-out objects."""
+
+
+def survey_masks(sets: Sequence[CutoutSet], most: int, seed: int) -> np.ndarray:
+    """(m, band, y, x) bool: where incomplete objects of the survey are observed, at most ``most`` of them."""
+    found = []
+    for cutouts in _spread(sets, seed):
+        flags = cutouts.read("flags")
+        rows = np.flatnonzero(has_flag(flags, INCOMPLETE) & ~has_flag(flags, NOT_SCORED | Flag.PLANTED))
+        rows = np.sort(np.random.default_rng([seed, _MASKS]).permutation(rows)[: -(-most // _TILES)])
+        for chunk in cutouts.chunks():
+            inside = rows[(rows >= chunk.start) & (rows < chunk.stop)] - chunk.start
+            if len(inside):
+                found.append(cutouts.read("ivar", chunk)[inside] > 0)
+    return np.concatenate(found) if found else np.zeros((0, 0, 0, 0), bool)
+
+
+def masked_objects(objects: HeldOut, masks: np.ndarray, count: int, seed: int) -> Masked:
+    """About ``count`` of the held-out objects, drawn with repetition, each under one of the masks, all used alike."""
+    rng = np.random.default_rng([seed, _MASKS, 1])
+    tiles, shares, originals, first = [], [], [], 0
+    for rows in objects.tiles:
+        number = len(rows.flux)
+        drawn = rng.integers(number, size=round(count * number / len(objects)))
+        mask = masks[rng.permutation(len(drawn)) % len(masks)]
+        columns = {name: values[drawn] for name, values in rows.columns.items()}
+        ivar = np.where(mask, rows.ivar[drawn], np.float32(0))
+        tiles.append(CutoutRows(rows.flux[drawn], ivar, rows.psf, columns))
+        shares.append(shares_of(mask))
+        originals.append(first + drawn)
+        first += number
+    return Masked(tuple(tiles), np.concatenate(shares).astype(np.float64), np.concatenate(originals))
 
 
 def painted_copies(objects: HeldOut, copies: int, seed: int, kinds: Sequence[str] = KINDS) -> Painted:

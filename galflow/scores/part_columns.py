@@ -14,11 +14,14 @@ import pyarrow as pa
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.identities import PRIMARY_COLUMN
+from galflow.cutouts.observed_shares import observed_shares
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.cutouts.splits import splits
 
 CARRIED = "carried:"
 """Prefix of the survey's and the user's own columns."""
+SHARES = "observed:"
+"""Prefix of the observed shares of a row's cutout (galflow.cutouts.observed_shares), which no catalogue shows."""
 SOURCE_NAME = "source_name"
 """The user's own name of an object, where it is a text."""
 OBJECTS_DETAIL = "objects"
@@ -45,6 +48,19 @@ def identity_columns(cutouts: CutoutSet, shares: tuple[float, float] | None) -> 
     if cutouts.has(PLANTED_COLUMN):
         columns[PLANTED_COLUMN] = cutouts.column(PLANTED_COLUMN)
     return columns
+
+
+def share_columns(cutouts: CutoutSet) -> dict[str, pa.Array]:
+    """The observed shares of each row's cutout: the run's ranking mends by them what a mask does to a score."""
+    shares = observed_shares(cutouts)
+    return {f"{SHARES}{number}": pa.array(shares[:, number]) for number in range(shares.shape[1])}
+
+
+def shares_of_part(part: pa.Table) -> np.ndarray:
+    """(N, 2 B) float64 of a score part; (N, 0) where it has none."""
+    names = sorted((n for n in part.column_names if n.startswith(SHARES)), key=lambda n: int(n.removeprefix(SHARES)))
+    found = [part.column(name).to_numpy().astype(np.float64) for name in names]
+    return np.stack(found, axis=1) if found else np.zeros((len(part), 0))
 
 
 def with_carried(table: pa.Table, cutouts: CutoutSet) -> pa.Table:

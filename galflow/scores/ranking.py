@@ -8,16 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from galflow.cutouts.batches import PIXELS_ALONE, CutoutRows
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.painted import HeldOut, held_out_objects, painted_copies
+from galflow.cutouts.painted import HeldOut, held_out_objects, masked_objects, painted_copies, survey_masks
 from galflow.errors import DataError, ModelError, SpecError
 from galflow.scores.calibration import Reference, robust_sigma
 from galflow.scores.evidence import Evidence, Trial, choose_rule
-from galflow.scores.rule import RankingRule
+from galflow.scores.mask_levels import MaskLevels
+from galflow.scores.rule import RankingRule, placed
 from galflow.scores.score import columns_of
 from galflow.spec.run import fingerprint
 from galflow.storage.products import Target, outcome_of, write_one_file
@@ -27,6 +29,8 @@ from galflow.training.trained_model import TrainedModel
 RANKING_VERSION = "1"
 """Raised when the same models and objects would choose otherwise."""
 _OBJECTS, _COPIES = 1500, 80
+_MASKS, _MASKED = 160, 960
+"""Masks of the survey's own, and held-out objects under them."""
 """Held-out objects, and copies of each kind of anomaly."""
 _FEWEST = 40
 """Fewer held-out objects choose nothing."""
@@ -65,16 +69,18 @@ def rank_by_evidence(
     """
     started = time.perf_counter()
     try:
-        trial = _trial(sets, models, settings, device)
+        objects = _held_out(sets, models, settings)
+        trial = _trial(objects, models, settings, device)
         evidence = choose_rule(trial, settings.declared, settings.seed, joined=settings.shares is not None)
         found, reasons = evidence.to_json(), []
+        found["masks"] = _masks(sets, objects, trial, evidence.chosen, models, settings, device)
     except DataError as error:
         there = [c.name for c in columns_of(models) if c.calibrated]
         rule = RankingRule.of(settings.declared or (settings.first if settings.first in there else there[0]))
         why = f"{rule.name} ranks, as it stands first among the models: which score finds most is not known."
         if settings.declared is not None:
             why = f"{rule.name} ranks, as scoring.primary declares."
-        found = Evidence(rule, why, (), 0, 0).to_json()
+        found = Evidence(rule, why, (), 0, 0).to_json() | {"masks": None}
         reasons = [f"no score was chosen by what it finds: {error}"]
     outcome, told = outcome_of(reasons if settings.declared is None else ())
     receipt = Receipt(
@@ -101,9 +107,7 @@ def stated_reference(rule: RankingRule, models: Mapping[str, TrainedModel]) -> n
     return rule.values({column.name: robust_sigma(reference.scores, reference)})
 
 
-def _trial(
-    sets: Sequence[CutoutSet], models: Mapping[str, TrainedModel], settings: RankingSettings, device: str
-) -> Trial:
+def _held_out(sets: Sequence[CutoutSet], models: Mapping[str, TrainedModel], settings: RankingSettings) -> HeldOut:
     contents = PIXELS_ALONE.joined(model.contents for model in models.values())
     objects = held_out_objects(sets, contents, settings.shares, _OBJECTS, settings.seed)
     if len(objects) < _FEWEST:
@@ -111,6 +115,10 @@ def _trial(
             f"{len(objects)} complete, normal objects are held out from training; {_FEWEST} at least are needed to "
             "tell scores apart. Hold out more (training.reference_fraction), or give more tiles"
         )
+    return objects
+
+
+def _trial(objects: HeldOut, models: Mapping[str, TrainedModel], settings: RankingSettings, device: str) -> Trial:
     painted = painted_copies(objects, _COPIES, settings.seed)
     of_objects, of_copies = (_sigmas(p.tiles, models, settings.batch_objects, device) for p in (objects, painted))
     usable = [name for name in of_objects if np.isfinite(of_objects[name]).any()]
@@ -123,6 +131,43 @@ def _trial(
         painted.kind,
         _covariates(objects),
     )
+
+
+def _masks(
+    sets: Sequence[CutoutSet],
+    objects: HeldOut,
+    trial: Trial,
+    rule: RankingRule,
+    models: Mapping[str, TrainedModel],
+    settings: RankingSettings,
+    device: str,
+) -> dict[str, Any] | None:
+    """The mend of what the survey's masks do to the rule, and how well it works; None where no mask was found.
+
+    How well: AUROC of masked objects against the same ones whole, 0.5 if a mask does nothing; with the mend it is of
+    one half of the masked objects, mended by the other.
+    """
+    masks = survey_masks(sets, _MASKS, settings.seed)
+    if not len(masks):
+        return None
+    masked = masked_objects(objects, masks, _MASKED, settings.seed)
+    used = {name: models[name] for name in models if any(c.startswith(f"{name}_") for c in rule.columns)}
+    values = rule.values(_sigmas(masked.tiles, used, settings.batch_objects, device))
+    whole = rule.values(trial.objects)
+    half = np.arange(len(values)) % 2 == 0
+    learnt = MaskLevels.of(masked.shares[half], values[half], whole)
+    mended = learnt.levelled(values[~half], masked.shares[~half])
+    beside = whole[masked.original[~half]]
+    return {
+        "levels": MaskLevels.of(masked.shares, values, whole).to_json(),
+        "objects": len(values),
+        "auroc": _finite(placed(beside, values[~half]).mean()),
+        "auroc_mended": _finite(placed(beside, mended).mean()),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _sigmas(

@@ -30,6 +30,7 @@ from galflow.scores.part_columns import (
     carried_schema,
     identity_columns,
     packed_schema,
+    share_columns,
     with_carried,
 )
 from galflow.scores.ratio import in_flux, per_flux, ratio_values
@@ -280,6 +281,7 @@ def _part_table(
             columns[f"{column.name}_sigma"] = _nullable(sigma, np.isfinite(sigma))
             columns[f"{column.name}_p"] = _nullable(p, good & ~learnt if column.model in settings.learners else good)
     columns |= {name: _nullable(values, np.isfinite(values)) for name, values in ratios.items()}
+    columns |= share_columns(cutouts)
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())
     return with_carried(pa.table(columns), cutouts), reasons

@@ -11,6 +11,7 @@ import pytest
 
 from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.errors import DataError
+from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.rule import RankingRule
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
@@ -50,6 +51,25 @@ def made(local_store: Store) -> Made:
         }
 
     return rank
+
+
+def test_masked_rows_are_ranked_as_if_they_were_whole(local_store: Store) -> None:
+    rng = np.random.default_rng(2)
+    gone = rng.random(2000) < 0.3
+    table = part("a", rng.normal(size=2000) + 3.0 * gone, splits(2000, rng))
+    for number in range(2):
+        table = table.append_column(f"observed:{number}", pa.array(np.where(gone, 0.5, 1.0).astype(np.float32)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    local_store.put("scores/0.parquet", sink.getvalue().to_pybytes())
+    receipt = Receipt(product="scores/0.parquet", fingerprint="0", rows=2000)
+    masks = MaskLevels.of(np.full((400, 2), 0.5), 3.0 + rng.normal(size=400), rng.normal(size=400))
+    ranking, _ = rank_objects(local_store, [receipt], RULE, ("m",), None, masks)
+    ranking = RunRanking.from_files(ranking.to_files())
+    rank = ranking.columns(table)["anomaly_rank"].to_numpy(zero_copy_only=False)
+    assert rank[gone].mean() == pytest.approx(1000, rel=0.1)
+    plain, _ = rank_objects(local_store, [receipt], RULE, ("m",), None)
+    assert plain.columns(table)["anomaly_rank"].to_numpy(zero_copy_only=False)[gone].mean() < 400
 
 
 def splits(n: int, rng: np.random.Generator) -> np.ndarray:

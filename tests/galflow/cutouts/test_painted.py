@@ -8,7 +8,8 @@ import pytest
 from galflow.cutouts.batches import PIXELS_ALONE
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.painted import held_out_objects, painted_copies
+from galflow.cutouts.observed_shares import observed_shares, shares_of
+from galflow.cutouts.painted import held_out_objects, masked_objects, painted_copies, survey_masks
 from galflow.cutouts.splits import Split, splits
 from galflow.spec.run import CutoutSpec, SurveySpec
 from galflow.storage.store import Store
@@ -62,3 +63,28 @@ def test_the_halves_that_choose_and_judge_both_hold_every_kind(sets: list[Cutout
     first[np.random.default_rng([0, 1]).permutation(len(objects))[: len(objects) // 2]] = True
     for name in KINDS:
         assert 0.2 < first[painted.original[painted.kind == name]].mean() < 0.8
+
+
+def test_the_surveys_own_masks_are_laid_over_whole_objects(sets: list[CutoutSet]) -> None:
+    masks = survey_masks(sets, 40, 3)
+    assert 10 < len(masks) <= 64
+    assert (~masks).any((1, 2, 3)).all()
+    objects = held_out_objects(sets, PIXELS_ALONE, SHARES, 1000, 3)
+    found = masked_objects(objects, masks, 100, 3)
+    observed = np.concatenate([tile.ivar > 0 for tile in found.tiles])
+    assert 95 <= len(observed) <= 105
+    laid = {mask.tobytes() for mask in observed}
+    assert laid <= {mask.tobytes() for mask in masks}
+    assert len(laid) > 5
+    flux = np.concatenate([tile.flux for tile in objects.tiles])
+    np.testing.assert_array_equal(np.concatenate([tile.flux for tile in found.tiles]), flux[found.original])
+    np.testing.assert_allclose(found.shares, shares_of(observed))
+
+
+def test_shares_are_of_the_whole_and_of_the_middle(sets: list[CutoutSet]) -> None:
+    observed = np.ones((2, 2, 9, 9), bool)
+    observed[1, 0] = False
+    observed[1, 1, :3] = False
+    np.testing.assert_allclose(shares_of(observed), [[1, 1, 1, 1], [0, 2 / 3, 0, 1]], rtol=1e-6)
+    for cutouts in sets:
+        np.testing.assert_allclose(observed_shares(cutouts), shares_of(cutouts.read("ivar") > 0))
