@@ -28,8 +28,8 @@ from galflow.scores.tile_levels import TileLevels
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 
-ANOMALY = "anomaly"
-"""The column that ranks; its sigma, p, q and rank begin with the same word."""
+ANOMALY = "anomaly_score"
+"""The column that ranks; its sigma and p begin with the same words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,9 @@ class RunRanking:
             ANOMALY: pa.array(value, mask=~good),
             f"{ANOMALY}_sigma": pa.array(sigma, mask=~good),
             f"{ANOMALY}_p": pa.array(p, mask=~unseen),
-            f"{ANOMALY}_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
-            f"{ANOMALY}_q": pa.array(q, mask=~counted),
-            f"{ANOMALY}_fdp": pa.array(false, mask=~counted),
+            "anomaly_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
+            "anomaly_q": pa.array(q, mask=~counted),
+            "anomaly_fdp": pa.array(false, mask=~counted),
         }
 
     def to_files(self) -> dict[str, bytes]:

@@ -104,22 +104,22 @@ def _score_columns(score: str) -> list[Column]:
 
 _RANK_COLUMNS = (
     Column(
-        "anomaly",
+        "anomaly_score",
         _NUMBER,
         "what ranks: the score, or the joined scores, that the run's evidence chose, in robust standard deviations "
         "(joined ones: in their arcsinh), less the level of its tile; higher is more anomalous",
         ucd="stat.value;meta.modelled",
     ),
     Column(
-        "anomaly_sigma",
+        "anomaly_score_sigma",
         _NUMBER,
-        "robust standard deviations of anomaly above the median of the reference rows",
+        "robust standard deviations of anomaly_score above the median of the reference rows",
         ucd="stat.value",
     ),
     Column(
-        "anomaly_p",
+        "anomaly_score_p",
         _NUMBER,
-        "conformal p-value of anomaly: fraction of held-out normal objects that rank as high or higher; null where a "
+        "conformal p-value of anomaly_score: fraction of held-out normal objects that rank as high or higher; null where a "
         "model that ranks has learnt from the object",
         ucd="stat.probability",
     ),
@@ -128,13 +128,13 @@ _RANK_COLUMNS = (
         "anomaly_q",
         _NUMBER,
         "false discovery rate at which the row is reported (Benjamini-Hochberg q-value over the objects that have "
-        "anomaly_p)",
+        "anomaly_score_p)",
         ucd="stat.falsePositive",
     ),
     Column(
         "anomaly_fdp",
         _NUMBER,
-        "upper bound on the share of normal objects among those with anomaly_p that rank as high or higher; with 95% "
+        "upper bound on the share of normal objects among those with anomaly_score_p that rank so high or higher; with 95% "
         "confidence for all thresholds at once, so also for one that was chosen after looking",
         ucd="stat.falsePositive;stat.max",
     ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from galflow.report.flag_words import FLAG_WORDS
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, SCORES, StageRecord
+from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES, StageRecord
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
 from galflow.training.trained_model import TrainedModel
@@ -22,6 +22,7 @@ _STAGE_WORDS = {
     JOINS: ("join", "objects joined across tiles, one a tile"),
     MODELS: ("train", "models"),
     SCORES: ("score", "score parts, one a tile"),
+    RANKING: ("rank", "the rule that orders the objects"),
     COMPARISON: ("compare", "comparison of all samples"),
     CATALOG: ("publish", "catalogue"),
 }

@@ -84,24 +84,24 @@ def test_what_ranks_is_the_rule_on_the_published_sigmas_less_the_level_of_the_ti
         expected = np.max(parts, axis=0) if rule["join"] == "max" else summed
     levels = truth.run.manifest.summary["tile_levels"]["by_tile"]
     expected = expected - np.array([levels.get(tile, 0.0) for tile in columns["tile"]])
-    np.testing.assert_allclose(columns["anomaly"], expected, rtol=1e-9, atol=1e-9)
-    reference = np.sort(columns["anomaly"][columns["split"] == "reference"])
-    unseen = np.isfinite(columns["anomaly_p"])
-    p = (1 + (reference[None, :] >= columns["anomaly"][:, None]).sum(axis=1)) / (1 + len(reference))
-    np.testing.assert_allclose(columns["anomaly_p"][unseen], p[unseen], rtol=1e-12)
+    np.testing.assert_allclose(columns["anomaly_score"], expected, rtol=1e-9, atol=1e-9)
+    reference = np.sort(columns["anomaly_score"][columns["split"] == "reference"])
+    unseen = np.isfinite(columns["anomaly_score_p"])
+    p = (1 + (reference[None, :] >= columns["anomaly_score"][:, None]).sum(axis=1)) / (1 + len(reference))
+    np.testing.assert_allclose(columns["anomaly_score_p"][unseen], p[unseen], rtol=1e-12)
     primary = columns["is_primary"]
     np.testing.assert_array_equal(unseen[primary], (columns["split"] != "train")[primary])
 
 
 def test_q_is_benjamini_hochbergs_over_objects_that_no_model_has_learnt_from(truth: Truth) -> None:
     columns = truth.columns
-    p, q = columns["anomaly_p"], columns["anomaly_q"]
+    p, q = columns["anomaly_score_p"], columns["anomaly_q"]
     counted = columns["is_primary"] & np.isfinite(p)
     np.testing.assert_array_equal(np.isfinite(q), counted)
     np.testing.assert_allclose(q[counted], scipy.stats.false_discovery_control(p[counted]), rtol=1e-12)
     assert (q[counted] > p[counted] + 0.05).mean() > 0.5, "q is not p"
     # With the second rows, or with the planted copies, other numbers would come out.
-    copies = truth.planted["anomaly_p"].drop_null().to_numpy()
+    copies = truth.planted["anomaly_score_p"].drop_null().to_numpy()
     for more in (p[np.isfinite(p) & ~counted], copies):
         other = scipy.stats.false_discovery_control(np.concatenate([p[counted], more]))[: counted.sum()]
         assert np.abs(other - q[counted]).max() > 1e-6
@@ -110,7 +110,7 @@ def test_q_is_benjamini_hochbergs_over_objects_that_no_model_has_learnt_from(tru
 def test_rank_sorts_primary_rows_by_what_ranks(truth: Truth) -> None:
     columns = truth.columns
     primary = columns["is_primary"]
-    expected = scipy.stats.rankdata(-columns["anomaly"][primary], method="min")
+    expected = scipy.stats.rankdata(-columns["anomaly_score"][primary], method="min")
     np.testing.assert_array_equal(columns["anomaly_rank"][primary], expected)
 
 

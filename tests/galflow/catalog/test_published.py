@@ -90,7 +90,7 @@ def test_q_and_rank_are_over_primary_rows_with_a_score(local_store: Store, produ
     table = pq.read_table(pa.BufferReader(local_store.get(f"{product}/part-00000.parquet")))
     assert len(table) == 3 * (ROWS - 4)
     assert not (table["flags"].to_numpy() & int(Flag.PLANTED)).any()
-    score, p, q = (numbers(table, name) for name in ("m_s", "anomaly_p", "anomaly_q"))
+    score, p, q = (numbers(table, name) for name in ("m_s", "anomaly_score_p", "anomaly_q"))
     counted = table["is_primary"].to_numpy() & np.isfinite(score)
     assert counted.sum() == 3 * (ROWS - 4 - 8 - 1)
     np.testing.assert_allclose(q[counted], scipy.stats.false_discovery_control(p[counted]), rtol=1e-12)

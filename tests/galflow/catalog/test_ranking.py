@@ -108,7 +108,7 @@ def test_p_of_held_out_objects_is_uniform_in_every_tile_also_where_a_tile_lies_a
         _, columns = made(*tables)
         tile_of = np.repeat(np.arange(4), 4000)
         for tile in range(4):
-            p = columns["anomaly_p"][tile_of == tile]
+            p = columns["anomaly_score_p"][tile_of == tile]
             for level, found in shares.items():
                 found[tile].append(np.mean(p[np.isfinite(p)] <= level))
     for level, found in shares.items():
@@ -121,7 +121,7 @@ def test_what_trained_is_ranked_and_has_no_p(made: Made) -> None:
     split, sigma = splits(300, rng), rng.normal(size=300)
     ranking, columns = made(part("a", sigma, split))
     trained = split == "train"
-    for name in ("anomaly_p", "anomaly_q", "anomaly_fdp"):
+    for name in ("anomaly_score_p", "anomaly_q", "anomaly_fdp"):
         np.testing.assert_array_equal(np.isnan(columns[name]), trained)
     np.testing.assert_array_equal(columns["anomaly_rank"], 1 + np.argsort(np.argsort(-sigma)))
     assert ranking.p_counts.counts.sum() == (~trained).sum()

@@ -48,8 +48,8 @@ def test_counts_are_those_of_the_catalogue(finished_run: ReportInputs, frame, co
     assert found["objects"] == int(frame.is_primary.sum())
     frame = frame[frame.is_primary]
     assert found["scored"] == int((frame.outcome == "scored").sum())
-    assert frame.anomaly_p.isna().equals(frame.split == "train")
-    q = false_discovery_control(frame.anomaly_p.dropna().to_numpy())
+    assert frame.anomaly_score_p.isna().equals(frame.split == "train")
+    q = false_discovery_control(frame.anomaly_score_p.dropna().to_numpy())
     assert found["judged"] == len(q)
     assert found["smallest_q"] == pytest.approx(q.min())
     assert found["discoveries"] == int((frame.anomaly_q <= 0.1).sum())
