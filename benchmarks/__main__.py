@@ -35,6 +35,7 @@ from benchmarks import (
     ingest_curve,
     labelled,
     local_security,
+    ranking,
     sampling,
     scale,
     scoring,
@@ -79,6 +80,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
     "labelled": labelled.run,
+    "ranking": ranking.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

@@ -119,8 +119,8 @@ _RANK_COLUMNS = (
     Column(
         "anomaly_score_p",
         _NUMBER,
-        "conformal p-value of anomaly_score: fraction of held-out normal objects that rank as high or higher; null where a "
-        "model that ranks has learnt from the object",
+        "conformal p-value of anomaly_score: fraction of held-out normal objects that rank as high or higher; null "
+        "where a model that ranks has learnt from the object",
         ucd="stat.probability",
     ),
     Column("anomaly_rank", _INTEGER, "place among the ranked rows, 1 is the most anomalous", ucd="stat.rank"),
@@ -134,8 +134,8 @@ _RANK_COLUMNS = (
     Column(
         "anomaly_fdp",
         _NUMBER,
-        "upper bound on the share of normal objects among those with anomaly_score_p that rank so high or higher; with 95% "
-        "confidence for all thresholds at once, so also for one that was chosen after looking",
+        "upper bound on the share of normal objects among those with anomaly_score_p that rank so high or higher; with "
+        "95% confidence for all thresholds at once, so also for one that was chosen after looking",
         ucd="stat.falsePositive;stat.max",
     ),
 )
