@@ -1,8 +1,8 @@
 """Which anomalies a whole run finds: `synthetic`, 2,000 galaxies of which 2% are anomalies of nine kinds, three seeds.
 
-Each seed is a survey of its own and a run of its own through ``galflow.run``. The table is read from the published
-catalogue, beside the survey's own truth: AUROC of each kind, of all, and the share of all anomalies among the top 2% and
-5%, for what ranks and for every score, losers included. Anomalies stay in the survey that the models learn from.
+Each seed is a survey and a run of its own, through ``galflow.run``. The table is read from the published catalogue, beside
+the survey's own truth: AUROC of each kind, of all, and the share of all anomalies among the top 2% and 5%, for what ranks
+and for every score, losers included. Anomalies stay in the survey that the models learn from.
 """
 
 from __future__ import annotations
