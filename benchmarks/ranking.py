@@ -1,8 +1,8 @@
 """Which anomalies a whole run finds: `synthetic`, 2,000 galaxies of which 2% are anomalies of nine kinds, three seeds.
 
-Each seed is a survey and a run of its own, through ``galflow.run``. The table is read from the published catalogue, beside
-the survey's own truth: AUROC of each kind, of all, and the share of all anomalies among the top 2% and 5%, for what ranks
-and for every score, losers included. Anomalies stay in the survey that the models learn from.
+Each seed is a survey and a run of its own, through ``galflow.run``. The table is read from the published catalogue,
+beside the survey's own truth: AUROC of each kind, of all, and the share of all anomalies among the top 2% and 5%, for
+what ranks and for every score, losers included. Anomalies stay in the survey that the models learn from.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def run() -> Iterator[Figures]:
     mean = together.drop(columns="rule").groupby(level=0, sort=False).mean()
     mean = mean.sort_values("all", ascending=False)
     rules = "; ".join(f"seed {seed}: {table['rule'].iloc[0]}" for seed, table in zip(SEEDS, tables, strict=True))
-    rows = {str(name): tuple(map(float, row)) for name, row in zip(mean.index, mean.to_numpy(), strict=True)}
+    rows: dict[str, tuple[float | str, ...]] = {
+        str(name): tuple(map(float, row)) for name, row in zip(mean.index, mean.to_numpy(), strict=True)
+    }
     title = f"AUROC by kind, mean of {len(SEEDS)} seeds, {TILES * OBJECTS} objects each; ranked by {rules}"
     yield Figures(title, tuple(map(str, mean.columns)), rows)
 

@@ -14,7 +14,6 @@ import galflow.scores.score as scoring
 from benchmarks.gpu.figures import Figure, Settings, Subject, galaxies, timed, wait
 from benchmarks.gpu.stopwatch import Stage, stopwatch
 from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
-from galflow.batch import Batch
 from galflow.cutouts.batches import CutoutRows
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import write_cutout_set
@@ -63,8 +62,7 @@ def _scoring(settings: Settings, store: Store, model: TrainedModel, objects: int
     after = partial(wait, settings.device)
     stages = (
         Stage("read, checksum, decode", CutoutSet, "read"),
-        Stage("stretch", CutoutRows, "batch"),
-        Stage("copy to the device", Batch, "to", after),
+        Stage("copy to the device, stretch", CutoutRows, "batch", after),
         Stage("model, and scores back", TrainedModel, "_measure", after),
         Stage("calibrate, table", scoring, "_part_table"),
         Stage("write part and receipt", scoring, "write_one_file"),
@@ -83,7 +81,7 @@ def _score(settings: Settings, store: Store, model: TrainedModel, run: str, expe
     if not expected:
         chunk = next(cutouts.chunks())
         objects = CutoutRows(cutouts.read("flux", chunk), cutouts.read("ivar", chunk), None, {})
-        model.evaluate(objects.batch(STRETCH, model.contents).to(settings.device))
+        model.evaluate(objects.batch(STRETCH, model.contents, settings.device))
         return
     receipt = score_set(
         out,

@@ -48,8 +48,8 @@ STEPS = (
     Step("contract", "what every model promises", "benchmarks.gpu.contract", 135),
     Step("survey", "a survey on LocalCUDACluster against a CPU", "benchmarks.gpu.survey", 80),
     Step("precision", "bfloat16 and channels last", "benchmarks.gpu.precision", 50),
-    Step("compilation", "compiled training and scoring", "benchmarks.gpu.compilation", 75),
-    Step("encoder", "encoder scores from Zarr", "benchmarks.gpu.encoder", 60),
+    Step("compilation", "compiled training and scoring", "benchmarks.gpu.compilation", 130),
+    Step("encoder", "encoder scores from Zarr", "benchmarks.gpu.encoder", 90),
     Step("likelihoods", "PixelCNN++ likelihoods", "benchmarks.gpu.likelihoods", 30),
     Step("adversarial", "WGAN-GP", "benchmarks.gpu.adversarial", 30),
 )

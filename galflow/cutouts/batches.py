@@ -48,15 +48,22 @@ class BatchFields:
 PIXELS_ALONE = BatchFields()
 
 
-def make_batch(flux: np.ndarray, ivar: np.ndarray, stretch: AsinhStretch, *, with_ivar: bool = False) -> Batch:
-    """The batch of cutouts (N, band, y, x): stretched, 0 and unobserved where ``ivar`` is 0.
+def make_batch(
+    flux: np.ndarray,
+    ivar: np.ndarray,
+    stretch: AsinhStretch,
+    *,
+    with_ivar: bool = False,
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """The batch of cutouts (N, band, y, x) on ``device``: stretched, 0 and unobserved where ``ivar`` is 0.
 
     The inverse variance of a stretched pixel is that of the flux divided by the squared slope of the stretch.
     """
     seen = ivar > 0
-    known = _tensor(flux if seen.all() else np.where(seen, flux, np.float32(0)))
-    stretched_ivar = _tensor(ivar) / stretch.derivative(known, torch) ** 2 if with_ivar else None
-    return Batch(stretch.forward(known, torch), torch.from_numpy(seen), stretched_ivar)
+    known = _tensor(flux if seen.all() else np.where(seen, flux, np.float32(0))).to(device)
+    stretched_ivar = _tensor(ivar).to(device) / stretch.derivative(known, torch) ** 2 if with_ivar else None
+    return Batch(stretch.forward(known, torch), torch.from_numpy(seen).to(device), stretched_ivar)
 
 
 def _tensor(values: np.ndarray) -> Tensor:
@@ -86,14 +93,15 @@ class CutoutRows:
         columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}
         return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf, columns)
 
-    def batch(self, stretch: AsinhStretch, contents: BatchFields) -> Batch:
-        """The batch in one stretch with the contents that one model wants."""
-        plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar)
+    def batch(self, stretch: AsinhStretch, contents: BatchFields, device: torch.device | str = "cpu") -> Batch:
+        """The batch in one stretch with the contents that one model wants, made on ``device``."""
+        plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar, device=device)
         psf, conditions = None, None
         if contents.psf and self.psf is not None:
-            psf = torch.from_numpy(self.psf).expand(len(plain), *self.psf.shape)
+            psf = torch.from_numpy(self.psf).to(device).expand(len(plain), *self.psf.shape)
         if contents.conditions:
-            conditions = torch.from_numpy(np.stack([self.columns[name] for name in contents.conditions], axis=1))
+            chosen = np.stack([self.columns[name] for name in contents.conditions], axis=1)
+            conditions = torch.from_numpy(chosen).to(device)
         return Batch(plain.pixels, plain.observed, plain.ivar, psf, conditions)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,6 +26,7 @@ from galflow.photometry import AsinhStretch
 from galflow.spec.run import StretchSpec
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> AsinhStretch:
@@ -79,6 +82,22 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     finally:
         stopped.set()
         thread.join()
+
+
+def ahead(items: Iterable[Item], work: Callable[[Item], Made], threads: int) -> Iterator[Made]:
+    """What ``work`` makes of each item, in their order, by so many threads that are up to two items each ahead."""
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads, "galflow-ahead") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 @dataclass(frozen=True, eq=False)

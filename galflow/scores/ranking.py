@@ -199,7 +199,7 @@ def _portion(rows: CutoutRows, part: slice) -> CutoutRows:
 
 def _add(found: dict[str, list[np.ndarray]], rows: CutoutRows, models: Mapping[str, TrainedModel], device: str) -> None:
     for column_model, model in models.items():
-        batch = rows.batch(model.stretch, model.contents).to(device)
+        batch = rows.batch(model.stretch, model.contents, device)
         values = model.evaluate(batch)
         for column in columns_of({column_model: model}):
             if column.calibrated:

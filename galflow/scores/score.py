@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,14 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from galflow.batch import Batch
-from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, missing_inputs
+from galflow.cutouts.batches import missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
 from galflow.cutouts.splits import learnt_rows, marked_flags
-from galflow.cutouts.stream import prefetch
-from galflow.photometry import AsinhStretch
 from galflow.scores.calibration import Reference, calibrated
+from galflow.scores.chunks import View, chunks_in_views
 from galflow.scores.part_columns import (
     OBJECTS_DETAIL,
     SCHEMA_DETAIL,
@@ -93,14 +91,6 @@ def columns_of(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
     return [ScoreColumn(name, score) for name, model in models.items() for score in model.score_names]
 
 
-@dataclass(frozen=True)
-class _View:
-    """How a model sees objects; models that see them alike share a batch."""
-
-    stretch: AsinhStretch
-    contents: BatchFields
-
-
 def score_cutouts(
     cutouts: CutoutSet,
     models: Mapping[str, TrainedModel],
@@ -115,7 +105,7 @@ def score_cutouts(
     """
     # One stretch for all, but for models that were trained elsewhere: each sees pixels as in its training.
     views = {
-        name: _View(model.stretch, model.contents)
+        name: View(model.stretch, model.contents)
         for name, model in models.items()
         if missing_inputs(cutouts, model.contents) is None
     }
@@ -125,31 +115,17 @@ def score_cutouts(
     columns += [ScoreColumn(name, _PER_FLUX) for name in views if name in flux_densities]
     raw = {column: np.full(len(cutouts), np.nan) for column in columns}
     wanted = ~has_flag(cutouts.read("flags"), NOT_SCORED)
-    # Whole chunks ahead, not batches: else nobody reads while a model works through the last of a chunk.
-    for rows, seen in prefetch(_chunks(cutouts, set(views.values()), wanted)):
+    for rows, seen in chunks_in_views(cutouts, set(views.values()), wanted, device):
         for start in range(0, len(rows), batch_objects):
             part = slice(start, start + batch_objects)
-            on_device = {view: batch[part].to(device) for view, batch in seen.items()}
+            portions = {view: batch[part] for view, batch in seen.items()}
             for name, view in views.items():
-                found = models[name].evaluate(on_device[view])
+                found = models[name].evaluate(portions[view])
                 if name in flux_densities:
-                    found[_PER_FLUX] = per_flux(models[name], on_device[view], found[LOGLIKE])
+                    found[_PER_FLUX] = per_flux(models[name], portions[view], found[LOGLIKE])
                 for score, values in found.items():
                     raw[ScoreColumn(name, score)][rows[part]] = values
     return raw
-
-
-def _chunks(
-    cutouts: CutoutSet, views: Collection[_View], wanted: np.ndarray
-) -> Iterator[tuple[np.ndarray, dict[_View, Batch]]]:
-    """Row numbers and their objects in each view, chunk after chunk, without those that are not to be scored."""
-    reader = ObjectReader.of(cutouts, PIXELS_ALONE.joined(view.contents for view in views))
-    for chunk in cutouts.chunks():
-        inside = np.flatnonzero(wanted[chunk])
-        if not len(inside):
-            continue
-        objects = reader.read(chunk, inside if len(inside) < chunk.stop - chunk.start else slice(None))
-        yield inside + chunk.start, {view: objects.batch(view.stretch, view.contents) for view in views}
 
 
 class PartFingerprints(NamedTuple):

@@ -79,8 +79,7 @@ class CutoutSpec(Part):
     codec: Literal["zstd", "lz4"] = "lz4"
     """Blosc codec: lz4 where the CPU is the limit, zstd where the link is."""
     defects: bool = True
-    """Look for trails, cosmic rays, flat tops, lost areas and doubled images where no mask tells of them, and flag
-    them. Cutting takes a fifth to a half longer."""
+    """Flag trails, cosmic rays, flat tops, lost and doubled areas that no mask tells of; a fifth to a half slower."""
     plant: PlantSpec | None = None
     """Known anomalies to add; none by default."""
 
@@ -114,8 +113,7 @@ class ScoringSpec(Part):
     """How objects are scored."""
 
     primary: str | None = None
-    """The score that ranks, as wgan_anomaly; by default the one, or the joined ones, that find most of the anomalies
-    painted into held-out objects (the report shows all of them)."""
+    """The score that ranks, as wgan_anomaly; by default what finds most of the anomalies that a run paints itself."""
     batch_objects: Annotated[int, Field(ge=1)] = 128
     """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
 

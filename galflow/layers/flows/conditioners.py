@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -130,6 +131,12 @@ class RecurrentNetwork(Conditioner):
         self.hidden = nn.Linear(state, width)
         self.last = nn.Linear(width, numbers)
         self.activation = nn.SiLU()
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module's; the unit, which is the same in both modes, stays in training: cuDNN has no gradient else."""
+        super().train(mode)
+        self.cell.train()
+        return self
 
     def _numbers(self, state: Tensor, place: Tensor) -> Tensor:
         return self.last(self.activation(self.hidden(state) + place))

@@ -67,7 +67,7 @@ def test_the_halves_that_choose_and_judge_both_hold_every_kind(sets: list[Cutout
 
 def test_the_surveys_own_masks_are_laid_over_whole_objects(sets: list[CutoutSet]) -> None:
     masks = survey_masks(sets, 40, 3)
-    assert 10 < len(masks) <= 64
+    assert 2 < len(masks) <= 64
     assert (~masks).any((1, 2, 3)).all()
     objects = held_out_objects(sets, PIXELS_ALONE, SHARES, 1000, 3)
     found = masked_objects(objects, masks, 100, 3)
@@ -75,7 +75,7 @@ def test_the_surveys_own_masks_are_laid_over_whole_objects(sets: list[CutoutSet]
     assert 95 <= len(observed) <= 105
     laid = {mask.tobytes() for mask in observed}
     assert laid <= {mask.tobytes() for mask in masks}
-    assert len(laid) > 5
+    assert len(laid) == len(masks)
     flux = np.concatenate([tile.flux for tile in objects.tiles])
     np.testing.assert_array_equal(np.concatenate([tile.flux for tile in found.tiles]), flux[found.original])
     np.testing.assert_allclose(found.shares, shares_of(observed))

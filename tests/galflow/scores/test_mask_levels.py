@@ -34,7 +34,7 @@ def test_masked_objects_rank_as_whole_ones_do_and_odd_ones_stay_odd() -> None:
     shares, values = masked(2000, rng)
     assert auroc(values, whole) > 0.7
     mended = levels.levelled(values, shares)
-    assert auroc(mended, whole) == pytest.approx(0.5, abs=0.03)
+    assert auroc(mended, whole) == pytest.approx(0.5, abs=0.05)
     for kind in (shares[:, 0] == 0, shares[:, 3] < 1, (shares[:, 3] == 1) & (shares[:, 0] > 0)):
         assert auroc(mended[kind], whole) == pytest.approx(0.5, abs=0.06)
     odd = values + 4 * (1 + (1 - shares.mean(1)))
