@@ -31,7 +31,7 @@ class View:
 def chunks_in_views(
     cutouts: CutoutSet, views: Collection[View], wanted: np.ndarray, device: str
 ) -> Iterator[tuple[np.ndarray, dict[View, Batch]]]:
-    """Row numbers and their objects in each view on ``device``, chunk after chunk; of the ``wanted`` rows, (N,) bool."""
+    """Row numbers and their objects in each view on ``device``, a chunk at a time; of ``wanted`` rows, (N,) bool."""
     reader = ObjectReader.of(cutouts, PIXELS_ALONE.joined(view.contents for view in views))
 
     def seen(chunk: slice) -> tuple[np.ndarray, dict[View, Batch]]:

@@ -180,7 +180,7 @@ def test_plan_shows_each_stage_and_why(width: int, local_store: Store) -> None:
     assert stages[:4] == ["ingest", "ingest other", "join", "join other"]
     assert stages[4:8] == ["train", "score", "score other", "compare"]
     assert "tile t00000 is new; tile t00001 is new" in " ".join(" ".join(lines).split())
-    assert lines[-1] == "14 of 14 products to do, then catalogue, report and manifest."
+    assert lines[-1] == "15 of 15 products to do, then catalogue, report and manifest."
 
 
 # --- the commands, within this process
@@ -318,7 +318,7 @@ def test_error_inside_a_flow_is_said_once_and_without_a_trace(
     assert ended.returncode == 1
     assert set(ended.stdout.split()) == set(get_args(Stage))
     progress, *said = ended.stderr.splitlines()
-    assert progress.endswith("14 of 14 products to do. Starting Prefect and the workers ...")
+    assert progress.endswith("15 of 15 products to do. Starting Prefect and the workers ...")
     assert said == ["error: the disk is gone; bring it back"]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Here = Callable[..., tuple[int, str, str]]
 PLAIN, TRUNCATED, ALL_NAN, LACKING, UNREADABLE, OTHER_PLAIN = (f"t{i:05d}" for i in range(6))
 FAR_AWAY, NOWHERE = 7_000_000_000_000_000_001, 7_000_000_000_000_000_003
-SCORES = ("kmeans_distance", "vae_neg_elbo", "vae_neg_elbo_sigma", "vae_neg_elbo_p")
+SCORES = ("kmeans_distance", "vae_neg_elbo", "vae_neg_elbo_sigma", "anomaly_score")
 SIZE = 16
 
 
@@ -154,8 +154,11 @@ def test_rows_have_all_scores_or_none_and_say_why(faulty: Faulty) -> None:
         present = [row[name] is not None for name in SCORES]
         assert present == [row["outcome"] == "scored"] * len(SCORES)
         # Only objects are ranked, each by its primary row: no planted copy.
-        assert (row["anomaly_q"] is not None) == (row["outcome"] == "scored" and row["is_primary"])
-        assert (row["anomaly_rank"] is not None) == (row["anomaly_q"] is not None)
+        assert (row["anomaly_rank"] is not None) == (row["outcome"] == "scored" and row["is_primary"])
+        # What a model has learnt from has no p, and no q.
+        held_out = row["anomaly_rank"] is not None and row["split"] != "train"
+        assert (row["anomaly_q"] is not None) == held_out
+        assert row["split"] != "train" or row["vae_neg_elbo_p"] is None
         assert (row["outcome"] == "scored") == (not row["flags"] & NOT_SCORED)
         assert all(row[name] is None or np.isfinite(row[name]) for name in SCORES)
 

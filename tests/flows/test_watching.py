@@ -46,11 +46,12 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
     units = [(r["stage"], r["unit"], r["message"].split()[0]) for r in log if r["logger"] == "tasks.unit_log"]
     assert sorted(units) == [
         ("ingest", "t00000", "done:"), ("ingest", "t00001", "done:"), ("publish", "part-00000.parquet", "done:"),
-        ("score", "t00000", "done:"), ("score", "t00001", "done:"), ("train", "vae", "partial:"),
+        ("rank", "mock", "partial:"), ("score", "t00000", "done:"), ("score", "t00001", "done:"),
+        ("train", "vae", "partial:"),
     ]  # fmt: skip
     stages = {r["stage"]: r["message"].partition(" in ")[0] for r in log if r["logger"] == "tasks.monitoring"}
     assert stages["ingest"] == stages["join"] == stages["score"] == "2 made, 0 done before, 0 failed"
-    assert set(stages) == {"check", "ingest", "join", "train", "score", "compare", "publish"}
+    assert set(stages) == {"check", "ingest", "join", "train", "rank", "score", "compare", "publish"}
     (dashboard,) = [r for r in log if r["message"].startswith("Dask's dashboard is at http://127.0.0.1:")]
     (warned,) = [r for r in log if r["level"] == "WARNING"]
     assert (warned["message"], warned["stage"], warned["unit"]) == (EMPTY, "train", "vae")
@@ -69,7 +70,7 @@ def test_a_run_is_told_in_the_log_on_its_page_and_in_dasks_report(
     rows = [line.rpartition(" | ")[0] for line in pages["galflow-run"].splitlines() if line.startswith("| ")]
     assert rows[1:] == [
         "| check |  |  | ", "| ingest | 2 | 0 | 0", "| join | 2 | 0 | 0", "| train | 1 | 0 | 0",
-        "| score | 2 | 0 | 0", "| compare | 0 | 0 | 0", "| publish |  |  | ",
+        "| rank | 1 | 0 | 0", "| score | 2 | 0 | 0", "| compare | 0 | 0 | 0", "| publish |  |  | ",
     ]  # fmt: skip
     assert f"({address}/index.html)" in pages["galflow-run"]
     assert "dashboard" not in pages["galflow-run"]

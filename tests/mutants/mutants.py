@@ -41,6 +41,7 @@ _FINDINGS = ("tests/galflow/report/test_findings.py",)
 _DIFFERENCE = (f"{CATALOG}/test_difference.py",)
 _SCHEMA = (f"{CATALOG}/test_schema.py",)
 _PUBLISHED = (f"{CATALOG}/test_published.py",)
+_RANKING = (f"{CATALOG}/test_ranking.py",)
 _CHECK = ("tests/galflow/runs/test_check.py",)
 
 MATCHING, JOINS, PUBLISHED = (
@@ -49,6 +50,7 @@ MATCHING, JOINS, PUBLISHED = (
 DIFFERENCE, PLAN, FLAGS = (f"galflow/{name}.py" for name in ("catalog/difference", "runs/plan", "cutouts/flags"))
 IDENTITIES, SPLITS, ASSIGN = (f"galflow/cutouts/{name}.py" for name in ("identities", "splits", "assign"))
 CALIBRATION, SCORE, PARTS = (f"galflow/scores/{name}.py" for name in ("calibration", "score", "part_columns"))
+RANKING, CHOICE = "galflow/catalog/ranking.py", "galflow/scores/ranking.py"
 SUMMARY, FINDINGS, SCHEMA = "galflow/scores/summary.py", "galflow/report/findings.py", "galflow/catalog/schema.py"
 SKY, DETECTION, PLACES = (f"galflow/surveys/reading/{name}.py" for name in ("sky", "detection", "places"))
 CUT, CUTTING, CHECK_SURVEY = "galflow/cutouts/cut.py", "galflow/cutouts/cutting.py", "galflow/runs/check_survey.py"
@@ -56,10 +58,10 @@ PLAN_CUTOUTS, POSITIONS = "galflow/runs/plan_cutouts.py", "galflow/surveys/readi
 
 MUTANTS: tuple[Mutant, ...] = (
     # What 34 faults of an earlier release left alive.
-    Mutant(PUBLISHED, "p_counts.q_values(p[counted])", "p[counted]", "anomaly_q is p", _PUBLISHED),
+    Mutant(RANKING, "self.p_counts.q_values(p[counted])", "p[counted]", "anomaly_q is p", _PUBLISHED),
     Mutant(PLAN, "survey = scores if spec.ratios else ()", "survey = ()", "the comparison forgets the survey", _PLAN),
     Mutant(
-        FLAGS, "Flag.PLANTED | Flag.SATURATED | Flag.TRAIL\n", "Flag.PLANTED | Flag.SATURATED\n", "trails are learnt",
+        FLAGS, "Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT", "Flag.SATURATED | Flag.CONSTANT", "trails are learnt",
         _FLAGS,
     ),
     Mutant(DIFFERENCE, "before.dec_deg, after.ra_deg, after.dec_deg)", "0.0 * before.dec_deg, after.ra_deg, "
@@ -139,19 +141,20 @@ MUTANTS: tuple[Mutant, ...] = (
            "the least anomalous has the smallest p", _SCORE),
     Mutant(SCORE, "wanted = ~has_flag(cutouts.read(\"flags\"), NOT_SCORED)", "wanted = cutouts.read(\"flags\") >= 0",
            "objects without pixels are scored", _SCORE),
-    Mutant(SCORE, "settings.primary, columns, settings.shares)", "columns, settings.shares)",
-           "another primary score is not noticed", (*_PLAN, *_SCORE)),
-    Mutant(PARTS, "flags | int(Flag.DUPLICATE)", "flags", "second rows are not marked",
+    Mutant(CHOICE, "(settings.declared, settings.first,", "(settings.first,",
+           "another declared score is not noticed", _PLAN),
+    Mutant(SPLITS, "flags | int(Flag.DUPLICATE)", "flags", "second rows are not marked",
            (f"{CUTOUTS}/test_joins.py",)),
     Mutant(SUMMARY, '"is_primary").to_numpy() & ~planted', '"is_primary").to_numpy() | planted',
            "planted copies are discoveries", _SUMMARY),
-    Mutant(SUMMARY, "self.p_counts.merge(other.p_counts)", "self.p_counts", "q of the first tile alone",
-           _SUMMARY),
+    Mutant(RANKING, "unseen.append(~_learnt(table, rule, mine)[counted])", "unseen.append(counted[counted])",
+           "what has trained counts for q", _RANKING),
+    Mutant(RANKING, "return masks.levelled(values, shares_of_part(part))", "return values", "masks rank", _RANKING),
     # The catalogue.
-    Mutant(PUBLISHED, "counted = is_object & np.isfinite(p)", "counted = np.isfinite(p)", "second rows are ranked",
-           _PUBLISHED),
-    Mutant(PUBLISHED, "1 + len(ranked) - np", "len(ranked) - np", "ranks begin at 0", _PUBLISHED),
-    Mutant(PUBLISHED, 'score[counted], side="right")', 'score[counted], side="left")', "the best has rank 2",
+    Mutant(RANKING, "counted = is_object & np.isfinite(found)", "counted = np.isfinite(found)",
+           "second rows are ranked", _PUBLISHED),
+    Mutant(RANKING, "1 + len(self.values) - np", "len(self.values) - np", "ranks begin at 0", _PUBLISHED),
+    Mutant(RANKING, 'self.values, value, side="right")', 'self.values, value, side="left")', "the best has rank 2",
            _PUBLISHED),
     Mutant(PUBLISHED, "plain.filter(pa.array(~planted))", "plain", "planted copies are in the catalogue", _PUBLISHED),
     Mutant(PUBLISHED, "values[is_primary & np.isfinite(values)]", "values[np.isfinite(values)]",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3fs
 from distributed import Client, LocalCluster
 
 from galflow.logs import LogSettings
@@ -35,6 +36,7 @@ def _asked_at(port: int, what: str, client: Client, monkeypatch: pytest.MonkeyPa
     names = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_MAX_ATTEMPTS": "1"}
     for name, value in (names | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}).items():
         monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # which other tests have made for their own servers
     root = "s3://nowhere/survey"
     return answer(client, Needs(store=Store.open(root)) if what == "store" else Needs(files=(f"{root}/tile.fits",)))
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
 
 from galflow.surveys.base import Image
 from galflow.surveys.reading.binned_map import MAD_TO_SIGMA, BinnedMap, bin_image
@@ -140,7 +140,7 @@ def _excess(sums: np.ndarray, half_width: int, least: float) -> np.ndarray | Non
 
 def _highest(excess: np.ndarray, half_width: int, size: int) -> list[Line]:
     """The most outstanding line above what chance allows; if it is the detector's, all of the detector's."""
-    threshold = stats.norm.isf(_CHANCE / excess.size)
+    threshold = -NormalDist().inv_cdf(_CHANCE / excess.size)
     lines: list[Line] = []
     least_column = 3 * half_width + 2 - (size - 1)
     near_axis = int(math.tan(math.radians(AXIS_DEGREES)) * (size - 1)) + 1

@@ -165,7 +165,7 @@ def run_document(folder: Path) -> dict[str, Any]:
         "name": "truth",
         "seed": 2,
         "survey": {"kind": "fits_tiles", "name": "sky", "options": survey_document(folder / "sky")},
-        "cutouts": {"size": SIZE, "plant": {"per_tile": 4}},
+        "cutouts": {"size": SIZE, "defects": False, "plant": {"per_tile": 4}},
         "models": [
             {"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 3}},
             density | {"name": "maf", "background": "plain"},

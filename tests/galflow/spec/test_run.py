@@ -175,7 +175,7 @@ def test_where_the_work_runs_changes_no_result() -> None:
 def test_any_setting_of_a_cutout_changes_its_fingerprint() -> None:
     changes: dict[str, Any] = {
         "size": 48, "bands": ["r"], "pixels": "quantised", "quantum_sigma": 0.1, "minimum_observed": 0.9,
-        "chunk_megabytes": 1.0, "chunks_per_shard": 2, "codec": "zstd", "plant": {},
+        "chunk_megabytes": 1.0, "chunks_per_shard": 2, "codec": "zstd", "defects": False, "plant": {},
     }  # fmt: skip
     assert set(changes) == set(CutoutSpec.model_fields)
     found = {fingerprint(CutoutSpec(**{name: value})) for name, value in changes.items()}
