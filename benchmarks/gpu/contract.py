@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = "tests/galflow/models/test_contract.py"
 SMALL_MODELS = ("kmeans.KMeans",)
 MOST_PROCESSES = 10
-SECONDS = 120
+SECONDS = 80
 """So long at the most, a little less than the whole step, so that what is known by then is told."""
 
 

@@ -45,11 +45,11 @@ class Step:
 
 
 STEPS = (
-    Step("contract", "what every model promises", "benchmarks.gpu.contract", 135),
-    Step("survey", "a survey on LocalCUDACluster against a CPU", "benchmarks.gpu.survey", 80),
+    Step("contract", "what every model promises", "benchmarks.gpu.contract", 90),
+    Step("survey", "a survey on LocalCUDACluster against a CPU", "benchmarks.gpu.survey", 70),
     Step("precision", "bfloat16 and channels last", "benchmarks.gpu.precision", 50),
-    Step("compilation", "compiled training and scoring", "benchmarks.gpu.compilation", 130),
-    Step("encoder", "encoder scores from Zarr", "benchmarks.gpu.encoder", 90),
+    Step("compilation", "compiled training and scoring", "benchmarks.gpu.compilation", 115),
+    Step("encoder", "encoder scores from Zarr", "benchmarks.gpu.encoder", 70),
     Step("likelihoods", "PixelCNN++ likelihoods", "benchmarks.gpu.likelihoods", 30),
     Step("adversarial", "WGAN-GP", "benchmarks.gpu.adversarial", 30),
 )

@@ -56,7 +56,7 @@ def test_the_encoders_time_is_told_stage_by_stage(tmp_path: Path) -> None:
     figures = [figure for figure in figures_of("encoder", tmp_path) if figure.what.startswith("wgan.WGAN")]
     stages = {figure.what.partition(": ")[2]: figure.value for figure in figures if figure.unit == "s"}
     assert list(stages) == [
-        "read, checksum, decode", "stretch", "copy to the device", "model, and scores back", "calibrate, table",
+        "read, checksum, decode", "copy to the device, stretch", "model, and scores back", "calibrate, table",
         "write part and receipt",
     ]  # fmt: skip
     assert all(seconds > 0 for seconds in stages.values())
