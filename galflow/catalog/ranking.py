@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from galflow.catalog.parquet import read_columns
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.splits import Split
-from galflow.errors import DataError, ModelError
-from galflow.scores.calibration import PValueCounts, Reference, conformal_p, robust_sigma
+from galflow.errors import DataError
+from galflow.scores.calibration import PValueCounts, Reference, calibrated, conformal_p
 from galflow.scores.false_discoveries import false_share
 from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.part_columns import SHARES, shares_of_part
@@ -53,14 +53,10 @@ class RunRanking:
     def columns(self, part: pa.Table) -> dict[str, pa.Array]:
         """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
         value = self.levels.levelled(_ranked_values(part, self.rule, self.masks), part)
-        good = np.isfinite(value)
-        reference = Reference(ANOMALY, self.reference)
-        sigma, p, q, false = np.full((4, len(part)), np.nan)
-        p[good] = conformal_p(value[good], reference)
-        try:
-            sigma[good] = robust_sigma(value[good], reference)
-        except ModelError:  # held-out objects that are all alike: the models' own sigmas are null too, with the reason
-            good = good & False
+        sigma, p, _ = calibrated(value, Reference(ANOMALY, self.reference))
+        # Held-out objects that are all alike give none: the models' own sigmas are null then too, with the reason.
+        good = np.isfinite(sigma)
+        q, false = np.full((2, len(part)), np.nan)
         unseen = good & ~_learnt(part, self.rule, self.learners)
         objects = _objects(part) & good
         counted = objects & unseen

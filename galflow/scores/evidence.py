@@ -115,31 +115,28 @@ def choose_rule(trial: Trial, declared: str | None, seed: int, *, joined: bool =
     chosen_half = np.zeros(objects, bool)
     chosen_half[np.random.default_rng([seed, _HALVES]).permutation(objects)[: objects // 2]] = True
     choosing, judging = trial.half(chosen_half), trial.half(~chosen_half)
-    singles = [RankingRule((Term(name, two_sided),)) for name in trial.objects for two_sided in (False, True)]
-    singles.sort(key=lambda rule: -_merit(choosing, rule))
+    alone = [RankingRule((Term(name, two_sided),)) for name in trial.objects for two_sided in (False, True)]
+    places = {rule: choosing.places(rule) for rule in alone}
+    merits = {rule: _merit(found, choosing.kind) for rule, found in places.items()}
+    singles = sorted(alone, key=lambda rule: -merits[rule])
     rivals = joined_rules(choosing.objects, choosing.copies, choosing.kind, singles) if joined else []
     best = singles[0]
-    rival = max(rivals, key=lambda pair: _merit_of(pair.places, choosing.kind), default=None)
+    merits |= {pair.rule: _merit(pair.places, choosing.kind) for pair in rivals}
+    rival = max(rivals, key=lambda pair: merits[pair.rule], default=None)
     if declared is not None:
         best, why = RankingRule.of(declared), f"{declared} ranks, as scoring.primary declares."
-    elif rival is not None and _wins(rival.places, choosing.places(best), choosing, seed):
+    elif rival is not None and _wins(rival.places, places[best], choosing.kind, seed):
         why = f"{rival.rule.name} ranks: it finds more of the painted anomalies than any single score, beyond chance."
         best = rival.rule
     else:
         why = f"{best.name} ranks: of all scores it finds most of the painted anomalies, and no joining of scores more."
-    places = {rule: choosing.places(rule) for rule in singles} | {pair.rule: pair.places for pair in rivals}
-    merits = {rule: _merit_of(found, choosing.kind) for rule, found in places.items()}
     verdicts = [_verdict(judging, rule, merit, seed) for rule, merit in merits.items()]
     verdicts.sort(key=lambda verdict: -verdict.chosen_by)
     kinds = np.unique(trial.kind.astype(str))
     return Evidence(best, why, tuple(verdicts), objects, len(trial.kind) // len(kinds))
 
 
-def _merit(trial: Trial, rule: RankingRule) -> float:
-    return _merit_of(trial.places(rule), trial.kind)
-
-
-def _merit_of(places: FloatArray, kind: npt.NDArray[np.object_]) -> float:
+def _merit(places: FloatArray, kind: npt.NDArray[np.object_]) -> float:
     """Mean share of copies in the top fractions, kinds alike."""
     each = _merits(places)
     return float(np.mean([each[kind == name].mean() for name in _kinds(kind)]))
@@ -154,16 +151,20 @@ def _kinds(kind: npt.NDArray[np.object_]) -> list[str]:
     return sorted(set(map(str, kind)))
 
 
-def _wins(first: FloatArray, second: FloatArray, trial: Trial, seed: int) -> bool:
+def _wins(first: FloatArray, second: FloatArray, kind: npt.NDArray[np.object_], seed: int) -> bool:
     """Whether ``first`` finds more than ``second`` in all but a few resamplings of the copies of each kind."""
-    gains = np.zeros(_BOOTSTRAPS)
-    rng = np.random.default_rng([seed, _RIVALS])
-    merit = _merits(first) - _merits(second)
-    kinds = _kinds(trial.kind)
-    for name in kinds:
-        own = merit[trial.kind == name]
-        gains += own[rng.integers(len(own), size=(_BOOTSTRAPS, len(own)))].mean(1) / len(kinds)
+    gains = _resampled_means(_merits(first) - _merits(second), kind, [seed, _RIVALS])
     return bool(np.quantile(gains, _LOWEST) > 0)
+
+
+def _resampled_means(values: FloatArray, kind: npt.NDArray[np.object_], seed: list[int]) -> FloatArray:
+    """Means of (m,) values, kinds alike, over resamplings of the copies of each kind."""
+    rng, kinds = np.random.default_rng(seed), _kinds(kind)
+    means = np.zeros(_BOOTSTRAPS)
+    for name in kinds:
+        own = values[kind == name]
+        means += own[rng.integers(len(own), size=(_BOOTSTRAPS, len(own)))].mean(1) / len(kinds)
+    return means
 
 
 def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdict:
@@ -172,12 +173,7 @@ def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdic
     places, kinds = trial.places(rule), _kinds(trial.kind)
     by_kind = {name: float(places[trial.kind == name].mean()) for name in kinds}
     found = np.mean([(places[trial.kind == name] > 1 - TOP_FRACTION).mean() for name in kinds])
-    rng = np.random.default_rng([seed, _INTERVALS])
-    means = np.zeros(_BOOTSTRAPS)
-    for name in kinds:
-        own = places[trial.kind == name]
-        means += own[rng.integers(len(own), size=(_BOOTSTRAPS, len(own)))].mean(1) / len(kinds)
-    low, high = np.quantile(means, [0.05, 0.95])
+    low, high = np.quantile(_resampled_means(places, trial.kind, [seed, _INTERVALS]), [0.05, 0.95])
     ranked = rule.values(trial.objects)
     correlations = {}
     for name, values in trial.covariates.items():

@@ -15,8 +15,8 @@ import numpy as np
 from galflow.cutouts.batches import PIXELS_ALONE, CutoutRows
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.painted import HeldOut, held_out_objects, masked_objects, painted_copies, survey_masks
-from galflow.errors import DataError, ModelError, SpecError
-from galflow.scores.calibration import Reference, robust_sigma
+from galflow.errors import DataError, SpecError
+from galflow.scores.calibration import Reference, calibrated, robust_sigma
 from galflow.scores.evidence import Evidence, Trial, choose_rule
 from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.rule import RankingRule, placed
@@ -178,18 +178,14 @@ def _sigmas(
     for rows in tiles:
         for start in range(0, len(rows.flux), batch_objects):
             _add(found, _portion(rows, slice(start, start + batch_objects)), models, device)
-    raw = {name: np.concatenate(values) for name, values in found.items()}
-    sigmas = {}
-    for column in (c for c in columns_of(models) if c.calibrated):
-        values = raw[column.name]
-        sigmas[column.name] = np.full(len(values), np.nan)
-        good = np.isfinite(values)
-        try:
-            reference = Reference(column.name, models[column.model].reference[column.score])
-            sigmas[column.name][good] = robust_sigma(values[good], reference)
-        except ModelError:  # no spread: the score parts say so, and this score cannot rank
-            continue
-    return sigmas
+    return {
+        column.name: calibrated(
+            np.concatenate(found[column.name]),
+            Reference(column.name, models[column.model].reference[column.score]),
+        ).sigma  # NaN without a spread: the score parts say so, and this score cannot rank
+        for column in columns_of(models)
+        if column.calibrated
+    }
 
 
 def _portion(rows: CutoutRows, part: slice) -> CutoutRows:
