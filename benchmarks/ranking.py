@@ -28,6 +28,7 @@ MODELS: tuple[dict[str, Any], ...] = (
     {"name": "kmeans", "model": "kmeans.KMeans"},
     {"name": "ae", "model": "autoencoder.Autoencoder", "options": {"width": 16, "latent": 16}},
     {"name": "vae", "model": "vae.VAE"},
+    {"name": "features", "model": "outliers.Mahalanobis"},
     {"name": "forest", "model": "outliers.IsolationForest"},
 )
 

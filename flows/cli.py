@@ -14,7 +14,8 @@ import typer
 
 from flows import environment, inspect_commands
 from flows.inspect_commands import RootOption, SpecArgument
-from flows.terminal import show_partial, show_remarks, show_run, terminal, todo_line
+from flows.terminal import show_partial, show_remarks, terminal, todo_line
+from flows.terminal_run import show_run
 from galflow import __version__
 from galflow.errors import GalflowError, SpecError
 from tasks.proxies import bypass_for_this_machine

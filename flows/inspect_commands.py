@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import show_models, show_plan, show_remarks, show_run, show_runs, terminal
+from flows.terminal import show_models, show_plan, show_remarks, show_runs, terminal
+from flows.terminal_run import show_run
 from flows.terminal_store import show_difference, show_garbage, show_lineage
 from galflow.errors import SpecError
 

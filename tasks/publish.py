@@ -148,11 +148,11 @@ def _ranking(
 ) -> tuple[RunRanking, tuple[str, ...]]:
     """The order of all objects by the rule that the evidence chose, and what is to be said of their ids."""
     rule = RankingRule.from_json(evidence["chosen"])
-    learners, stated = survey_learners(spec), None
-    if not learners:  # the survey holds out nobody, so the models' own held-out objects calibrate
+    stated = None
+    if not survey_learners(spec):  # the survey holds out nobody, so the models' own held-out objects calibrate
         stated = stated_reference(rule, spec.of_survey(models))
     masks = MaskLevels.from_json(evidence["masks"]["levels"]) if evidence["masks"] else None
-    return rank_objects(store, scores.receipts, rule, learners, stated, masks)
+    return rank_objects(store, scores.receipts, rule, stated, masks)
 
 
 def _difference(

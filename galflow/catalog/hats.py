@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import to_parquet
-from galflow.catalog.schema import HEALPIX_COLUMN, Column, conform
+from galflow.catalog.schema import HEALPIX_COLUMN, conform
 from galflow.errors import DataError, SpecError, StoreError
 
 HATS_ROWS_PER_PIXEL = 1_000_000

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
+from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
 from galflow.catalog.ranking import FILES as RANKING_FILES
 from galflow.catalog.ranking import RunRanking
-from galflow.catalog.schema import Column, catalog_schema, conform
+from galflow.catalog.schema import catalog_schema, conform
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError

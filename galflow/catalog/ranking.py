@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from galflow.scores.false_discoveries import false_share
 from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.part_columns import SHARES, shares_of_part
 from galflow.scores.rule import RankingRule
+from galflow.scores.tail import ParetoTail
 from galflow.scores.tile_levels import TileLevels
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
@@ -37,8 +38,6 @@ class RunRanking:
     """All that a row needs to be placed among the objects of a run."""
 
     rule: RankingRule
-    learners: tuple[str, ...]
-    """Models among the rule's that learnt from the survey."""
     levels: TileLevels
     masks: MaskLevels
     values: np.ndarray
@@ -49,6 +48,12 @@ class RunRanking:
     """Of the objects that no model of the rule has learnt from."""
     false_share: np.ndarray
     """(r + 1,) of galflow.scores.false_discoveries."""
+    tail: ParetoTail | None
+    """Beyond the most extreme held-out objects; None: too few to fit one."""
+    tail_values: np.ndarray
+    """(t,) what ranks, sorted, of the objects beyond the tail's threshold that no model of the rule has learnt from."""
+    tail_q: np.ndarray
+    """(t,) their q-values by the tail's p-values."""
 
     def columns(self, part: pa.Table) -> dict[str, pa.Array]:
         """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
@@ -57,11 +62,12 @@ class RunRanking:
         # Held-out objects that are all alike give none: the models' own sigmas are null then too, with the reason.
         good = np.isfinite(sigma)
         q, false = np.full((2, len(part)), np.nan)
-        unseen = good & ~_learnt(part, self.rule, self.learners)
+        unseen = good & ~_learnt(part, self.rule)
         objects = _objects(part) & good
         counted = objects & unseen
         q[counted] = self.p_counts.q_values(p[counted])
         false[counted] = self.false_share[np.rint(p[counted] * len(self.false_share)).astype(np.int64) - 1]
+        tail_p, tail_q = self._by_tail(value, p, q, counted)
         rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
         return {
             ANOMALY: pa.array(value, mask=~good),
@@ -70,37 +76,58 @@ class RunRanking:
             "anomaly_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
             "anomaly_q": pa.array(q, mask=~counted),
             "anomaly_fdp": pa.array(false, mask=~counted),
+            "anomaly_tail_p": pa.array(tail_p, mask=~(unseen & np.isfinite(tail_p))),
+            "anomaly_tail_q": pa.array(tail_q, mask=~(counted & np.isfinite(tail_q))),
         }
+
+    def _by_tail(
+        self, value: np.ndarray, p: np.ndarray, q: np.ndarray, counted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) p and q by the fitted tail; below its threshold as they are, and NaN without a tail."""
+        if self.tail is None:
+            return np.full_like(p, np.nan), np.full_like(q, np.nan)
+        tail_p, tail_q = p.copy(), q.copy()
+        beyond = value > self.tail.threshold
+        tail_p[beyond] = self.tail.p_values(value[beyond])
+        beyond &= counted
+        tail_q[beyond] = self.tail_q[np.searchsorted(self.tail_values, value[beyond])]
+        return tail_p, tail_q
 
     def to_files(self) -> dict[str, bytes]:
         """As it lies in the catalogue's supplement."""
         said = {
             "rule": self.rule.to_json(),
-            "learners": list(self.learners),
             "levels": self.levels.to_json(),
             "masks": self.masks.to_json(),
             "p_counts": self.p_counts.to_json(),
+            "tail": None if self.tail is None else self.tail.to_json(),
         }
-        arrays = dict(zip(FILES[1:], (self.values, self.reference, self.false_share), strict=True))
+        stored = (self.values, self.reference, self.false_share, self.tail_values, self.tail_q)
+        arrays = dict(zip(FILES[1:], stored, strict=True))
         return {FILES[0]: json.dumps(said).encode()} | {name: _packed(a) for name, a in arrays.items()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> RunRanking:
         """The inverse of ``to_files``."""
         said = json.loads(files[FILES[0]])
+        values, reference, false_share, tail_values, tail_q = (_unpacked(files[name]) for name in FILES[1:])
         return cls(
             RankingRule.from_json(said["rule"]),
-            tuple(said["learners"]),
             TileLevels.from_json(said["levels"]),
             MaskLevels.from_json(said["masks"]),
-            _unpacked(files[FILES[1]]),
-            _unpacked(files[FILES[2]]),
+            values,
+            reference,
             PValueCounts.from_json(said["p_counts"]),
-            _unpacked(files[FILES[3]]),
+            false_share,
+            None if said["tail"] is None else ParetoTail.from_json(said["tail"]),
+            tail_values,
+            tail_q,
         )
 
 
-FILES = ("ranking.json", "ranked_scores.npy", "ranked_reference.npy", "false_share.npy")
+FILES = (
+    "ranking.json", "ranked_scores.npy", "ranked_reference.npy", "false_share.npy", "tail_scores.npy", "tail_q.npy"
+)  # fmt: skip
 
 
 def _packed(values: np.ndarray) -> bytes:
@@ -129,32 +156,25 @@ def _objects(part: pa.Table) -> np.ndarray:
     return np.asarray(part.column("is_primary").to_numpy() & ~planted)
 
 
-def _of_model(rule: RankingRule, model: str) -> list[str]:
-    return [column for column in rule.columns if column.startswith(f"{model}_")]
-
-
-def _learnt(part: pa.Table, rule: RankingRule, learners: Iterable[str]) -> np.ndarray:
+def _learnt(part: pa.Table, rule: RankingRule) -> np.ndarray:
     """(n,) whether one of the rule's models has learnt from a row's object: then its score has no p-value."""
-    columns = [column for model in learners for column in _of_model(rule, model)]
-    missing = [np.isnan(_floats(part, f"{c}_p")) & np.isfinite(_floats(part, f"{c}_sigma")) for c in columns]
-    return np.logical_or.reduce([np.zeros(len(part), bool), *missing])
+    missing = [np.isnan(_floats(part, f"{c}_p")) & np.isfinite(_floats(part, f"{c}_sigma")) for c in rule.columns]
+    return np.logical_or.reduce(missing)
 
 
 def rank_objects(
     store: Store,
     parts: Sequence[Receipt],
     rule: RankingRule,
-    learners: Iterable[str],
     stated: np.ndarray | None,
     masks: MaskLevels | None = None,
 ) -> tuple[RunRanking, tuple[str, ...]]:
     """The ranking of all objects of these parts, and what is to be said of ids that several objects share.
 
-    ``learners``: names of models that learnt from the survey. ``stated``: (r,) what the rule gives a model's own
-    held-out objects, for a survey that holds out none. Of a part a few columns are read; its file is compared with its
-    checksum when it is read whole. DataError where no object could be compared with any held-out one.
+    ``stated``: (r,) what the rule gives a model's own held-out objects, for a survey that holds out none. Of a part a
+    few columns are read; its file is compared with its checksum when it is read whole. DataError where no object could
+    be compared with any held-out one.
     """
-    mine = tuple(name for name in learners if _of_model(rule, name))
     names = ["is_primary", "object_id", "tile", "split", "flags"]
     names += [f"{c}_{kind}" for c in rule.columns for kind in ("sigma", "p")]
     masks = masks or MaskLevels.none()
@@ -169,7 +189,7 @@ def rank_objects(
         found = _ranked_values(table, rule, masks)
         counted = is_object & np.isfinite(found)
         values.append(found[counted])
-        unseen.append(~_learnt(table, rule, mine)[counted])
+        unseen.append(~_learnt(table, rule)[counted])
         is_reference = pc.fill_null(pc.equal(table.column("split"), str(Split.REFERENCE)), False).to_numpy()
         held_out.append(found[is_reference & counted])
         tiles.append((table.column("tile")[0].as_py(), int(counted.sum())))
@@ -185,10 +205,32 @@ def rank_objects(
             "no held-out normal object has a score, so nothing can be calibrated; hold out more "
             "(training.reference_fraction), or give more tiles"
         )
-    p = conformal_p(every[np.concatenate(unseen)], Reference(ANOMALY, reference))
-    counts = PValueCounts.empty(len(reference)).add(p)
-    ranking = RunRanking(rule, mine, levels, masks, np.sort(every), np.sort(reference), counts, false_share(counts))
+    tested, reference = np.sort(every[np.concatenate(unseen)]), np.sort(reference)
+    counts = PValueCounts.empty(len(reference)).add(conformal_p(tested, Reference(ANOMALY, reference)))
+    tail = ParetoTail.of(reference)
+    beyond, tail_q = _tail_q(tail, tested, counts, reference)
+    ranking = RunRanking(
+        rule, levels, masks, np.sort(every), reference, counts, false_share(counts), tail, beyond, tail_q
+    )
     return ranking, _shared(np.concatenate(ids))
+
+
+def _tail_q(
+    tail: ParetoTail | None, tested: np.ndarray, counts: PValueCounts, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of (n,) sorted values those beyond the tail's threshold, (t,), and their q-values (Benjamini & Hochberg 1995).
+
+    A q-value is the least of p * n / rank down to a value and further down; below the threshold conformal p-values go
+    on with it.
+    """
+    if tail is None:
+        return np.zeros(0), np.zeros(0)
+    first = int(np.searchsorted(tested, tail.threshold, side="right"))
+    beyond = tested[first:]
+    as_high = len(tested) - np.searchsorted(tested, beyond, side="left")
+    steps = tail.p_values(beyond) * len(tested) / as_high
+    further = counts.q_values(conformal_p(tested[first - 1 : first], Reference(ANOMALY, reference))) if first else [1.0]
+    return beyond, np.minimum.accumulate(np.concatenate([further, steps]))[1:]
 
 
 def _shared(ids: np.ndarray) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Classical outlier detectors on a few features of each object: isolation forest, local outlier factor, neighbours.
+"""Classical outlier detectors on a few features of each object: distances, isolation forest, local outlier factor.
 
 What is fitted knows nothing of images. Its features come from an inner model of galflow's own, or are measured on the
 image; the inner model is trained as it would be alone, it draws the samples, and the detector is fitted when it has
@@ -18,11 +18,13 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.models.base import Conditional, GenerativeModel, Player, build_model
+from galflow.models.shared.gaussian_distance import GaussianDistance
 from galflow.models.shared.isolation_trees import IsolationTrees
 from galflow.models.shared.neighbours import Neighbours
 from galflow.models.shared.object_features import RobustScale, describe, kept_features
 
 Options = Mapping[str, Any] | None
+FEATURES = "residual or latents of the inner model, measured on the image, or all: residual, texture and measured"
 
 
 class OutlierDetector(GenerativeModel):
@@ -109,6 +111,41 @@ class OutlierDetector(GenerativeModel):
         return cls(channels=2, size=8, inner_options={"components": 4}, keep=200)
 
 
+class Mahalanobis(OutlierDetector):
+    """Mahalanobis distance of an object's features from those of the others (Mahalanobis 36).
+
+    Loss: the inner model's. On all features it is quick and finds most kinds of anomaly (docs/models/baselines.md):
+    what is odd may be so in any direction, also in that of less noise or less residual than usual. Valid input: that of
+    the inner model; a feature's tails count by their arcsinh.
+    """
+
+    source: ClassVar[str] = "Mahalanobis 36"
+    scores: ClassVar[Mapping[str, str]] = {
+        "distance": "distance from the training objects' features in units of their scatter: 1 is typical"
+    }
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: int,
+        features: Annotated[str, FEATURES] = "all",
+        inner: Annotated[str, "model that gives features and samples"] = "pca.PCA",
+        inner_options: Annotated[Options, "its options"] = None,
+        keep: Annotated[int, "training objects to fit on"] = 20_000,
+    ) -> None:
+        super().__init__(
+            channels=channels, size=size, features=features, inner=inner, inner_options=inner_options, keep=keep
+        )
+        self.gaussian = GaussianDistance(self.width)
+
+    def _fit(self, points: Tensor) -> None:
+        self.gaussian.fit(points)
+
+    def _outlyingness(self, points: Tensor) -> Tensor:
+        return self.gaussian(points)
+
+
 class IsolationForest(OutlierDetector):
     """Isolation forest (Liu+08, ICDM, 413): how few random cuts part an object from the others.
 
@@ -126,7 +163,7 @@ class IsolationForest(OutlierDetector):
         *,
         channels: int,
         size: int,
-        features: Annotated[str, "residual or latents of the inner model, or measured on the image"] = "residual",
+        features: Annotated[str, FEATURES] = "residual",
         inner: Annotated[str, "model that gives features and samples"] = "pca.PCA",
         inner_options: Annotated[Options, "its options"] = None,
         keep: Annotated[int, "training objects to fit on"] = 4000,
@@ -154,7 +191,7 @@ class _ByNeighbours(OutlierDetector):
         *,
         channels: int,
         size: int,
-        features: Annotated[str, "residual or latents of the inner model, or measured on the image"] = "residual",
+        features: Annotated[str, FEATURES] = "residual",
         inner: Annotated[str, "model that gives features and samples"] = "pca.PCA",
         inner_options: Annotated[Options, "its options"] = None,
         keep: Annotated[int, "training objects to compare with"] = 4000,

@@ -58,8 +58,9 @@ def findings(
     references = {c.name: Reference(c.name, models[c.model].reference[c.score]) for c in calibrated}
     tally = _Tally({name: inconsistent_above(r, INCONSISTENT_LEVEL) for name, r in references.items()})
     bound = 0.0
-    for table in files(["anomaly_q", "anomaly_fdp", *names]):
+    for table in files(["anomaly_q", "anomaly_fdp", "anomaly_tail_q", *names]):
         discovered = floats(table, "anomaly_q") <= FALSE_DISCOVERY_RATE
+        tally.by_tail += int(np.count_nonzero(floats(table, "anomaly_tail_q") <= FALSE_DISCOVERY_RATE))
         tally.discoveries += int(np.count_nonzero(discovered))
         bound = max(bound, float(floats(table, "anomaly_fdp")[discovered].max(initial=0.0)))
         tally.add(REAL, table)
@@ -68,6 +69,7 @@ def findings(
     found["false_share_bound"] = bound
     found["judged"] = int(ranking.p_counts.counts.sum())
     found["tile_levels"] = ranking.levels.to_json()
+    found["tail"] = _tail(ranking, tally.by_tail)
     copies = planted_copies(store, catalog, [ANOMALY, *names]) if planted else None
     if copies is not None:
         tally.add(PLANTED, copies)
@@ -90,6 +92,24 @@ def findings(
     return found
 
 
+def _tail(ranking: RunRanking, discoveries: int) -> dict[str, Any] | None:
+    """What the fitted tail says and how well it fits; None where there is none."""
+    tail = ranking.tail
+    if tail is None:
+        return None
+    seen, expected = tail.quantiles(ranking.reference)
+    return {
+        "discoveries": discoveries,
+        "fitted": tail.fitted,
+        "misfit_p": tail.misfit_p,
+        "unexpected": tail.unexpected(ranking.reference),
+        "threshold": tail.threshold,
+        "limit": tail.limit,
+        "seen": seen.tolist(),
+        "expected": expected.tolist(),
+    }
+
+
 @dataclass
 class _Tally:
     """What is counted while files go by."""
@@ -98,6 +118,8 @@ class _Tally:
     """Score column -> value above which an object is inconsistent with the reference."""
     discoveries: int = 0
     """Real objects."""
+    by_tail: int = 0
+    """The same by the extrapolated tail."""
     scored: dict[tuple[str, str], int] = field(default_factory=dict)
     """(group, score column) -> objects that have the score."""
     beyond: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -121,6 +121,21 @@ def _score_ticks(limits: tuple[float, float]) -> list[float]:
     return [t for t in ticks if limits[0] <= t <= limits[1]]
 
 
+def tail_plot(found: Mapping[str, Any]) -> bytes:
+    """Held-out objects beyond the tail's threshold against where the fitted tail expects each; on the line: it fits."""
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = panels(1, 4.6, 2.65)
+        seen, expected = (np.asarray(found[name]) for name in ("seen", "expected"))
+        ends = [min(seen[0], expected[0]), max(seen[-1], expected[-1])]
+        axes.plot(ends, ends, color=GREY, linewidth=0.9, linestyle=":", label="as fitted")
+        axes.plot(expected, seen, "o", color=BLUE, markersize=3.0, label="held-out objects")
+        axes.axvline(found["limit"], color=ORANGE, linewidth=0.9, label="values beyond take no part in the fit")
+        axes.set_xlabel("what ranks, as the tail expects it")
+        axes.set_ylabel("what ranks, as found")
+        axes.legend(loc="upper left")
+        return svg(figure)
+
+
 def likelihood_plot(
     label: str, reference: npt.NDArray[np.floating], run: Histogram, samples: Mapping[str, npt.NDArray[np.floating]]
 ) -> bytes:

@@ -31,7 +31,7 @@ from galflow.report.likelihoods import (
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
-from galflow.report.plots import likelihood_plot, score_plot
+from galflow.report.plots import likelihood_plot, score_plot, tail_plot
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
 from galflow.scores.score import columns_of
@@ -67,6 +67,8 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
+    tail = inputs.findings["tail"]
+    context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 

@@ -151,7 +151,7 @@ def _masks(
     if not len(masks):
         return None
     masked = masked_objects(objects, masks, _MASKED, settings.seed)
-    used = {name: models[name] for name in models if any(c.startswith(f"{name}_") for c in rule.columns)}
+    used = {column.model: models[column.model] for column in columns_of(models) if column.name in rule.columns}
     values = rule.values(_sigmas(masked.tiles, used, settings.batch_objects, device))
     whole = rule.values(trial.objects)
     half = np.arange(len(values)) % 2 == 0

@@ -17,7 +17,8 @@ import yaml
 from rich.console import Console
 
 from flows.cli import Stage
-from flows.terminal import likelihood_sentence, ratio_sentence, show_plan, show_run, show_runs, terminal
+from flows.terminal import show_plan, show_runs, terminal
+from flows.terminal_run import likelihood_sentence, ratio_sentence, show_run
 from galflow.models.base import abilities, all_models
 from galflow.runs.plan import plan_run
 from galflow.spec.run import parse_spec

@@ -1,8 +1,8 @@
 """What a classical outlier detector sees of an object: a few numbers instead of pixels, brought to one scale.
 
-They are the residuals of an inner model by distance from the centre, that model's latents, or what is measured on the
-image. The scale is robust: median and median absolute deviation, so that the outliers among the training objects do not
-hide others. This file detects nothing.
+They are the residuals of an inner model by distance from the centre, that model's latents, what is measured on the
+image, or all but the latents with the image's texture. The scale is robust: median and median absolute deviation, so
+that the outliers among the training objects do not hide others. This file detects nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.layers.images import morphology
 from galflow.layers.images.blocks import observed_pixels
+from galflow.layers.images.texture import texture
 from galflow.models.base import Encodes, GenerativeModel, Reconstructs
 
-KINDS = ("residual", "latents", "measured")
+KINDS = ("residual", "latents", "measured", "all")
 RINGS = 5
 """Rings of a quarter of half a side each around the centre; the last one reaches into the corners."""
 LEAST_RESIDUAL = 1e-4
@@ -36,6 +37,8 @@ def describe(batch: Batch, kind: str, inner: GenerativeModel) -> Tensor:
 
     SpecError unless ``kind`` is one of KINDS and ``inner`` can give it.
     """
+    if kind == "all":
+        return torch.cat([describe(batch, "residual", inner), texture(batch), morphology.measure(batch)], dim=1)
     if kind == "measured":
         return morphology.measure(batch)
     if kind == "latents" and isinstance(inner, Encodes):

@@ -14,6 +14,7 @@ import torch
 import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.flags import Flag
+from galflow.scores.tail import ParetoTail
 
 if TYPE_CHECKING:
     from conftest import Truth
@@ -108,6 +109,21 @@ def test_q_is_benjamini_hochbergs_over_objects_that_no_model_has_learnt_from(tru
     for more in (p[np.isfinite(p) & ~counted], copies):
         other = scipy.stats.false_discovery_control(np.concatenate([p[counted], more]))[: counted.sum()]
         assert np.abs(other - q[counted]).max() > 1e-6
+
+
+def test_beyond_the_held_out_objects_p_and_q_are_of_the_tail_that_the_report_shows(truth: Truth) -> None:
+    columns, told = truth.columns, truth.run.manifest.summary["tail"]
+    reference = np.sort(columns["anomaly_score"][columns["split"] == "reference"])
+    tail = ParetoTail.of(reference)
+    counted = columns["is_primary"] & np.isfinite(columns["anomaly_score_p"])
+    assert tail is not None
+    assert told["fitted"] == tail.fitted
+    beyond = columns["anomaly_score"] > tail.threshold
+    p = np.where(beyond, tail.p_values(columns["anomaly_score"]), columns["anomaly_score_p"])
+    np.testing.assert_allclose(columns["anomaly_tail_p"][counted], p[counted], rtol=1e-9)
+    q = scipy.stats.false_discovery_control(p[counted])
+    np.testing.assert_allclose(columns["anomaly_tail_q"][counted & beyond], q[beyond[counted]], rtol=1e-9)
+    assert told["discoveries"] == (columns["anomaly_tail_q"][columns["is_primary"]] <= 0.1).sum()
 
 
 def test_rank_sorts_primary_rows_by_what_ranks(truth: Truth) -> None:

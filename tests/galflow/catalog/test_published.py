@@ -74,7 +74,7 @@ def product(local_store: Store) -> str:
     plan, remarks = plan_catalog("run", ["m_s"], [], receipts)
     assert remarks == ()
     key = catalog_product("c", "run")
-    ranking, _ = rank_objects(local_store, receipts, RankingRule.of("m_s"), (), np.linspace(0.1, 6.0, REFERENCES))
+    ranking, _ = rank_objects(local_store, receipts, RankingRule.of("m_s"), np.linspace(0.1, 6.0, REFERENCES))
     write_basis(local_store, key, plan, merge_summaries(summaries), ranking)
     (files,) = group_parts(receipts)
     write_catalog_file(local_store, key, 0, files, *read_basis(local_store, key))
@@ -118,7 +118,13 @@ def test_ranking_reads_its_columns_and_little_more(local_store: Store, monkeypat
     rng = np.random.default_rng(4)
     wide = {f"other_{i}": rng.normal(size=50_000) for i in range(20)}
     table = pa.table(
-        {"object_id": np.arange(50_000), "is_primary": np.ones(50_000, bool), "m_s_sigma": wide["other_0"], **wide}
+        {
+            "object_id": np.arange(50_000),
+            "is_primary": np.ones(50_000, bool),
+            "m_s_sigma": wide["other_0"],
+            "m_s_p": np.full(50_000, 0.5),
+            **wide,
+        }
         | {"tile": ["t"] * 50_000, "split": pa.nulls(50_000, pa.string()), "flags": np.zeros(50_000, np.int64)}
     )
     sink = pa.BufferOutputStream()
@@ -145,7 +151,7 @@ def test_ranking_reads_its_columns_and_little_more(local_store: Store, monkeypat
     monkeypatch.setattr(Store, "reading", counted)
     monkeypatch.setattr(Store, "get", None)
     monkeypatch.setattr(Store, "get_many", None)
-    ranking, remarks = rank_objects(local_store, [part], RankingRule.of("m_s"), (), np.arange(9.0))
+    ranking, remarks = rank_objects(local_store, [part], RankingRule.of("m_s"), np.arange(9.0))
     np.testing.assert_array_equal(ranking.values, np.sort(wide["other_0"]))
     assert remarks == ()
     assert 50_000 * 8 < sum(taken) < len(whole) / 6
@@ -155,7 +161,7 @@ def test_a_damaged_part_is_told_with_its_name(store: Store) -> None:
     store.put("scores/bad.parquet", b"PAR1" + bytes(500))
     part = Receipt(product="scores/bad.parquet", fingerprint="f", rows=3)
     with pytest.raises(IntegrityError, match=r"scores/bad\.parquet cannot be read as Parquet"):
-        rank_objects(store, [part], RankingRule.of("m_s"), (), None)
+        rank_objects(store, [part], RankingRule.of("m_s"), None)
     gone = Receipt(product="scores/gone.parquet", fingerprint="f", rows=3)
     with pytest.raises(StoreError, match=r"scores/gone\.parquet"):
-        rank_objects(store, [gone], RankingRule.of("m_s"), (), None)
+        rank_objects(store, [gone], RankingRule.of("m_s"), None)

@@ -118,7 +118,7 @@ def publish(
     store: Store, spec: RunSpec, scores: list[Receipt], models: dict[str, TrainedModel], summary: PartSummary
 ) -> tuple[str, RunRanking]:
     product, planned = catalog_product(spec.output.catalog, RUN), plan(scores, models)
-    ranking, _ = rank_objects(store, scores, RankingRule.of(PRIMARY), models, None)
+    ranking, _ = rank_objects(store, scores, RankingRule.of(PRIMARY), None)
     write_basis(store, product, planned, summary, ranking)
     for index, group in enumerate(group_parts(scores)):
         write_catalog_file(store, product, index, group, planned, ranking)
