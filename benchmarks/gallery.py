@@ -28,7 +28,8 @@ from galflow.models.base import Reconstructs, find_model
 from galflow.photometry import AsinhStretch
 from galflow.report.pictures import Display
 from galflow.spec.models import ModelSpec
-from galflow.spec.run import CutoutSpec, StretchSpec, SurveySpec, TrainingSpec
+from galflow.spec.run import CutoutSpec, SurveySpec, TrainingSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.products import Target
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey

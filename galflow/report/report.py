@@ -32,6 +32,7 @@ from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import likelihood_plot, score_plot
+from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
 from galflow.scores.score import columns_of
@@ -118,6 +119,7 @@ def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
         "specification": specification,
         "versions": sorted(inputs.code_versions.items()),
         "model_table": model_rows(inputs.models, inputs.reused, inputs.samples_learnt),
+        "stretches": stretch_sentences(inputs.models),
     }
 
 

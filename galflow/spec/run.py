@@ -20,6 +20,7 @@ from galflow.spec.cluster import ClusterSpec
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.part import ColumnName, Name, Part, describe
+from galflow.spec.stretch import StretchSpec
 from galflow.spec.training import TrainingSpec
 
 Value = TypeVar("Value")
@@ -96,17 +97,6 @@ class JoinSpec(Part):
     def margin_arcsec(self) -> float:
         """Tiles that come nearer than this to one another are joined."""
         return max(30.0, 4 * (self.radius_arcsec or 0) + 2 * (self.split_radius_arcsec or 0))
-
-
-class StretchSpec(Part):
-    """The asinh stretch in which models see pixels."""
-
-    softening_sigma: Annotated[float, Field(gt=0)] = 3.0
-    """Where linear turns into logarithmic, in units of the sky's sigma."""
-    white_sigma: Annotated[float, Field(gt=0)] = 1000.0
-    """The flux, in units of the sky's sigma, that maps to 1."""
-    sky_sigma: dict[str, Annotated[float, Field(gt=0)]] | None = None
-    """Sky sigma per band in the survey's flux unit; by default the median over the training set's tiles."""
 
 
 class ScoringSpec(Part):

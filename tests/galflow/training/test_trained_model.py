@@ -17,7 +17,7 @@ from galflow.errors import GalflowError, IntegrityError, ModelError, SpecError, 
 from galflow.models.base import abilities
 from galflow.photometry import AsinhStretch
 from galflow.spec.models import ModelSpec
-from galflow.spec.run import StretchSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.training.check import check_model
