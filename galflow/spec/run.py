@@ -155,6 +155,8 @@ class OutputSpec(Part):
     """Whether to write the HTML report."""
     top: Annotated[int, Field(ge=1, le=200)] = 16
     """How many of the most anomalous objects the report shows, and as many random normal ones."""
+    group_by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """A column of the catalogue, as layer: the report shows the ranking score of each of its values side by side."""
 
 
 class RunSpec(Part):

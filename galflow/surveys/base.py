@@ -282,6 +282,12 @@ class Survey(ABC):
         return None
 
     @property
+    def catalog_columns(self) -> frozenset[str] | None:
+        """Names of its objects' columns where they are known without reading a tile; None: they are not."""
+        table = self.survey_catalog()
+        return None if table is None else frozenset(table.column_names)
+
+    @property
     def largest_cutout(self) -> int | None:
         """The largest cutout side in pixels that makes sense (ready-made stamps have a size); None: any."""
         return None

@@ -80,6 +80,11 @@ class Stamps(Survey):
         return displayed_files(tile.files) if declared is None else {tile.name: declared}
 
     @property
+    def catalog_columns(self) -> frozenset[str]:
+        """Known of names and labels alone."""
+        return frozenset(("file_name", "source_name", "read_error", *self._describe([]).column_names))
+
+    @property
     def root_uri(self) -> str:
         """The option root."""
         return self._root
@@ -137,7 +142,7 @@ class Stamps(Survey):
                 name=f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}",
                 files=(
                     TileFile("options", "", settings.hexdigest()),
-                    TileFile("labels", "", _checksum(table.take(members))),
+                    TileFile("labels", "", stamp_labels.checksum(table.take(members))),
                     *(file for row in members for file in found[keys[row]]),
                 ),
                 bands=self.bands,
@@ -289,8 +294,3 @@ class Stamps(Survey):
         columns |= {name: described[name] for name in described.column_names}
         table = pa.table(columns | {"read_error": pa.array(decoded.errors, pa.string())})
         return with_reasons(table, [*reasons_of(described), *decoded.reasons])
-
-
-def _checksum(table: pa.Table) -> str:
-    """SHA-256 of a table's content."""
-    return hashlib.sha256(json.dumps(table.to_pylist(), sort_keys=True, default=str).encode()).hexdigest()
