@@ -166,7 +166,9 @@ def group_plot(grouped: Grouped) -> bytes:
 def _ridge(axes: Axes, group: Group, y: int, level: float) -> None:
     """The outline of a group's histogram on the line ``y``, its part above ``level`` orange; quartiles below."""
     step = 0.25 if group.objects > 2000 else 0.5 if group.objects > 200 else 1.0
-    edges = np.arange(_along(_EDGES[0]), _along(_EDGES[-1]) + step, step)
+    from_level = float(_along(level))  # where a bin begins, so that those above it are whole
+    below, beyond = (math.ceil(abs(float(_along(end)) - from_level) / step) for end in (_EDGES[0], _EDGES[-1]))
+    edges = from_level + step * np.arange(-below, beyond + 1)
     middle = _along((_EDGES[1:] + _EDGES[:-1]) / 2)
     counts = np.histogram(middle, edges, weights=group.scores.bins.astype(np.float64))[0]
     heights = 0.72 * counts / max(1.0, float(counts.max()))
@@ -175,7 +177,7 @@ def _ridge(axes: Axes, group: Group, y: int, level: float) -> None:
     if len(filled):
         inside = slice(filled[0], filled[-1] + 1)
         axes.stairs(y + heights[inside], edges[filled[0] : filled[-1] + 2], baseline=y, color=BLUE, linewidth=0.9)
-    above = edges[:-1] >= float(_along(level)) - step / 2
+    above = np.arange(len(counts)) >= below
     axes.stairs(np.where(above, y + heights, y), edges, baseline=y, fill=True, color=ORANGE, alpha=0.75, linewidth=0)
     quantiles = [float(_along(group.quantile(q))) for q in (0.05, 0.25, 0.5, 0.75, 0.95)]
     axes.plot([quantiles[0], quantiles[-1]], [y - 0.1] * 2, color=GREY, linewidth=1.0)

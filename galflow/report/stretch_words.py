@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from galflow.photometry import AsinhStretch, LinearStretch
+from galflow.photometry import COUNT, AsinhStretch, LinearStretch
 from galflow.training.trained_model import ModelCard, TrainedModel
 
 
@@ -23,7 +23,8 @@ def _way_of(card: ModelCard) -> str:
     displayed = card.display_white is not None
     if isinstance(stretch, LinearStretch):
         white = ", ".join(dict.fromkeys(f"{value:.4g}" for value in stretch.white))
-        words = f"pixels in a linear stretch, from black at 0 to white at {white} {card.unit}"
+        unit = "" if card.unit == COUNT else f" {card.unit}"
+        words = f"pixels in a linear stretch, from black at 0 to white at {white}{unit}"
         if displayed and stretch.white == card.display_white:
             return f"{words}, since the survey's pictures were stretched for display already"
         return f"{words}, as the specification says"

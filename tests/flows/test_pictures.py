@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Picture
 from scipy.stats import binomtest
@@ -73,7 +72,7 @@ def test_card_and_report_say_linear(finished: Finished) -> None:
     assert json.loads(model.card.stretch.model_dump_json())["kind"] == "linear"
     text = " ".join(page(finished).split())
     assert (
-        "Models see pixels in a linear stretch, from black at 0 to white at 255 count, since the survey&#39;s pictures "
+        "Models see pixels in a linear stretch, from black at 0 to white at 255, since the survey&#39;s pictures "
         "were stretched for display already." in text
     )
     assert "linear from black at 0 to white at 255, as the pictures were stretched for display" in text
@@ -109,8 +108,7 @@ def test_plan_says_so_and_an_asinh_is_another_model(
 
 
 def test_the_report_has_the_layers_side_by_side(finished: Finished) -> None:
-    (folder,) = (p for p in (Path(finished.root) / "catalogs").glob("*/*") if not p.name.endswith("_supplement"))
-    table = pq.read_table(folder).to_pandas()
+    table = galflow.open_run(finished.root).catalog.to_pandas()
     table = table[table["is_primary"] & table["anomaly_rank"].notna()]
     found = re.findall(
         r"<tr><td>(\w+)</td><td class=\"n\">(\d+)</td><td class=\"n\">([-+.\d]+)</td><td class=\"n\">(\d+)</td>"
