@@ -61,5 +61,7 @@ def run() -> Iterator[Figures]:
             data = seen_through(sets, stretch)
             found = [scores(data, split, cases) for split in range(SPLITS)]
             judged = {score: judge([f[score] for f in found], data) for score in found[0]}
-            rows = {s: (j.chosen_by, *j.reported, j.unseen) for s, j in judged.items()}
+            rows: dict[str, tuple[float | str, ...]] = {
+                s: (j.chosen_by, *j.reported, j.unseen) for s, j in judged.items()
+            }
             yield Figures(f"AUROC of interesting against boring thumbnails, {name}: {stretch}", COLUMNS, rows)

@@ -132,7 +132,7 @@ def _panel(axes: Axes, counts: FlagShares, flag: Flag) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.set_xticks(edges[:-1], [f"{100 * f:g}" for f in counts.fractions[:-1]], fontsize=7.5)
     told = f"{_percent(overall.value)} of all"
-    last = next((f for f in (0.01, 0.05) if counts.top(flag, f) is not None), None)
+    last = next((f for f in (0.01, 0.05, 0.1) if counts.top(flag, f) is not None), None)
     if last is not None and (top := counts.top(flag, last)) is not None:
         told += f", {_percent(top.value)} of the top {_percent(last)}"
     axes.set_title(FLAG_WORDS[flag], loc="left", fontweight="bold", pad=14)
