@@ -26,6 +26,7 @@ from benchmarks import (
     defects,
     densities,
     digits,
+    display_stretch,
     emulator,
     ffjord,
     gan25,
@@ -80,6 +81,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
     "labelled": labelled.run,
+    "display_stretch": display_stretch.run,
     "ranking": ranking.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}

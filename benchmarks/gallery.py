@@ -25,10 +25,11 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet, stretch_for
 from galflow.models.base import Reconstructs, find_model
-from galflow.photometry import AsinhStretch
-from galflow.report.pictures import Display
+from galflow.photometry import Stretch
+from galflow.report.pictures import SOFTENING_SIGMA, Display
 from galflow.spec.models import ModelSpec
-from galflow.spec.run import CutoutSpec, StretchSpec, SurveySpec, TrainingSpec
+from galflow.spec.run import CutoutSpec, SurveySpec, TrainingSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.products import Target
 from galflow.storage.store import Store
 from galflow.surveys.resolve import open_survey
@@ -87,7 +88,7 @@ class Field:
     store: Store
     cutouts: CutoutSet
     spec: CutoutSpec
-    stretch: AsinhStretch
+    stretch: Stretch
 
     @classmethod
     def cut(cls, folder: Path) -> Field:
@@ -149,7 +150,7 @@ def _sheet(deep: Field, rows: list[tuple[str, torch.Tensor]]) -> Image.Image:
         tuple(deep.cutouts.attributes["bands"]),
         deep.stretch.sky_sigma,
         "count",
-        deep.stretch.softening_sigma,
+        SOFTENING_SIGMA,
         WHITE_SIGMA,
     )
     figure, axes = plt.subplots(

@@ -17,7 +17,7 @@ import torch
 
 from galflow.batch import Batch
 from galflow.photometry import AsinhStretch
-from galflow.spec.run import StretchSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.surveys.base import Psf
 from galflow.surveys.drawing import galaxies
 from galflow.surveys.drawing.synthetic_galaxies import Cells, Population

@@ -1,4 +1,4 @@
-"""Flux units, the width of a Gaussian, and the stretch in which models see pixels.
+"""Flux units, the width of a Gaussian, and the stretches in which models see pixels.
 
 Inside galflow flux is in nanojansky (nJy) on the AB system, or in declared counts where a survey has no zero point.
 This file refuses to guess a zero point.
@@ -7,6 +7,7 @@ This file refuses to guess a zero point.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -72,27 +73,71 @@ def _stretched(flux: Any, softening: Any, gain: float, torch: ModuleType) -> Any
     return found
 
 
+class Stretch(ABC):
+    """A monotone map of each pixel's flux, band by band, to numbers of order 1.
+
+    Pixels have the shape (..., band, y, x). ``xp`` is numpy or torch, whichever the pixels are of. Two likelihoods are
+    comparable only if their stretches are equal.
+    """
+
+    sky_sigma: tuple[float, ...]
+    """One number a band, in the unit of the flux."""
+
+    @abstractmethod
+    def forward(self, flux: Any, xp: ModuleType = np) -> Any:
+        """Stretched pixels of ``flux``."""
+
+    @abstractmethod
+    def inverse(self, stretched: Any, xp: ModuleType = np) -> Any:
+        """The flux of stretched pixels; finite for finite pixels alone."""
+
+    @abstractmethod
+    def derivative(self, flux: Any, xp: ModuleType = np) -> Any:
+        """dy/dx for each pixel, in stretched units per flux unit."""
+
+    def log_abs_det(self, flux: Any, observed: Any, xp: ModuleType = np) -> Any:
+        """log|det J| of the stretch in nats, summed over observed pixels: log p(flux) = log p(y) + log|det J|.
+
+        ``observed`` is boolean with the shape of ``flux``; the result has the leading shape (...).
+        """
+        log_slope = xp.where(observed, xp.log(self.derivative(flux, xp)), xp.zeros_like(flux))
+        return log_slope.sum((-3, -2, -1))
+
+    def _by_band(self, values: tuple[float, ...], pixels: Any, xp: ModuleType) -> Any:
+        """One value a band, shaped to broadcast over ``pixels``."""
+        if pixels.ndim < 3 or pixels.shape[-3] != len(values):
+            raise SpecError(
+                f"pixels of shape {tuple(pixels.shape)} do not fit a stretch of {len(values)} band(s); "
+                "give (..., band, y, x)"
+            )
+        if xp is np:
+            return np.asarray(values, dtype=pixels.dtype)[:, None, None]
+        return xp.tensor(values, dtype=pixels.dtype, device=pixels.device)[:, None, None]
+
+
+def _require_bands(name: str, values: tuple[float, ...]) -> None:
+    if not values or any(not (math.isfinite(v) and v > 0) for v in values):
+        raise SpecError(f"stretch {name} is {values!r}; it needs one positive finite number per band")
+
+
 @dataclass(frozen=True)
-class AsinhStretch:
+class AsinhStretch(Stretch):
     """y = asinh(x / (a s)) / asinh(w / a): linear in the noise, logarithmic in bright galaxies.
 
     After Lupton+99, AJ 118, 1406. ``x`` is a flux, ``s`` the band's sky sigma in the same unit; ``a = softening_sigma``
-    and ``w = white_sigma`` are in units of ``s``. y(0) = 0 and y(w s) = 1. Two likelihoods are comparable only if their
-    stretches are equal.
+    and ``w = white_sigma`` are in units of ``s``. y(0) = 0 and y(w s) = 1.
     """
 
     softening_sigma: float
     white_sigma: float
     sky_sigma: tuple[float, ...]
-    """One number a band, in the unit of the flux."""
 
     def __post_init__(self) -> None:
         for name in ("softening_sigma", "white_sigma"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise SpecError(f"stretch {name} is {value!r}; it must be a positive number of sky sigmas")
-        if not self.sky_sigma or any(not (math.isfinite(s) and s > 0) for s in self.sky_sigma):
-            raise SpecError(f"stretch sky_sigma is {self.sky_sigma!r}; it needs one positive finite number per band")
+        _require_bands("sky_sigma", self.sky_sigma)
 
     @property
     def gain(self) -> float:
@@ -101,15 +146,7 @@ class AsinhStretch:
 
     def _softening(self, flux: Any, xp: ModuleType) -> Any:
         """The softening a*s shaped to broadcast over ``(..., band, y, x)``."""
-        if flux.ndim < 3 or flux.shape[-3] != len(self.sky_sigma):
-            raise SpecError(
-                f"pixels of shape {tuple(flux.shape)} do not fit a stretch of {len(self.sky_sigma)} band(s); "
-                "give (..., band, y, x)"
-            )
-        values = [self.softening_sigma * s for s in self.sky_sigma]
-        if xp is np:
-            return np.asarray(values, dtype=flux.dtype)[:, None, None]
-        return xp.tensor(values, dtype=flux.dtype, device=flux.device)[:, None, None]
+        return self._by_band(tuple(self.softening_sigma * s for s in self.sky_sigma), flux, xp)
 
     def forward(self, flux: Any, xp: ModuleType = np) -> Any:
         """Stretched pixels of ``flux``, shape (..., band, y, x). ``xp`` is numpy or torch, whichever ``flux`` is of.
@@ -133,10 +170,34 @@ class AsinhStretch:
         softening = self._softening(flux, xp)
         return self.gain / xp.sqrt(flux * flux + softening * softening)
 
-    def log_abs_det(self, flux: Any, observed: Any, xp: ModuleType = np) -> Any:
-        """log|det J| of the stretch in nats, summed over observed pixels: log p(flux) = log p(y) + log|det J|.
 
-        ``observed`` is boolean with the shape of ``flux``; the result has the leading shape (...).
-        """
-        log_slope = xp.where(observed, xp.log(self.derivative(flux, xp)), xp.zeros_like(flux))
-        return log_slope.sum((-3, -2, -1))
+@dataclass(frozen=True)
+class LinearStretch(Stretch):
+    """y = x / w: of pictures that whoever made them has stretched for display already, 0 is black and 1 is white.
+
+    ``w = white`` is in the unit of the flux. log|det J| is the same for every image: -log w summed over its pixels.
+    """
+
+    white: tuple[float, ...]
+    """One number a band: 255 of pictures of 8 bits."""
+    sky_sigma: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _require_bands("white", self.white)
+        _require_bands("sky_sigma", self.sky_sigma)
+        if len(self.white) != len(self.sky_sigma):
+            raise SpecError(
+                f"stretch white is {self.white!r} and sky_sigma {self.sky_sigma!r}; give both for each band"
+            )
+
+    def forward(self, flux: Any, xp: ModuleType = np) -> Any:
+        """``flux`` in units of white."""
+        return flux / self._by_band(self.white, flux, xp)
+
+    def inverse(self, stretched: Any, xp: ModuleType = np) -> Any:
+        """The flux of stretched pixels."""
+        return stretched * self._by_band(self.white, stretched, xp)
+
+    def derivative(self, flux: Any, xp: ModuleType = np) -> Any:
+        """1 / white for each pixel."""
+        return xp.ones_like(flux) / self._by_band(self.white, flux, xp)

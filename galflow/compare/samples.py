@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.compare.two_sample import compare_scalars
+from galflow.cutouts.displayed import white_of
 from galflow.errors import DataError, SpecError
 from galflow.scores.calibration import Reference, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
@@ -50,12 +51,19 @@ def require_same_space(name: str, attributes: Mapping[str, Any], model: TrainedM
     for what, given, expected in (
         ("flux unit", attributes["unit"], model.card.unit),
         ("bands", list(attributes["bands"]), list(model.card.bands)),
+        ("pixels", _pixels(white_of(attributes)), _pixels(model.card.display_white)),
     ):
         if given != expected:
             raise SpecError(
                 f"sample {name!r} cannot be compared: its {what} is {given!r}, the model's {expected!r}; likelihoods "
                 "are comparable only in the same unit, bands, cutout specification and stretch"
             )
+
+
+def _pixels(white: Sequence[float | None] | None) -> str:
+    """ "flux", or "stretched for display (white 255)"."""
+    known = sorted({w for w in white or () if w})
+    return f"stretched for display (white {', '.join(f'{w:g}' for w in known)})" if known else "flux"
 
 
 def compare_samples(

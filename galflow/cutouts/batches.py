@@ -19,7 +19,7 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import DataError
-from galflow.photometry import FWHM_PER_SIGMA, AsinhStretch
+from galflow.photometry import FWHM_PER_SIGMA, Stretch
 
 _PSF_REACH_FWHM = 2.5
 """A Gaussian PSF made of a FWHM is cut off so many FWHM from its centre, where 1e-7 of its peak is left."""
@@ -51,7 +51,7 @@ PIXELS_ALONE = BatchFields()
 def make_batch(
     flux: np.ndarray,
     ivar: np.ndarray,
-    stretch: AsinhStretch,
+    stretch: Stretch,
     *,
     with_ivar: bool = False,
     device: torch.device | str = "cpu",
@@ -93,7 +93,7 @@ class CutoutRows:
         columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}
         return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf, columns)
 
-    def batch(self, stretch: AsinhStretch, contents: BatchFields, device: torch.device | str = "cpu") -> Batch:
+    def batch(self, stretch: Stretch, contents: BatchFields, device: torch.device | str = "cpu") -> Batch:
         """The batch in one stretch with the contents that one model wants, made on ``device``."""
         plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar, device=device)
         psf, conditions = None, None

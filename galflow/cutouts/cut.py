@@ -20,6 +20,7 @@ import pyarrow as pa
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
+from galflow.cutouts.displayed import display_attribute
 from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
@@ -257,6 +258,7 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: Tile
         "pixel_scale_arcsec": survey.pixel_scale_arcsec,
         "sky_sigma": [s if math.isfinite(s := images.sigma(b)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
+        **display_attribute(bands, images),
     }
 
 

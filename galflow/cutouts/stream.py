@@ -20,28 +20,44 @@ import torch
 from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader, join_batches
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.displayed import common_white
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
-from galflow.photometry import AsinhStretch
-from galflow.spec.run import StretchSpec
+from galflow.photometry import AsinhStretch, LinearStretch, Stretch
+from galflow.spec.stretch import StretchSpec
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+_STEPS_OF_8_BITS = 255
+"""The noise of a picture in which none is measurable is taken to be one step of 8 bits."""
 
 
-def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> AsinhStretch:
-    """The stretch of a run: sky sigma per band as declared, or the median over the sets that observed the band."""
+def stretch_for(sets: Sequence[CutoutSet], spec: StretchSpec) -> Stretch:
+    """The stretch of a run: sky sigma per band as declared, or the median over the sets that observed the band.
+
+    Linear up to the white of pictures that were stretched for display already, unless ``spec`` says otherwise.
+    """
     if not sets:
         raise DataError("there are no cutouts to measure the sky's sigma on; ingest gave no object at all")
     bands = list(sets[0].attributes["bands"])
+    white = common_white(sets)
+    own_white = white if spec.kind_for(white is not None) == "linear" and not spec.white_is_given else None
     sigmas = np.array([[s if s else np.nan for s in c.attributes["sky_sigma"]] for c in sets], dtype=np.float64)
     values = []
     for i, band in enumerate(bands):
         measured = sigmas[:, i][np.isfinite(sigmas[:, i])]
         declared = (spec.sky_sigma or {}).get(band)
         if declared is None and not len(measured):
-            raise DataError(f"no tile observed band {band!r}, so its sky sigma is unknown; declare stretch.sky_sigma")
+            if own_white is None:
+                raise DataError(
+                    f"no tile observed band {band!r}, so its sky sigma is unknown; declare stretch.sky_sigma"
+                )
+            declared = own_white[i] / _STEPS_OF_8_BITS
         values.append(float(declared if declared is not None else np.median(measured)))
+    if own_white is not None:
+        return LinearStretch(own_white, tuple(values))
+    if spec.kind_for(white is not None) == "linear":
+        return LinearStretch(tuple(spec.white_sigma * value for value in values), tuple(values))
     return AsinhStretch(spec.softening_sigma, spec.white_sigma, tuple(values))
 
 
@@ -120,7 +136,7 @@ class TrainingSet:
     def __init__(
         self,
         sets: Sequence[CutoutSet],
-        stretch: AsinhStretch,
+        stretch: Stretch,
         *,
         validation: float,
         reference: float,

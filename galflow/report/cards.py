@@ -17,9 +17,18 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError
 from galflow.models.base import Reconstructs
+from galflow.photometry import AsinhStretch
 from galflow.report.flag_words import flag_words
 from galflow.report.objects import Shown
-from galflow.report.pictures import LARGEST_SIDE, Display, brightness_sigma, data_uri, picture_png
+from galflow.report.pictures import (
+    LARGEST_SIDE,
+    LARGEST_WHITE_SIGMA,
+    SOFTENING_SIGMA,
+    Display,
+    brightness_sigma,
+    data_uri,
+    picture_png,
+)
 from galflow.report.residuals import residual_png, strongest_residual
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -134,16 +143,25 @@ def _read_tile(reader: ObjectReader, wanted: Mapping[int, int]) -> dict[int, Cut
 
 
 def make_display(models: Mapping[str, TrainedModel], normal: Sequence[Cutout]) -> Display:
-    """The display of a report: softened as the models' stretch, white where 95% of the normal objects' peaks lie."""
+    """The display of a report: softened as the models' stretch, white where 95% of the normal objects' peaks lie.
+
+    Pictures that were stretched for display already are shown as they are.
+    """
     first = next(iter(models.values()))
     stretch = first.stretch
     bands, unit = tuple(first.card.bands), first.card.unit
-    display = Display(bands, stretch.sky_sigma, unit, stretch.softening_sigma, stretch.white_sigma)
+    if first.card.display_white is not None:
+        return Display.as_given(bands, first.card.display_white, unit)
+    if isinstance(stretch, AsinhStretch):
+        softening, most = stretch.softening_sigma, stretch.white_sigma
+    else:  # of flux all the same: what models see linearly, eyes do not
+        softening, most = SOFTENING_SIGMA, LARGEST_WHITE_SIGMA
+    display = Display(bands, stretch.sky_sigma, unit, softening, most)
     peaks = brightness_sigma(np.stack([_known(c) for c in normal]), display) if normal else np.zeros(0)
     peaks = peaks[np.isfinite(peaks)]
-    white = float(np.quantile(peaks, 0.95)) if len(peaks) else stretch.white_sigma
-    white = float(f"{np.clip(white, 20 * stretch.softening_sigma, stretch.white_sigma):.2g}")
-    return Display(bands, stretch.sky_sigma, unit, stretch.softening_sigma, white)
+    white = float(np.quantile(peaks, 0.95)) if len(peaks) else most
+    white = float(f"{np.clip(white, 20 * softening, most):.2g}")
+    return Display(bands, stretch.sky_sigma, unit, softening, white)
 
 
 def make_cards(

@@ -28,6 +28,7 @@ LARGEST_SIDE = 128
 """Larger cutouts are averaged over whole blocks of pixels until they are no larger than this on a side."""
 
 SOFTENING_SIGMA = 3.0
+LARGEST_WHITE_SIGMA = 1000.0
 LEAST_WHITE_SIGMA = 30.0
 """A picture of nothing but sky is not stretched until its noise looks like light."""
 
@@ -54,16 +55,24 @@ def lupton_rgb(red: FloatArray, green: FloatArray, blue: FloatArray, softening: 
     """(..., 3) colours in [0, 1] of three intensities, each (...), in one unit (Lupton+04, PASP 116, 133).
 
     With I their mean and f(I) = asinh(I / softening) / asinh(white / softening), each channel is c f(I) / I: brightness
-    is compressed, colour is not. Where a channel exceeds 1 all three are divided by the largest, which keeps the hue.
+    is compressed, colour is not; with an infinite softening neither is. Where a channel exceeds 1 all three are divided
+    by the largest, which keeps the hue.
     """
     colours = np.stack([red, green, blue], axis=-1)
     intensity = colours.mean(axis=-1)
     positive = intensity > 0
-    brightness = np.arcsinh(np.where(positive, intensity, 0.0) / softening) / np.arcsinh(white / softening)
+    brightness = _brightness(np.where(positive, intensity, 0.0), softening, white)
     colours = np.clip(
         colours * np.where(positive, brightness / np.where(positive, intensity, 1.0), 0.0)[..., None], 0, None
     )
     return colours / np.maximum(1.0, colours.max(axis=-1, keepdims=True))
+
+
+def _brightness(intensity: FloatArray, softening: float, white: float) -> FloatArray:
+    """0 where there is no light, 1 at white."""
+    if math.isinf(softening):
+        return intensity / white
+    return np.arcsinh(intensity / softening) / np.arcsinh(white / softening)
 
 
 def block_mean(pixels: npt.NDArray[np.floating], factor: int) -> FloatArray:
@@ -82,7 +91,7 @@ class Display:
     """Sky sigma per band, in ``unit``: what each band is divided by before bands are mixed."""
     unit: str
     softening_sigma: float
-    """Where linear turns into logarithmic, in sky sigmas."""
+    """Where linear turns into logarithmic, in sky sigmas; infinite: it is linear up to white."""
     white_sigma: float
     """What is drawn at full brightness, in sky sigmas."""
 
@@ -95,6 +104,11 @@ class Display:
         """Numbers of the bands shown: (red, green, blue), (red, blue), or the only one."""
         order, _ = blue_to_red(self.bands)
         return order[::-1] if len(order) < 3 else (order[-1], order[len(order) // 2], order[0])
+
+    @classmethod
+    def as_given(cls, bands: Sequence[str], white: Sequence[float], unit: str) -> Display:
+        """Of pictures that were stretched for display already: linear from 0 to ``white``, a number a band."""
+        return cls(tuple(bands), tuple(white), unit, math.inf, 1.0)
 
     def describe(self) -> str:
         """Which band is which colour, what a brightness means, in words with units."""
@@ -112,6 +126,8 @@ class Display:
             colour += f" (three of the bands {', '.join(self.bands)})"
         if not known and len(names) > 1:
             colour += ", taking the bands as given from blue to red"
+        if math.isinf(self.softening_sigma):
+            return f"{colour}; {self._as_given}."
         scale = ", ".join(f"{self.bands[i]} {self.sigma[i]:.3g}" for i in self.channels)
         brightness = "their mean" if len(names) > 1 else "it"
         return (
@@ -123,10 +139,17 @@ class Display:
     def short(self) -> str:
         """Bands, colours and unit in a few words."""
         names = ", ".join(self.bands[i] for i in self.channels)
+        if math.isinf(self.softening_sigma):
+            return f"{names}, {self._as_given}"
         if names == "red, green, blue":
             return f"{names}, flux in {self.unit}, white at {self.white_sigma:.3g} sky sigmas"
         colours = {1: "in grey", 2: "as red, blue"}.get(len(self.channels), "as red, green, blue")
         return f"{names} {colours}, flux in {self.unit}, white at {self.white_sigma:.3g} sky sigmas"
+
+    @property
+    def _as_given(self) -> str:
+        white = ", ".join(dict.fromkeys(f"{self.sigma[i] * self.white_sigma:g}" for i in self.channels))
+        return f"linear from black at 0 to white at {white}, as the pictures were stretched for display"
 
     def picture(self, flux: npt.NDArray[np.floating], observed: npt.NDArray[np.bool_] | None = None) -> Pixels:
         """(y, x, 3) of one object's ``flux`` (band, y, x); pixels not finite or not ``observed`` are missing.
@@ -141,7 +164,7 @@ class Display:
         missing = ~np.isfinite(shown[some_light]).all(axis=0) if some_light.any() else np.ones(shown.shape[1:], bool)
         light = np.where(np.isfinite(shown), shown, 0.0)
         if len(light) == 1:
-            grey = np.arcsinh(light[0] / self.softening_sigma) / np.arcsinh(self.white_sigma / self.softening_sigma)
+            grey = _brightness(light[0], self.softening_sigma, self.white_sigma)
             colours = np.repeat(np.clip(grey, 0, 1)[..., None], 3, axis=-1)
         else:
             red, blue = light[0], light[-1]

@@ -32,6 +32,8 @@ from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import likelihood_plot, score_plot, tail_plot
+from galflow.report.population import population
+from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
 from galflow.scores.score import columns_of
@@ -63,7 +65,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     )
     pictures = galleries(inputs, selection)
     context = _what_ran(inputs) | pictures | _planted(inputs, selection) | _distributions(inputs, selection)
-    context |= _comparison(inputs, selection, stated)
+    context |= _comparison(inputs, selection, stated) | population(inputs)
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
@@ -120,6 +122,7 @@ def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
         "specification": specification,
         "versions": sorted(inputs.code_versions.items()),
         "model_table": model_rows(inputs.models, inputs.reused, inputs.samples_learnt),
+        "stretches": stretch_sentences(inputs.models),
     }
 
 

@@ -16,7 +16,7 @@ import zarr
 from astropy.io import fits
 
 from galflow.errors import ModelError, SpecError, StoreError
-from galflow.report.pictures import colour_picture, grid_picture
+from galflow.report.pictures import Display, colour_picture, grid_picture
 from galflow.training.trained_model import TrainedModel, load_uri
 
 SMALLEST_PICTURE = 96
@@ -91,8 +91,12 @@ def _write_zarr(output: Path, flux: FloatArray, model: TrainedModel, seed: int) 
 
 
 def _write_png(output: Path, flux: FloatArray, model: TrainedModel, seed: int) -> None:
-    """A grid of pictures, each white at its own brightest pixel."""
-    pictures = [colour_picture(f, model.stretch.sky_sigma, model.card.bands) for f in flux]
+    """A grid of pictures, each white at its own brightest pixel, or as the pictures were that the model learnt from."""
+    bands, white = model.card.bands, model.card.display_white
+    if white is not None:
+        pictures = [Display.as_given(bands, white, model.card.unit).picture(f) for f in flux]
+    else:
+        pictures = [colour_picture(f, model.stretch.sky_sigma, bands) for f in flux]
     times = -(-SMALLEST_PICTURE // pictures[0].shape[0])
     enlarged = [p.repeat(times, axis=0).repeat(times, axis=1) for p in pictures]
     grid_picture(enlarged, gap=6).save(output)

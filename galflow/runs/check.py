@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib.util
 from functools import partial
 
+from galflow.runs.check_display import displayed_run, remarks_of
+from galflow.runs.check_groups import check_group
 from galflow.runs.check_survey import ask, check_survey, refuse
 from galflow.scores.leading import declared_score, may_rank
 from galflow.spec.run import RunSpec
-from galflow.storage.look import seen
+from galflow.storage.look import one_look, seen
+from galflow.surveys.base import Survey
+from galflow.surveys.resolve import open_survey
 from galflow.training.check import check_model, check_ratio
 
 
@@ -21,7 +25,8 @@ def check_run(spec: RunSpec) -> list[str]:
     SpecError with every fault of the specification, a line each. What is wrong with some tiles is returned, a line a
     kind: the run goes on without what these lack. Within a look it is asked once.
     """
-    return seen(("check", spec.model_dump_json()), lambda: _check(spec))
+    with one_look():  # else what asks twice would list the files twice
+        return seen(("check", spec.model_dump_json()), lambda: _check(spec))
 
 
 def _check(spec: RunSpec) -> list[str]:
@@ -31,16 +36,27 @@ def _check(spec: RunSpec) -> list[str]:
     for sample in spec.comparison.samples:
         like = spec.cutouts.model_copy(update={"bands": bands}) if bands else spec.cutouts
         check_survey(sample.survey, like, f"comparison sample {sample.name}", faults, remarks)
+    displayed = ask(lambda: displayed_run(_surveys(spec)), faults) if bands and not faults else None
+    remarks += remarks_of(displayed, spec.stretch)
+    stretch = spec.stretch.model_copy(update={"kind": spec.stretch.kind_for(bool(displayed))})
+    if bands:
+        ask(lambda: check_group(spec.output, open_survey(spec.survey)), faults)
     declared = ask(lambda: declared_score(spec), faults)
     leader = may_rank(spec)[declared] if declared is not None else None
     if bands is None:  # of what models are built of nothing is known
         bands = ()
     for model in spec.models if bands else ():
         ranks_by = declared.removeprefix(f"{leader}_") if declared is not None and model.name == leader else None
-        ask(partial(check_model, model, bands, spec.cutouts.size, spec.stretch, ranks_by), faults)
+        ask(partial(check_model, model, bands, spec.cutouts.size, stretch, ranks_by, displayed), faults)
     for ratio in spec.ratios:
         ask(partial(check_ratio, ratio, spec.models), faults)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
     refuse(faults)
     return remarks
+
+
+def _surveys(spec: RunSpec) -> dict[str, Survey]:
+    """The run's survey and its comparison samples."""
+    others = {f"comparison sample {sample.name}": sample.survey for sample in spec.comparison.samples}
+    return {"the survey": open_survey(spec.survey)} | {what: open_survey(found) for what, found in others.items()}

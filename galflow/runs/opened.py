@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.displayed import white_of
 from galflow.errors import SpecError, StoreError
 from galflow.storage.layout import RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
@@ -53,11 +54,16 @@ class Cutout:
     """Its row of the catalogue: column -> value."""
     sky_sigma: tuple[float, ...]
     """Standard deviation of the sky in a pixel of each band, in ``unit``; NaN where it is not known."""
+    display_white: tuple[float | None, ...] = ()
+    """White of each band, in ``unit``, of pixels stretched for display already; 0: flux, None: unknown."""
 
     def picture(self) -> np.ndarray:
-        """(y, x, 3) uint8: the object in colour, an asinh of flux, as the report draws it."""
-        from galflow.report.pictures import colour_picture
+        """(y, x, 3) uint8: the object in colour, an asinh of flux or as it was stretched, as the report draws it."""
+        from galflow.report.pictures import Display, colour_picture
 
+        if any(self.display_white):
+            white = [w or 1.0 for w in self.display_white]
+            return Display.as_given(self.bands, white, self.unit).picture(self.flux)
         sigma = tuple(s if math.isfinite(s) and s > 0 else 1.0 for s in self.sky_sigma)
         return colour_picture(self.flux, sigma, self.bands)
 
@@ -167,7 +173,7 @@ class PublishedRun:
             wcs = wcs_of_cutout(cards, x0, y0, size)
         flux, ivar, mask = (np.array(cutouts.read(name, at)[0]) for name in ("flux", "ivar", "mask"))
         sigma = tuple(math.nan if s is None else float(s) for s in said["sky_sigma"])
-        return Cutout(flux, ivar, mask, tuple(said["bands"]), str(said["unit"]), wcs, row, sigma)
+        return Cutout(flux, ivar, mask, tuple(said["bands"]), str(said["unit"]), wcs, row, sigma, white_of(said))
 
     def __repr__(self) -> str:
         found = self.summary

@@ -15,7 +15,7 @@ from galflow.batch import Batch
 from galflow.cutouts.batches import PIXELS_ALONE, BatchFields, ObjectReader
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import ahead
-from galflow.photometry import AsinhStretch
+from galflow.photometry import Stretch
 
 _READERS_FOR_GPU = 6
 
@@ -24,7 +24,7 @@ _READERS_FOR_GPU = 6
 class View:
     """How a model sees objects; models that see them alike share a batch."""
 
-    stretch: AsinhStretch
+    stretch: Stretch
     contents: BatchFields
 
 

@@ -20,6 +20,7 @@ from galflow.spec.cluster import ClusterSpec
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.part import ColumnName, Name, Part, describe
+from galflow.spec.stretch import StretchSpec
 from galflow.spec.training import TrainingSpec
 
 Value = TypeVar("Value")
@@ -98,17 +99,6 @@ class JoinSpec(Part):
         return max(30.0, 4 * (self.radius_arcsec or 0) + 2 * (self.split_radius_arcsec or 0))
 
 
-class StretchSpec(Part):
-    """The asinh stretch in which models see pixels."""
-
-    softening_sigma: Annotated[float, Field(gt=0)] = 3.0
-    """Where linear turns into logarithmic, in units of the sky's sigma."""
-    white_sigma: Annotated[float, Field(gt=0)] = 1000.0
-    """The flux, in units of the sky's sigma, that maps to 1."""
-    sky_sigma: dict[str, Annotated[float, Field(gt=0)]] | None = None
-    """Sky sigma per band in the survey's flux unit; by default the median over the training set's tiles."""
-
-
 class ScoringSpec(Part):
     """How objects are scored."""
 
@@ -165,6 +155,8 @@ class OutputSpec(Part):
     """Whether to write the HTML report."""
     top: Annotated[int, Field(ge=1, le=200)] = 16
     """How many of the most anomalous objects the report shows, and as many random normal ones."""
+    group_by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """A column of the catalogue, as layer: the report shows the ranking score of each of its values side by side."""
 
 
 class RunSpec(Part):

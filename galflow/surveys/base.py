@@ -140,6 +140,8 @@ class Image:
     psf: Psf | None = None
     header: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """Header cards worth keeping beside the cutouts (SEEING, EXPTIME, ...)."""
+    display_white: float | None = None
+    """White, in ``unit``, of pixels that were stretched for display already; None: flux. NaN: there is no pixel."""
 
     def __post_init__(self) -> None:
         if self.flux.ndim != 2:
@@ -252,6 +254,13 @@ class Survey(ABC):
         """Whether its objects are ready-made images, of which some may be copies of others."""
         return False
 
+    def displayed(self, tile: Tile) -> Mapping[str, bool]:
+        """What of the tile -> whether it was stretched for display already, as far as no pixels need to be read.
+
+        By default nothing was: all is flux.
+        """
+        return {tile.name: False}
+
     @property
     def detects(self) -> bool:
         """Whether object ids are galflow's own, from where an object peaks, and not the survey's."""
@@ -271,6 +280,12 @@ class Survey(ABC):
         not called.
         """
         return None
+
+    @property
+    def catalog_columns(self) -> frozenset[str] | None:
+        """Names of its objects' columns where they are known without reading a tile; None: they are not."""
+        table = self.survey_catalog()
+        return None if table is None else frozenset(table.column_names)
 
     @property
     def largest_cutout(self) -> int | None:

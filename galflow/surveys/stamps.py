@@ -22,6 +22,7 @@ from galflow.errors import DataError, SpecError
 from galflow.photometry import NJY, njy_per_count
 from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
 from galflow.surveys.reading import files, stamp_files, stamp_labels, stamp_names
+from galflow.surveys.reading.display import displayed_files, of_one_stretch
 from galflow.surveys.reading.last_tile import LastTile
 from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.stamp_reading import Stamp, check_unchanged, of_like_size, sky_position
@@ -48,6 +49,8 @@ class _Decoded:
     """What is wrong with stamps that can be read all the same."""
     side: int
     """The largest."""
+    white: tuple[float | None, ...]
+    """Per band, as ``Image.display_white``."""
 
     @property
     def mosaic(self) -> Mosaic:
@@ -58,7 +61,7 @@ class Stamps(Survey):
     """Ready-made images as a survey; see the module's docstring."""
 
     Options = StampsOptions
-    version = "2"
+    version = "3"
     options: StampsOptions
 
     def __init__(self, name: str, release: str, options: StampsOptions) -> None:
@@ -70,6 +73,16 @@ class Stamps(Survey):
     def ready_made(self) -> bool:
         """It is nothing else."""
         return True
+
+    def displayed(self, tile: Tile) -> Mapping[str, bool]:
+        """As declared, or of a file of each kind: pictures of 8 bits."""
+        declared = self.options.declares_display
+        return displayed_files(tile.files) if declared is None else {tile.name: declared}
+
+    @property
+    def catalog_columns(self) -> frozenset[str]:
+        """Known of names and labels alone."""
+        return frozenset(("file_name", "source_name", "read_error", *self._describe([]).column_names))
 
     @property
     def root_uri(self) -> str:
@@ -129,7 +142,7 @@ class Stamps(Survey):
                 name=f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}",
                 files=(
                     TileFile("options", "", settings.hexdigest()),
-                    TileFile("labels", "", _checksum(table.take(members))),
+                    TileFile("labels", "", stamp_labels.checksum(table.take(members))),
                     *(file for row in members for file in found[keys[row]]),
                 ),
                 bands=self.bands,
@@ -186,7 +199,7 @@ class Stamps(Survey):
     def _decode(self, tile: Tile) -> _Decoded:
         members = self._members(tile)
         with ThreadPoolExecutor(_READERS) as readers:
-            stamps = of_like_size(list(readers.map(self._decode_one, members, members.values())))
+            stamps = of_like_size(of_one_stretch(list(readers.map(self._decode_one, members, members.values()))))
         sides = [max(stamp.pixels.shape[1:]) for stamp in stamps if stamp.pixels is not None]
         expected = (self.options.crop or _SIDE_OF_NOTHING * self.options.bin) // self.options.bin
         return _Decoded(
@@ -195,6 +208,7 @@ class Stamps(Survey):
             np.array([stamp.sky for stamp in stamps], dtype=np.float64).reshape(-1, 2),
             tuple(stamp.reason for stamp in stamps if stamp.reason is not None),
             max(sides, default=expected),
+            next((stamp.white for stamp in stamps if stamp.pixels is not None), (np.nan,) * len(self.bands)),
         )
 
     def _decode_one(self, key: str, of_band: Mapping[str, TileFile]) -> Stamp:
@@ -202,14 +216,15 @@ class Stamps(Survey):
         options = self.options
         try:
             if _ALL_BANDS in of_band:
-                first = self._load(of_band[_ALL_BANDS], len(self.bands))
-                stored = first.pixels
+                loaded = [self._load(of_band[_ALL_BANDS], len(self.bands))] * len(self.bands)
+                stored = loaded[0].pixels
             else:
                 absent = [band for band in self.bands if band not in of_band]
                 if absent:
                     raise DataError(f"{key} has no file for band {absent[0]}; expected one for each band")
                 loaded = [self._load(of_band[band], 1) for band in self.bands]
-                first, stored = loaded[0], np.concatenate([image.pixels for image in loaded])
+                stored = np.concatenate([image.pixels for image in loaded])
+            white = tuple(options.white_of(image.largest, key) for image in loaded)
             pixels = stamp_files.reshape(
                 stored,
                 key,
@@ -226,9 +241,9 @@ class Stamps(Survey):
         height, width = stored.shape[1:]
         place = stamp_files.centre_pixel((height, width), crop=options.crop, block=options.bin)
         try:
-            return Stamp(pixels, sky=sky_position(first.header, key, place))
+            return Stamp(pixels, sky=sky_position(loaded[0].header, key, place), white=white)
         except DataError as error:
-            return Stamp(pixels, reason=f"{error}: the stamp has no position on the sky")
+            return Stamp(pixels, reason=f"{error}: the stamp has no position on the sky", white=white)
 
     def _load(self, file: TileFile, bands: int) -> stamp_files.Decoded:
         content = files.read_bytes(file.uri)
@@ -250,7 +265,7 @@ class Stamps(Survey):
         planes = [None if pixels is None else pixels[channel] for pixels in decoded.pixels]
         psf = Psf(fwhm_arcsec=self.options.psf_fwhm_arcsec) if self.options.psf_fwhm_arcsec else None
         flux = decoded.mosaic.assemble(planes, np.nan, np.float32)
-        return Image(flux, self.unit, self.pixel_scale_arcsec, psf=psf)
+        return Image(flux, self.unit, self.pixel_scale_arcsec, psf=psf, display_white=decoded.white[channel])
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """One row an image: its id, its centre in the mosaic and on the sky, its names, labels and ``read_error``.
@@ -279,8 +294,3 @@ class Stamps(Survey):
         columns |= {name: described[name] for name in described.column_names}
         table = pa.table(columns | {"read_error": pa.array(decoded.errors, pa.string())})
         return with_reasons(table, [*reasons_of(described), *decoded.reasons])
-
-
-def _checksum(table: pa.Table) -> str:
-    """SHA-256 of a table's content."""
-    return hashlib.sha256(json.dumps(table.to_pylist(), sort_keys=True, default=str).encode()).hexdigest()

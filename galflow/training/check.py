@@ -8,21 +8,29 @@ from typing import Any
 
 from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Density, all_models, find_model
+from galflow.photometry import AsinhStretch, Stretch
 from galflow.spec.models import ModelSpec, Ratio
-from galflow.spec.run import StretchSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.training.trained_model import load_uri
 from galflow.training.trial import try_model
 
 
 def check_model(
-    model: ModelSpec, bands: tuple[str, ...], size: int, stretch: StretchSpec, ranks_by: str | None = None
+    model: ModelSpec,
+    bands: tuple[str, ...],
+    size: int,
+    stretch: StretchSpec,
+    ranks_by: str | None = None,
+    displayed: bool | None = None,
 ) -> None:
     """SpecError if ``model`` cannot be built for cutouts of these bands and size, or was trained for other ones.
 
-    Also if it was trained before galflow had the score ``ranks_by`` that is to rank.
+    Also if it was trained before galflow had the score ``ranks_by`` that is to rank, or on flux where the survey's
+    pictures were stretched for display already (``displayed``; None: not known), or the other way round.
     """
     if model.trained is None:
-        taken = constructor_arguments(model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
+        seen = None if stretch.kind == "linear" else stretch
+        taken = constructor_arguments(model, len(bands), size, seen)
         try_model(model.model, taken)
         return
     try:
@@ -38,6 +46,13 @@ def check_model(
                 f"model {model.name}: {model.trained} was trained {what} {trained}, and this run asks for {wanted}; "
                 "give another model, or leave out trained to train one"
             )
+    learnt = card.display_white is not None
+    if displayed is not None and "display_white" in card.model_fields_set and learnt != displayed:
+        kinds = {True: "pictures that were stretched for display already", False: "flux"}
+        raise SpecError(
+            f"model {model.name}: {model.trained} was trained on {kinds[learnt]}, and the survey's pixels are "
+            f"{kinds[displayed]}; give another model, or leave out trained to train one"
+        )
     if ranks_by is not None and ranks_by not in card.scores:
         raise SpecError(
             f"scoring.primary: {model.trained} gives no {ranks_by!r}; expected one of {', '.join(card.scores)}, or "
@@ -57,15 +72,24 @@ def check_ratio(ratio: Ratio, models: Sequence[ModelSpec]) -> None:
 
 
 def constructor_arguments(
-    model: ModelSpec, channels: int, size: int, softening_sigma: float, white_sigma: float
+    model: ModelSpec, channels: int, size: int, seen: StretchSpec | Stretch | None
 ) -> dict[str, Any]:
     """All arguments of the model's constructor: its options, and what follows from the cutouts and their stretch.
 
-    A model that must undo the stretch takes ``softening_sigma`` and ``white_sigma``. SpecError if an option tries to
-    choose what follows.
+    A model that must undo the stretch takes ``softening_sigma`` and ``white_sigma`` of an asinh; ``seen`` is None, or a
+    LinearStretch, where pixels are seen in a linear stretch. SpecError if such a model is to see that, or if an option
+    tries to choose what follows.
     """
     taken = inspect.signature(find_model(model.model).__init__).parameters
-    stretch = {"softening_sigma": softening_sigma, "white_sigma": white_sigma}
+    stretch: dict[str, float] = {}
+    if isinstance(seen, StretchSpec | AsinhStretch):
+        stretch = {"softening_sigma": seen.softening_sigma, "white_sigma": seen.white_sigma}
+    elif "softening_sigma" in taken:
+        raise SpecError(
+            f"model {model.name}: {model.model} models flux, and undoes the asinh in which it sees it; here pixels are "
+            "seen in a linear stretch, as pictures are that were stretched for display already. Leave the model out; "
+            "if the pixels are flux, set the survey's display_stretched: false, or stretch.kind: asinh"
+        )
     follows = {"channels": channels, "size": size} | {n: value for n, value in stretch.items() if n in taken}
     for name, value in follows.items():
         if name in model.options:

@@ -15,14 +15,16 @@ import numpy as np
 import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.displayed import common_white
 from galflow.cutouts.splits import Split
 from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError
 from galflow.models.base import Density, GenerativeModel, abilities, build_model, find_model
-from galflow.photometry import AsinhStretch
+from galflow.photometry import Stretch
 from galflow.spec.models import ModelSpec
-from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
+from galflow.spec.run import CutoutSpec, TrainingSpec
 from galflow.spec.run import fingerprint as fingerprint_of
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.products import Target, outcome_of, write_product
 from galflow.storage.receipts import Receipt
 from galflow.training.check import constructor_arguments
@@ -66,7 +68,7 @@ def model_fingerprint(
             "model": [model.name, model.model, find_model(model.model).version, model.options],
             "training": training.model_dump(mode="json", exclude=_WITHOUT_EFFECT | defaults),
             "cutouts": cutouts.model_dump(mode="json"),
-            "stretch": stretch.model_dump(mode="json"),
+            "stretch": stretch.content(),
             "seed": seed,
             "sets": sorted(cutout_fingerprints),
         }
@@ -82,7 +84,7 @@ class Recipe:
     training: TrainingSpec
     cutouts: CutoutSpec
     """As the sets were cut, for the card."""
-    stretch: AsinhStretch
+    stretch: Stretch
     seed: int
 
 
@@ -105,8 +107,7 @@ def train_model(
     training, seed = recipe.training, recipe.seed
     ordered = sorted(sets, key=lambda s: s.product)
     bands, unit, size = require_one_layout(ordered)
-    stretch = recipe.stretch
-    arguments = constructor_arguments(recipe.model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
+    arguments = constructor_arguments(recipe.model, len(bands), size, recipe.stretch)
     with seeded(derived_seed(seed, "weights"), torch.device(device)):
         model = build_model(recipe.model.model, **arguments)
     data = _training_set(recipe, ordered, model)
@@ -119,6 +120,7 @@ def train_model(
     card = ModelCard(
         bands=bands,
         unit=unit,
+        display_white=common_white(ordered),
         arguments=arguments,
         metrics=_metrics(model, fitted),
         curves=fitted.curves,

@@ -15,14 +15,15 @@ import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.batches import BatchFields
 from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Conditional, Density, GenerativeModel, bits_per_dim, build_model
-from galflow.photometry import AsinhStretch
+from galflow.photometry import AsinhStretch, LinearStretch, Stretch
+from galflow.spec.stretch import StretchKind
 from galflow.storage.checksums import FileSum
 from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
@@ -41,24 +42,41 @@ LOGLIKE, BPD = "loglike", "bpd"
 
 
 class StretchCard(BaseModel):
-    """An AsinhStretch in JSON."""
+    """A Stretch in JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    softening_sigma: float
-    white_sigma: float
+    kind: StretchKind = "asinh"
+    softening_sigma: float | None = None
+    """Of asinh, as white_sigma."""
+    white_sigma: float | None = None
+    white: tuple[float, ...] | None = None
+    """Of linear, per band in the unit of the flux."""
     sky_sigma: tuple[float, ...]
 
     @classmethod
-    def of(cls, stretch: AsinhStretch) -> Self:
+    def of(cls, stretch: Stretch) -> Self:
         """The card of a stretch."""
+        if isinstance(stretch, LinearStretch):
+            return cls(kind="linear", white=stretch.white, sky_sigma=stretch.sky_sigma)
+        if not isinstance(stretch, AsinhStretch):
+            raise ModelError(f"no card can be written of {stretch!r}; expected an AsinhStretch or a LinearStretch")
         return cls(
             softening_sigma=stretch.softening_sigma, white_sigma=stretch.white_sigma, sky_sigma=stretch.sky_sigma
         )
 
-    def stretch(self) -> AsinhStretch:
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = {"asinh": (self.softening_sigma, self.white_sigma), "linear": (self.white,)}
+        if None in given[self.kind]:
+            raise ValueError(f"the card of a stretch of kind {self.kind} lacks numbers of it: {self.model_dump()}")
+        return self
+
+    def stretch(self) -> Stretch:
         """The stretch itself."""
-        return AsinhStretch(self.softening_sigma, self.white_sigma, self.sky_sigma)
+        if self.white is not None and self.kind == "linear":
+            return LinearStretch(self.white, self.sky_sigma)
+        return AsinhStretch(float(self.softening_sigma or 0), float(self.white_sigma or 0), self.sky_sigma)
 
 
 class ModelCard(BaseModel):
@@ -79,6 +97,8 @@ class ModelCard(BaseModel):
     bands: tuple[str, ...]
     unit: str
     """Of the flux before the stretch: nJy, or declared counts."""
+    display_white: tuple[float, ...] | None = None
+    """White per band of pictures that were stretched for display before galflow saw them; None: of flux."""
     stretch: StretchCard
     bin_width: float | None
     """Width in stretched units of the bins whose mass a Density states; None: a density, or no Density at all."""
@@ -113,7 +133,7 @@ class TrainedModel:
         object.__setattr__(self, "_portions", OomSplitter(f"scoring with {self.card.model}"))
 
     @property
-    def stretch(self) -> AsinhStretch:
+    def stretch(self) -> Stretch:
         """The stretch in which it sees pixels."""
         return self.card.stretch.stretch()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import astropy.units as u
 import numpy as np
@@ -15,6 +16,7 @@ from galflow.photometry import (
     AB_ZERO_NJY,
     FWHM_PER_SIGMA,
     AsinhStretch,
+    LinearStretch,
     flux_from_ab_magnitude,
     njy_per_count,
 )
@@ -153,3 +155,43 @@ def test_arcsinh_of_a_tensor_is_numpys_for_every_size(dtype: torch.dtype) -> Non
         assert found.shape == flux.shape
         np.testing.assert_allclose(found.detach().numpy(), expected, rtol=4e-7 if dtype == torch.float32 else 1e-14)
     assert torch.equal(flux.nan_to_num(), kept.nan_to_num()), "what was given stays"
+
+
+# --- linear: pictures that were stretched for display
+
+
+LINEAR = LinearStretch((255.0, 100.0), (2.0, 3.0))
+
+
+@pytest.mark.parametrize("xp", [np, torch])
+def test_a_linear_stretch_takes_white_to_one_and_back(xp: ModuleType) -> None:
+    flux = np.array([-10.0, 0.0, 255.0, 510.0], np.float32)[:, None] * np.ones((2, 1, 1), np.float32)
+    given = flux if xp is np else torch.from_numpy(flux)
+    stretched = LINEAR.forward(given, xp)
+    np.testing.assert_allclose(np.asarray(stretched)[0, :, 0], np.array([-10, 0, 255, 510]) / 255, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(stretched)[1, :, 0], np.array([-10, 0, 255, 510]) / 100, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(LINEAR.inverse(stretched, xp)), flux, rtol=1e-6)
+
+
+def test_the_log_determinant_of_a_linear_stretch_is_that_of_autograd() -> None:
+    flux = torch.randn(2, 2, 2, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: LINEAR.forward(x, torch).flatten(), flux)
+    expected = torch.linalg.slogdet(jacobian.reshape(8, 8)).logabsdet  # type: ignore[union-attr]
+    everything = torch.ones(2, 2, 2, dtype=torch.bool)
+    found = LINEAR.log_abs_det(flux, everything, torch)
+    assert float(found) == pytest.approx(float(expected))
+    # The same for whatever is in the picture, and less of it where pixels are missing.
+    assert float(LINEAR.log_abs_det(100 * flux, everything, torch)) == pytest.approx(float(found))
+    everything[1] = False
+    assert float(LINEAR.log_abs_det(flux, everything, torch)) == pytest.approx(-4 * math.log(255))
+
+
+@pytest.mark.parametrize(
+    ("white", "sigma", "expected"),
+    [((0.0,), (1.0,), "white is"), ((1.0,), (), "sky_sigma is"), ((1.0,), (1.0, 1.0), "give both for each band")],
+)
+def test_a_linear_stretch_without_numbers_is_refused(
+    white: tuple[float, ...], sigma: tuple[float, ...], expected: str
+) -> None:
+    with pytest.raises(SpecError, match=expected):
+        LinearStretch(white, sigma)

@@ -22,6 +22,7 @@ from PIL import Image as Picture
 
 from galflow.errors import DataError
 from galflow.logs import quiet
+from galflow.surveys.reading.display import largest_of
 from galflow.surveys.reading.png16 import decode_deep_colour, is_deep_colour
 
 _FITS = (".fits", ".fit", ".fits.gz", ".fits.fz")
@@ -62,6 +63,8 @@ class Decoded:
     """(band, y, x) float32, NaN where the file says that nothing is known."""
     header: fits.Header | None = None
     """Of a FITS image."""
+    largest: float | None = None
+    """What the integers of a picture or an array can be at most; None of floats and of FITS."""
 
 
 def decode(
@@ -80,15 +83,17 @@ def decode_file(
     ``hdu``: which FITS extension (None: the first with an image). An alpha channel of a picture is dropped.
     Raises DataError, with file and reason, for a damaged file, an unknown format or another number of bands.
     """
-    header = None
+    header, largest = None, None
     try:
         if name.lower().endswith(_FITS):
             stored, header = _fits(content, hdu)
             pixels = np.moveaxis(_with_bands(stored, band_axis), band_axis, 0)
         elif name.lower().endswith(_ARRAYS):
-            pixels = np.moveaxis(_with_bands(_array(content, array), band_axis), band_axis, 0)
+            stored = _array(content, array)
+            pixels, largest = np.moveaxis(_with_bands(stored, band_axis), band_axis, 0), largest_of(stored.dtype)
         elif name.lower().endswith(_PICTURES):
             pixels = _picture(content, name, bands)
+            largest = largest_of(pixels.dtype)
         else:
             known = ", ".join(_FITS + _ARRAYS + _PICTURES)
             raise DataError(f"{name} is of no known format; expected a name that ends in one of {known}")
@@ -105,7 +110,7 @@ def decode_file(
         )
     if not np.isfinite(values).all():
         values = np.where(np.isfinite(values), values, np.float32(np.nan))
-    return Decoded(values, header)
+    return Decoded(values, header, largest)
 
 
 def _with_bands(pixels: np.ndarray, band_axis: int) -> np.ndarray:
@@ -151,7 +156,7 @@ def _picture(content: bytes, name: str, bands: int) -> np.ndarray:
         return _tiff(content, bands)
     with Picture.open(io.BytesIO(content)) as picture:
         coded = picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
-        pixels = np.asarray(picture.convert("RGB") if coded else picture, dtype=np.float32)
+        pixels = np.asarray(picture.convert("RGB") if coded else picture)
         alpha = picture.mode in ("LA", "RGBA")
     if pixels.ndim == 2:
         return pixels[None]

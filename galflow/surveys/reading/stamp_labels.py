@@ -6,6 +6,8 @@ are text unless they are declared numbers, and a label that would hide one of ga
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -104,3 +106,8 @@ def selected(table: pa.Table, select: Mapping[str, str | tuple[str, ...]]) -> pa
         values = pa.array([wanted] if isinstance(wanted, str) else wanted, pa.string())
         keep = pc.and_(keep, pc.is_in(table[name].cast(pa.string()), value_set=values))
     return keep
+
+
+def checksum(table: pa.Table) -> str:
+    """SHA-256 of a table's content."""
+    return hashlib.sha256(json.dumps(table.to_pylist(), sort_keys=True, default=str).encode()).hexdigest()

@@ -30,6 +30,8 @@ class Stamp:
     error: str | None = None
     sky: tuple[float, float] = (np.nan, np.nan)
     reason: str | None = None
+    white: tuple[float | None, ...] = ()
+    """Per band: white of pixels that were stretched for display already, None of flux."""
 
 
 def of_like_size(stamps: list[Stamp]) -> list[Stamp]:

@@ -6,8 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from galflow.errors import SpecError
+from galflow.errors import DataError, SpecError
+from galflow.photometry import NJY
 from galflow.surveys.base import Options
+from galflow.surveys.reading.display import MOST_OF_8_BITS
 from galflow.surveys.reading.text_patterns import TextPattern
 
 
@@ -30,6 +32,11 @@ class StampsOptions(Options):
     """Arcseconds in a pixel of the files, before binning."""
     unit: Literal["count", "nJy"] = "count"
     """Unit of the files' pixels; display-stretched pictures are counts."""
+    display_stretched: bool | None = None
+    """Whether the pictures were stretched for display already, so that models see them in a linear stretch; by default
+    PNG, JPEG, TIFF and arrays of 8 bits were, unless they are declared nJy or have a zero point."""
+    display_white: Annotated[float, Field(gt=0)] | None = None
+    """White of such pictures; by default the largest value of their integers: 255 of 8 bits."""
     zero_point_ab: float | None = None
     """AB magnitude of one count: pixels are then converted to nJy."""
     psf_fwhm_arcsec: Annotated[float, Field(gt=0)] | None = None
@@ -78,6 +85,13 @@ class StampsOptions(Options):
             raise ValueError(f"bands are {self.bands}; give at least one, each once, of letters and digits")
         if self.zero_point_ab is not None and self.unit == "nJy":
             raise ValueError("zero_point_ab converts counts, but unit is nJy already; give one or the other")
+        if self.is_flux and (self.display_stretched or self.display_white is not None):
+            raise ValueError(
+                "pixels with a zero point or in nJy are flux, but display_stretched or display_white is given; give "
+                "one or the other"
+            )
+        if self.display_stretched is False and self.display_white is not None:
+            raise ValueError(f"display_white is {self.display_white:g}, but display_stretched is false; leave one out")
         if self.crop is not None and self.crop < self.bin:
             raise ValueError(f"crop = {self.crop} is smaller than bin = {self.bin}")
         for name in ("id_pattern", "name_pattern"):
@@ -86,3 +100,31 @@ class StampsOptions(Options):
             except SpecError as error:
                 raise ValueError(f"{name} {error}") from None
         return self
+
+    @property
+    def is_flux(self) -> bool:
+        """Whether it is said that pixels are flux."""
+        return self.unit == NJY or self.zero_point_ab is not None
+
+    @property
+    def declares_display(self) -> bool | None:
+        """Whether pixels were stretched for display already, as declared; None: as their files are."""
+        if self.is_flux:
+            return False
+        return True if self.display_white is not None else self.display_stretched
+
+    def white_of(self, largest: float | None, name: str) -> float | None:
+        """White of the (binned) pixels of a file whose integers hold ``largest`` at most; None where they are flux.
+
+        DataError where it is not known.
+        """
+        declared = self.declares_display
+        if declared is False or (declared is None and (largest is None or largest > MOST_OF_8_BITS)):
+            return None
+        white = self.display_white or largest
+        if white is None:
+            raise DataError(
+                f"{name} is declared display_stretched, but its pixels do not say how large they may be; declare "
+                "display_white"
+            )
+        return white * (self.bin**2 if self.bin_mode == "sum" else 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,13 @@ def test_only_the_same_unit_and_bands_are_compared(model: TrainedModel):
         require_same_space("tng", {"unit": "count", "bands": ["g", "r"]}, model)
     with pytest.raises(SpecError, match=r"its bands is \['r', 'g'\], the model's \['g', 'r'\]; likelihoods are"):
         require_same_space("tng", {"unit": "nJy", "bands": ["r", "g"]}, model)
+    pictures = {"unit": "nJy", "bands": ["g", "r"], "display_white": [255.0, 255.0]}
+    with pytest.raises(SpecError, match=r"its pixels is 'stretched for display \(white 255\)', the model's 'flux'"):
+        require_same_space("tng", pictures, model)
+    learnt = replace(model, card=model.card.model_copy(update={"display_white": (255.0, 255.0)}))
+    require_same_space("tng", pictures, learnt)
+    with pytest.raises(SpecError, match="its pixels is 'flux', the model's 'stretched for display"):
+        require_same_space("tng", {"unit": "nJy", "bands": ["g", "r"]}, learnt)
 
 
 def test_the_fingerprint_follows_parts_models_bootstraps_and_seed():

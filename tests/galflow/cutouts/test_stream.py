@@ -20,7 +20,8 @@ from galflow.cutouts.splits import Split, split_rows
 from galflow.cutouts.stream import TrainingSet, prefetch, stretch_for
 from galflow.errors import DataError, IntegrityError
 from galflow.photometry import AsinhStretch
-from galflow.spec.run import CutoutSpec, StretchSpec
+from galflow.spec.run import CutoutSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.store import Store
 
 MakeData = Callable[..., CutoutData]

@@ -101,6 +101,17 @@ def test_unknown_bands_are_said_to_be_taken_as_given():
     assert "taking the bands" not in GRI.describe()
 
 
+def test_pictures_that_were_stretched_for_display_are_shown_as_they_are():
+    given = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.float32)
+    display = Display.as_given(("r", "g", "b"), (255.0, 255.0, 255.0), "count")
+    np.testing.assert_array_equal(display.picture(given), np.moveaxis(given, 0, 2).astype(np.uint8))
+    grey = Display.as_given(("r",), (510.0,), "count").picture(given[:1] * 2)
+    np.testing.assert_array_equal(grey[..., 0], given[0].astype(np.uint8))
+    for words in (display.describe(), display.short()):
+        assert "linear from black at 0 to white at 255, as the pictures were stretched for display" in words
+        assert "sigma" not in words
+
+
 def test_missing_pixels_have_their_own_colour():
     flux = np.full((3, 3, 3), 10.0)
     flux[1, 0, 0] = np.nan

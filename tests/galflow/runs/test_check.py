@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from galflow.errors import DataError, SpecError
-from galflow.runs import check_survey
+from galflow.runs import check, check_survey
 from galflow.runs.check import check_run
 from galflow.spec.run import parse_spec
 from galflow.surveys.base import Fault, Image, Options, Survey, Tile
@@ -55,7 +55,8 @@ def fault(tile: str | None, field: str = "weight", problem: str = "no such file"
 def checked(
     monkeypatch: pytest.MonkeyPatch, faults: Sequence[Fault], broken: Exception | None = None, **more: Any
 ) -> list[str]:
-    monkeypatch.setattr(check_survey, "open_survey", lambda spec: FakeSurvey(faults, broken))
+    for asking in (check, check_survey):
+        monkeypatch.setattr(asking, "open_survey", lambda spec: FakeSurvey(faults, broken))
     document = {"name": "x", "survey": {"kind": "fake"}, "models": [{"name": "k", "model": "kmeans.KMeans"}]}
     return check_run(parse_spec(document | more))
 

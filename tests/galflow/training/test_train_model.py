@@ -16,7 +16,8 @@ from galflow.cutouts.stream import TrainingSet
 from galflow.errors import DataError, ModelError, SpecError
 from galflow.photometry import AsinhStretch
 from galflow.spec.models import ModelSpec
-from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
+from galflow.spec.run import CutoutSpec, TrainingSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.products import Target
 from galflow.storage.receipts import Outcome, Receipt, find_receipts, verify_product
 from galflow.storage.store import Store

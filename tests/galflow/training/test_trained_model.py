@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,9 @@ import torch
 from galflow.batch import Batch
 from galflow.errors import GalflowError, IntegrityError, ModelError, SpecError, StoreError
 from galflow.models.base import abilities
-from galflow.photometry import AsinhStretch
+from galflow.photometry import AsinhStretch, LinearStretch
 from galflow.spec.models import ModelSpec
-from galflow.spec.run import StretchSpec
+from galflow.spec.stretch import StretchSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.training.check import check_model
@@ -164,6 +165,44 @@ def test_an_altered_file_is_named(make: Make, store: Store, name: str, change: C
 def change_card(store: Store, **changes: Any) -> None:
     card = json.loads(store.get(f"{KEY}/card.json"))
     store.put(f"{KEY}/card.json", json.dumps({**card, **changes}).encode())
+
+
+def test_a_card_keeps_a_linear_stretch_and_reads_those_of_before(make: Make, store: Store) -> None:
+    model = make()
+    linear = LinearStretch((255.0, 65535.0), (2.0, 3.0))
+    update = {"stretch": StretchCard.of(linear), "display_white": linear.white}
+    replace(model, card=model.card.model_copy(update=update)).save(store, KEY)
+    found = TrainedModel.load(store, KEY)
+    assert found.stretch == linear
+    assert found.card.display_white == (255.0, 65535.0)
+    change_card(store, stretch={"softening_sigma": 2.0, "white_sigma": 50.0, "sky_sigma": [1.0, 1.0]})
+    assert TrainedModel.load(store, KEY).stretch == AsinhStretch(2.0, 50.0, (1.0, 1.0))
+    for broken in ({"kind": "linear", "sky_sigma": [1.0]}, {"softening_sigma": 2.0, "sky_sigma": [1.0]}):
+        change_card(store, stretch=broken)
+        with pytest.raises(IntegrityError, match="lacks numbers of it"):
+            TrainedModel.load(store, KEY)
+
+
+def test_a_model_of_other_pixels_is_not_reused(make: Make, store: Store) -> None:
+    model = make()
+    model.save(store, KEY)
+    asked = ModelSpec(name="m", model="galflow_toys.Denoiser", trained=store.uri(KEY))
+
+    def check(displayed: bool | None) -> None:
+        check_model(asked, ("g", "r"), 8, StretchSpec(), displayed=displayed)
+
+    check(None)
+    check(False)
+    with pytest.raises(SpecError, match=r"trained on flux, and the survey's pixels are pictures that were stretched"):
+        check(True)
+    change_card(store, display_white=[255.0, 255.0])
+    check(True)
+    with pytest.raises(SpecError, match=r"trained on pictures that were .* and the survey's pixels are flux"):
+        check(False)
+    card = json.loads(store.get(f"{KEY}/card.json"))
+    del card["display_white"]  # of a galflow that did not know
+    store.put(f"{KEY}/card.json", json.dumps(card).encode())
+    check(True)
 
 
 def test_an_unsound_card_is_refused(make: Make, store: Store) -> None:
