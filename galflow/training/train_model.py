@@ -25,6 +25,8 @@ from galflow.spec.run import CutoutSpec, StretchSpec, TrainingSpec
 from galflow.spec.run import fingerprint as fingerprint_of
 from galflow.storage.products import Target, outcome_of, write_product
 from galflow.storage.receipts import Receipt
+from galflow.surveys.base import TileFile
+from galflow.training.brought_weights import give_weights
 from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.corrected_likelihood import TYPICALITY, scores_of, typicality
@@ -50,12 +52,14 @@ def model_fingerprint(
     seed: int,
     cutout_fingerprints: Sequence[str],
     sky_fingerprints: Sequence[str] = (),
+    weights: TileFile | None = None,
 ) -> str:
     """The fingerprint of a trained model. ``training`` has the model's own overrides applied (RunSpec.training_of).
 
     How often checkpoints are written and how many workers train changes no weight and is left out; how much is held in
     memory decides the order of a larger set's batches and is part of it. ``sky_fingerprints`` are of the sets that the
-    stretch is measured on, where they are others. The order of fingerprints does not matter.
+    stretch is measured on, where they are others. The order of fingerprints does not matter. ``weights`` is the file
+    that the model brings.
     """
     # Came later: models from before these keep their fingerprint.
     later = {"precision": "float32", "compiled": False}
@@ -71,6 +75,7 @@ def model_fingerprint(
             "sets": sorted(cutout_fingerprints),
         }
         | ({"sky": sorted(sky_fingerprints)} if sky_fingerprints else {})
+        | ({"weights": weights.checksum} if weights else {})
     )
 
 
@@ -84,6 +89,8 @@ class Recipe:
     """As the sets were cut, for the card."""
     stretch: AsinhStretch
     seed: int
+    weights: TileFile | None = None
+    """The file that the model brings, as it was planned with."""
 
 
 def train_model(
@@ -109,6 +116,7 @@ def train_model(
     arguments = constructor_arguments(recipe.model, len(bands), size, stretch.softening_sigma, stretch.white_sigma)
     with seeded(derived_seed(seed, "weights"), torch.device(device)):
         model = build_model(recipe.model.model, **arguments)
+        give_weights(model, recipe.model, recipe.weights)
     data = _training_set(recipe, ordered, model)
     counts = {split: data.count(split) for split in Split}
     _require_reference(recipe.model.name, counts)

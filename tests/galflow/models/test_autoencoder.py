@@ -13,7 +13,8 @@ from torch import distributions
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.layers.images.blocks import ImageDecoder, ImageEncoder
-from galflow.models.autoencoder import COVARIANCE_FLOOR, Autoencoder, GaussianMixture
+from galflow.models.autoencoder import Autoencoder
+from galflow.models.shared.gaussian_mixture import COVARIANCE_FLOOR, GaussianMixture
 from galflow.models.base import Density
 
 SKY_VARIANCE = 0.05**2
