@@ -158,12 +158,7 @@ class PretrainedEncoder(Encodes, BringsWeights):
         self.pca.finish(batches)
         device = self.images.mean.device
         seen = [batch.observed.flatten(1).any(1).cpu() for batch in batches]
-        rows = torch.cat([torch.zeros(0, dtype=torch.bool), *seen]).nonzero()[:, 0]
-        if not len(rows):
-            raise ModelError(
-                "the encoder was given no observed object to compare with; give the training set's batches, which can "
-                "be read several times (a list or a stream), with at least one observed object"
-            )
+        rows = torch.cat(seen).nonzero()[:, 0]  # of one object at least, or the PCA would have refused
         # Chosen before any is encoded: the encoder is what costs.
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(KEEP_SEED))
         wanted = torch.zeros(sum(map(len, seen)), dtype=torch.bool)
@@ -174,8 +169,8 @@ class PretrainedEncoder(Encodes, BringsWeights):
         finite = latents.isfinite().all(1)
         if not bool(finite.any()):
             raise ModelError(
-                f"the latents are not finite for any of {len(latents)} training objects; give the "
-                "range, mean and std that the encoder was trained with"
+                f"the latents are not finite for any of {len(latents)} training objects; give the range, mean and std "
+                "that the encoder was trained with"
             )
         self.reference.fit(latents[finite])
 

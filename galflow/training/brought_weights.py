@@ -49,6 +49,8 @@ def _uri(model: ModelSpec) -> str:
         uri = expand_root(str(given))
     except SpecError as error:
         raise SpecError(f"model {model.name}: {error}") from error
+    if not uri.startswith(("file://", "s3://")):
+        raise SpecError(f"model {model.name}: {given} cannot be read; expected a path, file:// or s3://bucket/key")
     path = local_path(uri)
     if path is not None and os.path.isdir(path):
         raise SpecError(f"model {model.name}: {given} is a folder; expected the file of a network: give the one in it")

@@ -63,7 +63,7 @@ class GaussianMixture(nn.Module):
 
         components, dimensions = self.means.shape
         x = points.double().cpu()
-        x = x.repeat(-(-components // len(x)), 1)  # scikit-learn wants as many points as components
+        x = x.repeat(-(-max(components, 2) // len(x)), 1)  # scikit-learn wants two points, and one for each component
         spread = torch.atleast_2d(torch.cov(x.T, correction=0))
         floor = float(COVARIANCE_FLOOR * spread.diagonal().mean() + 1e-12)
         prior = spread / components ** (2 / dimensions) + floor * torch.eye(dimensions, dtype=x.dtype)
