@@ -89,7 +89,7 @@ def test_the_catalogue_has_what_the_network_itself_says(ran: Finished, trained_e
         flux = torch.from_numpy(np.asarray(run.cutout(row["object_id"]).flux, dtype=np.float32))
         pixels = model.stretch.forward(flux, torch)[None]
         with torch.no_grad():
-            latents = trained_encoder.network(pixels)[0].numpy()
+            latents = trained_encoder.network(pixels[:, :2])[0].numpy()
         torch.testing.assert_close(module.encode(Batch.of(pixels))[0].numpy(), latents, rtol=1e-4, atol=1e-4)
         distances = np.sort(np.linalg.norm(kept - latents, axis=1)) / float(known.unit)
         itself = int(distances[0] < 1e-3)
@@ -99,7 +99,7 @@ def test_the_catalogue_has_what_the_network_itself_says(ran: Finished, trained_e
 def test_a_copied_model_scores_the_same_without_the_file(
     ran: Finished, own: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = torch.rand(20, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for name, file in own.items():
         here = galflow.load_model(ran.manifest.models[name])
         away = file.rename(file.with_suffix(".away"))
@@ -155,9 +155,8 @@ def test_a_wrong_file_ends_a_run_before_it_begins(
         (own["onnx"], {"input_size": 32}, "and these options make (2, 32, 32); give input_size"),
     ):
         specification = str(write_spec(document({"mine": encoder}, **options)))
-        for words in (("check", specification), ("plan", specification), ("run", specification)):
-            root = ("--root", str(tmp_path / "store")) if words[0] != "check" else ()
-            code, output, errors = here(*words, *root)
-            assert code == 2, (words[0], output, errors)
-            assert text in " ".join((output + errors).split()), words[0]
+        for command in ("plan", "run"):
+            code, output, errors = here(command, specification, "--root", str(tmp_path / "store"))
+            assert code == 2, (command, output, errors)
+            assert text in " ".join((output + errors).split()), command
     assert not (tmp_path / "store").exists()
