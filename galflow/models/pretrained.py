@@ -29,6 +29,8 @@ KEEP_SEED = 20
 """Of the draw of training objects to keep."""
 AT_ONCE = 1 << 23
 """Numbers in the images that the network is given at a time: 55 of 224 x 224 pixels in three channels."""
+MOST_KEPT = 500_000_000
+"""Numbers in the latents of all training objects that are kept: 2 GB."""
 _ALIKE = 1e-3
 """An object's latents alone and beside another may differ by this share of the largest."""
 
@@ -109,7 +111,13 @@ class PretrainedEncoder(Encodes, BringsWeights):
                 "encoder: an image has other latents beside another image than alone, or at another time; expected the "
                 "same: export it in evaluation mode (network.eval()), without batch statistics and dropout"
             )
-        self.reference = LatentReference(latents=together.shape[1], **self._reference)
+        latents = together.shape[1]
+        if self.keep * latents > MOST_KEPT:
+            raise SpecError(
+                f"keep is {self.keep} and the encoder gives {latents} latents; both together may be {MOST_KEPT:,} "
+                f"numbers at the most: keep {MOST_KEPT // latents} or fewer"
+            )
+        self.reference = LatentReference(latents=latents, **self._reference)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         # How many latents there are is known from the weights: the reference is made to fit before it is filled.

@@ -39,9 +39,7 @@ class EncoderImages(nn.Module):
         self.bands = _checked_bands(bands, channels)
         self.limits = _checked_range(limits)
         self.register_buffer("mean", _per_channel("mean", mean, len(self.bands)))
-        self.register_buffer("std", _per_channel("std", std, len(self.bands)))
-        if not bool((self.std > 0).all()):
-            raise SpecError(f"std is {std}; expected positive numbers, such as 0.5")
+        self.register_buffer("std", _per_channel("std", std, len(self.bands), above=0.0))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,9 +79,11 @@ def _checked_range(limits: Sequence[float] | None) -> tuple[float, float] | None
     return float(limits[0]), float(limits[1])
 
 
-def _per_channel(name: str, values: Numbers, channels: int) -> Tensor:
+def _per_channel(name: str, values: Numbers, channels: int, above: float = -math.inf) -> Tensor:
     """(channels, 1, 1) of one number, or of one for each."""
     given = [float(value) for value in values] if isinstance(values, Sequence) else [float(values)] * channels
     if len(given) != channels or not all(math.isfinite(value) for value in given):
         raise SpecError(f"{name} is {values}; expected one finite number, or one for each of the {channels} channels")
+    if any(value <= above for value in given):
+        raise SpecError(f"{name} is {values}; expected numbers above {above:g}, such as 0.5")
     return torch.tensor(given).view(channels, 1, 1)

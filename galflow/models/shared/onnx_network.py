@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from galflow.models.shared.network_runner import EXPORT, RESHAPE, Runner, brief,
 
 logger = logging.getLogger(__name__)
 
-_NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+_NUMBERS = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
 _LEVEL_ERROR = 3
 
 
@@ -47,23 +46,20 @@ class OnnxRunner(Runner):
                 "y, x): export the image encoder alone"
             )
         self._input = given[0]
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = [output.name for output in self._session.get_outputs() if output.type in _NUMBERS]
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """The outputs that are tensors of floating-point numbers."""
         self._require_shape(images)
-        array = images.cpu().numpy().astype(_NUMBERS[self._input.type], copy=False)
+        if not self._outputs:
+            return {}
+        given = images.cpu().to(_NUMBERS[self._input.type])
         fixed = self._input.shape[0]
-        parts = [array] if not isinstance(fixed, int) else list(_padded(array, fixed))
+        parts = list(_padded(given, fixed)) if isinstance(fixed, int) else [given]
         with _told_by_onnx(f"it does not take images of {tuple(images.shape[1:])} (channel, y, x)", RESHAPE):
-            found = [self._session.run(None, {self._input.name: part}) for part in parts]
-        whole = (np.concatenate(v) if len(v) > 1 else v[0] for v in zip(*found, strict=True))
-        named = zip(self._outputs, whole, strict=True)
-        return {
-            n: torch.from_numpy(v)[: len(images)].to(images.device)
-            for n, v in named
-            if isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.floating)
-        }
+            found = [self._session.run(self._outputs, {self._input.name: part.numpy()}) for part in parts]
+        whole = (torch.cat([torch.from_numpy(part) for part in of_all]) for of_all in zip(*found, strict=True))
+        return {name: v[: len(images)].to(images.device) for name, v in zip(self._outputs, whole, strict=True)}
 
     def _require_shape(self, images: Tensor) -> None:
         expected = self._input.shape[1:]
@@ -75,12 +71,10 @@ class OnnxRunner(Runner):
             )
 
 
-def _padded(array: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+def _padded(images: Tensor, rows: int) -> Iterator[Tensor]:
     """Parts of ``rows`` images for a network that was exported for so many; the last one is filled up with zeros."""
-    for start in range(0, len(array), rows):
-        part = array[start : start + rows]
-        lacking = np.zeros((rows - len(part), *array.shape[1:]), array.dtype)
-        yield np.concatenate([part, lacking]) if len(lacking) else part
+    for part in images.split(max(1, rows)):
+        yield torch.cat([part, part.new_zeros(rows - len(part), *part.shape[1:])]) if len(part) < rows else part
 
 
 def require_onnx() -> None:

@@ -6,7 +6,6 @@ TorchScript can do what a program can, reading and writing files among it: it is
 from __future__ import annotations
 
 import io
-import warnings
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +26,7 @@ class TorchScriptRunner(Runner):
         super().__init__(device)
         _require_torchscript(data)
         try:
-            with _quiet(), torch.jit.optimized_execution(False):
+            with torch.jit.optimized_execution(False):
                 self._module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
         except RuntimeError as error:
             raise say(f"torch {torch.__version__} cannot load it", error, EXPORT) from error
@@ -55,12 +54,6 @@ def _named(found: Any) -> Iterator[tuple[str, Tensor]]:
             yield str(name), value
 
 
-def _quiet() -> warnings.catch_warnings[None]:
-    """Without torch's advice to whoever exports that TorchScript is an old format."""
-    quiet: warnings.catch_warnings[None] = warnings.catch_warnings(action="ignore", category=DeprecationWarning)
-    return quiet
-
-
 def _require_torchscript(data: bytes) -> None:
     pickled = data.startswith(_PICKLE_STARTS)
     if zipfile.is_zipfile(io.BytesIO(data)):
@@ -76,6 +69,5 @@ def _require_torchscript(data: bytes) -> None:
 def script(network: torch.nn.Module) -> bytes:
     """The file that a network in evaluation mode is exported to."""
     buffer = io.BytesIO()
-    with _quiet():
-        torch.jit.save(torch.jit.script(network.eval()), buffer)
+    torch.jit.save(torch.jit.script(network.eval()), buffer)
     return buffer.getvalue()

@@ -93,7 +93,7 @@ def test_pixels_are_prepared_as_declared() -> None:
         ({"bands": [True]}, r"bands is \[True\]"),
         ({"range": [1, 0]}, r"range is \[1, 0\]; expected two stretched values, the lower first"),
         ({"mean": [0.1, 0.2]}, r"mean is \[0.1, 0.2\]; expected one finite number, or one for each of the 3 channels"),
-        ({"std": [1, 0, 1]}, r"std is \[1, 0, 1\]; expected positive numbers"),
+        ({"std": [1, 0, 1]}, r"std is \[1, 0, 1\]; expected numbers above 0, such as 0.5"),
         ({"input_size": 0}, r"input_size is 0; expected 1 to 4096 pixels"),
         ({"pooling": "max"}, r"pooling is 'max'; expected one of cls, mean, flat"),
         ({"neighbours": 4000}, r"neighbours is 4000 and keep is 4000"),
@@ -102,6 +102,14 @@ def test_pixels_are_prepared_as_declared() -> None:
 def test_what_cannot_be_meant_is_refused(options: Mapping[str, Any], text: str) -> None:
     with pytest.raises(SpecError, match=text):
         build_model("pretrained.PretrainedEncoder", channels=3, size=8, **{"encoder": "a.pt", **options})
+
+
+def test_no_more_is_kept_than_memory_takes() -> None:
+    text = (
+        r"keep is 9000000 and the encoder gives 192 latents; .* 500,000,000 numbers at the most: keep 2604166 or fewer"
+    )
+    with pytest.raises(SpecError, match=text):
+        of(nn.Flatten(), keep=9_000_000)
 
 
 def test_tokens_and_maps_are_pooled_as_asked() -> None:
