@@ -24,7 +24,7 @@ def chosen_output(outputs: Mapping[str, Tensor], output: str | None) -> Tensor:
     """The output of this name, or the only one; SpecError if it is not to be told which."""
     if output is None and len(outputs) == 1:
         return next(iter(outputs.values()))
-    if output in outputs:
+    if output is not None and output in outputs:
         return outputs[output]
     told = ", ".join(f"{name} {tuple(value.shape)}" for name, value in outputs.items()) or "no tensor of numbers"
     asked = "none is chosen" if output is None else f"output is {output!r}"

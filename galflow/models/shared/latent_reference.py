@@ -28,6 +28,7 @@ class LatentReference(nn.Module):
     spread: Tensor
     off_spread: Tensor
     unit: Tensor
+    used: Tensor
 
     def __init__(self, *, latents: int, keep: int, neighbours: int, components: int, axes: int) -> None:
         super().__init__()
@@ -39,6 +40,7 @@ class LatentReference(nn.Module):
         self.register_buffer("spread", torch.ones(axes))
         self.register_buffer("off_spread", torch.ones(()))
         self.register_buffer("unit", torch.ones(()))
+        self.register_buffer("used", torch.tensor(axes))
         self.neighbours = Neighbours(keep=keep, features=latents, neighbours=neighbours)
         self.mixture = GaussianMixture(components=components, dimensions=axes)
 
@@ -53,13 +55,16 @@ class LatentReference(nn.Module):
         variances[: len(singular)] = singular.square() / len(x)
         total = float(variances.sum())
         least = LEAST_SHARE * total / x.shape[1] if total > 0 else 1.0
-        axes = len(self.spread)
+        # Half of the objects' degrees of freedom are left to tell how wide it is off the axes.
+        axes = min(len(self.spread), len(singular), max(1, (len(x) - 1) // 2))
+        self.used.fill_(axes)
         self.directions.zero_()
-        self.directions[: len(directions)].copy_(directions[:axes])
+        self.directions[:axes].copy_(directions[:axes])
         self.centre.copy_(centre)
-        self.spread.copy_(variances[:axes].clamp_min(least).sqrt())
-        rest = variances[axes:]
-        self.off_spread.copy_(rest.mean().clamp_min(least).sqrt() if len(rest) else torch.ones(()))
+        self.spread.fill_(1.0)
+        self.spread[:axes].copy_(variances[:axes].clamp_min(least).sqrt())
+        off = variances[axes:].sum() * len(x) / max(1, len(x) - 1 - axes)
+        self.off_spread.copy_((off / max(1, x.shape[1] - axes)).clamp_min(least).sqrt())
         self.unit.copy_(torch.tensor(math.sqrt(total) if total > 0 else 1.0))
         known = points.to(device)
         self.neighbours.fit((known - self.centre) / self.unit)
@@ -82,9 +87,12 @@ class LatentReference(nn.Module):
         return distances[:, -1] if distances.shape[1] else distances.new_zeros(len(points))
 
     def log_prob(self, points: Tensor) -> Tensor:
-        """(N,) log-density in nats of ``points`` (N, D), in the units of the latents."""
+        """(N,) log-density in nats of ``points`` (N, D), in the units of the latents.
+
+        But for a constant, where there were too few objects for all axes.
+        """
         along, off = self._along(points)
-        free = len(self.centre) - len(self.spread)
+        free = len(self.centre) - int(self.used)
         normal = -0.5 * off.square().sum(1) / self.off_spread.square()
         scale = self.spread.log().sum() + free * (self.off_spread.log() + 0.5 * math.log(2 * math.pi))
         return self.mixture.log_prob(along) + (normal if free else 0) - scale

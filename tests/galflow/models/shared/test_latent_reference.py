@@ -81,6 +81,20 @@ def test_what_leaves_the_axes_is_seen_and_a_latent_that_never_moved_stays_finite
     assert fitted.distance(odd).isfinite().all()
 
 
+@pytest.mark.parametrize("count", [20, 40, 200])
+def test_with_fewer_objects_than_latents_others_like_them_are_not_far(count: int) -> None:
+    """As many axes as objects would leave no width off the axes, and anything else would be infinitely unlikely."""
+    known, alike, odd = stretched(count, 300), stretched(100, 300, seed=1), 3 * stretched(100, 300, seed=2)
+    fitted = reference(300)
+    fitted.fit(known)
+    usual, held, far = (fitted.log_prob(points) for points in (known, alike, odd))
+    assert (held > far.max()).all()
+    gap = float(usual.mean() - held.mean())
+    assert 0 < gap < 300, f"held-out objects are {gap:.0f} nats below the others, of {300} latents"
+    shifted = fitted.log_prob(alike * (1 + 1e-6))
+    torch.testing.assert_close(shifted, held, rtol=1e-4, atol=0.1)
+
+
 @pytest.mark.parametrize("known", [torch.ones(5, 3), torch.zeros(1, 3), stretched(4, 3)[:, :1] * torch.ones(3)])
 def test_few_or_equal_objects_leave_every_number_finite(known: torch.Tensor) -> None:
     fitted = reference(3)
