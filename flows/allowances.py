@@ -19,7 +19,8 @@ from prefect.context import FlowRunContext
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from galflow.errors import SpecError
-from galflow.models.base import all_models
+from galflow.models.base import BringsWeights, all_models
+from galflow.spec.models import ModelSpec
 from galflow.spec.part import describe
 from galflow.spec.run import RunSpec
 from galflow.surveys.resolve import survey_kinds
@@ -31,6 +32,8 @@ _SLURM = ("prologue", "job_extra_directives", "python", "interface", "local_dire
 _KUBERNETES = ("image", "namespace", "secrets", "config_maps", "image_pull_secrets", "service_account")
 _TLS = ("ca_file", "cert_file", "key_file")
 _ANY = "*"
+_FOLDERS = ("trained_models", "encoders")
+"""Kinds whose values are folders: what lies below one is allowed with it."""
 
 
 class Allowances(BaseModel):
@@ -54,6 +57,9 @@ class Allowances(BaseModel):
     trained_models: frozenset[str] = frozenset()
     """URIs that a trained model's (models.trained) must begin with. Their class is the one that the specification
     names: a card that names another is refused."""
+    encoders: frozenset[str] = frozenset()
+    """What the paths or URIs of a user's networks must begin with, if they are TorchScript, which can do what a program
+    can. ONNX is data and needs no allowance."""
     variables: frozenset[str] = frozenset()
     """Environment variables that a specification may name as ${NAME}."""
 
@@ -96,7 +102,7 @@ class Allowances(BaseModel):
 
     def _allows(self, kind: str, value: str) -> bool:
         allowed: frozenset[str] = getattr(self, kind)
-        if kind == "trained_models":
+        if kind in _FOLDERS:
             beginnings = tuple(f"{uri.rstrip('/')}/" for uri in allowed)
             return _ANY in allowed or (f"{value}/".startswith(beginnings) and ".." not in value.split("/"))
         return _ANY in allowed or value in allowed
@@ -117,8 +123,19 @@ def named_by(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
             yield "plug_ins", f"model {model.name}", model.model
         if model.trained is not None:
             yield "trained_models", f"model {model.name}.trained", model.trained
+        elif (encoder := _program(model)) is not None:
+            yield "encoders", f"model {model.name}.options.encoder", encoder
     for field, name in _variables(spec.model_dump(mode="json"), ""):
         yield "variables", field, name
+
+
+def _program(model: ModelSpec) -> str | None:
+    """The file of a network that it brings, if that may be a program; a plug-in's is its owner's to judge."""
+    found = {**all_models(), **{f"{c.__module__}.{c.__qualname__}": c for c in all_models().values()}}.get(model.model)
+    if found is None or not issubclass(found, BringsWeights):
+        return None
+    given = model.options.get(found.weights_option)
+    return given if isinstance(given, str) and not given.lower().endswith(".onnx") else None
 
 
 def _paths(classes: Mapping[str, type]) -> set[str]:

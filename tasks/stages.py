@@ -136,9 +136,7 @@ def train_models(run: RunRecord) -> StageResult:
             {
                 "store": store,
                 "spec": spec,
-                "name": unit.name,
-                "product": unit.product,
-                "fingerprint": unit.fingerprint,
+                "unit": unit,
                 "sets": sets[unit.name],
                 "sky": survey.with_objects,
             },

@@ -20,7 +20,7 @@ from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
-from galflow.runs.plan import JoinedTile
+from galflow.runs.plan_units import JoinedTile, ModelUnit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartFingerprints, PartSettings, score_set
@@ -63,18 +63,16 @@ def cut(store: Store, survey: str, tile: Tile, spec: CutoutSpec, fingerprint: st
 def train(
     store: Store,
     spec: RunSpec,
-    name: str,
-    product: str,
-    fingerprint: str,
+    unit: ModelUnit,
     sets: Sequence[JoinedTile],
     sky: Sequence[JoinedTile],
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Receipt | None:
-    """Train one model on ``sets``, in the stretch of the survey's own, ``sky``.
+    """Train a unit's model on ``sets``, in the stretch of the survey's own, ``sky``.
 
     None on a rank that does not lead.
     """
-    model = next(m for m in spec.models if m.name == name)
+    model, weights = unit.model, unit.weights
     opened = {tile.fingerprint: open_set(store, tile) for tile in (*sky, *sets)}
     stretch = stretch_for([opened[tile.fingerprint] for tile in sky], spec.stretch)
     learnt = {tile.fingerprint for tile in sets}
@@ -82,16 +80,17 @@ def train(
     return train_model(
         Target(
             store,
-            product,
-            fingerprint,
+            unit.product,
+            unit.fingerprint,
             {f"cutouts {tile.cutouts.product}": tile.cutouts.fingerprint for tile in sets}
             | {f"join {tile.product}": tile.fingerprint for tile in sets}
-            | {f"sky {t.cutouts.product}": t.cutouts.fingerprint for t in sky if t.fingerprint not in learnt},
+            | {f"sky {t.cutouts.product}": t.cutouts.fingerprint for t in sky if t.fingerprint not in learnt}
+            | ({weights.role: weights.checksum} if weights else {}),
         ),
-        Recipe(model, spec.training_of(model), spec.cutouts, stretch, spec.seed),
+        Recipe(model, spec.training_of(model), spec.cutouts, stretch, spec.seed, weights),
         [opened[tile.fingerprint] for tile in sets],
         device=pick_device(),
-        progress=_Teller(name),
+        progress=_Teller(unit.name),
         ranks=ranks,
     )
 

@@ -14,14 +14,19 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from galflow.spec.cluster import TlsFiles
 from galflow.storage.store import Store
+
+if TYPE_CHECKING:
+    import torch
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: test processes side by side share the cores.
@@ -269,3 +274,65 @@ def make_tls(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TlsFil
         return TlsFiles(ca_file=ca, cert_file=certificate, key_file=key_file)
 
     return make
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """A small encoder that a test brings, of images of two bands and 16 pixels on a side, and its exported files."""
+
+    network: torch.nn.Module
+    onnx: Path
+    torchscript: Path
+    explained: float
+    """Share of the variance of held-out galaxies' flux and size that a linear map of its 12 latents explains."""
+
+
+def _drawn_galaxies(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(count, 2, 16, 16) round galaxies with noise, as stretched; (count, 2) their standardised flux and size."""
+    import torch
+
+    draw = torch.Generator().manual_seed(seed)
+    known = torch.randn(count, 2, generator=draw)
+    centre = 7.5 + torch.rand(count, 2, 1, 1, generator=draw) - 0.5
+    axis = torch.arange(16.0)
+    square = (axis[:, None] - centre[:, 0]) ** 2 + (axis - centre[:, 1]) ** 2
+    peak, sigma = 0.6 * torch.exp(0.3 * known[:, 0]), 1.8 * torch.exp(0.2 * known[:, 1])
+    clean = peak[:, None, None] * torch.exp(-0.5 * square / sigma[:, None, None] ** 2)
+    pixels = clean[:, None] * torch.tensor([1.0, 0.7])[:, None, None]
+    return pixels + 0.05 * torch.randn(pixels.shape, generator=draw), known
+
+
+@pytest.fixture(scope="session")
+def trained_encoder(tmp_path_factory: pytest.TempPathFactory) -> TrainedEncoder:
+    """Trained here in seconds to tell flux and size of galaxies, and exported with torch's own functions."""
+    folder = tmp_path_factory.mktemp("encoder")
+    import torch
+
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        nn = torch.nn
+        network = nn.Sequential(
+            nn.Conv2d(2, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
+            nn.Conv2d(12, 12, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 12), nn.ReLU(),
+        )  # fmt: skip
+        head = nn.Linear(12, 2)
+    images, known = _drawn_galaxies(3000, 1)
+    optimiser = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=3e-3)
+    for step in range(300):
+        rows = slice(100 * (step % 30), 100 * (step % 30) + 100)
+        optimiser.zero_grad()
+        (head(network(images[rows])) - known[rows]).square().mean().backward()
+        optimiser.step()
+    network.eval()
+    held, truth = _drawn_galaxies(1000, 2)
+    with torch.no_grad():
+        explained = 1 - float((head(network(held)) - truth).square().mean() / truth.var())
+    encoder = TrainedEncoder(network, folder / "encoder.onnx", folder / "encoder.pt", explained)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch prefers its newer exporters
+        torch.jit.script(network).save(str(encoder.torchscript))
+        torch.onnx.export(
+            network, (images[:2],), str(encoder.onnx), dynamo=False, input_names=["images"], output_names=["latents"],
+            dynamic_axes={"images": {0: "batch"}},
+        )  # fmt: skip
+    return encoder

@@ -172,6 +172,20 @@ class Conditional(GenerativeModel):
     """Names of the catalogue columns, in the order of ``Batch.conditions``; NaN there is a value nobody knows."""
 
 
+class BringsWeights(GenerativeModel):
+    """A model whose network comes from a file of the user's. Whoever builds it reads the file; the model keeps it."""
+
+    weights_option: ClassVar[str]
+    """Which option of the constructor is the file's path or URI."""
+
+    @abstractmethod
+    def load_weights(self, data: bytes) -> None:
+        """Take the bytes of the file, and keep them in ``state_dict``; before anything else is asked of the model.
+
+        SpecError if they are not what the options say: another kind of file, or one that takes other images.
+        """
+
+
 def abilities(model: type[GenerativeModel]) -> dict[str, bool]:
     """The columns of Grathwohl+18, table 1, read off what the class can do."""
     return {

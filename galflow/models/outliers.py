@@ -17,7 +17,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
-from galflow.models.base import Conditional, GenerativeModel, Player, build_model
+from galflow.models.base import BringsWeights, Conditional, GenerativeModel, Player, build_model
 from galflow.models.shared.gaussian_distance import GaussianDistance
 from galflow.models.shared.isolation_trees import IsolationTrees
 from galflow.models.shared.neighbours import Neighbours
@@ -44,11 +44,12 @@ class OutlierDetector(GenerativeModel):
         if keep < 2:
             raise SpecError(f"keep is {keep}; a detector is fitted on at least 2 objects, such as 4000")
         self.inner = build_model(inner, channels=channels, size=size, **(inner_options or {}))
-        needs = isinstance(self.inner, Conditional | OutlierDetector) or self.inner.needs_ivar or self.inner.needs_psf
+        needs = isinstance(self.inner, BringsWeights | Conditional | OutlierDetector)
+        needs = needs or self.inner.needs_ivar or self.inner.needs_psf
         if needs or not self.inner.trains_on_data:
             raise SpecError(
                 f"inner is {inner!r}; expected a model that learns from pixels alone, such as pca.PCA or vae.VAE: no "
-                "detector, and none that needs inverse variance, PSF, conditions or a target density"
+                "detector, and none that needs weights of yours, inverse variance, PSF, conditions or a target density"
             )
         self.features, self.keep = features, keep
         nothing = Batch.of(torch.zeros(1, channels, size, size))

@@ -35,6 +35,7 @@ from galflow.storage.layout import (
 )
 from galflow.storage.receipts import Receipt, find_receipts
 from galflow.storage.store import Store
+from galflow.training.brought_weights import weights_file
 from galflow.training.train_model import model_fingerprint
 from galflow.training.trained_model import load_uri
 
@@ -51,12 +52,14 @@ def plan_models(
             units.append(_trained_elsewhere(model))
             continue
         sets, sky = (cutouts, ()) if model.sample is None else (samples[model.sample], cutouts)
-        found = model_fingerprint(model, spec.training_of(model), spec.cutouts, spec.stretch, spec.seed, sets, sky)
+        training, weights = spec.training_of(model), weights_file(model)
+        found = model_fingerprint(model, training, spec.cutouts, spec.stretch, spec.seed, sets, sky, weights)
         earlier = find_receipts(store, models_folder(model.name))
-        why = f"model {model.name}: settings or training tiles changed" if earlier else f"model {model.name} is new"
+        changed = "settings or training tiles changed" if weights is None else "settings, weights or tiles changed"
+        why = f"model {model.name}: {changed}" if earlier else f"model {model.name} is new"
         receipt = earlier.get(found)
         product = receipt.product if receipt else model_product(model.name, found)
-        units.append(ModelUnit("train", model.name, found, product, receipt, why, model=model))
+        units.append(ModelUnit("train", model.name, found, product, receipt, why, model=model, weights=weights))
     return units
 
 

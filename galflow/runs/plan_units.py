@@ -10,7 +10,7 @@ import pyarrow as pa
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import SurveySpec
 from galflow.storage.receipts import Receipt
-from galflow.surveys.base import Tile
+from galflow.surveys.base import Tile, TileFile
 from galflow.surveys.reading.places import Place
 
 if TYPE_CHECKING:  # so that a plan of cutouts alone imports no models
@@ -101,6 +101,8 @@ class ModelUnit(Unit):
     """One trained model."""
 
     model: ModelSpec = field(kw_only=True)
+    weights: TileFile | None = field(kw_only=True, default=None)
+    """The file that it brings."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from galflow.errors import IntegrityError, ModelError, SpecError
-from galflow.models.base import Density, all_models, find_model
+from galflow.models.base import Density, all_models, build_model, find_model
 from galflow.photometry import AsinhStretch, Stretch
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.stretch import StretchSpec
+from galflow.training.brought_weights import brings_weights, give_weights
 from galflow.training.trained_model import load_uri
 from galflow.training.trial import try_model
 
@@ -25,13 +26,16 @@ def check_model(
 ) -> None:
     """SpecError if ``model`` cannot be built for cutouts of these bands and size, or was trained for other ones.
 
-    Also if it was trained before galflow had the score ``ranks_by`` that is to rank, or on flux where the survey's
-    pictures were stretched for display already (``displayed``; None: not known), or the other way round.
+    Weights that it brings are read and tried. Also if it was trained before galflow had the score ``ranks_by`` that is
+    to rank, or on flux where the survey's pictures were stretched for display already (``displayed``; None: not known),
+    or the other way round.
     """
     if model.trained is None:
         seen = None if stretch.kind == "linear" else stretch
         taken = constructor_arguments(model, len(bands), size, seen)
         try_model(model.model, taken)
+        if brings_weights(model):
+            give_weights(build_model(model.model, **taken), model)
         return
     try:
         card = load_uri(model.trained, model=model.model).card

@@ -27,6 +27,8 @@ from galflow.spec.run import fingerprint as fingerprint_of
 from galflow.spec.stretch import StretchSpec
 from galflow.storage.products import Target, outcome_of, write_product
 from galflow.storage.receipts import Receipt
+from galflow.surveys.base import TileFile
+from galflow.training.brought_weights import give_weights
 from galflow.training.check import constructor_arguments
 from galflow.training.checkpoint import Checkpoint
 from galflow.training.corrected_likelihood import TYPICALITY, scores_of, typicality
@@ -52,12 +54,14 @@ def model_fingerprint(
     seed: int,
     cutout_fingerprints: Sequence[str],
     sky_fingerprints: Sequence[str] = (),
+    weights: TileFile | None = None,
 ) -> str:
     """The fingerprint of a trained model. ``training`` has the model's own overrides applied (RunSpec.training_of).
 
     How often checkpoints are written and how many workers train changes no weight and is left out; how much is held in
     memory decides the order of a larger set's batches and is part of it. ``sky_fingerprints`` are of the sets that the
-    stretch is measured on, where they are others. The order of fingerprints does not matter.
+    stretch is measured on, where they are others. The order of fingerprints does not matter. ``weights`` is the file
+    that the model brings.
     """
     # Came later: models from before these keep their fingerprint.
     later = {"precision": "float32", "compiled": False}
@@ -73,6 +77,7 @@ def model_fingerprint(
             "sets": sorted(cutout_fingerprints),
         }
         | ({"sky": sorted(sky_fingerprints)} if sky_fingerprints else {})
+        | ({"weights": weights.checksum} if weights else {})
     )
 
 
@@ -86,6 +91,8 @@ class Recipe:
     """As the sets were cut, for the card."""
     stretch: Stretch
     seed: int
+    weights: TileFile | None = None
+    """The file that the model brings, as it was planned with."""
 
 
 def train_model(
@@ -110,6 +117,7 @@ def train_model(
     arguments = constructor_arguments(recipe.model, len(bands), size, recipe.stretch)
     with seeded(derived_seed(seed, "weights"), torch.device(device)):
         model = build_model(recipe.model.model, **arguments)
+        give_weights(model, recipe.model, recipe.weights)
     data = _training_set(recipe, ordered, model)
     counts = {split: data.count(split) for split in Split}
     _require_reference(recipe.model.name, counts)

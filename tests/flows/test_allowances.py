@@ -28,6 +28,11 @@ EACH: list[tuple[str, str, dict[str, Any]]] = [
     ("plug_ins", "os.path.M", {"models": [{"name": "m", "model": "os.path.M"}]}),
     ("plug_ins", "a.S", {"comparison": {"samples": [{"name": "s", "survey": {"kind": "a.S"}}]}}),
     ("trained_models", "s3://b/m", {"models": [{"name": "m", "model": "vae.VAE", "trained": "s3://b/m"}]}),
+    (
+        "encoders",
+        "/n/a.pt",
+        {"models": [{"name": "m", "model": "pretrained.PretrainedEncoder", "options": {"encoder": "/n/a.pt"}}]},
+    ),
     ("variables", "HOME", {"survey": {"kind": "stamps", "options": {"deep": [{"root": "x/${HOME}"}]}}}),
 ]
 
@@ -65,6 +70,23 @@ def test_each_kind_is_refused_until_the_owner_allows_it(
 def test_trained_models_are_allowed_by_the_folder(uri: str, allowed: bool) -> None:
     part = {"models": [{"name": "m", "model": "vae.VAE", "trained": uri}]}
     assert (Allowances(trained_models=frozenset({"s3://b/models"})).refused(spec(part)) == []) == allowed
+
+
+@pytest.mark.parametrize("name", ["pretrained.PretrainedEncoder", "galflow.models.pretrained.PretrainedEncoder"])
+def test_an_encoder_that_may_be_a_program_is_allowed_by_its_folder_and_onnx_is_free(name: str) -> None:
+    def part(encoder: str) -> dict[str, Any]:
+        return {"models": [{"name": "m", "model": name, "options": {"encoder": encoder}}]}
+
+    own = Allowances(encoders=frozenset({"/nets"}))
+    for encoder, free, allowed in (
+        ("/any/a.onnx", True, True),
+        ("/nets/a.pt", False, True),
+        ("/nets/../a.pt", False, False),
+        ("/nets2/a.ts", False, False),
+        ("/any/a.onnx.pt", False, False),
+    ):
+        assert (Allowances().refused(spec(part(encoder))) == []) == free, encoder
+        assert (own.refused(spec(part(encoder))) == []) == allowed, encoder
 
 
 @pytest.mark.parametrize(

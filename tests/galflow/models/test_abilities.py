@@ -41,6 +41,7 @@ EXPECTED = {
     "planar.PlanarFlow": (False, True, True, False),
     "planar.ReverseFlow": (True, False, True, False),
     "planar_cnf.PlanarCNF": (True, True, True, False),
+    "pretrained.PretrainedEncoder": (True, True, False, True),
     "realnvp.RealNVP": (True, True, True, False),
     "tan.TAN": (True, False, True, False),
     "vae.VAE": (True, True, False, True),
