@@ -81,9 +81,16 @@ def _do(
 
 
 def _begin_prefect() -> None:
-    """Its settings, and a server of the run's own where none is configured; not yet its import."""
+    """Its settings, and a server of the run's own where none is configured; not yet its import.
+
+    A program that has imported Prefect before has it read them again.
+    """
     environment.prepare()
     run_server.start()
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
 
 
 @contextmanager
