@@ -85,14 +85,16 @@ class RunRecord:
         products = {receipt.product for receipt in self.models.receipts}
         found = {
             model.name: [p for p in products if p == model.trained or p.startswith(f"{models_folder(model.name)}/")]
-            for model in self.spec.models
+            for model in self.spec.trainings
         }
         return {name: match[0] for name, match in found.items() if match}
 
     def model_places(self) -> dict[str, tuple[str, str]]:
         """Model name -> (key or URI, class that it must be), of the same models."""
         products = self.model_products()
-        return {model.name: (products[model.name], model.model) for model in self.spec.models if model.name in products}
+        return {
+            model.name: (products[model.name], model.model) for model in self.spec.trainings if model.name in products
+        }
 
     def model_fingerprints(self) -> dict[str, str]:
         """Model name -> fingerprint, of the same models."""

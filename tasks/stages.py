@@ -122,7 +122,7 @@ def _put_rows(store: Store, unit: TileUnit) -> str | None:
 def train_models(run: RunRecord) -> StageResult:
     """Train every model that is not yet trained on the survey's sets (or its sample's), several at a time."""
     spec, store, survey = run.spec, run.store, run.joined[None]
-    sets = {m.name: run.joined[m.sample].with_objects for m in spec.models}
+    sets = {m.name: run.joined[m.sample].with_objects for m in spec.trainings}
     units = plan_models(
         spec,
         store,
@@ -250,7 +250,7 @@ def _ratios(run: RunRecord, sample: str | None, models: Mapping[str, TrainedMode
     there = [ratio for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
     if not there:
         return {}
-    learners = {m.name for m in run.spec.models if m.sample == sample}
+    learners = {m.name for m in run.spec.trainings if m.sample == sample}
     learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
     sets = {tile.fingerprint: open_set(run.store, tile) for tile in run.joined[sample].tiles}
     return unseen_ratios(run.store, run.scores[sample].receipts, sets, learnt)

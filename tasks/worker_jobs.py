@@ -24,6 +24,7 @@ from galflow.runs.plan_units import JoinedTile, ModelUnit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartFingerprints, PartSettings, score_set
+from galflow.spec.repeats import seed_of
 from galflow.spec.run import CutoutSpec, RunSpec, SurveySpec
 from galflow.storage.layout import catalog_file, supplement_of
 from galflow.storage.products import Target
@@ -87,7 +88,7 @@ def train(
             | {f"sky {t.cutouts.product}": t.cutouts.fingerprint for t in sky if t.fingerprint not in learnt}
             | ({weights.role: weights.checksum} if weights else {}),
         ),
-        Recipe(model, spec.training_of(model), spec.cutouts, stretch, spec.seed, weights),
+        Recipe(model, spec.training_of(model), spec.cutouts, stretch, seed_of(model.name, spec.seed), weights),
         [opened[tile.fingerprint] for tile in sets],
         device=pick_device(),
         progress=_Teller(unit.name),

@@ -27,6 +27,8 @@ class EvidenceRow:
     """A kind each: its AUROC in percent."""
     follows: list[str]
     """Rank correlation with each covariate."""
+    trainings: str
+    """AUROC of each training alone, and how alike they rank; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class EvidenceTable:
     rows: list[EvidenceRow]
     left_out: int
     """Rules that found less and are not shown."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any score has several trainings."""
+        return any(row.trainings for row in self.rows)
 
 
 def evidence_table(evidence: Mapping[str, Any]) -> EvidenceTable | None:
@@ -58,10 +65,17 @@ def evidence_table(evidence: Mapping[str, Any]) -> EvidenceTable | None:
             f"{v['found']:.0%}",
             [_cell(v["by_kind"][kind], best[kind]) for kind in kinds],
             [f"{v['correlations'][c]:+.2f}" if c in v["correlations"] else "–" for c in covariates],
+            _trainings(v),
         )
         for v in shown
     ]
     return EvidenceTable([k.replace("_", " ") for k in kinds], covariates, rows, len(verdicts) - len(shown))
+
+
+def _trainings(verdict: Mapping[str, Any]) -> str:
+    each = ", ".join(f"{auroc:.2f}" for auroc in verdict["by_training"])
+    agreement = verdict["agreement"]
+    return each if agreement is None else f"{each}; rank correlation {agreement:.2f}"
 
 
 def _cell(auroc: float, best: float) -> HeatCell:

@@ -88,9 +88,9 @@ class ReportInputs:
     @property
     def samples_learnt(self) -> dict[str, str]:
         """Model name -> comparison sample, of the models that learnt one instead of the survey."""
-        return {m.name: m.sample for m in self.spec.models if m.sample is not None}
+        return {m.name: m.sample for m in self.spec.trainings if m.sample is not None}
 
     @property
     def reused(self) -> dict[str, str]:
         """Model name -> URI, of the models that were trained elsewhere and are used as they are."""
-        return {m.name: m.trained for m in self.spec.models if m.trained is not None and m.name in self.models}
+        return {m.name: m.trained for m in self.spec.trainings if m.trained is not None and m.name in self.models}

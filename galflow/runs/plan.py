@@ -21,6 +21,7 @@ from galflow.scores.ranking import RankingSettings, ranking_fingerprint
 from galflow.scores.reuse import best_earlier
 from galflow.scores.score import SCORES_VERSION, PartSettings, scores_fingerprint
 from galflow.spec.models import ModelSpec
+from galflow.spec.repeats import seed_of
 from galflow.spec.run import RunSpec, SurveySpec, fingerprint
 from galflow.storage.layout import (
     comparison_product,
@@ -47,13 +48,14 @@ def plan_models(
 ) -> list[ModelUnit]:
     """A unit for each model, trained on the joined sets with these fingerprints, or on those of a sample."""
     units = []
-    for model in spec.models:
+    for model in spec.trainings:
         if model.trained is not None:
             units.append(_trained_elsewhere(model))
             continue
         sets, sky = (cutouts, ()) if model.sample is None else (samples[model.sample], cutouts)
         training, weights = spec.training_of(model), weights_file(model)
-        found = model_fingerprint(model, training, spec.cutouts, spec.stretch, spec.seed, sets, sky, weights)
+        seed = seed_of(model.name, spec.seed)
+        found = model_fingerprint(model, training, spec.cutouts, spec.stretch, seed, sets, sky, weights)
         earlier = find_receipts(store, models_folder(model.name))
         changed = "settings or training tiles changed" if weights is None else "settings, weights or tiles changed"
         why = f"model {model.name}: {changed}" if earlier else f"model {model.name} is new"
@@ -94,7 +96,7 @@ def plan_scores(
 def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
     """What every score part of the survey, or of a sample with this specification, holds beside scores."""
     surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
-    own = [m for m in spec.models if m.trained is None]
+    own = [m for m in spec.trainings if m.trained is None]
     learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
     return PartSettings(spec.ratios, split_shares(spec), learners)
 
@@ -107,7 +109,7 @@ def split_shares(spec: RunSpec) -> tuple[float, float] | None:
 
 def survey_learners(spec: RunSpec) -> tuple[str, ...]:
     """Names of the models that are trained on the survey itself."""
-    return tuple(m.name for m in spec.models if m.sample is None and m.trained is None)
+    return tuple(m.name for m in spec.trainings if m.sample is None and m.trained is None)
 
 
 def plan_ranking(spec: RunSpec, store: Store, joins: Sequence[str], models: Mapping[str, str]) -> RankingUnit | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from galflow.scores.joining import joined_rules
-from galflow.scores.rule import RankingRule, Term, placed
+from galflow.scores.rule import RankingRule, placed
+from galflow.spec.repeats import first_training
 
 FloatArray = npt.NDArray[np.float64]
 Sigmas = Mapping[str, FloatArray]
@@ -26,6 +28,8 @@ _FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.5)
 _BOOTSTRAPS = 400
 _HALVES, _RIVALS, _INTERVALS = 1, 2, 3
 """Streams of random numbers: of one seed, and apart from each other and from those that painted."""
+_NINETY_PERCENT = 1.645
+"""Standard errors to both sides that hold 90% of a Gaussian."""
 _LOWEST = 0.16
 """A joined rule replaces the best single score if it is better in all but this share of resamplings."""
 
@@ -78,12 +82,17 @@ class Verdict:
     """Kind -> AUROC."""
     correlations: Mapping[str, float]
     """Covariate -> Spearman's rank correlation with it, over the objects."""
+    by_training: tuple[float, ...] = ()
+    """Mean AUROC of each training alone, where the rule is one score of several; their scatter is in the interval."""
+    agreement: float | None = None
+    """Mean rank correlation of these trainings' scores, over the objects."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         plain = {name: getattr(self, name) for name in ("chosen_by", "auroc", "low", "high", "found")}
         by_kind, correlations = dict(self.by_kind), dict(self.correlations)
-        return {"rule": self.rule.to_json(), **plain, "by_kind": by_kind, "correlations": correlations}
+        trainings = {"by_training": list(self.by_training), "agreement": self.agreement}
+        return {"rule": self.rule.to_json(), **plain, "by_kind": by_kind, "correlations": correlations, **trainings}
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,10 @@ def choose_rule(trial: Trial, declared: str | None, seed: int, *, joined: bool =
     chosen_half = np.zeros(objects, bool)
     chosen_half[np.random.default_rng([seed, _HALVES]).permutation(objects)[: objects // 2]] = True
     choosing, judging = trial.half(chosen_half), trial.half(~chosen_half)
-    alone = [RankingRule((Term(name, two_sided),)) for name in trial.objects for two_sided in (False, True)]
+    trainings: dict[str, list[str]] = {}
+    for name in trial.objects:
+        trainings.setdefault(first_training(name), []).append(name)
+    alone = [RankingRule.mean(names, two_sided) for names in trainings.values() for two_sided in (False, True)]
     places = {rule: choosing.places(rule) for rule in alone}
     merits = {rule: _merit(found, choosing.kind) for rule, found in places.items()}
     singles = sorted(alone, key=lambda rule: -merits[rule])
@@ -124,7 +136,8 @@ def choose_rule(trial: Trial, declared: str | None, seed: int, *, joined: bool =
     merits |= {pair.rule: _merit(pair.places, choosing.kind) for pair in rivals}
     rival = max(rivals, key=lambda pair: merits[pair.rule], default=None)
     if declared is not None:
-        best, why = RankingRule.of(declared), f"{declared} ranks, as scoring.primary declares."
+        best = RankingRule.mean(trainings.get(declared, [declared]))
+        why = f"{best.name} ranks, as scoring.primary declares."
     elif rival is not None and _wins(rival.places, places[best], choosing.kind, seed):
         why = f"{rival.rule.name} ranks: it finds more of the painted anomalies than any single score, beyond chance."
         best = rival.rule
@@ -168,17 +181,45 @@ def _resampled_means(values: FloatArray, kind: npt.NDArray[np.object_], seed: li
 
 
 def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdict:
-    from scipy.stats import spearmanr
-
     places, kinds = trial.places(rule), _kinds(trial.kind)
     by_kind = {name: float(places[trial.kind == name].mean()) for name in kinds}
     found = np.mean([(places[trial.kind == name] > 1 - TOP_FRACTION).mean() for name in kinds])
     low, high = np.quantile(_resampled_means(places, trial.kind, [seed, _INTERVALS]), [0.05, 0.95])
-    ranked = rule.values(trial.objects)
-    correlations = {}
-    for name, values in trial.covariates.items():
-        both = np.isfinite(values) & np.isfinite(ranked)
-        if both.sum() > 2 and np.ptp(values[both]) > 0 and np.ptp(ranked[both]) > 0:
-            correlations[name] = float(spearmanr(values[both], ranked[both]).statistic)
     mean = float(np.mean(list(by_kind.values())))
-    return Verdict(rule, merit, mean, float(low), float(high), float(found), by_kind, correlations)
+    by_training = _by_training(trial, rule)
+    if len(by_training) > 1:
+        scatter = _NINETY_PERCENT * float(np.std(by_training, ddof=1)) / np.sqrt(len(by_training))
+        low, high = mean - np.hypot(mean - low, scatter), mean + np.hypot(high - mean, scatter)
+    ranked = rule.values(trial.objects)
+    correlated = {name: _correlation(values, ranked) for name, values in trial.covariates.items()}
+    correlations = {name: value for name, value in correlated.items() if value is not None}
+    return Verdict(
+        rule, merit, mean, float(low), float(high), float(found), by_kind, correlations, by_training,
+        _agreement(trial, rule) if by_training else None,
+    )  # fmt: skip
+
+
+def _by_training(trial: Trial, rule: RankingRule) -> tuple[float, ...]:
+    """Mean AUROC of each training, of a rule that is one score of several trainings."""
+    if len(rule.terms) < 2 or len({first_training(column) for column in rule.columns}) > 1:
+        return ()
+    found = [trial.places(RankingRule((term,))) for term in rule.terms]
+    return tuple(float(np.mean([p[trial.kind == name].mean() for name in _kinds(trial.kind)])) for p in found)
+
+
+def _agreement(trial: Trial, rule: RankingRule) -> float | None:
+    """Mean rank correlation of every two terms, over the objects."""
+    values = [RankingRule((term,)).values(trial.objects) for term in rule.terms]
+    found = [_correlation(one, other) for one, other in combinations(values, 2)]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _correlation(one: FloatArray, other: FloatArray) -> float | None:
+    """Spearman's, over what is finite in both; None where one of them does not vary."""
+    from scipy.stats import spearmanr
+
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 3 or not np.ptp(one[both]) or not np.ptp(other[both]):
+        return None
+    return float(spearmanr(one[both], other[both]).statistic)

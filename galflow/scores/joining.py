@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 _LARGEST = 4
 """At most so many scores are joined by their mean or their largest."""
 _LEARNT = 12
-"""At most so many terms get a learnt weight."""
+"""At most so many scores, on one side or on both, get a learnt weight."""
 _LEAST_WEIGHT = 0.02
 """Terms with a smaller share of all weights are left out."""
 _STRENGTH = 0.1
@@ -42,19 +42,18 @@ def joined_rules(
 ) -> list[JoinedRule]:
     """Joined rules for (n,) objects and (m,) copies of (m,) kinds, both as score -> sigmas.
 
-    ``singles``: rules of one term, best first. None where there is only one score to join.
+    ``singles``: rules of one score each, best first. None where there is only one score to join.
     """
-    best: dict[str, Term] = {}
+    best: dict[tuple[str, ...], RankingRule] = {}
     for rule in singles:
-        (term,) = rule.terms
-        best.setdefault(term.column, term)
-    terms = list(best.values())
-    if len(terms) < 2:
+        best.setdefault(rule.columns, rule)
+    rules = list(best.values())
+    if len(rules) < 2:
         return []
     joins: tuple[Join, ...] = ("sum", "max")
-    plain = [_alike(terms[:count], join) for count in range(2, min(_LARGEST, len(terms)) + 1) for join in joins]
+    plain = [_alike(rules[:count], join) for count in range(2, min(_LARGEST, len(rules)) + 1) for join in joins]
     found = [JoinedRule(rule, _placed(rule, objects, copies)) for rule in plain]
-    learnt = [rule.terms[0] for rule in singles[:_LEARNT]]
+    learnt = [term for rule in singles[:_LEARNT] for term in rule.terms]
     taught = _weighed(learnt, objects, copies, np.ones(len(kind), bool))
     if taught is None:
         return found
@@ -68,9 +67,10 @@ def joined_rules(
     return [*found, JoinedRule(taught, places)]
 
 
-def _alike(terms: Sequence[Term], join: Join) -> RankingRule:
-    weight = 1.0 / len(terms) if join == "sum" else 1.0
-    return RankingRule(tuple(replace(term, weight=weight) for term in terms), join)
+def _alike(rules: Sequence[RankingRule], join: Join) -> RankingRule:
+    """Every score with the same weight, however many trainings it has."""
+    terms = [replace(t, weight=t.weight / len(rules) if join == "sum" else 1.0) for rule in rules for t in rule.terms]
+    return RankingRule(tuple(terms), join)
 
 
 def _placed(rule: RankingRule, objects: Mapping[str, FloatArray], copies: Mapping[str, FloatArray]) -> FloatArray:

@@ -12,7 +12,7 @@ from galflow.training.corrected_likelihood import scores_of
 
 def may_rank(spec: RunSpec) -> dict[str, str]:
     """Every score by a model of the survey -> that model's name. SpecError if no model learns the survey."""
-    able = [m for m in spec.models if m.sample is None]
+    able = [m for m in spec.trainings if m.sample is None]
     if not able:
         raise SpecError("models: each has a sample, so none learns the survey; leave sample out of one at least")
     return {f"{m.name}_{score}": m.name for m in able for score in scores_of(find_model(m.model))}

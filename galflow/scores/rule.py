@@ -5,14 +5,15 @@ A rule takes robust sigmas, which every score has whatever its own unit, and giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from galflow.errors import SpecError
+from galflow.spec.repeats import first_training
 
 FloatArray = npt.NDArray[np.float64]
 Join = Literal["sum", "max"]
@@ -54,6 +55,11 @@ class RankingRule:
         """Ranking by one score."""
         return cls((Term(column),))
 
+    @classmethod
+    def mean(cls, columns: Sequence[str], two_sided: bool = False) -> RankingRule:
+        """Ranking by the mean of one score's trainings; by the score itself if there is one."""
+        return cls(tuple(Term(column, two_sided, 1.0 / len(columns)) for column in columns))
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The scores that it needs, each once."""
@@ -64,6 +70,9 @@ class RankingRule:
         """In words, as a reader sees it in tables."""
         if len(self.terms) == 1:
             return self.terms[0].name
+        first, *others = (replace(term, column=first_training(term.column)) for term in self.terms)
+        if self.join == "sum" and all(term == first for term in others):
+            return f"{first.name}, mean of {len(self.terms)} trainings"
         if self.join == "max":
             return f"largest of {', '.join(t.name for t in self.terms)}"
         equal = len({term.weight for term in self.terms}) == 1

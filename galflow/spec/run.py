@@ -20,6 +20,7 @@ from galflow.spec.cluster import ClusterSpec
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.part import ColumnName, Name, Part, describe
+from galflow.spec.repeats import repeated_models
 from galflow.spec.stretch import StretchSpec
 from galflow.spec.training import TrainingSpec
 
@@ -200,7 +201,7 @@ class RunSpec(Part):
 
     @model_validator(mode="after")
     def _names_differ(self) -> RunSpec:
-        _require_distinct([m.name for m in self.models], "model names")
+        _require_distinct([m.name for m in self.trainings], "model names")
         return self
 
     @model_validator(mode="after")
@@ -245,8 +246,13 @@ class RunSpec(Part):
 
     def of_survey(self, models: Mapping[str, Value]) -> dict[str, Value]:
         """Those of ``models`` (by name) that learn the survey; the others learn a sample, and score that."""
-        learners = {m.name for m in self.models if m.sample is None}
+        learners = {m.name for m in self.trainings if m.sample is None}
         return {name: model for name, model in models.items() if name in learners}
+
+    @property
+    def trainings(self) -> tuple[ModelSpec, ...]:
+        """The models, each with its further trainings (training.seeds) after it."""
+        return repeated_models(self.models, self.training.seeds)
 
     @property
     def ratios(self) -> tuple[Ratio, ...]:
