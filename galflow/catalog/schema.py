@@ -15,6 +15,7 @@ from galflow.catalog.carried import DESCRIBED, DESCRIPTION, FROM_CATALOG, ORIGIN
 from galflow.catalog.columns import ID_TYPES, require_finite
 from galflow.cutouts.flags import Flag
 from galflow.errors import DataError, SpecError
+from galflow.scores.triage import CLASS_WORDS
 
 _TEXT, _NUMBER, _INTEGER = pa.string(), pa.float64(), pa.int64()
 SPLITS = ("train", "validation", "reference")
@@ -141,6 +142,14 @@ _RANK_COLUMNS = (
 )
 
 
+def _triage_columns() -> list[Column]:
+    said = f"what the row most probably is: {', '.join(CLASS_WORDS)}; null where that is not known"
+    of = "probability that the row is {}, by the run's own triage"
+    ucd = "stat.probability;meta.code.class"
+    columns = [Column(f"{name}_p", _NUMBER, of.format(words), ucd=ucd) for name, words in CLASS_WORDS.items()]
+    return [Column("triage", _TEXT, said, ucd="meta.code.class"), *columns]
+
+
 def _likelihood_column(name: str) -> Column:
     kind, _, model = name.partition("_")
     if kind == "loglike" and model:
@@ -182,6 +191,7 @@ def catalog_schema(
         *_identity_columns(id_type, with_names),
         *(column for score in scores for column in _score_columns(score)),
         *_RANK_COLUMNS,
+        *_triage_columns(),
         *(_likelihood_column(name) for name in likelihoods),
         *_last_columns(),
     ]

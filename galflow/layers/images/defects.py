@@ -1,0 +1,182 @@
+"""What defects, blends and stars leave in a cutout, as numbers, for many cutouts at once.
+
+Beside morphology (galflow.layers.images.morphology), which describes a galaxy, these ask for what no galaxy shows:
+equal neighbours in spite of noise, steps between whole columns, pixels sharper than the PSF in one band, lines across
+the frame, noise that repeats itself. Every number is finite for any finite pixels and any mask. They decide nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from galflow.batch import Batch
+from galflow.layers.images.blocks import observed_pixels
+from galflow.layers.images.morphology import centre_distance
+
+DEFECTS = (
+    "equal neighbours", "column step", "sharp in one band", "light in one band", "line", "doubling", "neighbour",
+    "second source", "deepest hole", "core share", "wing share", "size over PSF",
+)  # fmt: skip
+"""Columns of ``measure_defects``, in this order."""
+_SINH_LIMIT = 12.0
+_LINE_GRID, _LINE_LENGTH, _LINE_ANGLES = 16, 9, 12
+"""Lines are looked for in images averaged to about so many pixels a side, by segments of that length and so many
+directions."""
+_CLIPPED = 4.0
+"""Light above so many sigmas counts as that much where lines are looked for: many pixels in a row, not bright ones."""
+_FAINT = 3.0
+_NEAREST_DOUBLE = 2.5
+"""Pixels from a second image at the least."""
+_FINE = 0.2
+"""Cycles per pixel above which structure is the noise's."""
+
+
+def measure_defects(batch: Batch, noise: float, softening_sigma: float, fwhm_pixels: float) -> Tensor:
+    """(B, len(DEFECTS)) float32.
+
+    ``batch``: in an asinh stretch of ``softening_sigma``, with ``noise`` stretched units to a sigma of the sky at its
+    level. ``fwhm_pixels``: of the PSF.
+    """
+    with torch.autocast(batch.pixels.device.type, enabled=False):
+        raw, observed = observed_pixels(batch).float(), batch.observed
+        values = torch.where(observed, raw, torch.nan).flatten(2)
+        light = raw / noise
+        sky = values.nanmedian(2).values.nan_to_num(0.0)[..., None, None] / noise
+        light = torch.where(observed, light - sky, 0.0)
+        linear = softening_sigma * torch.sinh((light / softening_sigma).clamp(-_SINH_LIMIT, _SINH_LIMIT))
+        smooth = F.avg_pool2d(F.pad(light, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        columns = [
+            _equal(raw, observed),
+            _column_step(light, observed),
+            _sharp(linear),
+            _one_band(smooth),
+            _line(light),
+            _doubling(light, observed),
+            *_sources(smooth, fwhm_pixels),
+            torch.log1p((-smooth).flatten(1).amax(1).clamp_min(0)),
+            *_against_psf(linear, fwhm_pixels),
+        ]
+        return torch.stack(columns, dim=1)
+
+
+def _equal(raw: Tensor, observed: Tensor) -> Tensor:
+    """Logarithm of the largest band's share of observed pixels that equal their neighbours in row and column."""
+    same = (raw[..., 1:, 1:] == raw[..., :-1, 1:]) & (raw[..., 1:, 1:] == raw[..., 1:, :-1])
+    known = observed[..., 1:, 1:] & observed[..., :-1, 1:] & observed[..., 1:, :-1]
+    share = (same & known).sum((2, 3)) / known.sum((2, 3)).clamp_min(1)
+    return (share.amax(1) + 1e-3).log10()
+
+
+def _column_step(light: Tensor, observed: Tensor) -> Tensor:
+    """Largest difference between the median of a column or row and those some pixels beside it, over all bands."""
+    found = []
+    known = torch.where(observed, light, torch.nan)
+    apart = max(2, min(4, light.shape[-1] // 6))
+    for axis in (2, 3):
+        medians = known.nanmedian(axis).values.nan_to_num(0.0)
+        step = (2 * medians[..., apart:-apart] - medians[..., : -2 * apart] - medians[..., 2 * apart :]).abs() / 2
+        found.append(step.flatten(1).amax(1))
+    return torch.log1p(torch.maximum(*found))
+
+
+def _sharp(linear: Tensor) -> Tensor:
+    """How far a pixel stands above its eight neighbours in one band and in no other, relative to their light."""
+    around = (F.avg_pool2d(F.pad(linear, (1, 1, 1, 1), mode="replicate"), 3, stride=1) * 9 - linear) / 8
+    contrast = (linear - around) / (around.abs() + 5.0)
+    if contrast.shape[1] > 1:
+        highest = contrast.topk(2, dim=1).values
+        contrast = highest[:, :1] - highest[:, 1:].clamp_min(0)
+    return torch.log1p(contrast.flatten(1).amax(1).clamp_min(0))
+
+
+def _one_band(smooth: Tensor) -> Tensor:
+    """Logarithm of the share of pixels that are lit in one band and in no other."""
+    if smooth.shape[1] == 1:
+        return smooth.new_full((len(smooth),), -3.0)
+    highest = smooth.topk(2, dim=1).values
+    share = ((highest[:, 0] > 3.0) & (highest[:, 1] < 1.0)).float().mean((1, 2))
+    return (share + 1e-3).log10()
+
+
+def _line(light: Tensor) -> Tensor:
+    """Highest mean along a straight segment above that of its two sides, outside the centre, over all bands."""
+    step = max(1, light.shape[-1] // _LINE_GRID)
+    small = F.avg_pool2d(light.clamp(-_CLIPPED, _CLIPPED), step)
+    kernels = _line_kernels(light.device)
+    found = F.conv2d(small.flatten(0, 1)[:, None], kernels[:, None], padding=_LINE_LENGTH // 2).amax(1)
+    side = found.shape[-1]
+    axis = (torch.arange(side, device=light.device) - (side - 1) / 2) / (side / 2)
+    outside = torch.hypot(axis[:, None], axis[None, :]) > 0.45
+    return found[:, outside].amax(1).view(len(light), -1).amax(1) * step
+
+
+@functools.lru_cache(maxsize=4)
+def _line_kernels(device: torch.device) -> Tensor:
+    """(angle, side, side): a segment through the middle, less half of each of its parallels three pixels away."""
+    reach = _LINE_LENGTH // 2
+    axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    y, x = axis[:, None], axis[None, :]
+    kernels = []
+    for number in range(_LINE_ANGLES):
+        angle = math.pi * number / _LINE_ANGLES
+        across = (y * math.cos(angle) - x * math.sin(angle)).abs()
+        on = (1 - across).clamp_min(0)
+        beside = (1 - (across - 2.5).abs()).clamp_min(0)
+        kernels.append(on / on.sum() - beside / beside.sum())
+    return torch.stack(kernels).to(device)
+
+
+def _doubling(light: Tensor, observed: Tensor) -> Tensor:
+    """Highest autocorrelation of the faint pixels' fine structure some pixels on, in units of white noise's scatter."""
+    height, width = light.shape[2:]
+    faint = torch.where(observed & (light.abs() < _FAINT), light, 0.0)
+    power = torch.fft.rfft2(faint).abs().square()
+    across, along = torch.fft.rfftfreq(width, device=light.device), torch.fft.fftfreq(height, device=light.device)
+    fine = torch.hypot(along[:, None], across[None, :]) > _FINE
+    lags = torch.fft.irfft2(torch.where(fine, power, 0.0), s=(height, width))
+    total = lags[..., :1, :1].clamp_min(0.1)
+    y, x = (torch.arange(n, device=light.device) for n in (height, width))
+    apart = torch.hypot(torch.minimum(y, height - y)[:, None].float(), torch.minimum(x, width - x)[None, :].float())
+    highest = torch.where(apart >= _NEAREST_DOUBLE, lags / total, 0.0).flatten(1).amax(1)
+    return torch.log1p(highest.clamp_min(0) * math.sqrt(height * width))
+
+
+def _sources(smooth: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor]:
+    """Light of the brightest pixel outside the central third over the centre's, and of the brightest second maximum.
+
+    In stretched sigmas, of all bands' mean. A second maximum stands above all within a PSF of it.
+    """
+    mean = smooth.mean(1)
+    side = mean.shape[-1]
+    low, high = side // 3, side - side // 3
+    centre = mean[:, low:high, low:high].flatten(1).amax(1)
+    ring = mean.clone()
+    ring[:, low:high, low:high] = -_CLIPPED
+    outside = ring.flatten(1).amax(1)
+    reach = max(1, min(round(fwhm_pixels), side // 8))
+    peak = mean == F.max_pool2d(mean[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
+    distance = centre_distance(side, mean.device).view(side, side) * (side / 2)
+    apart = peak & (distance > max(2.5, 0.8 * fwhm_pixels))
+    second = torch.where(apart, mean, 0.0).flatten(1).amax(1)
+    return outside - centre, second - centre.clamp_min(0)
+
+
+def _against_psf(linear: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Shares of the light within 0.6 FWHM of that within 1.2, and of that in that within 2.4; and the logarithm of
+    the second-moment radius within 2.4 FWHM over the PSF's."""
+    side = linear.shape[-1]
+    light = linear.mean(1).flatten(1)
+    # The brightest pixel near the centre is the object's middle: positions are rounded to pixels.
+    distance = centre_distance(side, linear.device) * (side / 2)
+    sums = [
+        torch.where(distance <= max(r * fwhm_pixels, 0.8), light, 0.0).sum(1).clamp_min(1.0) for r in (0.6, 1.2, 2.4)
+    ]
+    within = torch.where(distance <= max(2.4 * fwhm_pixels, 2.0), light, 0.0)
+    radius = (within * distance.square()).sum(1).clamp_min(0.0) / sums[2]
+    size = 0.5 * torch.log(radius.clamp_min(0.05)) - math.log(fwhm_pixels)
+    return (sums[0] / sums[1]).clamp_max(2.0), (sums[1] / sums[2]).clamp_max(2.0), size
