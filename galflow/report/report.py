@@ -34,6 +34,7 @@ from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import likelihood_plot, score_plot
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
+from galflow.report.triage import highest_ranked, judged_triage
 from galflow.scores.score import columns_of
 
 __all__ = ["ReportInputs", "StageRecord", "build_report"]
@@ -67,6 +68,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
+    context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 

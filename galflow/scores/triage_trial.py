@@ -15,7 +15,7 @@ import numpy.typing as npt
 from galflow.cutouts.batches import PIXELS_ALONE, CutoutRows
 from galflow.cutouts.flags import Flag, has_flag, pixel_flags
 from galflow.cutouts.painted import HeldOut, painted_copies
-from galflow.cutouts.painted_sources import STAR, painted_sources
+from galflow.cutouts.painted_sources import BLEND, STAR, painted_sources
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.scores.rule import placed
 from galflow.scores.triage import CLASSES, GALAXY, KIND_CLASS, PRIORS, Triage
@@ -76,8 +76,10 @@ def _fields(examples: Examples) -> tuple[np.ndarray, ...]:
 
 
 def _kinds_of(objects: HeldOut) -> npt.NDArray[np.object_]:
-    kinds = np.full(len(objects), GALAXY, dtype=object)
-    kinds[has_flag(np.concatenate(objects.flags), Flag.STAR)] = STAR
+    """Kinds of the held-out objects: galaxies, but for those that are stars, or that a neighbour outshines."""
+    kinds, flags = np.full(len(objects), GALAXY, dtype=object), np.concatenate(objects.flags)
+    kinds[has_flag(flags, Flag.STAR)] = STAR
+    kinds[has_flag(flags, Flag.BRIGHT_NEIGHBOUR)] = BLEND
     return kinds
 
 

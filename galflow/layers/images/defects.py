@@ -20,10 +20,10 @@ from galflow.layers.images.morphology import centre_distance
 
 DEFECTS = (
     "equal neighbours", "column step", "sharp in one band", "light in one band", "line", "doubling", "neighbour",
-    "second source", "deepest hole", "core share", "wing share", "size over PSF",
+    "second source", "deepest hole", "narrow size over PSF", "wide size over PSF", "signal",
 )  # fmt: skip
 """Columns of ``measure_defects``, in this order."""
-_SINH_LIMIT = 12.0
+_SINH_LIMIT, _TINY = 12.0, 1e-6
 _LINE_GRID, _LINE_LENGTH, _LINE_ANGLES = 16, 9, 12
 """Lines are looked for in images averaged to about so many pixels a side, by segments of that length and so many
 directions."""
@@ -167,16 +167,31 @@ def _sources(smooth: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor]:
 
 
 def _against_psf(linear: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Shares of the light within 0.6 FWHM of that within 1.2, and of that in that within 2.4; and the logarithm of
-    the second-moment radius within 2.4 FWHM over the PSF's."""
+    """Sizes over the PSF's by Gaussian weights of its width and of twice that, as logarithms; and that of the signal.
+
+    As galflow.surveys.reading.stellar measures them, on the bands' mean and in few rounds.
+    """
     side = linear.shape[-1]
-    light = linear.mean(1).flatten(1)
-    # The brightest pixel near the centre is the object's middle: positions are rounded to pixels.
-    distance = centre_distance(side, linear.device) * (side / 2)
-    sums = [
-        torch.where(distance <= max(r * fwhm_pixels, 0.8), light, 0.0).sum(1).clamp_min(1.0) for r in (0.6, 1.2, 2.4)
-    ]
-    within = torch.where(distance <= max(2.4 * fwhm_pixels, 2.0), light, 0.0)
-    radius = (within * distance.square()).sum(1).clamp_min(0.0) / sums[2]
-    size = 0.5 * torch.log(radius.clamp_min(0.05)) - math.log(fwhm_pixels)
-    return (sums[0] / sums[1]).clamp_max(2.0), (sums[1] / sums[2]).clamp_max(2.0), size
+    light = linear.mean(1)
+    weight = max(fwhm_pixels / 2.3548, 0.6)
+    axis = torch.arange(side, device=linear.device, dtype=torch.float32) - side // 2
+    cx = cy = light.new_zeros(len(light))
+    found: list[Tensor] = []
+    signal = light.new_zeros(len(light))
+    for last, width in ((False, weight), (False, weight), (True, weight), (True, 2 * weight)):
+        dx, dy = axis - cx[:, None], axis - cy[:, None]
+        wx, wy = (torch.exp(-0.5 * (d / width).square()) for d in (dx, dy))
+        rows = torch.einsum("nyx,nxk->nyk", light, torch.stack([wx, wx * dx, wx * dx.square()], dim=2))
+        total = (rows[..., 0] * wy).sum(1).clamp_min(_TINY)
+        if last:
+            second = (rows[..., 2] * wy).sum(1) + (rows[..., 0] * wy * dy.square()).sum(1)
+            inverse = 2 * total / second.clamp_min(_TINY) - 1 / width**2
+            # A flat image has no size of its own; it counts as four times the weight's.
+            size = inverse.clamp(1 / (4 * width) ** 2, (4 / width) ** 2).rsqrt()
+            found.append((size / weight).log())
+            if width == weight:
+                signal = total / (wx.square().sum(1) * wy.square().sum(1)).sqrt()
+        else:
+            cx = (cx + (2 * (rows[..., 1] * wy).sum(1) / total).clamp(-1, 1)).clamp(-2, 2)
+            cy = (cy + (2 * (rows[..., 0] * wy * dy).sum(1) / total).clamp(-1, 1)).clamp(-2, 2)
+    return found[0], found[1], signal.clamp_min(0).log1p()

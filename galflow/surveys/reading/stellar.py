@@ -3,7 +3,7 @@
 Two sizes are measured, with a weight as wide as the PSF and one twice as wide, so that a galaxy with a point-like core
 is no star. What a star has of them is measured on the survey's PSF image; else on the stars of the tile itself, which
 stand together at the small end of the bright sources; else it is that of a Gaussian of the survey's FWHM. Where none
-of them is there, nothing is said of any source. Sources too faint, saturated, or with a neighbour or a missing pixel
+of them is there, nothing is said of any source. Sources that are too faint, masked as saturated, or miss a pixel
 inside the window are no stars either, for nobody could tell.
 """
 
@@ -22,8 +22,8 @@ LEAST_SNR = 20.0
 """Of the light under the weight; of fainter sources sizes tell nothing."""
 _LOCUS_SNR, _LOCUS_WIDTH, _FEWEST = 40.0, 0.035, 6
 """Stars that show where all stars lie: their signal to noise, half the spread of their log size, and their number."""
-_LOCUS_CONTRAST = 2.0
-"""So many times as many sources stand there as in either band of that width beside it, at least."""
+_LOCUS_CONTRAST = 1.7
+"""So many times as densely do they stand as sources half as wide again, at least."""
 _TRUST = 0.25
 """How far, in log size, the tile's own stars may lie from the FWHM that the survey gives."""
 _TOLERANCE, _TOLERANCE_WIDE, _NOISE = 0.06, 0.08, 1.2
@@ -32,8 +32,6 @@ _FIRST_SIGMA = 1.7
 """Pixels; of the first weight where nothing is known of the PSF."""
 _AT_ONCE = 4096
 _ROUNDS = 4
-_HIGHEST = 0.8
-"""A peak above that part of the image's highest pixel may be saturated."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,11 @@ def _locus(sizes: Sizes, weight: float, given: StarSize | None) -> StarSize | No
 
     width = _LOCUS_WIDTH
     inside = count(logs - width, logs + width)
-    beside = np.maximum(count(logs + 2 * width, logs + 4 * width), count(logs - 4 * width, logs - 2 * width))
+    # Beyond the stars there is a valley, and then come the smallest galaxies.
+    valley = 2 * count(logs + width, logs + 2 * width)
     # Stars are the smallest sources: what is smaller (cosmic rays, noise) is rare.
     smaller = count(np.full(len(logs), -np.inf), logs - 2 * width)
-    clear = (inside >= _FEWEST) & (inside >= _LOCUS_CONTRAST * np.maximum(beside, 1)) & (smaller <= 0.5 * inside)
+    clear = (inside >= _FEWEST) & (inside >= _LOCUS_CONTRAST * valley) & (smaller <= 0.5 * inside)
     if given is not None:
         clear &= np.abs(logs - math.log(given.narrow)) < _TRUST
     if not clear.any():
@@ -149,8 +148,6 @@ def measure_sizes(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky, weight: 
     inside &= (column >= reach) & (column < width - reach) & (row >= reach) & (row < height - reach)
     if not inside.any():
         return Sizes(*found)
-    # A few rows tell the image's ceiling: unmarked saturation shows as that.
-    highest = float(np.nanmax(image.flux[row[inside].astype(int), column[inside].astype(int)], initial=-np.inf))
     every = np.flatnonzero(inside)
     windows = np.lib.stride_tricks.sliding_window_view(image.flux, (side, side))
     masks = None if image.mask is None or image.mask.strides == (0, 0) else image.mask
@@ -159,7 +156,6 @@ def measure_sizes(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky, weight: 
         i, j = row[chosen].astype(np.int64) - reach, column[chosen].astype(np.int64) - reach
         stamps = windows[i, j].astype(np.float64) - sky.level
         good = np.isfinite(stamps).all(axis=(1, 2))
-        good &= stamps[:, reach - 1 : reach + 2, reach - 1 : reach + 2].max(axis=(1, 2)) < _HIGHEST * highest + 1e-30
         if masks is not None:
             planes = np.lib.stride_tricks.sliding_window_view(masks, (side, side))[i, j]
             good &= ~((planes & np.uint16(UNUSABLE | Plane.SATURATED)) != 0).any(axis=(1, 2))
