@@ -145,7 +145,7 @@ _RANK_COLUMNS = (
 def _triage_columns() -> list[Column]:
     said = f"what the row most probably is: {', '.join(CLASS_WORDS)}; null where that is not known"
     of = "probability that the row is {}, by the run's own triage"
-    ucd = "stat.probability;meta.code.class"
+    ucd = "stat.probability"
     columns = [Column(f"{name}_p", _NUMBER, of.format(words), ucd=ucd) for name, words in CLASS_WORDS.items()]
     return [Column("triage", _TEXT, said, ucd="meta.code.class"), *columns]
 

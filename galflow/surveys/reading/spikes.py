@@ -17,7 +17,7 @@ import numpy as np
 from galflow.surveys.base import Image, Plane
 from galflow.surveys.reading.trails import Trail
 
-_BRIGHT_SIGMA = 400.0
+_BRIGHT_SIGMA = 1000.0
 """Least height of a peak above the sky."""
 _MOST_STARS, _BLOCK = 30, 16
 """So many of the brightest peaks are looked at; peaks of one square of that side are one."""
@@ -29,7 +29,7 @@ _BEGIN_FWHM, _PIECE_FWHM = 3.0, 3.0
 _LIT, _LIT_EACH, _EVERYWHERE, _CLIPPED = 0.8, 0.35, 0.85, 3.0
 """Mean excess of two opposite lit pieces, and of each, in robust standard deviations over directions; the share of
 its distances that have any; the most that one distance counts."""
-_FEWEST_PIECES, _LAST_BEGIN = 3, 3
+_FEWEST_PIECES, _LAST_BEGIN = 3, 2
 """Pieces that a spike has at least; and before which one it begins."""
 _AXIS, _ASKEW, _CROSSES = 1, 4, (_ANGLES // 4, _ANGLES // 6, _ANGLES // 3)
 """Directions from an axis that a bleed may lie; and between two pairs, within so many: struts stand at 90 or 60

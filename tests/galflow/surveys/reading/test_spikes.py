@@ -89,7 +89,10 @@ def test_without_noise_or_in_a_small_image_nothing_is_looked_for() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"real data are not at {DATA}")
 def test_the_brightest_star_of_the_real_kids_tile_has_spikes_and_hsc_has_none() -> None:
-    for folder, file, stars in (("kids_viking_tile", "r.fits", 1), ("hsc_cosmos_patch", "I-10054-0,2-c1_scarlet_img.fits", 0)):
+    for folder, file, stars in (
+        ("kids_viking_tile", "r.fits", 1),
+        ("hsc_cosmos_patch", "I-10054-0,2-c1_scarlet_img.fits", 0),
+    ):
         options = FitsTilesOptions(
             root=str(DATA / folder), tile="t", bands={"b": file}, pixel_scale_arcsec=0.2, zero_point=27.0
         )

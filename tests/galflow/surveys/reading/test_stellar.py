@@ -1,4 +1,4 @@
-"""Stars of a tile: told from galaxies by size, where the survey's PSF or the tile's own stars say how small they are."""
+"""Stars of a tile: told from galaxies by size, where the survey's PSF or the tile's own stars say what theirs is."""
 
 from __future__ import annotations
 
