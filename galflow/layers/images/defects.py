@@ -30,6 +30,8 @@ directions."""
 _CLIPPED = 4.0
 """Light above so many sigmas counts as that much where lines are looked for: many pixels in a row, not bright ones."""
 _FAINT = 3.0
+_EVERY = 7
+"""Of so many pixels one tells the level of the sky."""
 _NEAREST_DOUBLE = 2.5
 """Pixels from a second image at the least."""
 _FINE = 0.2
@@ -44,7 +46,7 @@ def measure_defects(batch: Batch, noise: float, softening_sigma: float, fwhm_pix
     """
     with torch.autocast(batch.pixels.device.type, enabled=False):
         raw, observed = observed_pixels(batch).float(), batch.observed
-        values = torch.where(observed, raw, torch.nan).flatten(2)
+        values = torch.where(observed, raw, torch.nan).flatten(2)[..., ::_EVERY]
         light = raw / noise
         sky = values.nanmedian(2).values.nan_to_num(0.0)[..., None, None] / noise
         light = torch.where(observed, light - sky, 0.0)
@@ -73,13 +75,13 @@ def _equal(raw: Tensor, observed: Tensor) -> Tensor:
 
 
 def _column_step(light: Tensor, observed: Tensor) -> Tensor:
-    """Largest difference between the median of a column or row and those some pixels beside it, over all bands."""
+    """Largest difference between the clipped mean of a column or row and those beside it, over all bands."""
     found = []
-    known = torch.where(observed, light, torch.nan)
+    known = light.clamp(-_CLIPPED, _CLIPPED)
     apart = max(2, min(4, light.shape[-1] // 6))
     for axis in (2, 3):
-        medians = known.nanmedian(axis).values.nan_to_num(0.0)
-        step = (2 * medians[..., apart:-apart] - medians[..., : -2 * apart] - medians[..., 2 * apart :]).abs() / 2
+        means = known.sum(axis) / observed.sum(axis).clamp_min(1)
+        step = (2 * means[..., apart:-apart] - means[..., : -2 * apart] - means[..., 2 * apart :]).abs() / 2
         found.append(step.flatten(1).amax(1))
     return torch.log1p(torch.maximum(*found))
 
@@ -89,8 +91,8 @@ def _sharp(linear: Tensor) -> Tensor:
     around = (F.avg_pool2d(F.pad(linear, (1, 1, 1, 1), mode="replicate"), 3, stride=1) * 9 - linear) / 8
     contrast = (linear - around) / (around.abs() + 5.0)
     if contrast.shape[1] > 1:
-        highest = contrast.topk(2, dim=1).values
-        contrast = highest[:, :1] - highest[:, 1:].clamp_min(0)
+        first, second = _two_highest(contrast)
+        contrast = first - second.clamp_min(0)
     return torch.log1p(contrast.flatten(1).amax(1).clamp_min(0))
 
 
@@ -98,9 +100,18 @@ def _one_band(smooth: Tensor) -> Tensor:
     """Logarithm of the share of pixels that are lit in one band and in no other."""
     if smooth.shape[1] == 1:
         return smooth.new_full((len(smooth),), -3.0)
-    highest = smooth.topk(2, dim=1).values
-    share = ((highest[:, 0] > 3.0) & (highest[:, 1] < 1.0)).float().mean((1, 2))
+    first, second = _two_highest(smooth)
+    share = ((first > 3.0) & (second < 1.0)).float().mean((1, 2))
     return (share + 1e-3).log10()
+
+
+def _two_highest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H, W) highest and second highest of the bands, pixel by pixel."""
+    first, second = torch.maximum(values[:, 0], values[:, 1]), torch.minimum(values[:, 0], values[:, 1])
+    for band in values.unbind(1)[2:]:
+        second = torch.maximum(second, torch.minimum(first, band))
+        first = torch.maximum(first, band)
+    return first, second
 
 
 def _line(light: Tensor) -> Tensor:

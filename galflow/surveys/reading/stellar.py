@@ -28,6 +28,10 @@ _TRUST = 0.25
 """How far, in log size, the tile's own stars may lie from the FWHM that the survey gives."""
 _TOLERANCE, _TOLERANCE_WIDE, _NOISE = 0.06, 0.08, 1.2
 """In log size, of both weights; and what noise adds to it, in units of its inverse signal to noise."""
+_NEAR_CEILING, _SATURATED_SNR = 0.3, 3000.0
+"""Near the highest pixel of all, and so bright, a star may have lost its top: then the wide weight decides."""
+_FLAT, _TOLERANCE_SATURATED = 0.5, 0.2
+"""What that does to the log size by the narrow weight at most, and to that by the wide one."""
 _FIRST_SIGMA = 1.7
 """Pixels; of the first weight where nothing is known of the PSF."""
 _AT_ONCE = 4096
@@ -55,6 +59,8 @@ class Sizes:
     narrow: np.ndarray
     wide: np.ndarray
     snr: np.ndarray
+    height: np.ndarray
+    """Of the highest pixel near the middle, over that of all sources."""
 
 
 def find_stars(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky) -> tuple[np.ndarray, StarSize | None]:
@@ -87,7 +93,9 @@ def is_star(sizes: Sizes, star: StarSize) -> np.ndarray:
         noise = _NOISE / sizes.snr
         narrow, wide = np.log(sizes.narrow / star.narrow), np.log(sizes.wide / star.wide)
         small = (np.abs(narrow) < _TOLERANCE + noise) & (np.abs(wide) < _TOLERANCE_WIDE + 2.0 * noise)
-        return np.asarray(small & (sizes.snr >= LEAST_SNR))
+        saturated = (sizes.height > _NEAR_CEILING) & (sizes.snr > _SATURATED_SNR)
+        flat = saturated & (narrow > -_TOLERANCE) & (narrow < _FLAT) & (np.abs(wide) < _TOLERANCE_SATURATED)
+        return np.asarray((small & (sizes.snr >= LEAST_SNR)) | flat)
 
 
 def _given(image: Image) -> StarSize | None:
@@ -142,7 +150,7 @@ def measure_sizes(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky, weight: 
     reach = max(4, math.ceil(4.0 * weight))
     side = 2 * reach + 1
     height, width = image.flux.shape
-    found = [np.full(len(x), np.nan) for _ in range(3)]
+    found = [np.full(len(x), np.nan) for _ in range(4)]
     inside = np.isfinite(x) & np.isfinite(y)
     column, row = np.rint(np.where(inside, x, -1.0)), np.rint(np.where(inside, y, -1.0))
     inside &= (column >= reach) & (column < width - reach) & (row >= reach) & (row < height - reach)
@@ -162,8 +170,10 @@ def measure_sizes(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky, weight: 
         usable = stamps[good]
         narrow, signal = _moments(usable, weight)
         wide, _ = _moments(usable, 2.0 * weight)
-        for out, values in zip(found, (narrow, wide, signal / sky.sigma), strict=True):
+        height = usable[:, reach - 1 : reach + 2, reach - 1 : reach + 2].max(axis=(1, 2), initial=0.0)
+        for out, values in zip(found, (narrow, wide, signal / sky.sigma, height), strict=True):
             out[chosen[good]] = values
+    found[3] /= max(float(np.fmax.reduce(found[3], initial=0.0)), 1e-30)
     return Sizes(*found)
 
 
