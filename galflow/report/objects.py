@@ -1,6 +1,7 @@
 """Which objects a report shows: the most anomalous, random normal ones, planted ones; found file by file.
 
-Of the most anomalous those that the triage takes for artefacts, stars or blends are a list of their own.
+Of the most anomalous those that the triage takes for artefacts, stars or blends, or that an edge cuts off, are a list
+of their own.
 
 The catalogue is read one file at a time, and only what may be shown is kept, so that a survey's catalogue need not fit
 into memory. Nothing is drawn at random at run time: "random" rows have the smallest hashes of object id and seed.
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from galflow.catalog.published import each_file, has_names, planted_copies
 from galflow.catalog.triage import TRIAGE
+from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.identities import hashed_unit
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.report.columns import floats
@@ -34,7 +36,8 @@ _HASH_SALT = 0x5EED_0F_7E_9027
 """Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
 _IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q", "anomaly_rank", TRIAGE)
 SET_APART = ("artefact", "star", "blend")
-"""Classes of the triage that are listed apart: what ranks high for the detector's, a star's or a neighbour's sake."""
+"""Classes of the triage that are listed apart: what ranks high for the detector's, a star's or a neighbour's sake. So is
+what the edge of its tile cuts off, where there is a triage."""
 
 _LISTS = ("top", "apart", "highest", "normal", "planted")
 
@@ -102,7 +105,9 @@ class _Scan:
         draw = hashed_unit(ids.astype(np.uint64) ^ np.uint64(_HASH_SALT + self.seed))
         clean = (table.column("flags").to_numpy() == 0) & (np.abs(np.nan_to_num(sigma, nan=np.inf)) < NORMAL_SIGMA)
         scored = np.isfinite(sigma)
-        apart = pc.is_in(table.column(TRIAGE), value_set=pa.array(SET_APART)).to_numpy()
+        told = pc.is_in(table.column(TRIAGE), value_set=pa.array(SET_APART)).to_numpy()
+        cut_off = table.column(TRIAGE).is_valid().to_numpy() & has_flag(table.column("flags").to_numpy(), Flag.EDGE)
+        apart = told | cut_off
         for name, wanted in (("top", scored & ~apart), ("apart", scored & apart), ("highest", scored)):
             self._keep(name, table, wanted, -sigma, self.count)
         self._keep("normal", table, clean, draw, self.count)

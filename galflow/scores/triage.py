@@ -48,10 +48,11 @@ PRIORS: Mapping[str, float] = {"artefact": 0.1, "blend": 0.15, "star": 0.1, "gal
 KNOWN_DEFECT = Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.COSMIC_RAY | Flag.DOUBLED | Flag.SPIKE
 FLAG_ODDS: tuple[tuple[Flag, str, float], ...] = (
     (KNOWN_DEFECT, "artefact", 30.0),
-    (Flag.BRIGHT_NEIGHBOUR, "blend", 3.0),
-    (Flag.STAR, "star", 30.0),
+    (Flag.BRIGHT_NEIGHBOUR, "blend", 10.0),
+    (Flag.STAR, "star", 100.0),
 )
-"""Any of these flags multiplies the odds of the class."""
+"""Any of these flags multiplies the odds of the class. A star is flagged at least a hundred times as often as a galaxy
+of 1.3 times its size; the other numbers are judgements."""
 _REGULARISATION = 0.1
 """Inverse strength (scikit-learn's C)."""
 _FARTHEST = 6.0

@@ -30,7 +30,7 @@ _TOLERANCE, _TOLERANCE_WIDE, _NOISE = 0.06, 0.08, 1.2
 """In log size, of both weights; and what noise adds to it, in units of its inverse signal to noise."""
 _NEAR_CEILING, _SATURATED_SNR = 0.3, 3000.0
 """Near the highest pixel of all, and so bright, a star may have lost its top: then the wide weight decides."""
-_FLAT, _TOLERANCE_SATURATED = 0.5, 0.2
+_FLAT, _TOLERANCE_SATURATED = 0.8, 0.25
 """What that does to the log size by the narrow weight at most, and to that by the wide one."""
 _FIRST_SIGMA = 1.7
 """Pixels; of the first weight where nothing is known of the PSF."""
@@ -80,7 +80,7 @@ def find_stars(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky) -> tuple[np
         star = given
     if star is None:
         return none, None
-    if abs(math.log(star.narrow / first.weight)) > 0.1 and not exact:
+    if abs(math.log(star.narrow / first.weight)) > 0.03 and not exact:
         # The weight was another size than the stars: once more with theirs.
         sizes = measure_sizes(image, x, y, sky, star.narrow)
         star = _locus(sizes, star.narrow, star) or star
@@ -93,6 +93,8 @@ def is_star(sizes: Sizes, star: StarSize) -> np.ndarray:
         noise = _NOISE / sizes.snr
         narrow, wide = np.log(sizes.narrow / star.narrow), np.log(sizes.wide / star.wide)
         small = (np.abs(narrow) < _TOLERANCE + noise) & (np.abs(wide) < _TOLERANCE_WIDE + 2.0 * noise)
+        # A neighbour's light makes the wide size larger and leaves the narrow one.
+        small |= (np.abs(narrow) < _TOLERANCE / 2) & (np.abs(wide) < 1.5 * _TOLERANCE_WIDE) & (sizes.snr > _LOCUS_SNR)
         saturated = (sizes.height > _NEAR_CEILING) & (sizes.snr > _SATURATED_SNR)
         flat = saturated & (narrow > -_TOLERANCE) & (narrow < _FLAT) & (np.abs(wide) < _TOLERANCE_SATURATED)
         return np.asarray((small & (sizes.snr >= LEAST_SNR)) | flat)

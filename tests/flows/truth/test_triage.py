@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("artefact", "blend", "star", "galaxy", "interesting")
 APART = ("artefact", "star", "blend")
-SATURATED, TRAIL = 4, 8
+EDGE, SATURATED, TRAIL = 1, 4, 8
 
 
 def probabilities(truth: Truth) -> np.ndarray:
@@ -70,7 +70,8 @@ def test_the_report_counts_what_ranks_highest_and_lists_it_apart(truth: Truth) -
     sentence = re.search(r"Of the 3 objects that rank highest (.*?)\.", text)
     assert sentence is not None
     assert [int(n) for n in re.findall(r"\d+", sentence[1])] == [n for n in counts.values() if n]
-    apart = np.isin(columns["triage"], APART)
+    known = np.array([name is not None for name in columns["triage"]])
+    apart = np.isin(columns["triage"], APART) | (known & ((columns["flags"] & EDGE) != 0))
     for section, chosen in (("top", order[~apart[order]][:3]), ("apart", order[apart[order]][:3])):
         part = text.partition(f'<section id="{section}">')[2].partition("</section>")[0]
         ranks = [int(n) for n in re.findall(r"<span>#(\d+)", part)]
