@@ -36,7 +36,7 @@ _HASH_SALT = 0x5EED_0F_7E_9027
 """Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
 _IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q", "anomaly_rank", TRIAGE)
 SET_APART = ("artefact", "star", "blend")
-"""Classes of the triage that are listed apart: what ranks high for the detector's, a star's or a neighbour's sake. So is
+"""Classes of the triage that are listed apart: what ranks high for a detector's, star's or neighbour's sake. So is
 what the edge of its tile cuts off, where there is a triage."""
 
 _LISTS = ("top", "apart", "highest", "normal", "planted")
