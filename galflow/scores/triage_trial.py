@@ -17,6 +17,7 @@ from galflow.cutouts.flags import Flag, has_flag, pixel_flags
 from galflow.cutouts.painted import HeldOut, painted_copies
 from galflow.cutouts.painted_sources import BLEND, STAR, painted_sources
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
+from galflow.errors import DataError
 from galflow.scores.rule import placed
 from galflow.scores.triage import CLASSES, GALAXY, KIND_CLASS, PRIORS, Triage
 from galflow.scores.triage_features import feature_names, measured, triage_stretch
@@ -94,10 +95,10 @@ def _examples(
     found, flags = [], []
     for rows, sky, fwhm in zip(tiles, objects.sky_sigma, objects.fwhm_pixels, strict=True):
         stretch = triage_stretch(sky)
-        if stretch is None or not len(rows.flux):
-            bands = rows.flux.shape[1]
-            found.append(np.full((len(rows.flux), len(feature_names(bands))), np.nan, np.float32))
-        for start in range(0, len(rows.flux) if stretch is not None else 0, _AT_ONCE):
+        if stretch is None:
+            raise DataError(f"a triage cannot be learnt: a band's sky sigma is {sky!r}; expected positive numbers")
+        found.append(np.zeros((0, len(feature_names(rows.flux.shape[1]))), np.float32))
+        for start in range(0, len(rows.flux), _AT_ONCE):
             part = CutoutRows(rows.flux[start : start + _AT_ONCE], rows.ivar[start : start + _AT_ONCE], None, {})
             found.append(measured(part.batch(stretch, PIXELS_ALONE), stretch, fwhm))
         flags.append(_pixel_flags(rows, sky, fwhm))

@@ -24,7 +24,7 @@ DEFECTS = (
 )  # fmt: skip
 """Columns of ``measure_defects``, in this order."""
 _SINH_LIMIT, _TINY = 12.0, 1e-6
-_LINE_GRID, _LINE_LENGTH, _LINE_ANGLES = 16, 9, 12
+_LINE_GRID, _LINE_LENGTH, _LINE_ANGLES = 16, 9, 8
 """Lines are looked for in images averaged to about so many pixels a side, by segments of that length and so many
 directions."""
 _CLIPPED = 4.0
@@ -170,7 +170,9 @@ def _sources(smooth: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor]:
     ring[:, low:high, low:high] = -_CLIPPED
     outside = ring.flatten(1).amax(1)
     reach = max(1, min(round(fwhm_pixels), side // 8))
-    peak = mean == F.max_pool2d(mean[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
+    width = 2 * reach + 1
+    across = F.max_pool2d(mean[:, None], (1, width), stride=1, padding=(0, reach))
+    peak = mean == F.max_pool2d(across, (width, 1), stride=1, padding=(reach, 0))[:, 0]
     distance = centre_distance(side, mean.device).view(side, side) * (side / 2)
     apart = peak & (distance > max(2.5, 0.8 * fwhm_pixels))
     second = torch.where(apart, mean, 0.0).flatten(1).amax(1)
