@@ -21,6 +21,7 @@ from pydantic import Field
 import galflow.scores.score as scoring
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import DataError
+from galflow.scores.triage_features import Measurements
 from galflow.surveys.base import Image, Options, Survey, Tile, TileFile
 from galflow.training.trained_model import TrainedModel
 
@@ -72,6 +73,7 @@ def drawn_scores(
     batch_objects: int,
     device: str = "cpu",
     flux_densities: Collection[str] = (),
+    measurements: Measurements | None = None,
 ) -> dict[scoring.ScoreColumn, np.ndarray]:
     """Stands for galflow.scores.score.score_cutouts: (N,) numbers around the references, the same for the same set."""
     with Path(os.environ[MARKS], str(os.getpid())).open("a") as marks:

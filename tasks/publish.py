@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +26,7 @@ from galflow.scores.ranking import stated_reference
 from galflow.scores.rule import RankingRule
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
+from galflow.scores.triage import fitted_triage
 from galflow.spec.run import RunSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import (
@@ -69,7 +70,7 @@ def publish(record: RunRecord) -> RunManifest:
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
-    plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys))
+    plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys), evidence)
     ranking, shared_ids = _ranking(store, spec, evidence, models, scores)
     basis = CatalogBasis(plan, summary, ranking, difference)
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
@@ -131,12 +132,17 @@ class CatalogBasis:
 
 
 def _plan_catalog(
-    spec: RunSpec, run: str, models: Mapping[str, TrainedModel], parts: Iterable[Receipt]
+    spec: RunSpec,
+    run: str,
+    models: Mapping[str, TrainedModel],
+    parts: Iterable[Receipt],
+    evidence: Mapping[str, Any],
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
-    return plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns)
+    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns)
+    return replace(plan, triage=fitted_triage(evidence)), remarks
 
 
 def _ranking(

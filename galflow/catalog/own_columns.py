@@ -9,6 +9,7 @@ import pyarrow as pa
 from galflow.catalog.carried import DESCRIPTION, ORIGIN, UCD, UNIT
 from galflow.cutouts.flags import Flag
 from galflow.errors import SpecError
+from galflow.scores.triage import CLASS_WORDS
 
 _TEXT, _NUMBER, _INTEGER = pa.string(), pa.float64(), pa.int64()
 SPLITS = ("train", "validation", "reference")
@@ -147,6 +148,15 @@ RANK_COLUMNS = (
         ucd="stat.falsePositive;meta.modelled",
     ),
 )
+
+
+def triage_columns() -> list[Column]:
+    """What a row most probably is, and how probable each class is."""
+    said = f"what the row most probably is: {', '.join(CLASS_WORDS)}; null where that is not known"
+    of = "probability that the row is {}, by the run's own triage"
+    ucd = "stat.probability"
+    columns = [Column(f"{name}_p", _NUMBER, of.format(words), ucd=ucd) for name, words in CLASS_WORDS.items()]
+    return [Column("triage", _TEXT, said, ucd="meta.code.class"), *columns]
 
 
 def likelihood_column(name: str) -> Column:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,11 +21,14 @@ from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
 from galflow.catalog.ranking import FILES as RANKING_FILES
 from galflow.catalog.ranking import RunRanking
 from galflow.catalog.schema import catalog_schema, conform
+from galflow.catalog.triage import triage_columns
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.errors import DataError, StoreError
 from galflow.scores.part_columns import CARRIED, SCHEMA_DETAIL, SHARES, SOURCE_NAME, packed_schema, unpacked_schema
 from galflow.scores.summary import PartSummary
+from galflow.scores.triage import Triage
+from galflow.scores.triage_features import MEASURED
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import OWN, as_key, catalog_file, catalog_product, supplement_of
 from galflow.storage.receipts import Receipt, read_manifest, read_sound, to_json
@@ -47,6 +51,8 @@ class CatalogPlan:
     schema: pa.Schema
     names: Mapping[str, str]
     """A carried column's name in score parts -> its name in the catalogue."""
+    triage: Triage | None = None
+    """What tells artefacts, stars and blends apart; None: nothing could be learnt."""
 
     @property
     def planted_schema(self) -> pa.Schema:
@@ -55,14 +61,14 @@ class CatalogPlan:
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        names = dict(self.names)
-        return {"run": self.run, "schema": packed_schema(self.schema), "names": names}
+        names, triage = dict(self.names), None if self.triage is None else self.triage.to_json()
+        return {"run": self.run, "schema": packed_schema(self.schema), "names": names, "triage": triage}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, str]) -> CatalogPlan:
+    def from_json(cls, value: Mapping[str, Any]) -> CatalogPlan:
         """The inverse of ``to_json``."""
-        names: Mapping[str, str] = value["names"]  # type: ignore[assignment]
-        return cls(value["run"], unpacked_schema(value["schema"]), names)
+        triage = None if value.get("triage") is None else Triage.from_json(value["triage"])
+        return cls(value["run"], unpacked_schema(value["schema"]), value["names"], triage)
 
 
 def plan_catalog(
@@ -133,7 +139,7 @@ def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
     """The scores behind these receipts in one table, by tile and row; IntegrityError if a part was altered."""
     files = {p.product: p.files[""] for p in parts if p.rows}
     tables = [read_catalog(data) for data in read_sound(store, files).values()]
-    hidden = (CARRIED, SHARES)
+    hidden = (CARRIED, SHARES, MEASURED)
     return concat_parts([t.select([n for n in t.column_names if not n.startswith(hidden)]) for t in tables])
 
 
@@ -174,9 +180,9 @@ def write_catalog_file(
 
 def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     """A part with its rows' place among all objects of the run, and with what is carried under its name."""
-    kept = [n for n in part.column_names if not n.startswith((CARRIED, SHARES)) or n in plan.names]
+    kept = [n for n in part.column_names if not n.startswith((CARRIED, SHARES, MEASURED)) or n in plan.names]
     table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
-    for name, values in ranking.columns(part).items():
+    for name, values in (*ranking.columns(part).items(), *triage_columns(part, plan.triage).items()):
         table = table.append_column(name, values)
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 

@@ -12,7 +12,14 @@ import pyarrow.compute as pc
 
 from galflow.catalog.carried import DESCRIBED, DESCRIPTION, FROM_CATALOG, ORIGIN, UCD, UNIT, as_text, unified_type
 from galflow.catalog.columns import ID_TYPES, require_finite
-from galflow.catalog.own_columns import RANK_COLUMNS, identity_columns, last_columns, likelihood_column, score_columns
+from galflow.catalog.own_columns import (
+    RANK_COLUMNS,
+    identity_columns,
+    last_columns,
+    likelihood_column,
+    score_columns,
+    triage_columns,
+)
 from galflow.errors import DataError, SpecError
 
 HEALPIX_COLUMN = "_healpix_29"
@@ -39,6 +46,7 @@ def catalog_schema(
         *identity_columns(id_type, with_names),
         *(column for score in scores for column in score_columns(score)),
         *RANK_COLUMNS,
+        *triage_columns(),
         *(likelihood_column(name) for name in likelihoods),
         *last_columns(),
     ]

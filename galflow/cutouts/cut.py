@@ -38,7 +38,7 @@ from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 
-CUTOUTS_VERSION = "4"
+CUTOUTS_VERSION = "5"
 """Raised when the same tile and specification would give other cutouts."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
@@ -192,6 +192,11 @@ def _write(
     trails = {band: images.trails(band) for band in bands} if spec.defects else {}
     defects = _defects(bands, images) if spec.defects else None
     cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, defects)
+    star = None
+    if spec.defects and reference is not None:
+        cutter.note_lines({band: images.spikes(band) for band in bands}, Flag.SPIKE)
+        star = cutter.note_stars(images.sky(next(band for band in bands if band in images)))
+    attributes["stellar_fwhm_pixels"] = None if star is None else star.fwhm_pixels
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)

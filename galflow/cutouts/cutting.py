@@ -29,7 +29,8 @@ from galflow.cutouts.pixel_defects import PixelDefects
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
-from galflow.surveys.reading.sky import all_finite
+from galflow.surveys.reading.sky import Sky, all_finite
+from galflow.surveys.reading.stellar import StarSize, find_stars
 from galflow.surveys.reading.trails import Trail
 
 
@@ -95,7 +96,8 @@ class TileCutter:
         """Band -> what is wrong with it."""
         self._saying = threading.Lock()
         self._bands = tuple(self._band(name, images) for name in bands)
-        self._known = self._flags_of_rows(rows, tile) | self._flags_of_trails(trails or {})
+        self._known = self._flags_of_rows(rows, tile)
+        self.note_lines(trails or {}, Flag.TRAIL)
 
     @property
     def reasons(self) -> list[str]:
@@ -137,13 +139,22 @@ class TileCutter:
         flags[rows.column("repeated_id").to_numpy()] |= Flag.DUPLICATE_ID
         return flags
 
-    def _flags_of_trails(self, trails: Mapping[str, Sequence[Trail]]) -> np.ndarray:
-        """(N,) the flag of the objects that a trail crosses in any band."""
-        flags = np.zeros(self._count, np.int64)
+    def note_lines(self, lines: Mapping[str, Sequence[Trail]], flag: Flag) -> None:
+        """Give the objects that one of a band's ``lines`` crosses this flag."""
         for name, band in zip(self._names, self._bands, strict=True):
-            if band is not None and trails.get(name):
-                flags[self._placed] |= np.where(crossed(trails[name], band.grid, self._size), int(Flag.TRAIL), 0)
-        return flags
+            if band is not None and lines.get(name):
+                self._known[self._placed] |= np.where(crossed(lines[name], band.grid, self._size), int(flag), 0)
+
+    def note_stars(self, sky: Sky) -> StarSize | None:
+        """Give the objects that are as small as the reference band's stars their flag; what a star looks like there.
+
+        ``sky``: of the reference band.
+        """
+        if self._reference is None:
+            return None
+        stars, star = find_stars(self._reference, self._x, self._y, sky)
+        self._known[stars] |= int(Flag.STAR)
+        return star
 
     def cut(self, rows: slice | np.ndarray) -> tuple[Pixels, np.ndarray]:
         """The cutouts of these rows, and their flags, (n,) int64."""

@@ -45,6 +45,10 @@ class Flag(enum.IntFlag):
     """Pixels are sharper than the PSF, in one band alone."""
     DOUBLED = 32768
     """A band holds the same pixels twice, some pixels apart."""
+    STAR = 65536
+    """The object is as small as the PSF, or as the tile's stars are; a note, no defect."""
+    SPIKE = 131072
+    """A diffraction spike or a bleed of a bright star crosses it."""
 
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION

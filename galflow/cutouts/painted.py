@@ -16,7 +16,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, Flag, has_flag
 from galflow.cutouts.identities import hashed_unit
 from galflow.cutouts.observed_shares import INCOMPLETE, shares_of
-from galflow.cutouts.plant import psf_fwhm_pixels
+from galflow.cutouts.plant import psf_fwhm_pixels, stellar_fwhm_pixels
 from galflow.cutouts.splits import Split, normal_rows, splits
 from galflow.errors import DataError
 from galflow.surveys.drawing.anomalies import KINDS, plant
@@ -37,6 +37,10 @@ class HeldOut:
     """(band,) of each tile, in the unit of its flux."""
     fwhm_pixels: tuple[float, ...]
     """The PSF's, of each tile."""
+    stellar_fwhm_pixels: tuple[float, ...]
+    """Of what a star looks like there, of each tile; NaN where neither the survey nor the tile's stars tell."""
+    flags: tuple[np.ndarray, ...]
+    """(n,) of each tile's objects."""
 
     def __len__(self) -> int:
         return sum(len(rows.flux) for rows in self.tiles)
@@ -61,7 +65,7 @@ def held_out_objects(
     ``shares``: of objects that validate and that calibrate; None where nothing was trained on this survey, which then
     holds out every normal object. DataError where a model needs what a chosen tile has not.
     """
-    tiles, sky, widths = [], [], []
+    tiles, sky, widths, stellar, flags = [], [], [], [], []
     wanted = [_candidates(cutouts, shares) for cutouts in _spread(sets, seed)]
     total = sum(len(rows) for _, rows in wanted)
     for cutouts, rows in wanted:
@@ -71,10 +75,13 @@ def held_out_objects(
             raise DataError(reason)
         share = max(1, round(len(rows) * min(1.0, most / total)))
         order = np.argsort(hashed_unit(cutouts.join.object_id[rows].astype(np.uint64) ^ np.uint64(seed)), kind="stable")
-        tiles.append(_read(cutouts, contents, np.sort(rows[order[:share]])))
+        chosen = np.sort(rows[order[:share]])
+        tiles.append(_read(cutouts, contents, chosen))
         sky.append(np.array([s if s else np.nan for s in cutouts.attributes["sky_sigma"]], dtype=np.float64))
         widths.append(psf_fwhm_pixels(cutouts.attributes))
-    return HeldOut(tuple(tiles), tuple(sky), tuple(widths))
+        stellar.append(stellar_fwhm_pixels(cutouts.attributes))
+        flags.append(cutouts.read("flags")[chosen])
+    return HeldOut(tuple(tiles), tuple(sky), tuple(widths), tuple(stellar), tuple(flags))
 
 
 def _spread(sets: Sequence[CutoutSet], seed: int) -> list[CutoutSet]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,9 +73,18 @@ class Planting:
 
 
 def psf_fwhm_pixels(attributes: Mapping[str, Any]) -> float:
-    """The PSF's full width at half maximum in pixels, the median over bands; 3 where the survey gives no PSF."""
+    """The PSF's full width at half maximum in pixels, as ``stellar_fwhm_pixels``; 3 where nothing tells it."""
+    width = stellar_fwhm_pixels(attributes)
+    return width if math.isfinite(width) else _PSF_FWHM_PIXELS
+
+
+def stellar_fwhm_pixels(attributes: Mapping[str, Any]) -> float:
+    """A star's full width at half maximum in pixels: the median over bands of what the survey gives, or of the tile's
+    own stars in its reference band; NaN where neither tells."""
     widths = [w for w in attributes["psf_fwhm_arcsec"] if w]
-    return float(np.median(widths)) / float(attributes["pixel_scale_arcsec"]) if widths else _PSF_FWHM_PIXELS
+    if widths:
+        return float(np.median(widths)) / float(attributes["pixel_scale_arcsec"])
+    return float(attributes.get("stellar_fwhm_pixels") or math.nan)
 
 
 def _copies(rows: pa.Table, chosen: np.ndarray, kinds: list[str], flags: np.ndarray) -> pa.Table:

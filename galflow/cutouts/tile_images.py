@@ -16,12 +16,15 @@ from typing import Self
 
 from galflow.errors import DataError, GalflowError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
-from galflow.surveys.reading.sky import Sky, complete_image
+from galflow.surveys.reading.sky import CompleteImage, Sky, complete_image
+from galflow.surveys.reading.spikes import find_spikes
 from galflow.surveys.reading.trails import Trail, find_trails
 
 logger = logging.getLogger(__name__)
 
 _BANDS_AT_ONCE = 4
+_UNKNOWN_FWHM_PIXELS = 3.0
+"""Where the survey gives no PSF: how wide a spike is taken to be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class _Found:
     reason: str | None = None
     doubt: str | None = None
     trails: tuple[Trail, ...] = ()
+    spikes: tuple[Trail, ...] = ()
 
 
 class TileImages(Mapping[str, Image]):
@@ -78,6 +82,10 @@ class TileImages(Mapping[str, Image]):
         """The trails across a band that no mask plane tells of, in its pixels."""
         return self._reading[band].result().trails
 
+    def spikes(self, band: str) -> tuple[Trail, ...]:
+        """The arms of bright stars' diffraction spikes and bleeds, in the band's pixels."""
+        return self._reading[band].result().spikes
+
     @property
     def reasons(self) -> list[str]:
         """Why bands are missing or hold no data, one line each."""
@@ -89,6 +97,14 @@ class TileImages(Mapping[str, Image]):
         return [doubt for found in self._reading.values() if (doubt := found.result().doubt) is not None]
 
 
+def _lines(complete: CompleteImage) -> tuple[tuple[Trail, ...], tuple[Trail, ...]]:
+    """Trails and spikes across an image."""
+    image, level, sigma = complete.image, complete.level, complete.sigma
+    known = None if image.psf is None else image.psf.fwhm_arcsec
+    fwhm = known / image.pixel_scale_arcsec if known else _UNKNOWN_FWHM_PIXELS
+    return find_trails(image, level, sigma), find_spikes(image, level, sigma, fwhm)
+
+
 def _read(survey: Survey, tile: Tile, band: str) -> _Found:
     unknown = Sky(math.nan, math.nan)
     if band not in tile.bands:
@@ -96,7 +112,7 @@ def _read(survey: Survey, tile: Tile, band: str) -> _Found:
     try:
         complete = complete_image(survey.read(tile, band))
         # Ready-made images are no field that something could fly across.
-        trails = () if survey.ready_made else find_trails(complete.image, complete.level, complete.sigma)
+        trails, spikes = ((), ()) if survey.ready_made else _lines(complete)
     except DataError as error:
         return _Found(None, unknown, f"band {band}: {error}")
     except GalflowError:
@@ -107,4 +123,4 @@ def _read(survey: Survey, tile: Tile, band: str) -> _Found:
         return _Found(None, unknown, f"band {band}: {type(error).__name__} while it was read: {text}")
     reason = None if complete.lost is None else f"band {band}: {complete.lost}"
     doubt = None if complete.doubt is None else f"band {band}: {complete.doubt}"
-    return _Found(complete.image, Sky(complete.level, complete.sigma), reason, doubt, trails)
+    return _Found(complete.image, Sky(complete.level, complete.sigma), reason, doubt, trails, spikes)

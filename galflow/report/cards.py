@@ -86,6 +86,8 @@ class Card:
     p: str
     q: str
     flags: list[str]
+    triage: str
+    """What it most probably is, or ""."""
     sigmas: list[tuple[str, str]]
     """All scores and their sigmas, the largest first; those that are missing last."""
     kind: str
@@ -190,6 +192,7 @@ def make_cards(
                 _small(row.p),
                 _small(row.q),
                 flag_words(row.flags & ~int(Flag.PLANTED)),
+                row.triage or "",
                 _sorted_sigmas(row.sigma),
                 "real" if row.planted_kind is None else f"planted: {row.planted_kind.replace('_', ' ')}",
                 picture,

@@ -21,6 +21,8 @@ FLAG_WORDS: dict[Flag, str] = {
     Flag.CONSTANT: "lost or constant area",
     Flag.COSMIC_RAY: "cosmic ray",
     Flag.DOUBLED: "doubled image",
+    Flag.STAR: "star",
+    Flag.SPIKE: "spike or bleed of a bright star",
 }
 
 

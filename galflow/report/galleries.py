@@ -1,4 +1,4 @@
-"""The sections with pictures: most anomalous, random normal and planted objects, all drawn by one display.
+"""The sections with pictures: most anomalous, set apart, random normal and planted objects, drawn by one display.
 
 Each is a contact sheet, one picture an object, followed by cards with what every model makes of it. Where a run asks
 for more objects than a small file can show, the first ones get pictures and the rest a line each.
@@ -38,9 +38,9 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     """The pictures of all sections, and in words how to read them."""
     room = _room(inputs)
     examples, titles = _planted_examples(selection, inputs.primary)
-    top_titles = [f"#{i + 1}" for i in range(len(selection.top))]
     wanted = {
-        "top": (selection.top, top_titles),
+        "top": (selection.top, [f"#{row.rank}" for row in selection.top]),
+        "apart": (selection.apart, [f"#{row.rank} {row.triage}" for row in selection.apart]),
         "normal": (selection.normal, [f"normal {i + 1}" for i in range(len(selection.normal))]),
         "planted": (examples, titles),
     }
@@ -49,7 +49,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     # All at once, so that each chunk is read once and each model sees full batches.
     every = [row for part in rows.values() for row in part]
     cutouts = read_cutouts(inputs.store, products, every, inputs.survey_models)
-    first_normal = len(rows["top"])
+    first_normal = len(rows["top"]) + len(rows["apart"])
     display = make_display(inputs.survey_models, cutouts[first_normal : first_normal + len(rows["normal"])])
     cards = iter(
         make_cards(
@@ -93,7 +93,7 @@ def _room(inputs: ReportInputs) -> int:
     """How many objects of each gallery get pictures."""
     card = next(iter(inputs.survey_models.values())).card
     reconstructing = sum(isinstance(m.module, Reconstructs) for m in inputs.survey_models.values())
-    sections = 3 if inputs.spec.cutouts.plant is not None else 2
+    sections = 4 if inputs.spec.cutouts.plant is not None else 3
     return max(1, objects_pictured(len(card.bands), inputs.spec.cutouts.size, reconstructing) // sections)
 
 

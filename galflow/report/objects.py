@@ -1,5 +1,8 @@
 """Which objects a report shows: the most anomalous, random normal ones, planted ones; found file by file.
 
+Of the most anomalous those that the triage takes for artefacts, stars or blends, or that an edge cuts off, are a list
+of their own.
+
 The catalogue is read one file at a time, and only what may be shown is kept, so that a survey's catalogue need not fit
 into memory. Nothing is drawn at random at run time: "random" rows have the smallest hashes of object id and seed.
 """
@@ -13,8 +16,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from galflow.catalog.published import each_file, has_names, planted_copies
+from galflow.catalog.triage import TRIAGE
+from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.identities import hashed_unit
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.report.columns import floats
@@ -28,7 +34,12 @@ NORMAL_SIGMA = 1.0
 """A normal object's primary score lies within so many sigmas of the reference median, and nothing is flagged."""
 _HASH_SALT = 0x5EED_0F_7E_9027
 """Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
-_IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q")
+_IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q", "anomaly_rank", TRIAGE)
+SET_APART = ("artefact", "star", "blend")
+"""Classes of the triage that are listed apart: what ranks high for a detector's, star's or neighbour's sake. So is
+what the edge of its tile cuts off, where there is a triage."""
+
+_LISTS = ("top", "apart", "highest", "normal", "planted")
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,10 @@ class Shown:
     """Calibrated score column -> robust sigmas above the reference median."""
     p: float | None
     """Conformal p-value of the primary score."""
+    triage: str | None = None
+    """What it most probably is; None: not known."""
+    rank: int | None = None
+    """Among all objects of the run."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,11 @@ class Selection:
     """What a report shows of a catalogue."""
 
     top: list[Shown]
-    """Real objects, most anomalous first."""
+    """Real objects that are not set apart, most anomalous first."""
+    apart: list[Shown]
+    """Those that are."""
+    highest: list[Shown]
+    """As many of both together, most anomalous first."""
     normal: list[Shown]
     planted: list[Shown]
     """All planted copies, most anomalous first."""
@@ -77,7 +96,7 @@ class _Scan:
     scores: tuple[str, ...]
     count: int
     seed: int
-    kept: dict[str, list[pa.Table]] = field(default_factory=lambda: {"top": [], "normal": [], "planted": []})
+    kept: dict[str, list[pa.Table]] = field(default_factory=lambda: {name: [] for name in _LISTS})
 
     def add(self, table: pa.Table) -> None:
         """Consider one file's objects."""
@@ -85,7 +104,12 @@ class _Scan:
         ids = table.column("object_id").to_numpy()
         draw = hashed_unit(ids.astype(np.uint64) ^ np.uint64(_HASH_SALT + self.seed))
         clean = (table.column("flags").to_numpy() == 0) & (np.abs(np.nan_to_num(sigma, nan=np.inf)) < NORMAL_SIGMA)
-        self._keep("top", table, np.isfinite(sigma), -sigma, self.count)
+        scored = np.isfinite(sigma)
+        told = pc.is_in(table.column(TRIAGE), value_set=pa.array(SET_APART)).to_numpy()
+        cut_off = table.column(TRIAGE).is_valid().to_numpy() & has_flag(table.column("flags").to_numpy(), Flag.EDGE)
+        apart = told | cut_off
+        for name, wanted in (("top", scored & ~apart), ("apart", scored & apart), ("highest", scored)):
+            self._keep(name, table, wanted, -sigma, self.count)
         self._keep("normal", table, clean, draw, self.count)
 
     def add_planted(self, copies: pa.Table) -> None:
@@ -122,6 +146,8 @@ class _Scan:
             planted_kind=row.get(PLANTED_COLUMN),
             sigma={score: row[f"{score}_sigma"] for score in self.scores},
             p=row[f"{self.primary}_p"],
+            triage=row[TRIAGE],
+            rank=row["anomaly_rank"],
         )
 
 
@@ -160,6 +186,8 @@ def select_objects(
     rankings = {} if copies is None else rank_copies(files, copies, [*scores, sigma_column])
     return Selection(
         scan.rows("top"),
+        scan.rows("apart"),
+        scan.rows("highest"),
         scan.rows("normal"),
         found,
         [] if copies is None else recall_by_kind(copies, {score: rankings[score] for score in scores}),

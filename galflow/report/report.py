@@ -36,6 +36,7 @@ from galflow.report.population import population
 from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
+from galflow.report.triage import highest_ranked, judged_triage
 from galflow.scores.score import columns_of
 
 __all__ = ["ReportInputs", "StageRecord", "build_report"]
@@ -71,6 +72,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
     context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
+    context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 

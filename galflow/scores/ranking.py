@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from galflow.scores.evidence import Evidence, Trial, choose_rule
 from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.rule import RankingRule, placed
 from galflow.scores.score import columns_of
+from galflow.scores.triage_trial import learn_triage
 from galflow.spec.run import fingerprint
 from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
@@ -74,13 +76,15 @@ def rank_by_evidence(
         evidence = choose_rule(trial, settings.declared, settings.seed, joined=settings.shares is not None)
         found, reasons = evidence.to_json(), []
         found["masks"] = _masks(sets, objects, trial, evidence.chosen, models, settings, device)
+        sigmas = partial(_sigmas, models=models, batch_objects=settings.batch_objects, device=device)
+        found["triage"] = learn_triage(objects, trial.objects, sigmas, settings.seed)
     except DataError as error:
         there = [c.name for c in columns_of(models) if c.calibrated]
         rule = RankingRule.of(settings.declared or (settings.first if settings.first in there else there[0]))
         why = f"{rule.name} ranks, as it stands first among the models: which score finds most is not known."
         if settings.declared is not None:
             why = f"{rule.name} ranks, as scoring.primary declares."
-        found = Evidence(rule, why, (), 0, 0).to_json() | {"masks": None}
+        found = Evidence(rule, why, (), 0, 0).to_json() | {"masks": None, "triage": None}
         reasons = [f"no score was chosen by what it finds: {error}"]
     outcome, told = outcome_of(reasons if settings.declared is None else ())
     receipt = Receipt(

@@ -34,6 +34,7 @@ from galflow.scores.part_columns import (
 from galflow.scores.ratio import in_flux, per_flux, ratio_values
 from galflow.scores.reuse import VERSION_DETAIL, EarlierPart, earlier_scores
 from galflow.scores.summary import PartSummary
+from galflow.scores.triage_features import Measurements
 from galflow.spec.models import Ratio
 from galflow.spec.run import fingerprint
 from galflow.storage.layout import scores_product
@@ -42,7 +43,7 @@ from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
-SCORES_VERSION = "4"
+SCORES_VERSION = "5"
 """Raised when the same cutouts and models would give other scores."""
 LIKELIHOODS = (LOGLIKE, BPD)
 """What a Density gives beside its scores: nats, and bits per observed dimension."""
@@ -97,11 +98,13 @@ def score_cutouts(
     batch_objects: int,
     device: str = "cpu",
     flux_densities: Collection[str] = (),
+    measurements: Measurements | None = None,
 ) -> dict[ScoreColumn, np.ndarray]:
     """Raw scores of every object, (N,) float64 each, NaN where the object is not to be scored.
 
     The scores of a model that needs what the set has not (``galflow.cutouts.batches.missing_inputs``) are not in the
-    result. Of the models named in ``flux_densities`` there is also the log-likelihood per flux.
+    result. Of the models named in ``flux_densities`` there is also the log-likelihood per flux. ``measurements`` of the
+    same pixels are taken on the way.
     """
     # One stretch for all, but for models that were trained elsewhere: each sees pixels as in its training.
     views = {
@@ -115,10 +118,14 @@ def score_cutouts(
     columns += [ScoreColumn(name, _PER_FLUX) for name in views if name in flux_densities]
     raw = {column: np.full(len(cutouts), np.nan) for column in columns}
     wanted = ~has_flag(cutouts.read("flags"), NOT_SCORED)
-    for rows, seen in chunks_in_views(cutouts, set(views.values()), wanted, device):
+    measuring = None if measurements is None else measurements.view
+    every = set(views.values()) if measuring is None else {*views.values(), measuring}
+    for rows, seen in chunks_in_views(cutouts, every, wanted, device):
         for start in range(0, len(rows), batch_objects):
             part = slice(start, start + batch_objects)
             portions = {view: batch[part] for view, batch in seen.items()}
+            if measurements is not None and measuring is not None:
+                measurements.add(rows[part], portions[measuring])
             for name, view in views.items():
                 found = models[name].evaluate(portions[view])
                 if name in flux_densities:
@@ -157,16 +164,18 @@ def score_set(
     ratios = [ratio for ratio in settings.ratios if {ratio.model, ratio.background} <= models.keys()]
     flux_densities = in_flux(ratios, models)
     raw: dict[ScoreColumn, np.ndarray] = {}
+    measurements = Measurements.of(cutouts)
     if earlier is not None and len(cutouts):
         # A density per flux needs the pixels.
         hold = {name: models[name] for name in earlier.models if name not in flux_densities}
-        raw = _taken_over(store, cutouts, hold, earlier)
+        raw = _taken_over(store, cutouts, hold, earlier, measurements)
     known = {column.model for column in raw}
     if len(cutouts):
         missing = {name: model for name, model in models.items() if name not in known}
-        raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities)
+        raw |= score_cutouts(cutouts, missing, batch_objects, device, flux_densities, measurements)
     found = {ratio.column: _ratio(ratio, raw, flux_densities, len(cutouts)) for ratio in ratios}
     table, lost = _part_table(cutouts, models, raw, found, settings)
+    table = with_carried(measurements.beside(table), cutouts)
     product = scores_product(attributes["survey"], attributes["release"], attributes["tile"], of.part)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -194,13 +203,20 @@ def score_set(
 
 
 def _taken_over(
-    store: Store, cutouts: CutoutSet, models: Mapping[str, TrainedModel], earlier: EarlierPart
+    store: Store,
+    cutouts: CutoutSet,
+    models: Mapping[str, TrainedModel],
+    earlier: EarlierPart,
+    measurements: Measurements,
 ) -> dict[ScoreColumn, np.ndarray]:
-    """Raw scores by ``models`` in the earlier part; of those that can score this set at all."""
+    """Raw scores by ``models`` in the earlier part, of those that can score this set at all; its measurements, too."""
     able = {name: model for name, model in models.items() if missing_inputs(cutouts, model.contents) is None}
     columns = {column.name: column for column in columns_of(able)}
-    found = earlier_scores(store, earlier, cutouts.read("object_id"), list(columns))
-    return {} if found is None else {columns[name]: values for name, values in found.items()}
+    found = earlier_scores(store, earlier, cutouts.read("object_id"), [*columns, *measurements.names])
+    if found is None:
+        return {}
+    measurements.take(found)
+    return {columns[name]: found[name] for name in columns}
 
 
 def _ratio(
@@ -221,10 +237,7 @@ def _part_table(
     ratios: Mapping[str, np.ndarray],
     settings: PartSettings,
 ) -> tuple[pa.Table, list[str]]:
-    """The part: who the rows are, then raw score, sigma and p of each score, ratios, and what the survey says.
-
-    And what went wrong.
-    """
+    """The part: who the rows are, then raw score, sigma and p of each score, ratios, shares; and what went wrong."""
     n = len(cutouts)
     flags = marked_flags(cutouts)
     outcome = outcome_text(flags)
@@ -260,7 +273,7 @@ def _part_table(
     columns |= share_columns(cutouts)
     columns["flags"] = pa.array(flags)
     columns["outcome"] = pa.array(outcome, pa.string())
-    return with_carried(pa.table(columns), cutouts), reasons
+    return pa.table(columns), reasons
 
 
 @functools.lru_cache(maxsize=64)

@@ -28,6 +28,7 @@ from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.rule import RankingRule
 from galflow.scores.score import PartFingerprints, PartSettings, columns_of, score_set
 from galflow.scores.summary import PartSummary, merge_summaries
+from galflow.scores.triage import fitted_triage
 from galflow.spec.run import RunSpec, SurveySpec, parse_spec
 from galflow.storage.layout import catalog_product
 from galflow.storage.products import Target
@@ -115,9 +116,15 @@ def plan(scores: list[Receipt], models: dict[str, TrainedModel]) -> CatalogPlan:
 
 
 def publish(
-    store: Store, spec: RunSpec, scores: list[Receipt], models: dict[str, TrainedModel], summary: PartSummary
+    store: Store,
+    spec: RunSpec,
+    scores: list[Receipt],
+    models: dict[str, TrainedModel],
+    summary: PartSummary,
+    evidence: dict[str, Any],
 ) -> tuple[str, RunRanking]:
-    product, planned = catalog_product(spec.output.catalog, RUN), plan(scores, models)
+    product = catalog_product(spec.output.catalog, RUN)
+    planned = replace(plan(scores, models), triage=fitted_triage(evidence))
     ranking, _ = rank_objects(store, scores, RankingRule.of(PRIMARY), None)
     write_basis(store, product, planned, summary, ranking)
     for index, group in enumerate(group_parts(scores)):
@@ -161,7 +168,8 @@ def make_run(folder: Path) -> ReportInputs:
     models, trained = train(store, spec, cutouts)
     scores = score(store, cutouts, models)
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in scores if r.rows)
-    catalog, ranking = publish(store, spec, scores, models, summary)
+    evidence = weigh(store, spec, cutouts, models)
+    catalog, ranking = publish(store, spec, scores, models, summary, evidence)
     comparison, stages = compare(store, spec, models)
     found = findings(store, catalog, summary, ranking, models, comparison, planted=True)
     stages = {
@@ -173,7 +181,7 @@ def make_run(folder: Path) -> ReportInputs:
     return ReportInputs(
         run=RUN, spec=spec, code_versions={"galflow": "0.1.0", "torch": torch.__version__}, store=store,
         stages=stages, models=models, summary=summary, catalog=catalog, comparison=comparison,
-        findings=found, evidence=weigh(store, spec, cutouts, models),
+        findings=found, evidence=evidence,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from galflow.catalog.published import CatalogPlan
 from galflow.cutouts.flags import Flag
 from galflow.errors import StoreError
 from galflow.report.objects import select_objects
+from galflow.report.triage import highest_ranked
 from galflow.scores.calibration import recall_in_top
 from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
@@ -29,7 +30,9 @@ def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
         "object_id": pa.array(rng.permutation(10**15 + np.arange(n) + 1000 * seed)),
         "ra": pa.array(rng.uniform(0, 1, n)), "dec": pa.nulls(n, pa.float64()),
         "tile": pa.array([tile] * n), "row": pa.array(np.arange(n)), "outcome": pa.array(["scored"] * n),
-        "anomaly_q": pa.array(rng.random(n), mask=~scored), "bpd_m": pa.array(rng.normal(3, 1, n), mask=~scored),
+        "anomaly_q": pa.array(rng.random(n), mask=~scored),
+        "anomaly_rank": pa.array(np.arange(n)), "triage": pa.nulls(n, pa.string()),
+        "bpd_m": pa.array(rng.normal(3, 1, n), mask=~scored),
     }  # fmt: skip
     kinds, primary = np.full(n, None, dtype=object), np.arange(n) < n - 15
     if planted:
@@ -89,6 +92,31 @@ def test_the_top_are_the_highest_real_objects_of_all_files(whole):
     assert [row.tile for row in top] == expected.tile.tolist()
     assert top[0].dec is None
     assert [row.name for row in top] == [str(row.object_id) for row in top]
+
+
+def test_artefacts_stars_and_blends_are_a_list_of_their_own(tmp_path):
+    parts = [catalogue(300, 1, "a", planted=False), catalogue(200, 2, "b", planted=False)]
+    rng = np.random.default_rng(3)
+    told = []
+    for part in parts:
+        names = rng.choice(["artefact", "star", "blend", "galaxy", "interesting", None], len(part))
+        place = part.column_names.index("triage")
+        told.append(part.set_column(place, "triage", pa.array(names, pa.string())))
+    frame = pa.concat_tables(told).to_pandas().query("is_primary").dropna(subset="m_a_sigma")
+    frame = frame.sort_values("m_a_sigma", ascending=False)
+    cut_off = frame.triage.notna() & ((frame["flags"] & int(Flag.EDGE)) != 0)
+    apart = frame.triage.isin(["artefact", "star", "blend"]) | cut_off
+    found = select(store_of(tmp_path, *told), planted=False)
+    assert [row.object_id for row in found.top] == frame.object_id[~apart].head(12).tolist()
+    assert [row.object_id for row in found.apart] == frame.object_id[apart].head(12).tolist()
+    assert [row.object_id for row in found.highest] == frame.object_id.head(12).tolist()
+    assert {"artefact", "star", "blend"} <= {row.triage for row in found.apart}
+    counted = highest_ranked(found.highest)
+    assert counted.objects == 12
+    expected = frame.head(12).triage.fillna("not known").value_counts().to_dict()
+    assert dict(counted.classes) == expected
+    flags = (frame.head(12)["flags"] & int(Flag.EDGE)).gt(0).sum()
+    assert dict(counted.flags).get("at the edge of its tile", 0) == flags
 
 
 def test_the_top_of_equal_scores_are_those_of_the_lowest_ids_whatever_the_file(tmp_path):

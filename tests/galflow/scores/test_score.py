@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from galflow.batch import Batch
+from galflow.cutouts.batches import make_batch
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
@@ -32,6 +33,7 @@ from galflow.scores.score import (
     score_set,
     scores_fingerprint,
 )
+from galflow.scores.triage_features import Measurements, feature_names, measured, measured_of_part, triage_stretch
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import CutoutSpec, TrainingSpec
 from galflow.storage.products import Target
@@ -252,6 +254,30 @@ def test_a_new_model_leaves_the_scores_of_the_others_as_they_are(store: Store) -
     assert Plain.seen == 40
     assert anew.details["taken_over"] == []
     assert store.get(anew.product) == taken, "byte for byte what scoring everything gives"
+
+
+def test_what_the_triage_needs_is_measured_once_and_taken_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {"plain": trained(store, "Plain", [tile])}
+    first = part(store, tile, models)
+    table = pq.read_table(pa.BufferReader(store.get(first.product)))
+    found = measured_of_part(table)
+    assert found.shape == (40, len(feature_names(1)))
+    scored = table["plain_mean"].is_valid().to_numpy()
+    np.testing.assert_array_equal(np.isfinite(found).all(axis=1), scored)
+    assert np.isnan(found[~scored]).all()
+    stretch = triage_stretch(np.array([1.0]))
+    assert stretch is not None
+    batch = make_batch(tile.read("flux")[scored], tile.read("ivar")[scored], stretch)
+    np.testing.assert_allclose(found[scored], measured(batch, stretch, 3.0), rtol=1e-4, atol=1e-4)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it is measured again")
+
+    monkeypatch.setattr(Measurements, "add", refuse)
+    again = part(store, tile, models, EarlierPart(first.product, first.files[""], ("plain",)))
+    taken = measured_of_part(pq.read_table(pa.BufferReader(store.get(again.product))))
+    np.testing.assert_array_equal(taken, found)
 
 
 def test_a_part_of_other_cutouts_models_or_versions_does_not_hold(store: Store) -> None:
