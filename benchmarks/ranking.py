@@ -70,9 +70,8 @@ def run() -> Iterator[Figures]:
 
 def judged(catalog: pd.DataFrame, rule: str) -> pd.DataFrame:
     """A row for each score: AUROC of each kind, of all, and shares of the anomalies in the top of all objects."""
-    (truth,) = (name for name in catalog.columns if name.startswith(TRUTH) and catalog[name].dtype == object)
     objects = catalog[catalog.is_primary & catalog.anomaly_score.notna()]
-    kind = objects[truth].fillna("").to_numpy(dtype=str)
+    kind = objects[TRUTH].fillna("").to_numpy(dtype=str)
     scores = ["anomaly_score", *(name.removesuffix("_sigma") for name in objects.columns if name.endswith("_sigma"))]
     found = {}
     for score in dict.fromkeys(scores):
