@@ -118,7 +118,7 @@ def _mean_survival(excess: FloatArray, censored: int) -> FloatArray:
     counts = np.histogram(excess, np.linspace(0.0, 1.0, 401))[0]
     scale_1 = float(excess.sum() + censored) / len(excess)
     shapes = np.linspace(_SHAPES[0], _SHAPES[1], _GRID)
-    log_scales = np.linspace(*np.log(np.multiply(_SCALES, scale_1)), _GRID)
+    log_scales = np.linspace(np.log(_SCALES[0] * scale_1), np.log(_SCALES[1] * scale_1), _GRID)
     log_p = _log_posterior(counts, censored, shapes, log_scales)
     likely = log_p > log_p.max() - _UNLIKELY
     shapes, log_scales = (_closer(grid, likely.any(axis)) for grid, axis in ((shapes, 1), (log_scales, 0)))

@@ -54,8 +54,8 @@ def measured(batch: Batch, stretch: AsinhStretch, fwhm_pixels: float) -> np.ndar
 class Measurements:
     """Of one cutout set, filled as its chunks go by."""
 
-    view: View | None
-    """How its pixels are seen; None: they cannot be measured."""
+    stretch: AsinhStretch | None
+    """In which its pixels are measured; None: they cannot be."""
     values: np.ndarray
     """(N, F) float32, NaN of objects that are not to be scored."""
     fwhm_pixels: float
@@ -67,18 +67,22 @@ class Measurements:
         stretch = triage_stretch(sigma)
         count = len(feature_names(len(sigma)))
         empty = np.full((len(cutouts), count), np.nan, np.float32)
-        view = None if stretch is None else View(stretch, PIXELS_ALONE)
-        return cls(view, empty, psf_fwhm_pixels(cutouts.attributes))
+        return cls(stretch, empty, psf_fwhm_pixels(cutouts.attributes))
+
+    @property
+    def view(self) -> View | None:
+        """How its pixels are seen; None: they cannot be measured."""
+        return None if self.stretch is None else View(self.stretch, PIXELS_ALONE)
 
     def add(self, rows: np.ndarray, batch: Batch) -> None:
         """Measure some rows, whose numbers are given."""
-        if self.view is not None:
-            self.values[rows] = measured(batch, self.view.stretch, self.fwhm_pixels)
+        if self.stretch is not None:
+            self.values[rows] = measured(batch, self.stretch, self.fwhm_pixels)
 
     @property
     def names(self) -> list[str]:
         """Of the columns of a score part; none where nothing can be measured."""
-        return [] if self.view is None else [f"{MEASURED}{number}" for number in range(self.values.shape[1])]
+        return [] if self.stretch is None else [f"{MEASURED}{number}" for number in range(self.values.shape[1])]
 
     def take(self, found: Mapping[str, np.ndarray]) -> None:
         """What an earlier part has, by name of the column, NaN where null."""
