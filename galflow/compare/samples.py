@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.compare.two_sample import compare_scalars
+from galflow.compare.two_sample import TwoSample, compare_scalars
 from galflow.cutouts.displayed import white_of
 from galflow.errors import DataError, SpecError
-from galflow.scores.calibration import Reference, inconsistent_fraction
+from galflow.scores.calibration import Reference
+from galflow.scores.fractions import Fraction, inconsistent_fraction
 from galflow.scores.score import ScoreColumn, columns_of
+from galflow.spec.repeats import first_training
 from galflow.spec.run import fingerprint
 from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
 from galflow.training.trained_model import TrainedModel
 
-COMPARISON_VERSION = "2"
+COMPARISON_VERSION = "3"
 _KEPT_VALUES = 4000
 """Values of a sample kept in the product for plots; more are thinned evenly in rank."""
 MINIMUM_OBJECTS = 20
@@ -81,7 +83,7 @@ def compare_samples(
     ``samples`` are concatenated score parts by sample name, ``models`` those that learnt the survey. Likelihood ratios
     (see galflow.compare.ratios) come as values by column, of the survey and of each sample. The result is JSON: sample
     -> column -> statistics, some values of both for plots and, of an anomaly score, the fraction of inconsistent images
-    (Margalef-Bentabol+20).
+    (Margalef-Bentabol+20). Several trainings of a model are one result, their scatter in its intervals.
     """
     started = time.perf_counter()
     results: dict[str, Any] = {}
@@ -99,7 +101,8 @@ def compare_samples(
                 results[name][ratio] = _compared((survey_ratios or {})[ratio], values, bootstraps, seed)
             except DataError as error:
                 reasons.append(f"{name}, {ratio}: {error}")
-    data = to_json({"samples": results, "bootstraps": bootstraps})
+    over = {name: _over_trainings(of_sample) for name, of_sample in results.items()}
+    data = to_json({"samples": over, "bootstraps": bootstraps})
     outcome, told = outcome_of(reasons)
     receipt = Receipt(
         product=target.product,
@@ -110,6 +113,24 @@ def compare_samples(
         reasons=told,
     )
     return write_one_file(target.store, receipt, data, started)
+
+
+def _over_trainings(results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Column -> comparison, where those of several trainings of one model are one, under the first one's name."""
+    families: dict[str, list[str]] = {}
+    for column in results:
+        families.setdefault(first_training(column), []).append(column)
+    joined: dict[str, dict[str, Any]] = {}
+    for name, columns in families.items():
+        each = [results[column] for column in columns]
+        joined[name] = dict(each[0])
+        if len(each) > 1:
+            statistics = TwoSample.over_trainings([TwoSample.from_json(one["statistics"]) for one in each])
+            joined[name] |= {"statistics": statistics.to_json(), "trainings": len(each)}
+        if len(each) > 1 and "inconsistent" in each[0]:
+            fractions = [Fraction(**one["inconsistent"]) for one in each]
+            joined[name]["inconsistent"] = Fraction.over_trainings(fractions).to_json()
+    return joined
 
 
 def _compare(

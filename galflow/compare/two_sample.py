@@ -9,8 +9,9 @@ where two samples truly agree the interval lies above zero. Compare it with that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from galflow.compare.matching import Matched
 from galflow.errors import ModelError, SpecError
+from galflow.scores.fractions import error_of_mean
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
@@ -40,6 +42,18 @@ class Interval:
         """The interval from the 2.5 to the 97.5 percentile of ``bootstraps``."""
         low, high = np.percentile(bootstraps, [2.5, 97.5])
         return cls(float(value), float(min(low, value)), float(max(high, value)))
+
+    @classmethod
+    def over_trainings(cls, found: Sequence[Interval]) -> Interval:
+        """The mean of several trainings' values, with their scatter and the mean width of their intervals in its own.
+
+        Both add in quadrature: which objects there are and how a training came out have nothing to do with each other.
+        """
+        values = [one.value for one in found]
+        mean, scatter = float(np.mean(values)), error_of_mean(values, 0.95)
+        below = float(np.mean([one.value - one.low for one in found]))
+        above = float(np.mean([one.high - one.value for one in found]))
+        return cls(mean, mean - math.hypot(below, scatter), mean + math.hypot(above, scatter))
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,12 @@ class TwoSample:
         """The inverse of ``to_json``."""
         plain: dict[str, Any] = {key: Interval(**item) if key in STATISTICS else item for key, item in value.items()}
         return cls(**plain)
+
+    @classmethod
+    def over_trainings(cls, found: Sequence[TwoSample]) -> TwoSample:
+        """Of several trainings of one model, the first of which gives the medians."""
+        joined = {name: Interval.over_trainings([getattr(one, name) for one in found]) for name in STATISTICS}
+        return replace(found[0], **joined)
 
 
 @dataclass(frozen=True)

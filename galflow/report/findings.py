@@ -20,7 +20,8 @@ from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION
 from galflow.report.ranking import rank_copies
 from galflow.report.resolution import Resolution
-from galflow.scores.calibration import Fraction, Reference, inconsistent_above
+from galflow.scores.calibration import Reference
+from galflow.scores.fractions import Fraction, inconsistent_above
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
 from galflow.storage.store import Store

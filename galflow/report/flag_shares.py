@@ -21,7 +21,7 @@ from galflow.cutouts.flags import Flag
 from galflow.report.columns import floats
 from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.plots import BLUE, GREY, STYLE, svg
-from galflow.scores.calibration import Fraction
+from galflow.scores.fractions import Fraction
 from galflow.storage.store import Store
 
 RANK = "anomaly_rank"

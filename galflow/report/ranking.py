@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from galflow.report.columns import floats
-from galflow.scores.calibration import Fraction
+from galflow.scores.fractions import Fraction
 
 FloatArray = npt.NDArray[np.float64]
 

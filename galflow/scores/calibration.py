@@ -26,7 +26,8 @@ SIGMA_PER_MEAN_DEVIATION = math.sqrt(math.pi / 2.0)
 """Standard deviations in one mean absolute deviation of a Gaussian."""
 
 
-def _finite_scores(scores: npt.ArrayLike, what: str) -> FloatArray:
+def finite_scores(scores: npt.ArrayLike, what: str) -> FloatArray:
+    """(n,) float64; SpecError for another shape, ModelError for what is not finite."""
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1:
         raise SpecError(f"{what} have shape {values.shape}; give one number per object, shape (n,)")
@@ -49,7 +50,7 @@ class Reference:
     """(n,) finite, in any order when given; kept sorted, ascending and read-only."""
 
     def __post_init__(self) -> None:
-        values = np.sort(_finite_scores(self.scores, f"reference {self.name!r}: scores"))
+        values = np.sort(finite_scores(self.scores, f"reference {self.name!r}: scores"))
         if not values.size:
             raise SpecError(f"reference {self.name!r} is empty; hold out at least one normal object to calibrate with")
         values.flags.writeable = False
@@ -91,7 +92,7 @@ class Reference:
 
 def robust_sigma(scores: npt.ArrayLike, reference: Reference) -> FloatArray:
     """(n,) robust standard deviations by which each score lies above the reference's median."""
-    return (_finite_scores(scores, "scores") - reference.median) / reference.sigma
+    return (finite_scores(scores, "scores") - reference.median) / reference.sigma
 
 
 def conformal_p(scores: npt.ArrayLike, reference: Reference) -> FloatArray:
@@ -99,7 +100,7 @@ def conformal_p(scores: npt.ArrayLike, reference: Reference) -> FloatArray:
 
     For an object exchangeable with the reference, P(p <= a) <= a (Vovk+05; Bates+23, Ann. Stat. 51, 149).
     """
-    below = np.searchsorted(reference.scores, _finite_scores(scores, "scores"), side="left")
+    below = np.searchsorted(reference.scores, finite_scores(scores, "scores"), side="left")
     return np.asarray((1.0 + (len(reference) - below)) / (1.0 + len(reference)), dtype=np.float64)
 
 
@@ -220,64 +221,3 @@ def _packed(whole: npt.NDArray[np.int64]) -> str:
 def _unpacked(text: str) -> npt.NDArray[np.int64]:
     """The inverse of ``_packed``."""
     return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i8")).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Fraction:
-    """A fraction of n objects with its 95% Wilson interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def of(cls, count: int, n: int) -> Fraction:
-        """``count`` of ``n`` objects, with the 95% score interval of Wilson (1927, JASA 22, 209)."""
-        if not 0 <= count <= n or n < 1:
-            raise SpecError(f"{count} of {n} is no fraction; give 0 <= count <= n with at least one object")
-        from scipy.stats import binomtest
-
-        interval = binomtest(count, n).proportion_ci(0.95, method="wilson")
-        # At count = 0 or n one end is exactly 0 or 1; rounding must not push it past the value.
-        return cls(count / n, min(float(interval.low), count / n), max(float(interval.high), count / n), n)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
-
-
-def inconsistent_fraction(scores: npt.ArrayLike, reference: Reference, level: float) -> Fraction:
-    """ "Percentage of inconsistent images" (as a fraction): scores above the (1 - level) quantile of the reference.
-
-    The quantile is the smallest reference score with at least 1 - level of the reference at or below it, so at most
-    ``level`` of the reference itself is inconsistent (Margalef-Bentabol+20, MNRAS 496, 2346).
-    """
-    values = _finite_scores(scores, "scores")
-    return Fraction.of(int(np.count_nonzero(values > inconsistent_above(reference, level))), values.size)
-
-
-def inconsistent_above(reference: Reference, level: float) -> float:
-    """The quantile of ``inconsistent_fraction``, for whoever counts scores part by part."""
-    if not 0 < level < 1:
-        raise SpecError(f"level is {level}; it must lie between 0 and 1, such as 0.05")
-    return float(np.quantile(reference.scores, 1.0 - level, method="inverted_cdf"))
-
-
-def recall_in_top(scores: npt.ArrayLike, is_planted: npt.ArrayLike, fraction: float = 0.05) -> Fraction:
-    """How many of the planted objects are among the top ``fraction`` of all objects by score.
-
-    The top holds k = floor(fraction * n) objects. Ties are counted against the method: an object is in the top only if
-    it would be there however ties were broken, that is if at most k objects score as high as it or higher.
-    """
-    values, planted = _finite_scores(scores, "scores"), np.asarray(is_planted)
-    if planted.dtype != np.bool_ or planted.shape != values.shape:
-        raise SpecError(f"is_planted is {planted.dtype} {planted.shape}; expected bool of shape {values.shape}")
-    k = math.floor(fraction * values.size + 1e-9)  # 0.29 * 100 is 28.999999999999996
-    if not 0 < fraction <= 1 or k < 1 or not planted.any():
-        raise SpecError(
-            f"the top {fraction} of {values.size} objects with {int(planted.sum())} planted cannot be examined; "
-            "give a fraction in (0, 1] that holds at least one object, and at least one planted object"
-        )
-    as_high = values.size - np.searchsorted(np.sort(values), values, side="left")
-    return Fraction.of(int(np.count_nonzero(planted & (as_high <= k))), int(planted.sum()))

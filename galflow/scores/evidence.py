@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from galflow.scores.fractions import error_of_mean
 from galflow.scores.joining import joined_rules
 from galflow.scores.rule import RankingRule, placed
 from galflow.spec.repeats import first_training
@@ -28,8 +29,6 @@ _FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.5)
 _BOOTSTRAPS = 400
 _HALVES, _RIVALS, _INTERVALS = 1, 2, 3
 """Streams of random numbers: of one seed, and apart from each other and from those that painted."""
-_NINETY_PERCENT = 1.645
-"""Standard errors to both sides that hold 90% of a Gaussian."""
 _LOWEST = 0.16
 """A joined rule replaces the best single score if it is better in all but this share of resamplings."""
 
@@ -187,9 +186,8 @@ def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdic
     low, high = np.quantile(_resampled_means(places, trial.kind, [seed, _INTERVALS]), [0.05, 0.95])
     mean = float(np.mean(list(by_kind.values())))
     by_training = _by_training(trial, rule)
-    if len(by_training) > 1:
-        scatter = _NINETY_PERCENT * float(np.std(by_training, ddof=1)) / np.sqrt(len(by_training))
-        low, high = mean - np.hypot(mean - low, scatter), mean + np.hypot(high - mean, scatter)
+    scatter = error_of_mean(by_training, 0.9)
+    low, high = mean - np.hypot(mean - low, scatter), mean + np.hypot(high - mean, scatter)
     ranked = rule.values(trial.objects)
     correlated = {name: _correlation(values, ranked) for name, values in trial.covariates.items()}
     correlations = {name: value for name, value in correlated.items() if value is not None}

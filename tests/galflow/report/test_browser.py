@@ -21,7 +21,8 @@ FLAGS = (
 )  # fmt: skip
 HEADINGS = [
     "What ran", "Most anomalous objects", "Random normal objects", "Why this score ranks", "Planted anomalies",
-    "Score distributions", "Flags against the anomaly score", "Likelihoods and comparison with other samples", "Learning curves",
+    "Score distributions", "Flags against the anomaly score",
+    "Likelihoods and comparison with other samples", "Learning curves",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from galflow.catalog.published import (
 )
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs
-from galflow.scores.calibration import recall_in_top
+from galflow.scores.fractions import recall_in_top
 from galflow.storage.store import Store
 
 

@@ -14,7 +14,7 @@ from galflow.cutouts.flags import Flag
 from galflow.errors import StoreError
 from galflow.report.objects import select_objects
 from galflow.report.triage import highest_ranked
-from galflow.scores.calibration import recall_in_top
+from galflow.scores.fractions import recall_in_top
 from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
 

@@ -7,15 +7,8 @@ import pytest
 from scipy import stats
 
 from galflow.errors import ModelError, SpecError
-from galflow.scores.calibration import (
-    Fraction,
-    PValueCounts,
-    Reference,
-    conformal_p,
-    inconsistent_fraction,
-    recall_in_top,
-    robust_sigma,
-)
+from galflow.scores.calibration import PValueCounts, Reference, conformal_p, robust_sigma
+from galflow.scores.fractions import Fraction, inconsistent_fraction, recall_in_top
 
 
 def test_reference_is_sorted_robust_and_survives_json():

@@ -114,3 +114,19 @@ def test_rules_say_what_they_do() -> None:
         assert RankingRule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
     with pytest.raises(SpecError, match="at least one score"):
         RankingRule(())
+
+
+def test_trainings_of_one_model_compete_as_one_score_and_their_scatter_is_in_the_interval() -> None:
+    shifts = {"vae_a": (1.0, 1.0, 1.0), "vae_seed2_a": (2.0, 2.0, 2.0), "vae_seed3_a": (3.0, 3.0, 3.0)}
+    found = choose_rule(made(4, shifts), None, 0, joined=False)
+    assert found.chosen == RankingRule.mean(["vae_a", "vae_seed2_a", "vae_seed3_a"])
+    assert found.chosen.name == "vae_a, mean of 3 trainings"
+    assert {v.rule.name for v in found.verdicts} == {"vae_a, mean of 3 trainings", "|vae_a|, mean of 3 trainings"}
+    verdict = found.verdicts[0]
+    assert len(verdict.by_training) == 3
+    assert verdict.by_training[0] < verdict.by_training[1] < verdict.by_training[2]
+    assert verdict.high - verdict.low > np.ptp(verdict.by_training)
+    assert verdict.agreement is not None
+    assert -1 <= verdict.agreement <= 1
+    declared = choose_rule(made(4, shifts), "vae_a", 0)
+    assert declared.chosen == found.chosen
