@@ -134,6 +134,13 @@ RANK_COLUMNS = (
         ucd="stat.falsePositive;stat.max",
     ),
     Column(
+        "anomaly_alike_p",
+        _NUMBER,
+        "share of the held-out normal objects most like the row in light and size (64 of them) that rank as high or "
+        "higher: how odd it is for its brightness and size; null where a model that ranks has learnt from the object",
+        ucd="stat.probability",
+    ),
+    Column(
         "anomaly_tail_p",
         _NUMBER,
         "p-value of anomaly_score, EXTRAPOLATED beyond the held-out objects by a generalised Pareto tail fitted to "

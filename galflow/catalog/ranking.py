@@ -19,6 +19,7 @@ from galflow.catalog.parquet import read_columns
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.splits import Split
 from galflow.errors import DataError
+from galflow.scores.alike import Alike
 from galflow.scores.calibration import PValueCounts, Reference, calibrated, conformal_p
 from galflow.scores.false_discoveries import false_share
 from galflow.scores.mask_levels import MaskLevels
@@ -26,6 +27,7 @@ from galflow.scores.part_columns import SHARES, shares_of_part
 from galflow.scores.rule import RankingRule
 from galflow.scores.tail import ParetoTail
 from galflow.scores.tile_levels import TileLevels
+from galflow.scores.triage_features import LIGHT_AND_SIZE, measured_of_part
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 
@@ -54,6 +56,8 @@ class RunRanking:
     """(t,) what ranks, sorted, of the objects beyond the tail's threshold that no model of the rule has learnt from."""
     tail_q: np.ndarray
     """(t,) their q-values by the tail's p-values."""
+    alike: Alike
+    """Held-out objects by light and size."""
 
     def columns(self, part: pa.Table) -> dict[str, pa.Array]:
         """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
@@ -67,6 +71,7 @@ class RunRanking:
         counted = objects & unseen
         q[counted] = self.p_counts.q_values(p[counted])
         false[counted] = self.false_share[np.rint(p[counted] * len(self.false_share)).astype(np.int64) - 1]
+        alike = self.alike.p_values(_light_and_size(part), value)
         tail_p, tail_q = self._by_tail(value, p, q, counted)
         rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
         return {
@@ -76,6 +81,7 @@ class RunRanking:
             "anomaly_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
             "anomaly_q": pa.array(q, mask=~counted),
             "anomaly_fdp": pa.array(false, mask=~counted),
+            "anomaly_alike_p": pa.array(alike, mask=~(unseen & np.isfinite(alike))),
             "anomaly_tail_p": pa.array(tail_p, mask=~(unseen & np.isfinite(tail_p))),
             "anomaly_tail_q": pa.array(tail_q, mask=~(counted & np.isfinite(tail_q))),
         }
@@ -103,6 +109,7 @@ class RunRanking:
             "tail": None if self.tail is None else self.tail.to_json(),
         }
         stored = (self.values, self.reference, self.false_share, self.tail_values, self.tail_q)
+        stored += (self.alike.covariates, self.alike.values)
         arrays = dict(zip(FILES[1:], stored, strict=True))
         return {FILES[0]: json.dumps(said).encode()} | {name: _packed(a) for name, a in arrays.items()}
 
@@ -110,7 +117,8 @@ class RunRanking:
     def from_files(cls, files: Mapping[str, bytes]) -> RunRanking:
         """The inverse of ``to_files``."""
         said = json.loads(files[FILES[0]])
-        values, reference, false_share, tail_values, tail_q = (_unpacked(files[name]) for name in FILES[1:])
+        arrays = [_unpacked(files[name]) for name in FILES[1:]]
+        values, reference, false_share, tail_values, tail_q, covariates, of_alike = arrays
         return cls(
             RankingRule.from_json(said["rule"]),
             TileLevels.from_json(said["levels"]),
@@ -122,11 +130,13 @@ class RunRanking:
             None if said["tail"] is None else ParetoTail.from_json(said["tail"]),
             tail_values,
             tail_q,
+            Alike(covariates, of_alike),
         )
 
 
 FILES = (
-    "ranking.json", "ranked_scores.npy", "ranked_reference.npy", "false_share.npy", "tail_scores.npy", "tail_q.npy"
+    "ranking.json", "ranked_scores.npy", "ranked_reference.npy", "false_share.npy", "tail_scores.npy", "tail_q.npy",
+    "alike_light_and_size.npy", "alike_scores.npy",
 )  # fmt: skip
 
 
@@ -144,6 +154,12 @@ def _ranked_values(part: pa.Table, rule: RankingRule, masks: MaskLevels) -> np.n
     """(n,) what the rule gives a part's rows, masked ones as if they were whole; NaN where a score is null."""
     values = rule.values({name: _floats(part, f"{name}_sigma") for name in rule.columns})
     return masks.levelled(values, shares_of_part(part))
+
+
+def _light_and_size(part: pa.Table) -> np.ndarray:
+    """(n, 2) logarithms of a part's rows, NaN where nothing was measured."""
+    found = measured_of_part(part.select([name for name in LIGHT_AND_SIZE if name in part.column_names]))
+    return found if found.shape[1] == len(LIGHT_AND_SIZE) else np.full((len(part), len(LIGHT_AND_SIZE)), np.nan)
 
 
 def _floats(part: pa.Table, name: str) -> np.ndarray:
@@ -180,11 +196,12 @@ def rank_objects(
     masks = masks or MaskLevels.none()
     shares = [f"{SHARES}{number}" for number in range(masks.shares.shape[1])]
     values, unseen, held_out, tiles, ids = [np.zeros(0)], [np.zeros(0, bool)], [], [], [np.zeros(0, np.uint64)]
+    covariates = [np.zeros((0, len(LIGHT_AND_SIZE)))]
     for part in parts:
         if not part.rows:
             continue
         with store.reading(part.product) as file:
-            table = read_columns(file, store.uri(part.product), [*names, *shares])
+            table = read_columns(file, store.uri(part.product), [*names, *shares, *LIGHT_AND_SIZE])
         is_object = _objects(table)
         found = _ranked_values(table, rule, masks)
         counted = is_object & np.isfinite(found)
@@ -192,12 +209,14 @@ def rank_objects(
         unseen.append(~_learnt(table, rule)[counted])
         is_reference = pc.fill_null(pc.equal(table.column("split"), str(Split.REFERENCE)), False).to_numpy()
         held_out.append(found[is_reference & counted])
+        covariates.append(_light_and_size(table)[is_reference & counted])
         tiles.append((table.column("tile")[0].as_py(), int(counted.sum())))
         ids.append(table.column("object_id").to_numpy()[is_object].view(np.uint64))
     levels = TileLevels.of({tile: values for (tile, _), values in zip(tiles, held_out, strict=True)})
     shifts = np.array([levels.of_tile(tile) for tile, _ in tiles])
     every = np.concatenate(values) - np.repeat(shifts, [count for _, count in tiles])
     reference = np.concatenate([v - shift for v, shift in zip(held_out, shifts, strict=True)] or [np.zeros(0)])
+    alike = Alike.of(np.concatenate(covariates), reference)
     if not len(reference) and stated is not None:
         reference = stated
     if not len(reference):
@@ -210,7 +229,7 @@ def rank_objects(
     tail = ParetoTail.of(reference)
     beyond, tail_q = _tail_q(tail, tested, counts, reference)
     ranking = RunRanking(
-        rule, levels, masks, np.sort(every), reference, counts, false_share(counts), tail, beyond, tail_q
+        rule, levels, masks, np.sort(every), reference, counts, false_share(counts), tail, beyond, tail_q, alike
     )
     return ranking, _shared(np.concatenate(ids))
 

@@ -25,6 +25,8 @@ class EvidenceRow:
     """Share of all copies in the top 5%."""
     cells: list[HeatCell]
     """A kind each: its AUROC in percent."""
+    among_alike: str
+    """Mean AUROC among objects as bright and as large."""
     follows: list[str]
     """Rank correlation with each covariate."""
     trainings: str
@@ -64,6 +66,7 @@ def evidence_table(evidence: Mapping[str, Any]) -> EvidenceTable | None:
             f"{v['auroc']:.3f} [{v['low']:.3f}, {v['high']:.3f}]",
             f"{v['found']:.0%}",
             [_cell(v["by_kind"][kind], best[kind]) for kind in kinds],
+            "–" if v["among_alike"] is None else f"{v['among_alike']:.3f}",
             [f"{v['correlations'][c]:+.2f}" if c in v["correlations"] else "–" for c in covariates],
             _trainings(v),
         )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from galflow.scores.alike import Alike
 from galflow.scores.fractions import error_of_mean
 from galflow.scores.joining import joined_rules
 from galflow.scores.rule import RankingRule, placed
@@ -81,6 +82,8 @@ class Verdict:
     """Kind -> AUROC."""
     correlations: Mapping[str, float]
     """Covariate -> Spearman's rank correlation with it, over the objects."""
+    among_alike: float | None = None
+    """Mean AUROC over kinds, of copies among objects as bright and as large as their originals; None: too few."""
     by_training: tuple[float, ...] = ()
     """Mean AUROC of each training alone, where the rule is one score of several; their scatter is in the interval."""
     agreement: float | None = None
@@ -91,6 +94,7 @@ class Verdict:
         plain = {name: getattr(self, name) for name in ("chosen_by", "auroc", "low", "high", "found")}
         by_kind, correlations = dict(self.by_kind), dict(self.correlations)
         trainings = {"by_training": list(self.by_training), "agreement": self.agreement}
+        plain["among_alike"] = self.among_alike
         return {"rule": self.rule.to_json(), **plain, "by_kind": by_kind, "correlations": correlations, **trainings}
 
 
@@ -192,14 +196,26 @@ def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdic
     correlated = {name: _correlation(values, ranked) for name, values in trial.covariates.items()}
     correlations = {name: value for name, value in correlated.items() if value is not None}
     return Verdict(
-        rule, merit, mean, float(low), float(high), float(found), by_kind, correlations, by_training,
+        rule, merit, mean, float(low), float(high), float(found), by_kind, correlations, _among_alike(trial, rule), by_training,
         _agreement(trial, rule) if by_training else None,
     )  # fmt: skip
 
 
+def _among_alike(trial: Trial, rule: RankingRule) -> float | None:
+    """Mean AUROC over kinds with brightness and size held fixed."""
+    if not trial.covariates:
+        return None
+    covariates = np.stack(list(trial.covariates.values()), axis=1)
+    alike = Alike.of(covariates, rule.values(trial.objects))
+    places = 1.0 - alike.p_values(covariates[trial.original], rule.values(trial.copies))
+    each = [places[(trial.kind == name) & np.isfinite(places)] for name in _kinds(trial.kind)]
+    return float(np.mean([of_kind.mean() for of_kind in each])) if all(map(len, each)) else None
+
+
 def _by_training(trial: Trial, rule: RankingRule) -> tuple[float, ...]:
     """Mean AUROC of each training, of a rule that is one score of several trainings."""
-    if len(rule.terms) < 2 or len({first_training(column) for column in rule.columns}) > 1:
+    alike = {first_training(column) for column in rule.columns}
+    if len(rule.terms) < 2 or len(alike) > 1 or rule != RankingRule.mean(rule.columns, rule.terms[0].two_sided):
         return ()
     found = [trial.places(RankingRule((term,))) for term in rule.terms]
     return tuple(float(np.mean([p[trial.kind == name].mean() for name in _kinds(trial.kind)])) for p in found)

@@ -94,7 +94,7 @@ class Triage:
         wanted = _kind_priors(kinds)
         counts = {name: int((kind == name).sum()) for name in kinds}
         weight = np.array([wanted[name] / counts[name] for name in map(str, kind)]) * len(kind)
-        model = LogisticRegression(C=_REGULARISATION, max_iter=500, tol=1e-4)
+        model = LogisticRegression(C=_REGULARISATION, max_iter=5000, tol=1e-3)
         model.fit(given, kind.astype(str), sample_weight=weight)
         found: list[str] = [str(name) for name in model.classes_]
         weights, offsets = model.coef_, model.intercept_

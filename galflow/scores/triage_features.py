@@ -24,6 +24,8 @@ from galflow.scores.chunks import View
 
 MEASURED = "measured:"
 """Prefix of the columns of a score part."""
+LIGHT_AND_SIZE = (f"{MEASURED}0", f"{MEASURED}1")
+"""Logarithms of an object's light and of its half-light radius: the first two of ``feature_names``."""
 _SOFTENING, _WHITE = 3.0, 1000.0
 
 

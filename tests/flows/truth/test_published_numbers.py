@@ -14,6 +14,7 @@ import torch
 import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.flags import Flag
+from galflow.scores.alike import NEIGHBOURS
 from galflow.scores.tail import ParetoTail
 
 if TYPE_CHECKING:
@@ -124,6 +125,19 @@ def test_beyond_the_held_out_objects_p_and_q_are_of_the_tail_that_the_report_sho
     q = scipy.stats.false_discovery_control(p[counted])
     np.testing.assert_allclose(columns["anomaly_tail_q"][counted & beyond], q[beyond[counted]], rtol=1e-9)
     assert told["discoveries"] == (columns["anomaly_tail_q"][columns["is_primary"]] <= 0.1).sum()
+
+
+def test_among_its_like_an_object_is_compared_with_held_out_ones_as_bright_and_large(truth: Truth) -> None:
+    columns = truth.columns
+    p, held_out = columns["anomaly_alike_p"], columns["split"] == "reference"
+    if held_out.sum() < 2 * NEIGHBOURS:
+        assert not np.isfinite(p).any()
+        return
+    unseen = np.isfinite(columns["anomaly_score_p"])
+    np.testing.assert_array_equal(np.isfinite(p), unseen)
+    assert ((p[unseen] > 0) & (p[unseen] <= 1)).all()
+    assert scipy.stats.spearmanr(p[unseen], columns["anomaly_score_p"][unseen]).statistic > 0.5
+    assert 0.3 < np.median(p[held_out]) < 0.7
 
 
 def test_rank_sorts_primary_rows_by_what_ranks(truth: Truth) -> None:

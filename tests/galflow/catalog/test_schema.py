@@ -39,7 +39,7 @@ def test_columns_come_in_the_designs_order() -> None:
         *("is_primary", "split", "wgan_anomaly", "wgan_anomaly_sigma", "wgan_anomaly_p"),
         *("vae_elbo", "vae_elbo_sigma", "vae_elbo_p", "anomaly_score", "anomaly_score_sigma"),
         *("anomaly_score_p", "anomaly_rank", "anomaly_q", "anomaly_fdp"),
-        *("anomaly_tail_p", "anomaly_tail_q"),
+        *("anomaly_alike_p", "anomaly_tail_p", "anomaly_tail_q"),
         *("triage", "artefact_p", "blend_p", "star_p", "galaxy_p", "interesting_p"),
         *("loglike_glow", "bpd_glow", "llr_glow_sersic", "flags", "outcome", "run_id", "MAG"),
     ]
