@@ -196,8 +196,8 @@ def _verdict(trial: Trial, rule: RankingRule, merit: float, seed: int) -> Verdic
     correlated = {name: _correlation(values, ranked) for name, values in trial.covariates.items()}
     correlations = {name: value for name, value in correlated.items() if value is not None}
     return Verdict(
-        rule, merit, mean, float(low), float(high), float(found), by_kind, correlations, _among_alike(trial, rule), by_training,
-        _agreement(trial, rule) if by_training else None,
+        rule, merit, mean, float(low), float(high), float(found), by_kind, correlations,
+        _among_alike(trial, rule), by_training, _agreement(trial, rule) if by_training else None,
     )  # fmt: skip
 
 
