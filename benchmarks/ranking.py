@@ -29,6 +29,7 @@ MODELS: tuple[dict[str, Any], ...] = (
     {"name": "ae", "model": "autoencoder.Autoencoder", "options": {"width": 16, "latent": 16}},
     {"name": "vae", "model": "vae.VAE"},
     {"name": "features", "model": "outliers.Mahalanobis"},
+    {"name": "lof", "model": "outliers.LocalOutlierFactor", "options": {"features": "all"}},
     {"name": "forest", "model": "outliers.IsolationForest"},
 )
 
