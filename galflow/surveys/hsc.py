@@ -9,19 +9,17 @@ read. Patches overlap: an object's primary row is that of the patch in which it 
 
 from __future__ import annotations
 
-import math
 from typing import Literal, Self
 
 import numpy as np
 import pyarrow as pa
-from astropy.io import fits
 from pydantic import Field, model_validator
 
 from galflow.surveys.base import Tile
-from galflow.surveys.preset import Preset, PresetOptions
+from galflow.surveys.preset import Preset
+from galflow.surveys.preset_options import PresetOptions
 from galflow.surveys.reading.data_models import Companion, DataModel
 from galflow.surveys.reading.fits_names import tile_names
-from galflow.surveys.reading.fits_planes import header_number
 
 Layer = Literal["wide", "deep", "ultradeep"]
 LAYER = "layer"
@@ -33,8 +31,8 @@ class HscOptions(PresetOptions):
 
     layers: Layer | dict[Layer, str] | None = Field(
         default=None,
-        description="Layer of all that lies below root (wide, deep or ultradeep), or layer to its folder directly below "
-        "root ({wide: pdr3_wide, deep: pdr3_deep}): the catalogue gets a column layer. Empty: no such column",
+        description="Layer of all that lies below root (wide, deep or ultradeep), or layer to its folder directly "
+        "below root ({wide: pdr3_wide, deep: pdr3_deep}): the catalogue gets a column layer. Empty: no such column",
     )
 
     @model_validator(mode="after")
@@ -64,6 +62,7 @@ class Hsc(Preset):
         image=1,
         scale_arcsec=0.168,
         zero_point=27.0,
+        zero_point_keywords=("FLUXMAG0",),
         weight=Companion(3),
         weight_kind="variance",
         mask=Companion(2),
@@ -84,13 +83,6 @@ class Hsc(Preset):
     def folders(self) -> tuple[str, ...]:
         """Of the layers."""
         return tuple(self.options.layers.values()) if isinstance(self.options.layers, dict) else ()
-
-    def zero_point(self, header: fits.Header, uri: str) -> float | None:
-        """From FLUXMAG0, the counts of AB magnitude 0."""
-        if "FLUXMAG0" not in header:
-            return None
-        counts = header_number(header, "FLUXMAG0", uri)
-        return 2.5 * math.log10(counts) if counts > 0 else None
 
     @property
     def own_columns(self) -> frozenset[str]:

@@ -9,57 +9,28 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from astropy.io import fits
-from pydantic import Field, model_validator
 
-from galflow.errors import DataError, SpecError
+from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import NJY
 from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Survey, Tile, TileFile
 from galflow.surveys.fits_tiles import FitsTiles
-from galflow.surveys.reading.data_models import ZERO_POINT_AGREES, Companion, DataModel, Header, unit_of
-from galflow.surveys.reading.detection import DetectionOptions
+from galflow.surveys.preset_options import PresetOptions
+from galflow.surveys.reading.data_models import ZERO_POINT_AGREES, Companion, DataModel, Header, has_flux_unit
 from galflow.surveys.reading.detection import schema as detected_columns
 from galflow.surveys.reading.files import DANGLING, expand_root, list_entries
 from galflow.surveys.reading.fits_names import files_by_tile, path_pattern, tile_names
-from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions, MaskOptions, PsfOptions, WeightOptions
+from galflow.surveys.reading.fits_options import (
+    CatalogOptions,
+    FitsTilesOptions,
+    MaskOptions,
+    PsfOptions,
+    WeightOptions,
+)
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
-
-
-class PresetOptions(BaseOptions):
-    """What is left to say of a survey whose files are known."""
-
-    locations: ClassVar[frozenset[str]] = frozenset({"root"})
-
-    root: str = Field(
-        description="Folder or s3:// prefix that holds the survey's files, in sub-folders or not; ${NAME} is taken "
-        "from the environment"
-    )
-    bands: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="Bands, the reference first; empty: all of which there are files"
-    )
-    noise: Literal["survey", "sky"] = Field(
-        default="survey", description="Noise from the survey's own planes, or measured from the sky where they lack"
-    )
-    mask: Literal["survey", "none"] = Field(default="survey", description="The survey's own mask, or none")
-    background: Literal["none", "constant", "mesh"] | None = Field(
-        default=None, description="Background to subtract; empty: what the survey's images still need"
-    )
-    catalog: CatalogOptions | None = Field(
-        default=None,
-        description="The survey's catalogue; the columns of its published one are known. Empty: galflow detects objects",
-    )
-    detection: DetectionOptions = Field(
-        default_factory=DetectionOptions, description="How objects are detected without a catalogue"
-    )
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if self.bands is not None and len(set(self.bands)) < len(self.bands):
-            raise ValueError(f"bands names one twice: {', '.join(self.bands)}")
-        return self
 
 
 class Preset(Survey):
@@ -91,6 +62,15 @@ class Preset(Survey):
         """Folders directly below root that are read, where not all are."""
         return ()
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Patterns of the images; the first that matches a file is taken."""
+        return self.model.images
+
+    def bands_there(self, patterns: Mapping[str, str], paths: Sequence[str]) -> set[str]:
+        """The bands whose pattern matches one of the paths below root."""
+        return {band for band, text in patterns.items() if any(map(path_pattern(text, band).match, paths))}
+
     def planes(self, band: str) -> Mapping[int | str, str] | None:
         """Bit or name -> galflow's plane."""
         return self.model.planes
@@ -98,6 +78,17 @@ class Preset(Survey):
     def zero_point(self, header: fits.Header, uri: str) -> float | None:
         """The AB magnitude of one count that a header gives; None: it gives none."""
         return self.model.header_zero_point(header, uri)
+
+    def remarks(self, band: str, found: Header, uri: str) -> Iterator[tuple[str, str]]:
+        """(what a header says against the data model, what is done about it)."""
+        point, known = self.zero_point(found[1], uri), self.model.zero_points.get(band, self.model.zero_point)
+        if known is not None and point is not None and abs(point - known) > ZERO_POINT_AGREES:
+            problem = f"the header of band {band} gives zero point {point:.4f}, its data model {known:g}"
+            yield problem, "the header's is taken"
+
+    def refusal(self, band: str, found: Header, tile: Tile) -> str | None:
+        """A further reason why a file is not the survey's; None: there is none."""
+        return None
 
     def completed(self, image: Image, tile: Tile, band: str) -> Image:
         """An image with what only this kind has."""
@@ -117,16 +108,16 @@ class Preset(Survey):
         """Band -> pattern of its images: of the chosen bands, else of those that have a file."""
         paths = [entry.uri[len(self._root) + 1 :] for entry in list_entries(self._root, "**")]
         within = f"{{group:{','.join(self.folders)}}}/" if self.folders else ""
-        chosen = {b: n for b, n in self.model.bands.items() if b in (self._options.bands or self.model.bands)}
-        ordered = {b: chosen[b] for b in self._options.bands or chosen}
-        for image in self.model.images:
-            patterns = self.model.patterns(within + image, ordered)
-            there = {b for b, pattern in patterns.items() if any(map(path_pattern(pattern, b).match, paths))}
+        bands = self._options.bands or tuple(self.model.bands)
+        for image in self.images:
+            patterns = {band: within + image.replace("{band}", self.model.bands[band]) for band in bands}
+            there = self.bands_there(patterns, paths)
             if there:
                 return {b: p for b, p in patterns.items() if self._options.bands is not None or b in there}
+        folders = f" in {' or '.join(self.folders)}" if self.folders else ""
         raise SpecError(
-            f"no file below {self._root} is named as {self.model.product}; expected such as {within}{self.model.example} "
-            f"of bands {', '.join(ordered)}. Check survey.options.root"
+            f"no file below {self._root}{folders} is named as {self.model.product} of bands {', '.join(bands)}; "
+            f"expected such as {self.model.example}. Check survey.options.root"
         )
 
     @functools.cached_property
@@ -138,34 +129,44 @@ class Preset(Survey):
     def _translated(self) -> FitsTilesOptions:
         model, options, images = self.model, self._options, self._patterns
         given: dict[str, Any] = {"root": options.root, "bands": images, "extension": model.image}
-        given |= {"unit": "bunit"} if model.zero_point is None else {"zero_point": model.zero_point}
+        if model.zero_point is not None:
+            given["zero_point"] = model.zero_point
+        elif model.zero_point_keywords:  # each image's own takes the place of this one
+            given |= {"zero_point": 0.0, "unit": "count"}
+        else:
+            given["unit"] = "bunit"
         given |= {"background": options.background or model.background, "blank_value": model.blank_value}
         given |= {"detection": options.detection, "catalog": self._catalog_options}
         if model.weight is not None and options.noise == "survey":
-            patterns = {band: model.weight.pattern(image) for band, image in images.items()}
+            patterns = self._companions(model.weight)
             given["weight"] = WeightOptions(
                 pattern=patterns, extension=model.weight.extension, kind=model.weight_kind
             )  # fmt: skip
         if model.mask is not None and options.mask == "survey":
             needed = {n: p for n, p in (model.planes or {}).items() if not isinstance(n, str) or n in model.needed}
-            patterns = {band: model.mask.pattern(image) for band, image in images.items()}
+            patterns = self._companions(model.mask)
             given["mask"] = MaskOptions(pattern=patterns, extension=model.mask.extension, planes=needed or None)
         return FitsTilesOptions(**given)
+
+    def _companions(self, companion: Companion) -> dict[str, str]:
+        """Band -> pattern of what goes with its images."""
+        return {band: companion.pattern(text, self.model.bands[band]) for band, text in self._patterns.items()}
 
     @property
     def _catalog_options(self) -> CatalogOptions | None:
         given = self._options.catalog
         if given is None or given.columns or not self.model.columns:
             return given
-        return given.model_copy(update={"columns": dict(self.model.columns)})
+        per_tile = given.ids_per_tile or (self.model.ids_per_tile and given.per_tile)
+        return given.model_copy(update={"columns": dict(self.model.columns), "ids_per_tile": per_tile})
 
     def _for_image(self, tile: Tile, band: str, file: TileFile, found: Header) -> FitsTilesOptions:
         """The options that read one image, by what its header says."""
         (shape, header), change = found, dict[str, Any]()
         point = self.zero_point(header, file.uri)
         if point is not None:
-            change |= {"unit": "count", "zero_point": point} if unit_of(header) == "count" else {"zero_point": point}
-        elif unit_of(header) == "bunit":
+            change["zero_point"] = point
+        elif has_flux_unit(header):
             change |= {"unit": "bunit", "zero_point": None}
         elif self.model.zero_point is None:
             raise self.model.lacks_unit(header, file)
@@ -181,16 +182,21 @@ class Preset(Survey):
             change["psf"] = PsfOptions(fwhm_arcsec=fwhm)
         return self._translated.model_copy(update=change)
 
-    def _image_file(self, tile: Tile, band: str) -> TileFile:
+    def _recognised(self, tile: Tile, band: str) -> tuple[TileFile, Header]:
+        """The file of a band and its header; DataError where it is missing or another survey's."""
         file = tile.file(f"flux/{band}")
         if file is None or file.checksum == DANGLING:
             raise DataError(f"tile {tile.name} of {self.name} has no file for band {band}; it has {tile.bands}")
-        return file
+        found = self.model.recognised(file)
+        reason = self.refusal(band, found, tile)
+        if reason is not None:
+            raise self.model.foreign(file, reason)
+        return file, found
 
     def read(self, tile: Tile, band: str) -> Image:
         """One band in nJy, with the survey's own noise, mask and PSF. DataError for a file of another survey."""
-        file = self._image_file(tile, band)
-        options = self._for_image(tile, band, file, self.model.recognised(file))
+        file, found = self._recognised(tile, band)
+        options = self._for_image(tile, band, file, found)
         return self.completed(FitsTiles(self.name, self.release, options).read(tile, band), tile, band)
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
@@ -204,8 +210,8 @@ class Preset(Survey):
         tiles = self._files.tiles()
         more: dict[str, list[TileFile]] = {tile.name: [] for tile in tiles}
         for role, companion in self.extra.items():
-            for band, image in self._patterns.items():
-                found = files_by_tile(self._root, companion.pattern(image), band)
+            for band, pattern in self._companions(companion).items():
+                found = files_by_tile(self._root, pattern, band)
                 names = tile_names([name for name in found if name is not None])
                 for raw, file in found.items():
                     if raw is not None and names[raw] in more:
@@ -224,21 +230,16 @@ class Preset(Survey):
 
     def _of_tile(self, tile: Tile) -> Iterator[Fault]:
         for band in tile.bands:
-            file = self._image_file(tile, band)
             try:
-                shape, header = self.model.recognised(file)
-                self._for_image(tile, band, file, (shape, header))
-                point = self.zero_point(header, file.uri)
-            except DataError as error:
+                file, found = self._recognised(tile, band)
+                self._for_image(tile, band, file, found)
+                remarks = list(self.remarks(band, found, file.uri))
+            except (DataError, StoreError) as error:
                 problem = f"a file of band {band} is not {self.model.product}"
-                yield Fault("survey.options.root", problem, str(error), file.uri, tile.name)
+                yield Fault("survey.options.root", problem, str(error), None, tile.name)
                 continue
-            known = self.model.zero_point
-            if known is not None and point is not None and abs(point - known) > ZERO_POINT_AGREES:
-                problem = f"the header of band {band} gives zero point {point:.4f}, its data model {known:g}"
-                yield Fault(
-                    "survey.options.root", problem, "the header's is taken", file.uri, tile.name, refuses=False
-                )  # fmt: skip
+            for problem, done in remarks:
+                yield Fault("survey.options.root", problem, done, file.uri, tile.name, refuses=False)
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -39,11 +39,15 @@ class Companion:
 
     extension: Extension = None
     swap: tuple[str, str] | None = None
-    """(text of the image's pattern, what stands there instead); None: the same file."""
+    """(text of the image's pattern, what stands there instead); {band} in both is the band's name in file names. None:
+    the same file."""
 
-    def pattern(self, image: str) -> str:
-        """The pattern of the companion of an image's pattern."""
-        return image if self.swap is None else image.replace(*self.swap)
+    def pattern(self, image: str, name: str) -> str:
+        """The pattern that goes with the pattern of the images of a band of that name."""
+        if self.swap is None:
+            return image
+        there, instead = (text.replace("{band}", name) for text in self.swap)
+        return image.replace(there, instead)
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,11 @@ class DataModel:
     signs: tuple[tuple[str, str], ...] = ()
     """(keyword, regular expression of its value): a header that has none of them is another survey's."""
     zero_point: float | None = None
-    """AB magnitude of one stored count; None: the header says it, or BUNIT."""
+    """AB magnitude of one stored count where the header does not say it; None: it must, or BUNIT."""
     zero_point_keywords: tuple[str, ...] = ()
-    """Cards that say it; the first that is there is right."""
+    """Cards that say it, or FLUXMAG0, the counts of magnitude 0; the first that is there is right."""
+    zero_points: Mapping[str, float] = field(default_factory=dict)
+    """Band -> what is published of its header's zero point."""
     weight: Companion | None = None
     weight_kind: Literal["ivar", "variance", "sigma", "weight"] = "ivar"
     mask: Companion | None = None
@@ -84,10 +90,8 @@ class DataModel:
     blank_value: float | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     """galflow's names of a catalogue's columns -> the survey's."""
-
-    def patterns(self, image: str, bands: Mapping[str, str]) -> dict[str, str]:
-        """Band -> pattern, for one of ``images``, or for that of a companion."""
-        return {band: image.replace("{band}", name) for band, name in bands.items()}
+    ids_per_tile: bool = False
+    """Whether the catalogue of each tile counts its own objects."""
 
     def recognised(self, file: TileFile) -> Header:
         """The header of an image of this survey; DataError, with the file's name and what was expected, for another."""
@@ -95,14 +99,14 @@ class DataModel:
             shape, header = stored_header(file, self.image)
             wcs = celestial_wcs(header, file.uri)
         except DataError as error:
-            raise self._foreign(file, str(error)) from error
+            raise self.foreign(file, str(error)) from error
         if wcs is None:
-            raise self._foreign(file, "its header has no WCS")
+            raise self.foreign(file, "its header has no WCS")
         if self.signs and not any(re.search(text, str(header.get(card, ""))) for card, text in self.signs):
-            raise self._foreign(file, f"{_signs(self.signs)}{_says(header)}")
+            raise self.foreign(file, f"{_signs(self.signs)}{_says(header)}")
         scale = local_pixel_scale_arcsec(wcs, shape)
         if self.scale_arcsec is not None and abs(scale / self.scale_arcsec - 1) > _SCALE_AGREES:
-            raise self._foreign(file, f"its pixels are {scale:.4g} arcsec, not {self.scale_arcsec:g}{_says(header)}")
+            raise self.foreign(file, f"its pixels are {scale:.4g} arcsec, not {self.scale_arcsec:g}{_says(header)}")
         return shape, header
 
     def named_planes(self, file: TileFile, planes: Mapping[int | str, str]) -> dict[int | str, str]:
@@ -112,17 +116,26 @@ class DataModel:
         try:
             _, header = stored_header(file, self.mask.extension)
         except DataError as error:
-            raise self._foreign(file, str(error)) from error
+            raise self.foreign(file, str(error)) from error
         bits = named_bits(header)
         if lost := sorted(self.needed - set(bits)):
-            raise self._foreign(
-                file, f"its mask's header gives no bit to {', '.join(lost)}; it names {', '.join(sorted(bits)) or 'none'}"
+            raise self.foreign(
+                file,
+                f"its mask's header gives no bit to {', '.join(lost)}; it names {', '.join(sorted(bits)) or 'none'}",
             )
         return {name: plane for name, plane in planes.items() if not isinstance(name, str) or name in bits}
 
     def header_zero_point(self, header: fits.Header, uri: str) -> float | None:
         """The AB magnitude of one count as the first of ``zero_point_keywords`` says it; None where none is there."""
-        return next((header_number(header, card, uri) for card in self.zero_point_keywords if card in header), None)
+        card = next((card for card in self.zero_point_keywords if card in header), None)
+        if card is None:
+            return None
+        value = header_number(header, card, uri)
+        if card != "FLUXMAG0":
+            return value
+        if value <= 0:
+            raise DataError(f"{uri}: its header gives FLUXMAG0 = {value:g}; expected the counts of magnitude 0")
+        return 2.5 * math.log10(value)
 
     def fwhm_arcsec(self, header: fits.Header, scale_arcsec: float) -> float | None:
         """The PSF's FWHM that a header gives; None where it gives none that is a positive number."""
@@ -135,18 +148,19 @@ class DataModel:
     def lacks_unit(self, header: fits.Header, file: TileFile) -> DataError:
         """Of an image without a zero point."""
         cards = " or ".join((*self.zero_point_keywords, "a BUNIT of flux"))
-        return self._foreign(file, f"its header has no {cards} (BUNIT = {header.get('BUNIT')!r})")
+        return self.foreign(file, f"its header has no {cards} (BUNIT = {header.get('BUNIT')!r})")
 
-    def _foreign(self, file: TileFile, reason: str) -> DataError:
+    def foreign(self, file: TileFile, reason: str) -> DataError:
+        """Of a file that is not this survey's."""
         return DataError(
             f"{file.uri} is not {self.product}: {reason.removeprefix(f'{file.uri}: ')}. Expected {self.expected}; "
             "take it out of root, or name its own survey.kind (fits_tiles reads any FITS images)"
         )
 
 
-def unit_of(header: fits.Header) -> Literal["count", "bunit"]:
+def has_flux_unit(header: fits.Header) -> bool:
     """Whether BUNIT gives the unit."""
-    return "bunit" if flux_unit(str(header.get("BUNIT", ""))) else "count"
+    return flux_unit(str(header.get("BUNIT", "")))
 
 
 def _signs(signs: tuple[tuple[str, str], ...]) -> str:
