@@ -121,7 +121,7 @@ class DataModel:
         if lost := sorted(self.needed - set(bits)):
             raise self.foreign(
                 file,
-                f"its mask's header gives no bit to {', '.join(lost)}; it names {', '.join(sorted(bits)) or 'none'}",
+                f"its mask's header has no plane {', '.join(lost)}; it names {', '.join(sorted(bits)) or 'none'}",
             )
         return {name: plane for name, plane in planes.items() if not isinstance(name, str) or name in bits}
 

@@ -113,10 +113,10 @@ PRIMARY_COLUMNS = 130
 
 
 def compressed(pixels: np.ndarray, cards: fits.Header, name: str) -> fits.CompImageHDU:
-    """Tile-compressed without loss."""
+    """A tile-compressed HDU without loss; gzip would write the time into the file."""
     if pixels.dtype.kind != "f":
         return fits.CompImageHDU(pixels, cards, name=name, compression_type="RICE_1")
-    return fits.CompImageHDU(pixels, cards, name=name, compression_type="GZIP_1", quantize_level=0)
+    return fits.CompImageHDU(pixels, cards, name=name, compression_type="NOCOMPRESS", quantize_level=0)
 
 
 def legacy(root: Path, seed: int = 0, brick: str = "1501p022", shift: float = 0.0) -> None:
