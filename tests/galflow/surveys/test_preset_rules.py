@@ -148,6 +148,28 @@ def test_a_brick_without_psfsize_has_no_psf_and_one_without_invvar_is_told(tmp_p
     assert "no weight file is there for band r" in (remarks + refused)[0]
 
 
+def test_the_columns_of_a_published_catalogue_are_known(tmp_path: Path) -> None:
+    written.legacy(tmp_path)
+    written.legacy(tmp_path, seed=9, brick="1502p022", shift=0.05)
+    for brick, dec in (("1501p022", 2.2), ("1502p022", 2.25)):
+        columns = [
+            fits.Column("objid", "J", array=[1, 2]),
+            fits.Column("ra", "D", array=[150.1, 150.101]),
+            fits.Column("dec", "D", array=[dec, dec]),
+            fits.Column("brick_primary", "L", array=[True, False]),
+            fits.Column("flux_r", "E", array=[5.0, 6.0]),
+        ]
+        written.write(tmp_path / f"tractor/tractor-{brick}.fits", fits.BinTableHDU.from_columns(columns))
+    survey = opened("legacy", tmp_path, catalog={"path": "tractor/tractor-{tile}.fits"})
+    tables = [survey.catalog(tile) for tile in survey.tiles()]
+    assert [table["is_primary"].to_pylist() for table in tables] == [[True, False]] * 2
+    assert tables[0]["flux_r"].to_pylist() == [5.0, 6.0]
+    ids = [number for table in tables for number in table["object_id"].to_pylist()]
+    assert len(set(ids)) == 4  # each brick counts its own objects
+    np.testing.assert_allclose(tables[1]["x"][0].as_py(), 84.0, atol=0.01)
+    assert said("legacy", tmp_path, catalog={"path": "tractor/tractor-{tile}.fits"}) == ([], [])
+
+
 @pytest.mark.s3
 def test_bricks_are_found_in_a_bucket(tmp_path: Path, s3_root: str) -> None:
     written.legacy(tmp_path)
