@@ -70,7 +70,8 @@ def _look(survey: Survey, faults: list[str], remarks: list[str]) -> None:
     for kind in _kinds(found):
         affected = {fault.tile for fault in kind if fault.tile is not None}
         whole = any(fault.tile is None for fault in kind) or len(affected) >= len(tiles)
-        (faults if whole else remarks).append(_told(kind, () if whole else sorted(affected)))
+        refused = whole and any(fault.refuses for fault in kind)
+        (faults if refused else remarks).append(_told(kind, () if whole else sorted(affected)))
 
 
 def _kinds(found: Iterable[Fault]) -> list[list[Fault]]:

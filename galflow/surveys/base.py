@@ -169,6 +169,8 @@ class Fault:
     """URI of one file that shows it."""
     tile: str | None = None
     """Which tile has it; None: it concerns the whole specification."""
+    refuses: bool = True
+    """Whether it refuses the run where every tile has it; else it is only said."""
 
     def __str__(self) -> str:
         at = f" ({self.file})" if self.file else ""

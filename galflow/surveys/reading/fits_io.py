@@ -1,11 +1,12 @@
 """One image, header or table out of a FITS file, local or in an object store, or a DataError that says what is wrong.
 
 astropy warns of a truncated file and goes on; here the file's length is checked against its headers first, so that a
-cut-off download never becomes pixels. Plain, gzipped and tile-compressed files are read alike.
+cut-off download never becomes pixels. Plain, gzipped, bzipped and tile-compressed files are read alike.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import zlib
@@ -48,6 +49,16 @@ def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int],
         _require_plane(hdu, uri, extension)
         height, width = hdu.shape[-2:]
         return (int(height), int(width)), with_inherited(hdu.header, primary)
+
+
+def read_vector(uri: str, extension: int) -> np.ndarray:
+    """(n,) float64 pixels of an image of one axis."""
+    with _opened(uri, extension, whole=True) as (hdu, _):
+        if not _is_image(hdu) or len(hdu.shape) != 1:
+            raise DataError(
+                f"{uri}: extension {extension} is no image of one axis (shape {getattr(hdu, 'shape', None)})"
+            )
+        return np.asarray(physical(np.asarray(hdu.data), hdu.header, uri), np.float64)
 
 
 def _require_plane(hdu: Any, uri: str, extension: Extension) -> None:
@@ -107,11 +118,12 @@ def _opened(
 
 
 def _unzipped(file: BinaryIO) -> tuple[BinaryIO, int]:
-    """The file, decompressed in memory if it is gzipped, and its length in bytes."""
-    if file.read(2) == b"\x1f\x8b":
+    """The file, decompressed in memory if it is gzipped or bzipped, and its length in bytes."""
+    start = file.read(3)
+    if start[:2] == b"\x1f\x8b" or start == b"BZh":
         file.seek(0)
         with file:
-            content = gzip.decompress(file.read())
+            content = (gzip if start[:2] == b"\x1f\x8b" else bz2).decompress(file.read())
         return io.BytesIO(content), len(content)
     length = file.seek(0, io.SEEK_END)
     file.seek(0)

@@ -10,6 +10,7 @@ from galflow.surveys.reading.files import StoredFile, list_entries
 from galflow.surveys.reading.path_patterns import Hole, PathPattern
 
 _EXTENSION = re.compile(r"(.*)\[([^\[\]*{}]+)\]")
+_GROUP = re.compile(r"\{(group:[^{}]+)\}")
 _TILE = {"tile": Hole(), "tile:path": Hole(across=True)}
 
 
@@ -18,15 +19,18 @@ def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, Stored
 
     {tile} stands for anything within one folder level and is the same wherever it is repeated, {tile:path} for
     anything across levels; {band} is ``band``; ``*`` and ``**`` stand for anything within and across levels.
+    {group:wide,deep} stands for one of these folders, which then begins the tile's name: "deep/9813-4,4".
     Raises SpecError for a placeholder that is none of these, or where two files match for one tile.
     """
-    wanted = PathPattern(parted(pattern)[0], {**_TILE, "band": Hole(among=(band,))})
+    wanted = path_pattern(pattern, band)
     found: dict[str | None, StoredFile] = {}
     for entry in list_entries(root, wanted.glob):
         match = wanted.match(entry.uri[len(root) + 1 :])
         if match is None:
             continue
         name = match.get("tile")
+        if name is not None and "group" in match:
+            name = f"{match['group']}/{name}"
         if name in found:
             raise SpecError(
                 f"pattern {pattern!r} matches both {found[name].uri} and {entry.uri} for one tile and band; "
@@ -34,6 +38,12 @@ def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, Stored
             )
         found[name] = entry
     return found
+
+
+def path_pattern(pattern: str, band: str) -> PathPattern:
+    """The pattern of paths below a root, without the extension at its end."""
+    groups = {text: Hole(among=tuple(text.removeprefix("group:").split(","))) for text in _GROUP.findall(pattern)}
+    return PathPattern(parted(pattern)[0], {**_TILE, **groups, "band": Hole(among=(band,))})
 
 
 def parted(pattern: str) -> tuple[str, int | str | None]:

@@ -20,7 +20,7 @@ LEAST_ZERO_POINT, MOST_ZERO_POINT = -50.0, 50.0
 """Of a declared AB zero point: -48.6 is that of erg/s/cm2/Hz, 31.4 of nJy; -99 and 99 stand for none."""
 _PATTERN = (
     "Path below root. {tile} stands for a tile's name within one folder level, {tile:path} for one across levels, "
-    "{band} for the band, * for anything"
+    "{band} for the band, {group:a,b} for one of these folders, with which the tile's name begins, * for anything"
 )
 
 

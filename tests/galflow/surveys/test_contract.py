@@ -16,6 +16,7 @@ from galflow.errors import DataError
 from galflow.spec.run import SurveySpec
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey
 from galflow.surveys.resolve import find_survey, open_survey, survey_kinds
+from tests.galflow.surveys import survey_files
 
 Tiny = dict[str, Any]
 """Options of a survey that reads in a moment."""
@@ -60,13 +61,39 @@ def _sersic_mock(root: Path, seed: int) -> Tiny:
     return {"like": like, "count": 4, "stamp_size": 24}
 
 
+SECOND = {
+    "des": ("tile", "DES2200-5248"),
+    "euclid": ("tile", "102018212"),
+    "hsc": ("patch", "4,5"),
+    "jwst": ("tile", "jw02561-o002_t004_nircam"),
+    "kids": ("tile", "151.1_2.2"),
+    "legacy": ("brick", "1502p022"),
+    "lsst": ("patch", "4849_22"),
+    "sdss": ("field", "002125-1-0019"),
+    "vista": ("tile", "frame_2"),
+}
+"""Surveys known by one word -> what their second tile is called."""
+
+
+def _known(kind: str) -> Callable[[Path, int], Tiny]:
+    """Files after a survey's published data model, two tiles of them."""
+
+    def build(root: Path, seed: int) -> Tiny:
+        write = getattr(survey_files, kind)
+        write(root, seed)
+        write(root, seed + 50, shift=0.05, **dict([SECOND[kind]]))
+        return {"root": str(root)}
+
+    return build
+
+
 BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
     "fits_tiles": _fits_tiles,
     "hubble": _hubble,
     "sersic_mock": _sersic_mock,
     "stamps": _stamps,
     "synthetic": _synthetic,
-}
+} | {kind: _known(kind) for kind in SECOND}
 """Kind -> writes small data under a folder, from a seed, and gives the options that read them."""
 CHANGED: dict[str, Tiny] = {
     "fits_tiles": {"zero_point": 25.0},
@@ -74,7 +101,7 @@ CHANGED: dict[str, Tiny] = {
     "sersic_mock": {"seed": 9},
     "stamps": {"bin": 2},
     "synthetic": {"psf_fwhm_arcsec": 0.9},
-}
+} | {kind: {"background": "mesh"} for kind in SECOND}
 """Kind -> an option under which the pixels are others."""
 FIXED = {"hubble"}
 """Kinds whose data are part of an installed package and cannot be changed by a test."""
