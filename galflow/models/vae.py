@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from galflow.batch import Batch
+from galflow.constants import SIGMA_PER_MAD
 from galflow.errors import SpecError
 from galflow.layers.bounds import soft_bounded
 from galflow.layers.images.blocks import (
@@ -29,8 +30,6 @@ LOG_VARIANCE_BOUND = 10.0
 """The posterior's log-variances stay within +-10, so that no image, however odd, makes their exponentials overflow."""
 SIGMA_FLOOR = 1e-3
 """Least learnt noise, in stretched units: a noise-free simulation must not drive the likelihood to infinity."""
-MAD_TO_SIGMA = 1.4826
-"""Standard deviations in one median absolute deviation of a Gaussian."""
 
 
 class VAE(Reconstructs, Encodes):
@@ -96,7 +95,7 @@ class VAE(Reconstructs, Encodes):
             return
         bands = torch.where(batch.observed, batch.pixels, torch.nan).transpose(0, 1).flatten(1)
         deviation = (bands - bands.nanmedian(1, keepdim=True).values).abs().nanmedian(1).values
-        scatter = (MAD_TO_SIGMA * deviation).clamp_min(SIGMA_FLOOR)
+        scatter = (SIGMA_PER_MAD * deviation).clamp_min(SIGMA_FLOOR)
         self.log_sigma.copy_(torch.where(scatter.isfinite(), scatter.log(), self.log_sigma))
 
     def noise_variance(self) -> Tensor:

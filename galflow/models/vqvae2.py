@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from galflow.batch import Batch
+from galflow.constants import SIGMA_PER_MAD
 from galflow.errors import ModelError, SpecError
 from galflow.layers.images.blocks import mean_over_observed, observed_pixels, standard_normal
 from galflow.layers.images.quantiser import code_counts, perplexity
@@ -26,8 +27,6 @@ SMALLEST_BOTTOM_GRID = 8
 LARGEST_HALVINGS = 2
 SIGMA_FLOOR = 1e-3
 """Least noise, in stretched units: a noise-free simulation must not drive the bound to infinity."""
-MAD_TO_SIGMA = 1.4826
-"""Standard deviations in one median absolute deviation of a Gaussian."""
 
 
 class VQVAE2(Reconstructs, Encodes):
@@ -121,7 +120,7 @@ class VQVAE2(Reconstructs, Encodes):
         self.check(batch)
         bands = torch.where(batch.observed, batch.pixels, torch.nan).transpose(0, 1).flatten(1)
         deviation = (bands - bands.nanmedian(1, keepdim=True).values).abs().nanmedian(1).values
-        scatter = (MAD_TO_SIGMA * deviation).clamp_min(SIGMA_FLOOR)
+        scatter = (SIGMA_PER_MAD * deviation).clamp_min(SIGMA_FLOOR)
         self.scale.copy_(torch.where(scatter.isfinite(), scatter, self.scale))
         self.noise.copy_(self.scale)
         seen = batch[batch.observed.flatten(1).any(1)]

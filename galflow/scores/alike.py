@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from galflow.scores.calibration import SIGMA_PER_MAD
+from galflow.constants import SIGMA_PER_MAD
 
 FloatArray = npt.NDArray[np.float64]
 NEIGHBOURS = 64

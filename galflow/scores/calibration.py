@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from galflow.constants import SIGMA_PER_MAD
 from galflow.errors import ModelError, SpecError
 
 FloatArray = npt.NDArray[np.float64]
 
-SIGMA_PER_MAD = 1.4826
-"""Standard deviations in one median absolute deviation of a Gaussian, 1 / Phi^-1(3/4)."""
 SIGMA_PER_MEAN_DEVIATION = math.sqrt(math.pi / 2.0)
 """Standard deviations in one mean absolute deviation of a Gaussian."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from galflow.scores.calibration import SIGMA_PER_MAD
+from galflow.constants import SIGMA_PER_MAD
 
 FloatArray = npt.NDArray[np.float64]
 _NEIGHBOURS = 96

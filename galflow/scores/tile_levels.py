@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.scores.calibration import SIGMA_PER_MAD
+from galflow.constants import SIGMA_PER_MAD
 
 _ERROR_OF_MEDIAN = 1.2533
 """Standard error of a Gaussian's median times sqrt(n), in standard deviations: sqrt(pi / 2)."""

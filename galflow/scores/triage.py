@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from galflow.constants import SIGMA_PER_MAD
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.errors import DataError
 
@@ -57,7 +58,6 @@ _REGULARISATION = 0.1
 """Inverse strength (scikit-learn's C)."""
 _FARTHEST = 6.0
 """Features are cut off so many (asinh) units from the median."""
-_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Triage:
             raise DataError(f"a triage was given the kinds {', '.join(kinds)}; give galaxies and something else")
         own = features[kind == GALAXY]
         centre = np.nan_to_num(np.nanmedian(own, axis=0))
-        scatter = _MAD_TO_SIGMA * np.nanmedian(np.abs(own - centre), axis=0)
+        scatter = SIGMA_PER_MAD * np.nanmedian(np.abs(own - centre), axis=0)
         spread = np.nanstd(features, axis=0)
         scale = np.where(scatter > 0, scatter, np.where(spread > 0, spread, 1.0))
         scale = np.where(np.isfinite(scale), scale, 1.0)

@@ -132,7 +132,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(CALIBRATION, "(1.0 + (len(reference) - below))", "(len(reference) - below)", "p can be 0", _CALIBRATION),
     Mutant(CALIBRATION, 'scores, "scores"), side="left")\n    return np.asarray((',
            'scores, "scores"), side="right")\n    return np.asarray((', "a tie counts for the anomaly", _CALIBRATION),
-    Mutant(CALIBRATION, "SIGMA_PER_MAD = 1.4826", "SIGMA_PER_MAD = 1.0", "sigmas are MADs", _CALIBRATION),
+    Mutant("galflow/constants.py", "SIGMA_PER_MAD = 1.4826", "SIGMA_PER_MAD = 1.0", "sigmas are MADs", _CALIBRATION),
     Mutant(CALIBRATION, "grid * total / np.cumsum(self.counts)", "grid * total / self.counts",
            "q without the cumulative count", _CALIBRATION),
     Mutant(CALIBRATION, "np.count_nonzero(values > inconsistent_above", "np.count_nonzero(values >= inconsistent_above",

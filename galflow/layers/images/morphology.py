@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from galflow.batch import Batch
+from galflow.constants import SIGMA_PER_MAD
 from galflow.layers.images.blocks import observed_pixels
 
 SHAPES = (
@@ -27,7 +28,6 @@ COLOURS = ("colour", "colour gradient", "colour scatter")
 LIT_SIGMA = 2.0
 """A pixel is lit where it is so many standard deviations of the border's pixels above their median."""
 _TINY = 1e-6
-_MAD_TO_SIGMA = 1.4826
 _LARGEST_LOG = 20.0
 
 
@@ -66,7 +66,7 @@ def _border(pixels: Tensor, observed: Tensor, distance: Tensor) -> tuple[Tensor,
     border = distance >= distance.max().clamp_max(0.85)
     values = torch.where(observed, pixels, torch.nan).flatten(2)[:, :, border]
     median = values.nanmedian(2, keepdim=True).values
-    scatter = _MAD_TO_SIGMA * (values - median).abs().nanmedian(2, keepdim=True).values
+    scatter = SIGMA_PER_MAD * (values - median).abs().nanmedian(2, keepdim=True).values
     return median.nan_to_num(0.0)[..., None], scatter.nan_to_num(0.0)[..., None]
 
 

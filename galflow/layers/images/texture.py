@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from galflow.batch import Batch
+from galflow.constants import SIGMA_PER_MAD
 from galflow.layers.images.blocks import observed_pixels
 
 SQUARES = (1, 3, 7)
@@ -21,7 +22,6 @@ LEAST = 1e-6
 """Means and scatters count as at least this, in stretched units, before their logarithm is taken."""
 _LEAST_SEEN = 0.5
 """Of a window's pixels at least this share must be observed."""
-_MAD_TO_SIGMA = 1.4826
 
 
 def texture(batch: Batch) -> Tensor:
@@ -93,6 +93,6 @@ def _scatters(fine: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     number = counted.sum(2)
     plain = (values.square().sum(2) / number.clamp_min(1)).sqrt()
     known = values.abs() if bool(seen.all()) else torch.where(counted, values, torch.nan).abs()
-    robust = _MAD_TO_SIGMA * known.nanmedian(2).values
+    robust = SIGMA_PER_MAD * known.nanmedian(2).values
     enough = number > 1
     return tuple(torch.where(enough, v.clamp_min(LEAST).log(), torch.nan) for v in (plain, robust))  # type: ignore[return-value]

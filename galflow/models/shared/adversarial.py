@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from galflow.batch import Batch
+from galflow.constants import SIGMA_PER_MAD
 from galflow.errors import ModelError, SpecError
 from galflow.layers.images.blocks import mean_over_observed, observed_pixels
 from galflow.layers.images.gan_networks import (
@@ -36,8 +37,6 @@ from galflow.models.shared.random_gaps import with_gaps
 
 GENERATORS = ("convolutional", "style")
 GeneratorKind = Literal["convolutional", "style"]
-MAD_TO_SIGMA = 1.4826
-"""Standard deviations in one median absolute deviation of a Gaussian."""
 
 
 class Adversarial(InversionScore):
@@ -121,7 +120,7 @@ class Adversarial(InversionScore):
         self.check(batch)
         bands = torch.where(batch.observed, batch.pixels, torch.nan).transpose(0, 1).flatten(1)
         centre = bands.nanmedian(1).values
-        scatter = MAD_TO_SIGMA * (bands - centre[:, None]).abs().nanmedian(1).values
+        scatter = SIGMA_PER_MAD * (bands - centre[:, None]).abs().nanmedian(1).values
         if bool(scatter.isfinite().all()):
             self.generator.start_from(centre, scatter)
         self.average.start(self.generator)

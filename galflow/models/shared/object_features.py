@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from galflow.batch import Batch
+from galflow.constants import SIGMA_PER_MAD
 from galflow.errors import ModelError, SpecError
 from galflow.layers.images import morphology
 from galflow.layers.images.blocks import observed_pixels
@@ -28,7 +29,6 @@ FARTHEST = 1e3
 """Robust standard deviations from the median at which a feature is cut off, so that every distance is finite."""
 KEEP_SEED = 20
 """Of the draw of training objects to keep."""
-_MAD_TO_SIGMA = 1.4826
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ class RobustScale(nn.Module):
     def fit(self, points: Tensor) -> None:
         """Of ``points`` (N, F). Where more than half are equal the standard deviation is taken, or 1 if all are."""
         centre = points.nanmedian(0).values.nan_to_num(0.0)
-        scale = _MAD_TO_SIGMA * (points - centre).abs().nanmedian(0).values
+        scale = SIGMA_PER_MAD * (points - centre).abs().nanmedian(0).values
         spread = (points - centre).square().nanmean(0).sqrt()
         scale = torch.where(scale > 0, scale, spread)
         self.centre.copy_(centre)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from galflow.constants import SIGMA_PER_MAD
 from galflow.surveys.base import Image, Plane
 from galflow.surveys.reading.ridge import Line, offsets
 
@@ -23,7 +24,6 @@ _EVERY_OTHER_ROW_FROM = 8
 _CLIP_PIXEL, _CLIP_BIN = 3.0, 4.0
 """Standard deviations of a pixel, then of a bin."""
 _LEAST_OBSERVED = 0.5
-MAD_TO_SIGMA = 1.482602
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def bin_image(image: Image, level: float, sigma: float) -> BinnedMap:
     if not len(seen):
         return BinnedMap(np.zeros_like(mean), weight, side)
     middle = np.median(seen)
-    scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(seen - middle))), 1e-3 * sigma)
+    scatter = max(SIGMA_PER_MAD * float(np.median(np.abs(seen - middle))), 1e-3 * sigma)
     light = np.clip((mean - middle) / np.float32(scatter), -_CLIP_BIN, _CLIP_BIN)
     return BinnedMap(np.where(weight > 0, light, np.float32(0)), weight, side)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from galflow.constants import SIGMA_PER_MAD
 from galflow.errors import DataError
 
 NO_HASH = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -192,7 +193,7 @@ def _texture(images: np.ndarray) -> np.ndarray:
 def _noise_share(images: np.ndarray) -> np.ndarray:
     """(n,) part of the variance of images (n, y, x) that is white noise, from differences of neighbouring cells."""
     differences = images[:, 1:, 1:] - images[:, 1:, :-1] - images[:, :-1, 1:] + images[:, :-1, :-1]
-    sigma = 1.4826 * np.median(np.abs(differences), axis=(1, 2)) / 2
+    sigma = SIGMA_PER_MAD * np.median(np.abs(differences), axis=(1, 2)) / 2
     total = np.einsum("nyx,nyx->n", images, images)
     return sigma**2 * images[0].size / np.where(total > 0, total, 1) if len(images) else sigma
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from galflow.constants import SIGMA_PER_MAD
 from galflow.surveys.base import Image, Plane
 from galflow.surveys.reading.trails import Trail
 
@@ -117,7 +118,7 @@ def _excess(image: Image, centre: tuple[float, float], level: float, begin: floa
     # Halos and neighbours are broader than an arm.
     wrapped = np.pad(light, ((0, 0), (_BROAD // 2, _BROAD // 2)), mode="wrap")
     light = light - np.median(np.lib.stride_tricks.sliding_window_view(wrapped, _BROAD, axis=1), axis=2)
-    scatter = 1.4826 * np.median(np.abs(light), axis=1, keepdims=True)
+    scatter = SIGMA_PER_MAD * np.median(np.abs(light), axis=1, keepdims=True)
     scaled = np.where(known, light / np.where(scatter > 0, scatter, np.inf), 0.0)
     return np.where(other, -_CLIPPED, np.clip(scaled, -_CLIPPED, _CLIPPED))
 

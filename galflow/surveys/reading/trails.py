@@ -17,8 +17,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from galflow.constants import SIGMA_PER_MAD
 from galflow.surveys.base import Image
-from galflow.surveys.reading.binned_map import MAD_TO_SIGMA, BinnedMap, bin_image
+from galflow.surveys.reading.binned_map import BinnedMap, bin_image
 from galflow.surveys.reading.radon import line_sums
 from galflow.surveys.reading.ridge import Line, centred, follow
 
@@ -132,7 +133,7 @@ def _excess(sums: np.ndarray, half_width: int, least: float) -> np.ndarray | Non
     if len(values) < 100:
         return None
     centre = np.median(values)
-    scatter = MAD_TO_SIGMA * np.median(np.abs(values - centre))
+    scatter = SIGMA_PER_MAD * np.median(np.abs(values - centre))
     if not scatter > 0:
         return None
     return np.where(long, (excess - centre) / scatter, -np.inf)
