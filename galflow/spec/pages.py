@@ -109,9 +109,15 @@ def _named(schema: Schema) -> dict[str, Schema]:
     for path, field in _fields(schema):
         _name_parts(schema, named, path, field)
     for of in ("SurveySpec", "ModelSpec"):
+        options: dict[str, str] = {}
         for clause in schema["$defs"][of]["allOf"]:
             (chosen,) = clause["if"]["properties"].values()
-            _name_part(schema, named, chosen["const"], clause["then"]["properties"]["options"]["$ref"])
+            options[chosen["const"]] = clause["then"]["properties"]["options"]["$ref"]
+        if of == "SurveySpec":  # what kinds share is called after the one that has the most parts
+            richest = max(options, key=lambda kind: str(_definition(schema, options[kind])).count("$ref"), default=None)
+            options = {kind: options[kind] for kind in ([richest, *options] if richest is not None else options)}
+        for kind, reference in options.items():
+            _name_part(schema, named, kind, reference)
     return named
 
 

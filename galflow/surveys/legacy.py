@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +26,9 @@ from galflow.surveys.reading.fits_io import read_image
 
 NPRIMARY = 0
 """Bit of maskbits."""
-_STARS = {1: "BRIGHT_STAR", 11: "BRIGHT_STAR"}
+_STARS: dict[int | str, str] = {1: "BRIGHT_STAR", 11: "BRIGHT_STAR"}
 """Bits BRIGHT and MEDIUM."""
-_OF_BAND = {
+_OF_BAND: dict[str, dict[int | str, str]] = {
     "g": {2: "SATURATED", 5: "BAD"},
     "r": {3: "SATURATED", 6: "BAD"},
     "z": {4: "SATURATED", 7: "BAD"},
@@ -60,7 +61,7 @@ class Legacy(Preset):
         columns={"object_id": "objid", "ra_deg": "ra", "dec_deg": "dec", "is_primary": "brick_primary"},
         ids_per_tile=True,
     )
-    extra: Mapping[str, Companion] = {
+    extra: ClassVar[Mapping[str, Companion]] = {
         "psfsize": Companion(swap=("-image-{band}", "-psfsize-{band}")),
         "maskbits": Companion(swap=("-image-{band}", "-maskbits")),
     }

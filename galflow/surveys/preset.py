@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -31,6 +32,9 @@ from galflow.surveys.reading.fits_options import (
     WeightOptions,
 )
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
+
+_READERS = 8
+"""Headers read at once: in a bucket each waits for the network."""
 
 
 class Preset(Survey):
@@ -221,8 +225,9 @@ class Preset(Survey):
     def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
         """Which files are not the survey's, where headers contradict its data model, and what fits_tiles finds."""
         own, faults = list[Tile](), list[Fault]()
-        for tile in tiles:
-            found = list(self._of_tile(tile))
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="galflow-inspect") as readers:
+            by_tile = list(readers.map(lambda tile: list(self._of_tile(tile)), tiles))
+        for tile, found in zip(tiles, by_tile, strict=True):
             faults += found
             if not any(fault.refuses for fault in found):
                 own.append(tile)

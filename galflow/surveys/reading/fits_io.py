@@ -7,6 +7,7 @@ cut-off download never becomes pixels. Plain, gzipped, bzipped and tile-compress
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import zlib
@@ -123,11 +124,22 @@ def _unzipped(file: BinaryIO) -> tuple[BinaryIO, int]:
     if start[:2] == b"\x1f\x8b" or start == b"BZh":
         file.seek(0)
         with file:
-            content = (gzip if start[:2] == b"\x1f\x8b" else bz2).decompress(file.read())
+            packed = file.read()
+        small = start == b"BZh" and len(packed) <= _KEPT_BYTES
+        content = _bunzipped(packed) if small else (bz2 if start == b"BZh" else gzip).decompress(packed)
         return io.BytesIO(content), len(content)
     length = file.seek(0, io.SEEK_END)
     file.seek(0)
     return file, length
+
+
+_KEPT_BYTES = 1 << 25
+
+
+@functools.lru_cache(maxsize=1)
+def _bunzipped(packed: bytes) -> bytes:
+    """The last small bzipped file, which takes seconds: an SDSS frame's image, calibration and sky are read in turn."""
+    return bz2.decompress(packed)
 
 
 def _select(file: BinaryIO, uri: str, extension: Extension, table: bool, length: int) -> tuple[Any, fits.Header | None]:

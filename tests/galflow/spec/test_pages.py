@@ -25,6 +25,7 @@ def test_every_definition_every_kind_and_every_model_has_a_page(schema: Schema) 
     pages = parts(schema)
     assert set(survey_kinds()) | set(all_models()) <= set(pages)
     assert {"run", "training", "cluster.slurm", "comparison.samples", "fits_tiles.psf"} <= set(pages)
+    assert {"fits_tiles.catalog", "fits_tiles.detection"} <= set(pages), "what kinds share has the name it always had"
     with_fields = [d for d in schema["$defs"].values() if "properties" in d]
     assert len(pages) == len(with_fields) + 1, "a definition lacks its page, or has two"
     assert all(pages.values()), "a page does not say what it is about"

@@ -289,6 +289,29 @@ def test_the_variance_of_a_frame_is_that_of_its_data_model(tmp_path: Path) -> No
     np.testing.assert_allclose(image.ivar, 1 / variance, rtol=1e-5)
 
 
+@pytest.mark.parametrize("keep", [0.3, 0.9])
+def test_a_truncated_bzipped_frame_is_refused(keep: float, tmp_path: Path) -> None:
+    written.sdss(tmp_path)
+    path = tmp_path / "frame-r-002125-1-0018.fits.bz2"
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    survey = opened("sdss", tmp_path)
+    with pytest.raises(DataError, match=r"frame-r-002125-1-0018.fits.bz2 is not an SDSS frame: .*cannot be read"):
+        survey.read(survey.tiles()[0], "r")
+
+
+def test_a_frame_without_its_calibration_and_sky_is_refused(tmp_path: Path) -> None:
+    written.sdss(tmp_path)
+    path = tmp_path / "frame-r-002125-1-0018.fits.bz2"
+    with fits.open(path) as hdus:
+        hdus[0].copy().writeto(tmp_path / "frame-r-002125-1-0018.fits")
+    path.unlink()
+    (tmp_path / "frame-g-002125-1-0018.fits.bz2").unlink()
+    survey = opened("sdss", tmp_path)
+    with pytest.raises(DataError, match=r"frame-r-002125-1-0018.fits has no extension 1"):
+        survey.read(survey.tiles()[0], "r")
+    assert opened("sdss", tmp_path, noise="sky").read(survey.tiles()[0], "r").ivar is None
+
+
 @pytest.mark.parametrize(
     ("run", "column", "band", "gain", "dark"),
     [
