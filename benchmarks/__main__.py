@@ -36,6 +36,7 @@ from benchmarks import (
     ingest_curve,
     labelled,
     local_security,
+    mergers,
     ranking,
     sampling,
     scale,
@@ -81,6 +82,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
     "labelled": labelled.run,
+    "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
 }
