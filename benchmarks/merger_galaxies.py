@@ -159,6 +159,7 @@ class System:
 
     @property
     def flux(self) -> float:
+        """Of both, nJy."""
         return self.primary.flux + self.secondary.flux
 
     @property
@@ -214,8 +215,8 @@ def coalescing(system: System, rng: Draw, scale: float = 1.0) -> Image:
 
 
 def after(system: System, rng: Draw, scale: float = 1.0) -> Image:
-    """One nucleus with a larger bulge, 15 to 30% of all light in an envelope 0.3 to 0.8 radii off it, a tail and a shell
-    of 2 to 6% and 1 to 4%.
+    """One nucleus with a larger bulge, 15 to 30% of all light in an envelope 0.3 to 0.8 radii off it, 2 to 6% in a tail
+    and 1 to 4% in a shell.
     """
     radius = scale * math.hypot(system.primary.radius, system.secondary.radius)
     pixels = radius / SCALE_ARCSEC
@@ -257,7 +258,7 @@ def of_usual_size(stage: Callable[[System, Draw, float], Image], system: System,
 
 
 def skirt_light(file: Path) -> np.ndarray:
-    """(y, x) linear light of a SKIRT image in AB mag/arcsec^2 (NaN is empty), binned, sum 1, brightest at the centre."""
+    """(y, x) linear light of a SKIRT image in AB mag/arcsec^2 (NaN is empty), binned, sum 1, its peak in the middle."""
     magnitude = fits.getdata(file).astype(np.float64)
     light = np.where(np.isfinite(magnitude), 10 ** (-0.4 * magnitude), 0.0)
     side = len(light) // BIN
@@ -270,7 +271,7 @@ def skirt_light(file: Path) -> np.ndarray:
 
 
 def observed_simulation(light: np.ndarray, rng: Draw) -> Image:
-    """A simulated galaxy from ``skirt_light`` with flux and size of an isolated galaxy, turned and mirrored at random."""
+    """A simulated galaxy of ``skirt_light`` with flux and size of an isolated one, turned and mirrored at random."""
     galaxy = draw_galaxy(draw_flux(rng), rng)
     wanted = half_light_radius(galaxy.light())
     turned = np.ascontiguousarray(light[:, ::-1] if rng.random() < 0.5 else light)

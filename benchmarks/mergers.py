@@ -1,4 +1,4 @@
-"""The merger test: which percentage of images of each stage of a merger a model of isolated galaxies finds inconsistent.
+"""The merger test: which percentage of images of each stage of a merger models of isolated galaxies call inconsistent.
 
 A folder holds images in sub-folders: ``isolated`` is the survey that the models learn, every other one a comparison
 sample; ``pre``, ``merger`` and ``post`` are the stages, and together "all". One call of ``galflow.run`` does the rest,
@@ -46,7 +46,10 @@ ISOLATED, EACH, VIEWS = 3000, 400, 100
 """Isolated galaxies; systems, each seen once in each stage, and isolated ones to check with; views of the one SKIRT
 merger."""
 MODELS: tuple[dict[str, Any], ...] = (
-    {"name": "wgan", "model": "wgan.WGAN", "options": {"width": 16, "learning_rate": 5e-4}, "training": {"epochs": 100}},
+    {
+        "name": "wgan", "model": "wgan.WGAN", "options": {"width": 16, "learning_rate": 5e-4},
+        "training": {"epochs": 100},
+    },
     {"name": "kmeans", "model": "kmeans.KMeans"},
     {"name": "pca", "model": "pca.PCA"},
     {"name": "vae", "model": "vae.VAE"},
@@ -217,8 +220,8 @@ def run() -> Iterator[Inconsistent]:
     """The percentages by all scores; of drawn images also those by brightness and size alone."""
     with images() as folder, tempfile.TemporaryDirectory() as root:
         found = galflow.run(specification(folder), root).summary
-        if found["failures"]:
-            print(f"failed: {found['failures']}")
+        for failure in found["failures"]:
+            print(f"failed: {failure}")
         level = found["inconsistent_level"]
         told = {name: of_sample for name, of_sample in found["inconsistent"].items() if name != REAL}
         title = f"Per cent of images above the {1 - level:.0%} quantile of held-out isolated galaxies"
