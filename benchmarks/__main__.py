@@ -37,6 +37,7 @@ from benchmarks import (
     labelled,
     local_security,
     mergers,
+    ranked_million,
     ranking,
     sampling,
     scale,
@@ -70,6 +71,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
+    "ranked_million": ranked_million.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
