@@ -17,6 +17,7 @@ from pathlib import Path
 import galsim
 import numpy as np
 from astropy.io import fits
+from scipy.ndimage import shift
 from scipy.signal import fftconvolve
 
 from galflow.photometry import flux_from_ab_magnitude
@@ -94,8 +95,8 @@ def draw_galaxy(flux: float, rng: Draw) -> Galaxy:
 
 
 def isolated(rng: Draw) -> Image:
-    """One galaxy by itself, within half a pixel of the centre."""
-    return draw_galaxy(draw_flux(rng), rng).light(*rng.uniform(-0.5, 0.5, size=2))
+    """One galaxy by itself."""
+    return draw_galaxy(draw_flux(rng), rng).light()
 
 
 def curve(points: np.ndarray, width: np.ndarray, weight: np.ndarray) -> Image:
@@ -284,7 +285,12 @@ def observed_simulation(light: np.ndarray, rng: Draw) -> Image:
     return seen
 
 
+def observed(light: Image, rng: Draw) -> np.ndarray:
+    """(SIDE, SIDE) float32 nJy: moved by up to half a pixel, with noise of the sky and of the object's own photons."""
+    return with_noise(shift(light, rng.uniform(-0.5, 0.5, size=2), mode="nearest"), rng)
+
+
 def with_noise(light: Image, rng: Draw) -> np.ndarray:
-    """(SIDE, SIDE) float32 nJy: noise of the sky and of the object's own photons."""
+    """(SIDE, SIDE) float32 nJy."""
     sigma = SKY_SIGMA_NJY * np.sqrt(1.0 + np.clip(light, 0.0, None) / SKY_NJY)
     return (light + sigma * rng.standard_normal(light.shape)).astype(np.float32)

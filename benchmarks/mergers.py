@@ -148,7 +148,7 @@ def draw_folder(folder: Path, seed: int = SEED, isolated: int = ISOLATED, each: 
         (folder / kind).mkdir()
         for i in range(count):
             rng = np.random.default_rng([seed, 1 + number, i])
-            np.save(folder / kind / f"{kind}-{i:05d}.npy", drawn.with_noise(light(i, rng), rng))
+            np.save(folder / kind / f"{kind}-{i:05d}.npy", drawn.observed(light(i, rng), rng))
 
 
 def specification(folder: Path, models: tuple[dict[str, Any], ...] = MODELS) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _write_basis(store: Store, receipts: Sequence[Receipt], ranking: RunRanking)
 
 
 def _triage(store: Store) -> tuple[int, int]:
-    """Discoveries, and those without a flag. By the tail: anomalies among the held-out objects leave conformal q none."""
+    """Discoveries, and those without a flag. By the tail: with anomalies held out too, conformal q-values find none."""
     discoveries = unflagged = 0
     for table in each_file(store, _PRODUCT, ["anomaly_tail_q", "flags"]):
         found = table.column("anomaly_tail_q").to_pandas().to_numpy(dtype=np.float64) <= FALSE_DISCOVERY_RATE
