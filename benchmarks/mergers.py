@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 
 import galflow
 from benchmarks import merger_galaxies as drawn
@@ -129,7 +130,7 @@ def published(
 
 
 def draw_folder(folder: Path, seed: int = SEED, isolated: int = ISOLATED, each: int = EACH, views: int = VIEWS) -> None:
-    """Images (SIDE, SIDE) float32 in nJy as .npy files; ``skirt`` only where its image is there."""
+    """Images (SIDE, SIDE) float32 in nJy as FITS files; ``skirt`` only where its image is there."""
     options = {"bands": ["r"], "pixel_scale_arcsec": drawn.SCALE_ARCSEC, "unit": "nJy"}
     (folder / OPTIONS).write_text(json.dumps(options | {"psf_fwhm_arcsec": drawn.PSF_FWHM_ARCSEC}))
     systems = [drawn.System.draw(np.random.default_rng([seed, 0, i])) for i in range(each)]
@@ -148,7 +149,7 @@ def draw_folder(folder: Path, seed: int = SEED, isolated: int = ISOLATED, each: 
         (folder / kind).mkdir()
         for i in range(count):
             rng = np.random.default_rng([seed, 1 + number, i])
-            np.save(folder / kind / f"{kind}-{i:05d}.npy", drawn.observed(light(i, rng), rng))
+            fits.writeto(folder / kind / f"{kind}-{i:05d}.fits", drawn.observed(light(i, rng), rng))
 
 
 def specification(folder: Path, models: tuple[dict[str, Any], ...] = MODELS) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def brightness_and_size(folder: Path) -> dict[str, dict[str, Any]]:
     middle = slice(drawn.SIDE // 2 - half, drawn.SIDE // 2 + half)
     measured = {}
     for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
-        pictures = [np.load(file).astype(np.float64) for file in sorted(kind.glob("*.npy"))]
+        pictures = [fits.getdata(file).astype(np.float64) for file in sorted(kind.glob("*.fits"))]
         flux = np.array([picture[middle, middle].sum() for picture in pictures])
         measured[kind.name] = {
             "flux": flux,

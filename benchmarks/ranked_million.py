@@ -148,7 +148,7 @@ def publish(root: Path) -> Publication:
             write_catalog_file(store, _PRODUCT, index, files, *basis)
 
     timed("write", write)
-    found = timed("triage", lambda: _triage(store))
+    found = timed("triage", lambda: triage(store))
     return Publication(sum(r.rows for r in receipts), *found, seconds, time.process_time() - busy, peaks)
 
 
@@ -165,7 +165,7 @@ def _write_basis(store: Store, receipts: Sequence[Receipt], ranking: RunRanking)
     write_basis(store, _PRODUCT, plan, summary, ranking)
 
 
-def _triage(store: Store) -> tuple[int, int]:
+def triage(store: Store) -> tuple[int, int]:
     """Discoveries, and those without a flag. By the tail: with anomalies held out too, conformal q-values find none."""
     discoveries = unflagged = 0
     for table in each_file(store, _PRODUCT, ["anomaly_tail_q", "flags"]):

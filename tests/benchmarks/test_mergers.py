@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 import galflow
 from benchmarks import merger_galaxies as drawn
@@ -145,7 +146,7 @@ def test_a_folder_of_ones_own_takes_the_drawn_ones_place(tmp_path: Path, monkeyp
     with pytest.raises(SpecError, match=r"holds no sub-folder; expected isolated, at least one of pre, merger, post"):
         specification(tmp_path)
     draw_folder(tmp_path, seed=3, isolated=4, each=2, views=1)
-    again = np.load(tmp_path / "pre" / "pre-00001.npy")
+    again = fits.getdata(tmp_path / "pre" / "pre-00001.fits")
     np.testing.assert_array_equal(again, drawn.observed(*_light_and_rng(3, 1, kind=3)))
     monkeypatch.setenv(mergers.OWN, str(tmp_path))
     with mergers.images() as folder:
