@@ -48,8 +48,8 @@ ISOLATED, EACH, VIEWS = 3000, 400, 100
 merger."""
 MODELS: tuple[dict[str, Any], ...] = (
     {
-        "name": "wgan", "model": "wgan.WGAN", "options": {"width": 16, "learning_rate": 5e-4},
-        "training": {"epochs": 100},
+        "name": "wgan", "model": "wgan.WGAN", "training": {"epochs": 50},
+        "options": {"width": 16, "learning_rate": 5e-4, "penalty_share": 0.25},
     },
     {"name": "kmeans", "model": "kmeans.KMeans"},
     {"name": "pca", "model": "pca.PCA"},
@@ -58,7 +58,7 @@ MODELS: tuple[dict[str, Any], ...] = (
     {"name": "features", "model": "outliers.Mahalanobis"},
     {
         "name": "pixelcnn", "model": "pixelcnn.PixelCNN", "options": {"width": 16, "layers": 4},
-        "training": {"epochs": 12},
+        "training": {"epochs": 8},
     },
 )  # fmt: skip
 LECTURE = {
@@ -173,7 +173,7 @@ def specification(folder: Path, models: tuple[dict[str, Any], ...] = MODELS) -> 
         "survey": stamps(SURVEY),
         "cutouts": {"size": 32},
         "models": list(models),
-        "training": {"epochs": 40, "reference_fraction": 0.3},
+        "training": {"epochs": 25, "reference_fraction": 0.3},
         "comparison": {
             "bootstraps": 100,
             "samples": [{"name": kind, "survey": stamps(kind)} for kind in kinds if kind != SURVEY],
