@@ -20,7 +20,7 @@ from astropy.io import fits
 from scipy.ndimage import shift
 from scipy.signal import fftconvolve
 
-from galflow.photometry import flux_from_ab_magnitude
+from galflow.photometry import AB_ZERO_NJY
 from galflow.surveys.base import Psf
 from galflow.surveys.drawing import galaxies
 
@@ -64,25 +64,24 @@ class Galaxy:
 
     def light(self, y: float = 0.0, x: float = 0.0) -> Image:
         """Noise-free, through the PSF, centred (y, x) pixels off the centre."""
-        place = {"size": SIDE, "pixel_scale_arcsec": SCALE_ARCSEC, "dy": y, "dx": x}
         disc = galaxies.sersic(1.0, self.radius, self.axis_ratio, self.angle_deg)
         ratio = 0.5 + 0.5 * self.axis_ratio
         bulge = galaxies.sersic(self.bulge_index, 0.35 * self.radius, ratio, self.angle_deg)
-        shares = (1.0 - self.bulge_fraction, self.bulge_fraction)
-        return self.flux * sum(s * galaxies.draw(g, _PSF, **place) for s, g in zip(shares, (disc, bulge), strict=True))
+        whole = (1.0 - self.bulge_fraction) * disc + self.bulge_fraction * bulge
+        return self.flux * galaxies.draw(whole, _PSF, size=SIDE, pixel_scale_arcsec=SCALE_ARCSEC, dy=y, dx=x)
 
 
 def draw_flux(rng: Draw) -> float:
     """nJy: counts of galaxies by magnitude."""
     bright, faint = (10.0 ** (0.3 * m) for m in MAGNITUDES)
-    return float(flux_from_ab_magnitude(math.log10(rng.uniform(bright, faint)) / 0.3))
+    return float(AB_ZERO_NJY * 10 ** (-0.4 * math.log10(rng.uniform(bright, faint)) / 0.3))
 
 
 def draw_galaxy(flux: float, rng: Draw) -> Galaxy:
     """A galaxy as isolated ones of that flux are: the population of galflow's synthetic survey, with bulges of many
     Sersic indices.
     """
-    magnitude = -2.5 * math.log10(flux / float(flux_from_ab_magnitude(0.0)))
+    magnitude = -2.5 * math.log10(flux / AB_ZERO_NJY)
     radius = 0.7 * 10 ** (-0.12 * (magnitude - 21.0) + rng.normal(0.0, 0.12))
     return Galaxy(
         flux=flux,
