@@ -36,6 +36,8 @@ from benchmarks import (
     ingest_curve,
     labelled,
     local_security,
+    mergers,
+    ranked_million,
     ranking,
     sampling,
     scale,
@@ -69,6 +71,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
+    "ranked_million": ranked_million.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
@@ -81,6 +84,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
     "labelled": labelled.run,
+    "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
 }

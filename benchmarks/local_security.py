@@ -1,4 +1,7 @@
-"""What the encryption of a local cluster costs: its start, and a small survey cut, learnt and scored on it."""
+"""What the encryption of a local cluster costs: its start, and a small survey cut, learnt and scored on it.
+
+Prefect is imported when it runs, not before: it reads its settings then, and the runs of other benchmarks set them.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import tasks.cluster
 from benchmarks.timing import REPEATS, Table, Timing, table
 from galflow.spec.run import RunSpec, parse_spec
-from tasks import stages
-from tasks.run_record import RunRecord
 
 
 @contextmanager
@@ -26,6 +26,8 @@ _CASES = ("without", "with certificates")
 
 def run() -> Iterator[Table]:
     """Two tables: the start of a cluster, and the stages on it; with TLS and, as it once was, without."""
+    import tasks.cluster
+
     begun: dict[str, list[tuple[float, float]]] = {name: [] for name in _CASES}
     done: dict[str, list[tuple[float, float]]] = {name: [] for name in _CASES}
     made = tasks.cluster.temporary_tls
@@ -46,6 +48,10 @@ def run() -> Iterator[Table]:
 
 def _once() -> tuple[tuple[float, float], tuple[float, float]]:
     """Wall-clock and processor seconds of the start, and of the work."""
+    import tasks.cluster
+    from tasks import stages
+    from tasks.run_record import RunRecord
+
     with tempfile.TemporaryDirectory() as folder:
         began = _now()
         with tasks.cluster.running_cluster(_specification(Path(folder))) as spec:

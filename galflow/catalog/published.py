@@ -162,8 +162,9 @@ def write_catalog_file(
     """
     real: list[pa.Table] = []
     copies: list[pa.Table] = []
-    for data in read_sound(store, parts).values():
-        table = _ranked(read_catalog(data), plan, ranking)
+    found = read_sound(store, parts)
+    for key in parts:
+        table = _ranked(read_catalog(found.pop(key)), plan, ranking)
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
