@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flows.terminal import minute, show_partial, show_table, table_of, uri_line
 from galflow.report.verdicts import ALIKE, parts_failed, verdict
-from galflow.storage.receipts import RunManifest
+
+if TYPE_CHECKING:
+    from galflow.storage.receipts import RunManifest
 
 
 def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> None:

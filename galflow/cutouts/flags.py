@@ -53,7 +53,7 @@ class Flag(enum.IntFlag):
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION
 """An object with one of these is kept with null scores; its outcome says which."""
-NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.DOUBLED
+NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.DOUBLED | Flag.SPIKE
 """An object with one of these takes no part in training or calibration: a known defect is no normal object.
 
 COSMIC_RAY is none of them: without a PSF of the survey, a sharply focused one could be taken for it, and training would

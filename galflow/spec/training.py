@@ -14,9 +14,6 @@ Precision = Literal["float32", "bf16"]
 class TrainingSpec(Part):
     """How models are trained; a model may override any of it."""
 
-    seeds: Annotated[int, Field(ge=1, le=10)] = 1
-    """Trainings of each model, from other random numbers each (columns <model>_seed2_...): what is said of scores then
-    rests on all of them, and their scatter is in its intervals. Three are a good number where it matters."""
     epochs: Annotated[int, Field(ge=1)] = 30
     """Passes over the training split in each of a model's phases, at the most."""
     batch_size: Annotated[int, Field(ge=1)] = 64
@@ -43,6 +40,9 @@ class TrainingSpec(Part):
     """Workers that train one model together, each on its share of every batch. The result is that of one worker but for
     rounding, with two exceptions: numbers that a model draws otherwise than one an object (dropout; permutations), and
     what it takes from the whole batch (the codes of a quantiser that nobody uses)."""
+    seeds: Annotated[int, Field(ge=1, le=10)] = 1
+    """Trainings of each model, from other random numbers each (columns <model>_seed2_...): what is said of scores then
+    rests on all of them, and their scatter is in its intervals. Three are a good number where it matters."""
 
 
 class TrainingOverrides(Part):

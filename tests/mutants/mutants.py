@@ -50,6 +50,7 @@ MATCHING, JOINS, PUBLISHED = (
 DIFFERENCE, PLAN, FLAGS = (f"galflow/{name}.py" for name in ("catalog/difference", "runs/plan", "cutouts/flags"))
 IDENTITIES, SPLITS, ASSIGN = (f"galflow/cutouts/{name}.py" for name in ("identities", "splits", "assign"))
 CALIBRATION, SCORE, PARTS = (f"galflow/scores/{name}.py" for name in ("calibration", "score", "part_columns"))
+FRACTIONS, COLUMNS = "galflow/scores/fractions.py", "galflow/catalog/own_columns.py"
 RANKING, CHOICE = "galflow/catalog/ranking.py", "galflow/scores/ranking.py"
 SUMMARY, FINDINGS, SCHEMA = "galflow/scores/summary.py", "galflow/report/findings.py", "galflow/catalog/schema.py"
 SKY, DETECTION, PLACES = (f"galflow/surveys/reading/{name}.py" for name in ("sky", "detection", "places"))
@@ -135,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("galflow/constants.py", "SIGMA_PER_MAD = 1.4826", "SIGMA_PER_MAD = 1.0", "sigmas are MADs", _CALIBRATION),
     Mutant(CALIBRATION, "grid * total / np.cumsum(self.counts)", "grid * total / self.counts",
            "q without the cumulative count", _CALIBRATION),
-    Mutant(CALIBRATION, "np.count_nonzero(values > inconsistent_above", "np.count_nonzero(values >= inconsistent_above",
+    Mutant(FRACTIONS, "np.count_nonzero(values > inconsistent_above", "np.count_nonzero(values >= inconsistent_above",
            "the reference itself is inconsistent", _CALIBRATION),
     Mutant(CALIBRATION, "= conformal_p(scores[good], reference)", "= conformal_p(-scores[good], reference)",
            "the least anomalous has the smallest p", _SCORE),
@@ -147,7 +148,7 @@ MUTANTS: tuple[Mutant, ...] = (
            (f"{CUTOUTS}/test_joins.py",)),
     Mutant(SUMMARY, '"is_primary").to_numpy() & ~planted', '"is_primary").to_numpy() | planted',
            "planted copies are discoveries", _SUMMARY),
-    Mutant(RANKING, "unseen.append(~_learnt(table, rule, mine)[counted])", "unseen.append(counted[counted])",
+    Mutant(RANKING, "unseen.append(~_learnt(table, rule)[counted])", "unseen.append(counted[counted])",
            "what has trained counts for q", _RANKING),
     Mutant(RANKING, "return masks.levelled(values, shares_of_part(part))", "return values", "masks rank", _RANKING),
     # The catalogue.
@@ -159,7 +160,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(PUBLISHED, "plain.filter(pa.array(~planted))", "plain", "planted copies are in the catalogue", _PUBLISHED),
     Mutant(PUBLISHED, 'yield table.filter(table.column("is_primary"))', "yield table",
            "findings count second rows", (*_FINDINGS, *_PUBLISHED)),
-    Mutant(SCHEMA, '"deg", "pos.eq.ra;meta.main"', 'None, "pos.eq.ra;meta.main"', "ra has no unit", _SCHEMA),
+    Mutant(COLUMNS, '"deg", "pos.eq.ra;meta.main"', 'None, "pos.eq.ra;meta.main"', "ra has no unit", _SCHEMA),
     Mutant(SCHEMA, 'column.null_count and not field.nullable', "False", "an id may be null", _SCHEMA),
     Mutant(DIFFERENCE, "moved = (shift > self.moved_arcsec) |", "moved = (shift < 0) |",
            "moves go unseen", _DIFFERENCE),

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import false_discovery_control
 
 from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.errors import DataError
@@ -131,3 +132,29 @@ def test_what_trained_is_ranked_and_has_no_p(made: Made) -> None:
 def test_without_a_held_out_object_nothing_is_calibrated(made: Made) -> None:
     with pytest.raises(DataError, match="no held-out normal object has a score"):
         made(part("a", np.arange(5.0), np.array([None] * 5, dtype=object)))
+
+
+def test_p_and_q_go_on_by_the_tail_where_held_out_objects_end(made: Made) -> None:
+    rng = np.random.default_rng(6)
+    split = splits(4000, rng)
+    odd = (split == None) & (rng.random(4000) < 0.02)  # noqa: E711 - an array of objects
+    sigma = rng.gamma(2.0, size=4000) + 25.0 * odd
+    ranking, columns = made(part("a", sigma, split))
+    assert ranking.tail is not None
+    unseen = np.isfinite(columns["anomaly_score_p"])
+    beyond = sigma > ranking.tail.threshold
+    expected = np.where(beyond, ranking.tail.p_values(sigma), columns["anomaly_score_p"])
+    np.testing.assert_allclose(columns["anomaly_tail_p"][unseen], expected[unseen], rtol=1e-12)
+    q = false_discovery_control(expected[unseen])
+    np.testing.assert_allclose(columns["anomaly_tail_q"][unseen & beyond], q[beyond[unseen]], rtol=1e-9)
+    assert (columns["anomaly_tail_q"][odd] < 0.05).all()
+    assert (columns["anomaly_tail_p"][odd] < columns["anomaly_score_p"][odd]).all()
+    assert not np.isfinite(columns["anomaly_tail_p"][~unseen]).any()
+
+
+def test_too_few_held_out_objects_have_no_tail(made: Made) -> None:
+    rng = np.random.default_rng(7)
+    ranking, columns = made(part("a", rng.normal(size=200), splits(200, rng)))
+    assert ranking.tail is None
+    for name in ("anomaly_tail_p", "anomaly_tail_q"):
+        assert not np.isfinite(columns[name]).any()

@@ -52,7 +52,7 @@ def test_shares_are_those_asked_for(make: Callable[..., Any]) -> None:
 def test_known_defects_take_no_part(flag: Flag, make: Callable[..., Any]) -> None:
     harmless = {
         Flag.EDGE, Flag.BRIGHT_NEIGHBOUR, Flag.NON_FINITE, Flag.MISSING_PIXELS, Flag.BAND_MISSING, Flag.DUPLICATE,
-        Flag.COSMIC_RAY,
+        Flag.COSMIC_RAY, Flag.STAR,
     }  # fmt: skip
     (found,) = splits(make([0.9], flags=int(flag)), 0.1, 0.2)
     assert (found == "train") == (flag in harmless)

@@ -194,7 +194,7 @@ def test_refuses_what_it_cannot_do(blobs: Blobs) -> None:
         ({"inner": "kmeans.KMeans"}, r"features is 'residual', .* KMeans is not made; give one that reconstructs"),
         ({"inner": "wgan.WGAN", "features": "latents", "keep": 1}, r"keep is 1; a detector is fitted on at least 2"),
         ({"inner": "outliers.IsolationForest"}, r"expected a model that learns from pixels alone"),
-        ({"inner": "flow_vae.FlowVAE"}, r"none that needs inverse variance, PSF"),
+        ({"inner": "flow_vae.FlowVAE"}, r"none that needs weights of yours, inverse variance, PSF"),
         ({"inner": "pca.PCA", "inner_options": {"colour": 1}}, r"pca.PCA has no option 'colour'"),
         ({"neighbours": 0}, r"neighbours is 0 and keep is 4000"),
     ]
