@@ -31,7 +31,7 @@ from benchmarks import merger_galaxies as drawn
 from galflow.compare.samples import INCONSISTENT_LEVEL
 from galflow.errors import SpecError
 from galflow.report.findings import REAL
-from galflow.scores.calibration import Fraction
+from galflow.scores.fractions import Fraction
 
 OWN = "GALFLOW_MERGERS"
 """Environment variable: a user's folder."""

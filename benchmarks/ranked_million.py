@@ -148,8 +148,9 @@ def publish(root: Path) -> Publication:
             write_catalog_file(store, _PRODUCT, index, files, *basis)
 
     timed("write", write)
-    found = timed("triage", lambda: triage(store))
-    return Publication(sum(r.rows for r in receipts), *found, seconds, time.process_time() - busy, peaks)
+    discoveries, unflagged = timed("triage", lambda: triage(store))
+    rows = sum(r.rows for r in receipts)
+    return Publication(rows, discoveries, unflagged, seconds, time.process_time() - busy, peaks)
 
 
 def _rank(store: Store, receipts: Sequence[Receipt]) -> list[RunRanking]:

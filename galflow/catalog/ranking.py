@@ -108,8 +108,8 @@ class RunRanking:
             "p_counts": self.p_counts.to_json(),
             "tail": None if self.tail is None else self.tail.to_json(),
         }
-        stored = (self.values, self.reference, self.false_share, self.tail_values, self.tail_q)
-        stored += (self.alike.covariates, self.alike.values)
+        stored = [self.values, self.reference, self.false_share, self.tail_values, self.tail_q]
+        stored += [self.alike.covariates, self.alike.values]
         arrays = dict(zip(FILES[1:], stored, strict=True))
         return {FILES[0]: json.dumps(said).encode()} | {name: _packed(a) for name, a in arrays.items()}
 

@@ -86,7 +86,9 @@ class TwoSample:
     @classmethod
     def over_trainings(cls, found: Sequence[TwoSample]) -> TwoSample:
         """Of several trainings of one model, the first of which gives the medians."""
-        joined = {name: Interval.over_trainings([getattr(one, name) for one in found]) for name in STATISTICS}
+        joined: dict[str, Any] = {
+            name: Interval.over_trainings([getattr(one, name) for one in found]) for name in STATISTICS
+        }
         return replace(found[0], **joined)
 
 
