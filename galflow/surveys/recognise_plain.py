@@ -191,7 +191,7 @@ def _unit(root: str, named: Named, options: dict[str, Any]) -> str | None:
     if any(header is None for header in every):
         return None
     for card in ZERO_POINT_KEYWORDS:
-        if all(_is_zero_point(header.get(card)) for header in every if header is not None):
+        if all(is_zero_point(header.get(card)) for header in every if header is not None):
             options["zero_point_keyword"] = card
             return f"zero point by the card {card}, taken for AB"
     if all(has_flux_unit(header) for header in every if header is not None):
@@ -200,7 +200,8 @@ def _unit(root: str, named: Named, options: dict[str, Any]) -> str | None:
     return None
 
 
-def _is_zero_point(value: object) -> bool:
+def is_zero_point(value: object) -> bool:
+    """Whether a card's value may be an AB magnitude of one count."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and LEAST_HEADER_ZERO_POINT <= float(value) <= MOST_ZERO_POINT  # type: ignore[arg-type]
 
