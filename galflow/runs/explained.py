@@ -12,7 +12,6 @@ import numpy as np
 from astropy.io import fits
 
 from galflow.errors import DataError, SpecError, StoreError
-from galflow.surveys.base import TileFile
 from galflow.surveys.preset import Preset
 from galflow.surveys.reading.data_models import Companion, has_flux_unit
 from galflow.surveys.reading.files import StoredFile, expand_root, list_entries
@@ -21,7 +20,7 @@ from galflow.surveys.reading.fits_masks import STANDARD, named_bits
 from galflow.surveys.reading.fits_names import path_pattern
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.reading.positions import pixel_to_icrs
-from galflow.surveys.recognise import Claim, candidate_bands, claim, is_fits, presets
+from galflow.surveys.recognise import Claim, claim, is_fits, presets
 from galflow.surveys.recognise_plain import ZERO_POINT_KEYWORDS, is_zero_point
 
 _PSF_CARDS = (("PSF_FWHM", "arcsec by ESO's standard"), ("SEEING", "unit not said"), ("FWHM", "unit not said"))
@@ -190,9 +189,7 @@ def _used(found: Explained, plane: Hdu, hdus: list[Hdu], claimed: Claim | None) 
     found.used["mask"] = _companion(claimed.survey, claimed.band, found.uri, hdus, model.mask, "none")
 
 
-def _companion(
-    survey: Preset, band: str, uri: str, hdus: list[Hdu], companion: Companion | None, without: str
-) -> str:
+def _companion(survey: Preset, band: str, uri: str, hdus: list[Hdu], companion: Companion | None, without: str) -> str:
     """Where the noise or the mask of a survey's image lies, as far as it is there."""
     if companion is None:
         return without

@@ -49,7 +49,9 @@ def write_stamps(found: Recognised, spec: RunSpec, path: Path) -> int:
         with open(path, "xb") as file:
             file.write(picture_png(row))
     except FileExistsError:
-        raise SpecError(f"{path} is there already, and nothing is written over it; remove it, or --no-picture") from None
+        raise SpecError(
+            f"{path} is there already, and nothing is written over it; remove it, or --no-picture"
+        ) from None
     except OSError as error:
         raise SpecError(f"{path} cannot be written ({error}); leave it out with --no-picture") from error
     return len(pictures)

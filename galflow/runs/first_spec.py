@@ -24,6 +24,8 @@ _FWHM_ACROSS = 12.0
 _PIXELS_PER_FWHM = 4.0
 """Where no header gives the PSF: surveys sample it with 3 (HSC, DES) to 5 pixels (Legacy)."""
 _LONGEST_NAME = 40
+_COMMENTS_AT = 28
+"""Column of comments that stand beside a value."""
 _MODELS = (
     ("pca", "pca.PCA", "what the principal components of the survey's galaxies cannot draw"),
     ("features", "outliers.Mahalanobis", "how far an object lies from the others in all that is measured on it"),
@@ -69,20 +71,25 @@ def _lines(found: Recognised, folder: str, name: str) -> Iterator[str]:
         yield f"# Not known: {_plain(sentence)}."
     yield f"name: {_scalar(name)}"
     yield "survey:"
-    yield f"  kind: {found.kind}            # galflow schema {found.kind} explains its options"
+    yield _beside(f"  kind: {found.kind}", f"galflow schema {found.kind} explains its options")
     yield f"  name: {_scalar(name)}"
-    yield '  release: "1"                # the version of these data; another one is made anew'
+    yield _beside('  release: "1"', "the version of these data; of another one all is made anew")
     yield "  options:"
     dumped = yaml.safe_dump(found.options, sort_keys=False, allow_unicode=True, width=10_000)
     yield from (f"    {line}" for line in dumped.splitlines())
     yield "cutouts:"
-    yield f"  size: {side}                    # {why}"
-    yield f"  bands: [{', '.join(map(_scalar, found.bands))}]   # the first is the reference; models see them in this order"
-    yield "models:                       # galflow models lists all; which score ranks is found out"
+    yield _beside(f"  size: {side}", why)
+    bands = ", ".join(map(_scalar, found.bands))
+    yield _beside(f"  bands: [{bands}]", "the first is the reference; models see them in this order")
+    yield _beside("models:", "`galflow models` lists all; which score ranks is found out")
     for label, model, comment in _MODELS:
-        yield f"  - {{name: {label}, model: {model}}}   # {comment}"
+        yield _beside(f"  - {{name: {label}, model: {model}}}", comment)
     yield "store:"
-    yield "  root: galflow-out           # or s3://bucket/prefix; credentials come from the environment"
+    yield _beside("  root: galflow-out", "or s3://bucket/prefix; credentials come from the environment")
+
+
+def _beside(text: str, comment: str) -> str:
+    return f"{text:<{_COMMENTS_AT}} # {comment}"
 
 
 def _plain(text: str) -> str:
@@ -108,7 +115,9 @@ def write_spec(found: Recognised, folder: str, output: Path | None) -> tuple[Pat
             f"{path} is there already, and nothing is written over it; give another with --output, or remove it"
         ) from None
     except OSError as error:
-        raise SpecError(f"{path} cannot be written ({error}); give a file in a writable folder with --output") from error
+        raise SpecError(
+            f"{path} cannot be written ({error}); give a file in a writable folder with --output"
+        ) from error
     return path, load_spec(path)
 
 

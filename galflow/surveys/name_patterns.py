@@ -11,10 +11,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"[A-Za-z0-9]+")
-_BANDS = frozenset("u g r i z y j h k ks vis w1 w2 w3 w4".split())
+_BANDS = frozenset(["u", "g", "r", "i", "z", "y", "j", "h", "k", "ks", "vis", "w1", "w2", "w3", "w4"])
 _FILTER = re.compile(r"f\d{3,4}(w|w2|m|n|lp|x)")
 """Of HST and JWST."""
-_REFERENCE = "r i vis g z h j y ks k u".split()
+_REFERENCE = ["r", "i", "vis", "g", "z", "h", "j", "y", "ks", "k", "u"]
 """Which band is the reference, the first that is there."""
 _EXAMPLES = 3
 

@@ -16,8 +16,10 @@ from galflow.surveys.base import Tile, TileFile
 from galflow.surveys.preset import Preset
 from galflow.surveys.reading.data_models import Header, has_flux_unit
 from galflow.surveys.reading.files import StoredFile, expand_root, list_entries
+from galflow.surveys.reading.fits_inspect import stored_header
 from galflow.surveys.reading.fits_names import path_pattern
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
+from galflow.surveys.reading.path_patterns import PathPattern
 from galflow.surveys.resolve import survey_kinds
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2")
@@ -81,20 +83,17 @@ def presets(root: str) -> Iterator[tuple[str, Preset]]:
             yield kind, survey(kind, "1", survey.Options.model_validate({"root": root}))
 
 
-def candidate_bands(survey: Preset, path: str) -> list[str]:
-    """The bands for which a path below root is named as the survey's images are."""
+def image_patterns(survey: Preset) -> list[tuple[str, PathPattern]]:
+    """(band, pattern below root) of the survey's images, of each release and compression."""
     names = survey.model.bands
     return [
-        band
-        for image in survey.images
-        for band in names
-        if path_pattern(image.replace("{band}", names[band]), band).match(path)
+        (band, path_pattern(image.replace("{band}", names[band]), band)) for image in survey.images for band in names
     ]
 
 
 def claim(kind: str, survey: Preset, entry: StoredFile, path: str) -> Claim | str | None:
     """The file as the survey's, or why its header says that it is not; None where its name is another's."""
-    bands = candidate_bands(survey, path)
+    bands = [band for band, wanted in image_patterns(survey) if wanted.match(path)]
     if not bands:
         return None
     reason = ""
@@ -182,9 +181,7 @@ def recognise(folder: str) -> Recognised:
     return stamps if stamps is not None else recognise_fits(folder, root, entries, asked.refused)
 
 
-def _of_preset(
-    folder: str, root: str, kind: str, claims: Sequence[Claim], entries: Sequence[StoredFile]
-) -> Recognised:
+def _of_preset(folder: str, root: str, kind: str, claims: Sequence[Claim], entries: Sequence[StoredFile]) -> Recognised:
     """A survey known by one word, with what its companions on the spot allow."""
     survey, model = claims[0].survey, claims[0].survey.model
     bands = survey.bands  # by names; VISTA's by the first header
@@ -199,7 +196,9 @@ def _of_preset(
         )
     (shape, header), uri = first.found, first.file.uri
     wcs = celestial_wcs(header, uri)
-    scale = local_pixel_scale_arcsec(wcs, shape) if wcs is not None else 0.0
+    if wcs is None:
+        raise SpecError(f"{uri} has no WCS; correct its header")
+    scale = local_pixel_scale_arcsec(wcs, shape)
     options: dict[str, Any] = {"root": stated_root(folder)}
     known, unknown = [f"unit: {_unit_told(survey, header, uri)}"], list[str]()
     paths = {entry.uri[len(root) + 1 :]: entry for entry in entries}
@@ -221,12 +220,30 @@ def _of_preset(
         known.append("PSF: FWHM of the survey's psfsize map")
     else:
         unknown.append("PSF: its FWHM is in no header; models that need it cannot be used")
-    images = sum(1 for path in paths if candidate_bands(survey, path))
-    if shape[0] < 1 or not scale:
-        raise SpecError(f"{uri} has no pixel scale; correct its WCS")
+    images, others = _counted(survey, bands, list(paths))
+    if others:
+        more = f" and {len(others) - _FILES_NAMED} more" if len(others) > _FILES_NAMED else ""
+        unknown.append(f"what these FITS files are, which are not read: {', '.join(others[:_FILES_NAMED])}{more}")
     return Recognised(
         kind, model.product, options, bands, scale, shape, fwhm, uri, images, tuple(known), tuple(unknown)
     )  # fmt: skip
+
+
+def _counted(survey: Preset, bands: Sequence[str], paths: Sequence[str]) -> tuple[int, list[str]]:
+    """(number of images, FITS files that are neither images nor what goes with them)."""
+    model = survey.model
+    wanted = [pattern for _, pattern in image_patterns(survey)]
+    swaps = [c for c in (model.weight, model.mask, *survey.extra.values()) if c is not None and c.swap is not None]
+    beside = [
+        path_pattern(companion.pattern(image.replace("{band}", model.bands[band]), model.bands[band]), band)
+        for companion in swaps
+        for image in survey.images
+        for band in bands
+    ]
+    fits = [path for path in paths if is_fits(path)]
+    images = {path for path in fits if any(pattern.match(path) for pattern in wanted)}
+    others = [p for p in fits if p not in images and not any(pattern.match(p) for pattern in beside)]
+    return len(images), others
 
 
 def _unit_told(survey: Preset, header: Any, uri: str) -> str:
@@ -261,8 +278,6 @@ def _lacking(survey: Preset, bands: Sequence[str], paths: dict[str, StoredFile],
                 return f"no such file is there for {path}"
             continue
         try:
-            from galflow.surveys.reading.fits_inspect import stored_header
-
             entry = paths[path]
             stored_header(TileFile("", entry.uri, "", entry.stamp), companion.extension)
         except (DataError, StoreError) as error:

@@ -19,8 +19,8 @@ from galflow.surveys.name_patterns import Named, band_patterns, companion_word, 
 from galflow.surveys.reading.data_models import has_flux_unit
 from galflow.surveys.reading.files import StoredFile, read_bytes
 from galflow.surveys.reading.fits_contents import Hdu, contents
-from galflow.surveys.reading.fits_planes import LEAST_HEADER_ZERO_POINT
 from galflow.surveys.reading.fits_options import MOST_ZERO_POINT
+from galflow.surveys.reading.fits_planes import LEAST_HEADER_ZERO_POINT
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.recognise import Recognised, first_of_each_shape, is_fits, stated_root
 
@@ -164,6 +164,14 @@ def recognise_fits(folder: str, root: str, entries: Sequence[StoredFile], refuse
         f"bands, guessed from file names: {', '.join(f'{band} is {p}' for band, p in named.patterns.items())}",
     ]
     unknown = ["PSF: not known; psf.fwhm_arcsec or psf.fwhm_keyword declares it"]
+    further = [
+        h.name or str(h.number) for h in first if h.is_plane and h is not plane and h.name.lower() not in _PLANES
+    ]
+    if further:
+        unknown.append(
+            f"what the other images of a file are ({', '.join(further[:_SEEN])}); a pattern's end names one, as "
+            f"file.fits[{further[0]}]"
+        )
     if "BUNIT" not in unit:
         unknown.append("zero point: whether it is AB and of one count of the image as stored, no header says; check it")
     for what, without in (("weight", "the noise is measured from the sky"), ("mask", "only missing pixels are masked")):
@@ -234,6 +242,6 @@ def _unknown(root: str, images: Sequence[str], hdus: Sequence[Hdu], refused: Seq
     return SpecError(
         f"{root} is of no survey that galflow knows, and its headers give no zero point "
         f"({', '.join(ZERO_POINT_KEYWORDS)}) and no BUNIT of flux. Seen: {names}; HDUs of {images[0]}: {told}.{near} "
-        "Write by hand: survey: {kind: fits_tiles, options: {root: ..., bands: {r: \"{tile}_r.fits\"}, zero_point: "
+        'Write by hand: survey: {kind: fits_tiles, options: {root: ..., bands: {r: "{tile}_r.fits"}, zero_point: '
         "..., pixel_scale_arcsec: ...}}; `galflow schema fits_tiles` explains every option"
     )
