@@ -5,10 +5,10 @@ A guess is told to the person and never used unseen. It opens no file.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonpath
 
 _TOKEN = re.compile(r"[A-Za-z0-9]+")
 _BANDS = frozenset(["u", "g", "r", "i", "z", "y", "j", "h", "k", "ks", "vis", "w1", "w2", "w3", "w4"])
@@ -92,9 +92,9 @@ def _varying(texts: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
     """What all texts begin with, what differs of each, what all end with; parts of a name stay whole."""
     if len(set(texts)) == 1:
         return texts[0], ("",) * len(texts), ""
-    head = re.sub(r"[A-Za-z0-9.+]*$", "", os.path.commonprefix(list(texts)))
+    head = re.sub(r"[A-Za-z0-9.+]*$", "", commonpath(list(texts)))
     rest = [text[len(head) :] for text in texts]
-    tail = os.path.commonprefix([text[::-1] for text in rest])[::-1]
+    tail = commonpath([text[::-1] for text in rest])[::-1]
     tail = re.sub(r"^[A-Za-z0-9+]*", "", tail)
     return head, tuple(text[: len(text) - len(tail)] for text in rest), tail
 
@@ -116,8 +116,8 @@ def swapped(named: Named, companion: str, paths: Sequence[str]) -> dict[str, str
     there = set(paths)
     for band, images in named.examples.items():
         for image in images:
-            head = os.path.commonprefix([image, companion])
-            rest = os.path.commonprefix([image[len(head) :][::-1], companion[len(head) :][::-1]])[::-1]
+            head = commonpath([image, companion])
+            rest = commonpath([image[len(head) :][::-1], companion[len(head) :][::-1]])[::-1]
             old = image[len(head) : len(image) - len(rest)]
             new = companion[len(head) : len(companion) - len(rest)]
             patterns = {b: _replaced(p, old, new, head, rest) for b, p in named.patterns.items()}

@@ -132,8 +132,10 @@ def test_weights_and_masks_are_found(where: str, tmp_path: Path) -> None:
     survey = open_survey(SurveySpec(kind=found.kind, options=found.options))
     assert survey.inspect(survey.listed) == []
     read = survey.read(survey.listed[0], "r")
-    assert read.ivar is not None and np.median(read.ivar) == pytest.approx(4.0)
-    assert read.mask is not None and (read.mask != 0).sum() == (mask != 0).sum()
+    assert read.ivar is not None
+    assert np.median(read.ivar) == pytest.approx(4.0)
+    assert read.mask is not None
+    assert (read.mask != 0).sum() == (mask != 0).sum()
 
 
 def test_pictures_are_stamps(tmp_path: Path) -> None:
