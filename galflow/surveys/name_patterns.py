@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonpath
 
 _TOKEN = re.compile(r"[A-Za-z0-9]+")
 _BANDS = frozenset(["u", "g", "r", "i", "z", "y", "j", "h", "k", "ks", "vis", "w1", "w2", "w3", "w4"])
@@ -92,11 +91,18 @@ def _varying(texts: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
     """What all texts begin with, what differs of each, what all end with; parts of a name stay whole."""
     if len(set(texts)) == 1:
         return texts[0], ("",) * len(texts), ""
-    head = re.sub(r"[A-Za-z0-9.+]*$", "", commonpath(list(texts)))
+    head = re.sub(r"[A-Za-z0-9.+]*$", "", _common_start(list(texts)))
     rest = [text[len(head) :] for text in texts]
-    tail = commonpath([text[::-1] for text in rest])[::-1]
+    tail = _common_start([text[::-1] for text in rest])[::-1]
     tail = re.sub(r"^[A-Za-z0-9+]*", "", tail)
     return head, tuple(text[: len(text) - len(tail)] for text in rest), tail
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    """The characters with which all texts begin."""
+    first, last = min(texts), max(texts)
+    differ = (number for number, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(differ, min(len(first), len(last)))]
 
 
 def _with_tile(varying: tuple[str, tuple[str, ...], str], hole: str) -> str:
@@ -116,8 +122,8 @@ def swapped(named: Named, companion: str, paths: Sequence[str]) -> dict[str, str
     there = set(paths)
     for band, images in named.examples.items():
         for image in images:
-            head = commonpath([image, companion])
-            rest = commonpath([image[len(head) :][::-1], companion[len(head) :][::-1]])[::-1]
+            head = _common_start([image, companion])
+            rest = _common_start([image[len(head) :][::-1], companion[len(head) :][::-1]])[::-1]
             old = image[len(head) : len(image) - len(rest)]
             new = companion[len(head) : len(companion) - len(rest)]
             patterns = {b: _replaced(p, old, new, head, rest) for b, p in named.patterns.items()}

@@ -142,7 +142,7 @@ def test_pictures_are_stamps(tmp_path: Path) -> None:
     for number in range(5):
         Picture.new("RGB", (150, 140), (number, 20, 30)).save(tmp_path / f"galaxy_{number}.png")
     found = recognise(str(tmp_path))
-    assert (found.kind, found.bands, found.shape, found.ready_made) == ("stamps", ("r", "g", "b"), (46, 46), True)
+    assert (found.kind, found.bands, found.shape, found.ready_made) == ("stamps", ("r", "g", "b"), (46, 50), True)
     assert any(s.startswith("pixel scale: no picture says it") for s in found.unknown)
     survey = open_survey(SurveySpec(kind=found.kind, options=found.options))
     assert sum(len(survey.catalog(tile)) for tile in survey.listed) == 5
