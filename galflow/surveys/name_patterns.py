@@ -109,6 +109,9 @@ def _with_tile(varying: tuple[str, tuple[str, ...], str], hole: str) -> str:
     head, middles, tail = varying
     if not any(middles):
         return head + tail
+    parts = [middle.split("/") for middle in middles]
+    if hole == "{tile}" and all(len(set(p)) == 1 for p in parts) and len({len(p) for p in parts}) == 1:
+        return head + "/".join([hole] * len(parts[0])) + tail  # as 101/101_r.fits
     if any("/" in middle for middle in middles):
         hole = {"{tile}": "{tile:path}", "*": "**"}[hole]
     return head + hole + tail

@@ -42,6 +42,8 @@ _PLANES = {
     "wei": ("weight", "weight"), "mask": ("mask", ""), "msk": ("mask", ""), "dq": ("mask", ""), "flag": ("mask", ""),
 }  # fmt: skip
 """Name of a plane in lower case -> (option of fits_tiles, kind of weight)."""
+_NO_IMAGE = frozenset(_PLANES) | {"psf", "psfsize", "seg", "segmap", "bkg", "resid", "chi2", "nexp", "depth"}
+"""Words in the names of files that are no images of the sky."""
 
 
 def recognise_stamps(folder: str, root: str, entries: Sequence[StoredFile]) -> Recognised | None:
@@ -135,7 +137,7 @@ def _fits_stamps(folder: str, root: str, paths: Sequence[str]) -> Recognised:
 def recognise_fits(folder: str, root: str, entries: Sequence[StoredFile], refused: Sequence[str]) -> Recognised:
     """FITS images whose headers say their unit, by the bands in their names. SpecError, with what was seen, else."""
     paths = [entry.uri[len(root) + 1 :] for entry in entries]
-    images = [path for path in paths if is_fits(path) and companion_word(path, _PLANES) is None]
+    images = [path for path in paths if is_fits(path) and companion_word(path, _NO_IMAGE) is None]
     if not images:
         raise SpecError(
             f"{root} holds no FITS images and no pictures, but {', '.join(paths[:_SEEN])}"
