@@ -43,6 +43,8 @@ class Preset(Survey):
     Options = PresetOptions
     extra: ClassVar[Mapping[str, Companion]] = {}
     """Role -> further files of an image that the kind reads itself."""
+    makes_noise: ClassVar[bool] = False
+    """Whether it makes the noise of an image of what its file says besides."""
 
     def __init__(self, name: str, release: str, options: BaseOptions) -> None:
         if not isinstance(options, self.Options) or not isinstance(options, PresetOptions):

@@ -34,6 +34,7 @@ class Sdss(Preset):
     """SDSS; see the module's docstring."""
 
     Options = SdssOptions
+    makes_noise = True
     options: SdssOptions
     model = DataModel(
         product="an SDSS frame",
