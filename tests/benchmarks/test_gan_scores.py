@@ -33,6 +33,7 @@ def test_gaps_take_away_what_they_say() -> None:
             assert share == pytest.approx(float(name.partition("%")[0]) / 100, abs=0.03)
 
 
+@pytest.mark.full
 def test_both_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan_scores, "GALAXIES", 20)
     monkeypatch.setattr(gan_scores, "STEPS", (0, 2))

@@ -43,6 +43,7 @@ def test_combined_is_the_mean_rank() -> None:
     assert combined(found, ("a", "b")).tolist() == [1.5, 1.5, 3.0]
 
 
+@pytest.mark.full
 def test_every_combined_score_is_one_of_the_cases() -> None:
     few = [case for case in CASES if case.model != "vae.VAE"]
     found = scores(made_up(), 0, few)
@@ -50,6 +51,7 @@ def test_every_combined_score_is_one_of_the_cases() -> None:
     assert all(values.shape == (70,) and np.isfinite(values).all() for values in found.values())
 
 
+@pytest.mark.full
 @needs_data
 def test_pca_reaches_its_published_figure_and_rings_the_aim() -> None:
     data = labelled.thumbnails()

@@ -15,7 +15,7 @@ from benchmarks import mergers
 from benchmarks.mergers import ALL, LECTURE, draw_folder, published, specification
 from galflow.errors import SpecError
 from galflow.report.findings import REAL
-from galflow.scores.calibration import Fraction
+from galflow.scores.fractions import Fraction
 from galflow.spec.run import parse_spec
 
 SYSTEMS = 24
