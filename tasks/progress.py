@@ -6,6 +6,7 @@ It starts no Prefect server: a stage called as a plain function only draws its b
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,8 @@ class StageProgress:
     def __enter__(self) -> Self:
         self._bar.start()
         if in_prefect_run():
-            key = f"galflow-{self._stage.replace(' ', '-')}"
+            # A sample's name may hold what Prefect's keys may not.
+            key = f"galflow-{re.sub(r'[^a-z0-9]+', '-', self._stage.lower())}"
             with telling():
                 made = create_progress_artifact(progress=self._percent, key=key, description=self._words)
                 self._artifact = made  # type: ignore[assignment]

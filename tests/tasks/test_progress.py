@@ -94,3 +94,18 @@ def test_fast_units_are_told_at_most_once_in_two_seconds(monkeypatch: pytest.Mon
     monkeypatch.undo()
     assert 5 <= len(told) <= 8  # ten seconds: at the beginning, every two, at the end
     assert all(later - earlier >= 2.0 for earlier, later in itertools.pairwise(told[1:-1]))
+
+
+@pytest.mark.usefixtures("_in_a_run")
+def test_a_stage_of_any_sample_has_a_key_that_prefect_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.client.schemas.actions import ArtifactCreate
+
+    keys: list[str] = []
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *, key, **_: keys.append(key) or "artifact")
+    monkeypatch.setattr(progress, "update_progress_artifact", lambda *_, **__: None)
+    for stage in ("ingest tng_50", "score tng_50"):
+        with progress.StageProgress(stage, 1, 0):
+            pass
+    assert [ArtifactCreate(key=key).key for key in keys] == ["galflow-ingest-tng-50", "galflow-score-tng-50"]
+    with pytest.raises(ValueError, match="key"):
+        ArtifactCreate(key="galflow-ingest-tng_50")
