@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import to_parquet
 from galflow.catalog.schema import HEALPIX_COLUMN, conform
 from galflow.errors import DataError, SpecError, StoreError
+from galflow.scores.part_columns import floats
 
 HATS_ROWS_PER_PIXEL = 1_000_000
 HATS_ORDER = 29
@@ -182,7 +182,7 @@ def _put_aside(spill: Spill, partition: Partition, table: pa.Table, spatial_inde
 
 def _placed(table: pa.Table, spatial_index: SpatialIndex) -> tuple[Indices, Indices]:
     """The rows that have a position on the sky, and their pixels of order 29."""
-    ra, dec = (pc.fill_null(table[name], np.nan).to_numpy() for name in ("ra", "dec"))
+    ra, dec = (floats(table, name) for name in ("ra", "dec"))
     rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
     if not len(rows):
         return rows, np.zeros(0, np.int64)

@@ -157,12 +157,19 @@ RANK_COLUMNS = (
 )
 
 
+def probability_column(name: str) -> str:
+    """Of a triage's class, as ``artefact_p``."""
+    return f"{name}_p"
+
+
 def triage_columns() -> list[Column]:
     """What a row most probably is, and how probable each class is."""
     said = f"what the row most probably is: {', '.join(CLASS_WORDS)}; null where that is not known"
     of = "probability that the row is {}, by the run's own triage"
     ucd = "stat.probability"
-    columns = [Column(f"{name}_p", _NUMBER, of.format(words), ucd=ucd) for name, words in CLASS_WORDS.items()]
+    columns = [
+        Column(probability_column(name), _NUMBER, of.format(words), ucd=ucd) for name, words in CLASS_WORDS.items()
+    ]
     return [Column("triage", _TEXT, said, ucd="meta.code.class"), *columns]
 
 

@@ -36,6 +36,8 @@ from galflow.storage.store import Store
 
 ROWS_PER_FILE = 500_000
 """A catalogue file holds whole tiles, and a new one is begun at this many rows."""
+_HIDDEN = (CARRIED, SHARES, MEASURED)
+"""Prefixes of a score part's columns that are no columns of the catalogue."""
 _SUMMARY, _PLAN, _PLANTED = "summary.json", "columns.json", "planted"
 _KIND = Column(PLANTED_COLUMN, pa.string(), "kind of anomaly painted into this copy of a real cutout", nullable=False)
 
@@ -139,8 +141,7 @@ def read_parts(store: Store, parts: Sequence[Receipt]) -> pa.Table:
     """The scores behind these receipts in one table, by tile and row; IntegrityError if a part was altered."""
     files = {p.product: p.files[""] for p in parts if p.rows}
     tables = [read_catalog(data) for data in read_sound(store, files).values()]
-    hidden = (CARRIED, SHARES, MEASURED)
-    return concat_parts([t.select([n for n in t.column_names if not n.startswith(hidden)]) for t in tables])
+    return concat_parts([t.select([n for n in t.column_names if not n.startswith(_HIDDEN)]) for t in tables])
 
 
 def planted_name(index: int) -> str:
@@ -181,7 +182,7 @@ def write_catalog_file(
 
 def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     """A part with its rows' place among all objects of the run, and with what is carried under its name."""
-    kept = [n for n in part.column_names if not n.startswith((CARRIED, SHARES, MEASURED)) or n in plan.names]
+    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
     table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
     for name, values in (*ranking.columns(part).items(), *triage_columns(part, plan.triage).items()):
         table = table.append_column(name, values)

@@ -23,7 +23,7 @@ from galflow.scores.alike import Alike
 from galflow.scores.calibration import PValueCounts, Reference, calibrated, conformal_p
 from galflow.scores.false_discoveries import false_share
 from galflow.scores.mask_levels import MaskLevels
-from galflow.scores.part_columns import SHARES, shares_of_part
+from galflow.scores.part_columns import SHARES, floats, shares_of_part
 from galflow.scores.rule import RankingRule
 from galflow.scores.tail import ParetoTail
 from galflow.scores.tile_levels import TileLevels
@@ -152,7 +152,7 @@ def _unpacked(data: bytes) -> np.ndarray:
 
 def _ranked_values(part: pa.Table, rule: RankingRule, masks: MaskLevels) -> np.ndarray:
     """(n,) what the rule gives a part's rows, masked ones as if they were whole; NaN where a score is null."""
-    values = rule.values({name: _floats(part, f"{name}_sigma") for name in rule.columns})
+    values = rule.values({name: floats(part, f"{name}_sigma") for name in rule.columns})
     return masks.levelled(values, shares_of_part(part))
 
 
@@ -160,10 +160,6 @@ def _light_and_size(part: pa.Table) -> np.ndarray:
     """(n, 2) logarithms of a part's rows, NaN where nothing was measured."""
     found = measured_of_part(part.select([name for name in LIGHT_AND_SIZE if name in part.column_names]))
     return found if found.shape[1] == len(LIGHT_AND_SIZE) else np.full((len(part), len(LIGHT_AND_SIZE)), np.nan)
-
-
-def _floats(part: pa.Table, name: str) -> np.ndarray:
-    return np.asarray(pc.fill_null(part.column(name).cast(pa.float64()), np.nan).to_numpy())
 
 
 def _objects(part: pa.Table) -> np.ndarray:
@@ -174,7 +170,7 @@ def _objects(part: pa.Table) -> np.ndarray:
 
 def _learnt(part: pa.Table, rule: RankingRule) -> np.ndarray:
     """(n,) whether one of the rule's models has learnt from a row's object: then its score has no p-value."""
-    missing = [np.isnan(_floats(part, f"{c}_p")) & np.isfinite(_floats(part, f"{c}_sigma")) for c in rule.columns]
+    missing = [np.isnan(floats(part, f"{c}_p")) & np.isfinite(floats(part, f"{c}_sigma")) for c in rule.columns]
     return np.logical_or.reduce(missing)
 
 

@@ -7,16 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from galflow.catalog.own_columns import probability_column
+from galflow.scores.part_columns import floats
 from galflow.scores.triage import CLASSES, Triage
 from galflow.scores.triage_features import measured_of_part
 
 TRIAGE = "triage"
 """The most probable class."""
-
-
-def probability_column(name: str) -> str:
-    """``artefact_p``."""
-    return f"{name}_p"
 
 
 def triage_columns(part: pa.Table, triage: Triage | None) -> Mapping[str, pa.Array]:
@@ -25,9 +22,7 @@ def triage_columns(part: pa.Table, triage: Triage | None) -> Mapping[str, pa.Arr
     found = np.full((n, len(CLASSES)), np.nan)
     own = measured_of_part(part)
     if triage is not None and own.shape[1]:
-        scores = [
-            part.column(name).cast(pa.float64()).fill_null(np.nan).to_numpy() for name in triage.names[own.shape[1] :]
-        ]
+        scores = [floats(part, name) for name in triage.names[own.shape[1] :]]
         features = np.concatenate([own, *(values[:, None] for values in scores)], axis=1)
         found = triage.probabilities(features, part.column("flags").to_numpy())
         found[~np.isfinite(own).any(axis=1)] = np.nan

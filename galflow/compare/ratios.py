@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.splits import Split, split_rows
 from galflow.errors import DataError
+from galflow.scores.part_columns import floats
 from galflow.storage.receipts import Receipt, read_sound
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -57,7 +58,7 @@ def _of_part(
     }
     found = {}
     for column, asked in shares.items():
-        values = table[column].cast(pa.float64()).fill_null(np.nan).to_numpy()
+        values = floats(table, column)
         found[column] = values[np.logical_and.reduce([real, np.isfinite(values), *(held_out[s] for s in asked)])]
     return found
 

@@ -16,12 +16,12 @@ import pyarrow as pa
 from galflow.catalog.published import each_file, planted_copies
 from galflow.catalog.ranking import ANOMALY, RunRanking
 from galflow.compare.samples import INCONSISTENT_LEVEL
-from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION
 from galflow.report.ranking import rank_copies
 from galflow.report.resolution import Resolution
 from galflow.scores.calibration import Reference
 from galflow.scores.fractions import Fraction, inconsistent_above
+from galflow.scores.part_columns import floats
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
 from galflow.storage.store import Store

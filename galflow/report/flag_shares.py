@@ -18,10 +18,10 @@ from matplotlib.ticker import MaxNLocator
 
 from galflow.catalog.published import each_file
 from galflow.cutouts.flags import Flag
-from galflow.report.columns import floats
 from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.plots import BLUE, GREY, STYLE, svg
 from galflow.scores.fractions import Fraction
+from galflow.scores.part_columns import floats
 from galflow.storage.store import Store
 
 RANK = "anomaly_rank"

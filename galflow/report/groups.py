@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 
 from galflow.catalog.published import column_names, each_file
 from galflow.catalog.ranking import ANOMALY
-from galflow.report.columns import floats
 from galflow.report.plots import BLUE, GREY, ORANGE, STYLE, panels, svg
 from galflow.scores.distributions import Histogram
 from galflow.scores.fractions import Fraction
+from galflow.scores.part_columns import floats
 from galflow.storage.store import Store
 
 TOP = 0.05

@@ -23,11 +23,10 @@ from galflow.catalog.triage import TRIAGE
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.identities import hashed_unit
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.report.columns import floats
 from galflow.report.planted import TOP_FRACTION, KindRecall, recall_by_kind
 from galflow.report.ranking import rank_copies
 from galflow.scores.distributions import Histogram
-from galflow.scores.part_columns import SOURCE_NAME
+from galflow.scores.part_columns import SOURCE_NAME, floats
 from galflow.storage.store import Store
 
 NORMAL_SIGMA = 1.0

@@ -221,6 +221,9 @@ def png(image: Image.Image) -> bytes:
     return sink.getvalue()
 
 
+SVG = "image/svg+xml"
+
+
 def data_uri(data: bytes, kind: str = "image/png") -> str:
     """The bytes as a URI that an <img> shows without fetching anything."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

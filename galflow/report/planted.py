@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.cutouts.plant import PLANTED_COLUMN
-from galflow.report.columns import floats
 from galflow.report.ranking import Ranking
 from galflow.scores.fractions import Fraction
+from galflow.scores.part_columns import floats
 
 TOP_FRACTION = 0.05
 """A planted anomaly counts as found if it is among this fraction of all scored objects."""

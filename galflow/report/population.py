@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from galflow.report.flag_shares import count_flags, flag_plot
 from galflow.report.groups import TOP, Group, Grouped, group_plot, group_scores
 from galflow.report.inputs import ReportInputs
-from galflow.report.pictures import data_uri
-
-_SVG = "image/svg+xml"
+from galflow.report.pictures import SVG, data_uri
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,13 @@ def population(inputs: ReportInputs) -> dict[str, object]:
     counts = count_flags(inputs.store, inputs.catalog)
     column = inputs.spec.output.group_by
     return {
-        "flag_figure": None if counts is None else data_uri(flag_plot(counts), _SVG),
+        "flag_figure": None if counts is None else data_uri(flag_plot(counts), SVG),
         "grouped": None if column is None else _shown(group_scores(inputs.store, inputs.catalog, column)),
     }
 
 
 def _shown(grouped: Grouped) -> GroupsShown:
-    figure = data_uri(group_plot(grouped), _SVG) if grouped.groups else None
+    figure = data_uri(group_plot(grouped), SVG) if grouped.groups else None
     return GroupsShown(grouped.column, TOP, [_row(group) for group in grouped.groups], figure, grouped.reason)
 
 

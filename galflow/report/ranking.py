@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from galflow.report.columns import floats
 from galflow.scores.fractions import Fraction
+from galflow.scores.part_columns import floats
 
 FloatArray = npt.NDArray[np.float64]
 

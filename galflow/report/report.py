@@ -29,7 +29,7 @@ from galflow.report.likelihoods import (
     stated_likelihoods,
 )
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
-from galflow.report.pictures import data_uri
+from galflow.report.pictures import SVG, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import likelihood_plot, score_plot, tail_plot
 from galflow.report.population import population
@@ -41,7 +41,6 @@ from galflow.scores.score import columns_of
 
 __all__ = ["ReportInputs", "StageRecord", "build_report"]
 
-SVG = "image/svg+xml"
 _HISTOGRAM_COLUMNS_SHOWN = 24
 _LEVELS_SHOWN = 8
 

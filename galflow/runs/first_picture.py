@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from galflow.errors import DataError, SpecError
+from galflow.errors import DataError
 from galflow.report.pictures import Display, Pixels, blue_to_red, colour_picture, picture_png
+from galflow.runs.first_spec import write_new
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.surveys.base import Image, Survey, Tile
 from galflow.surveys.reading.common_grid import on_grid
@@ -45,15 +46,7 @@ def write_stamps(found: Recognised, spec: RunSpec, path: Path) -> int:
     pictures = [_enlarged(picture) for picture in _drawn(stamps, images)]
     gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
     row = np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
-    try:
-        with open(path, "xb") as file:
-            file.write(picture_png(row))
-    except FileExistsError:
-        raise SpecError(
-            f"{path} is there already, and nothing is written over it; remove it, or --no-picture"
-        ) from None
-    except OSError as error:
-        raise SpecError(f"{path} cannot be written ({error}); leave it out with --no-picture") from error
+    write_new(path, picture_png(row), taken="remove it, or --no-picture", refused="leave it out with --no-picture")
     return len(pictures)
 
 

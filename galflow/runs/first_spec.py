@@ -107,18 +107,24 @@ def write_spec(found: Recognised, folder: str, output: Path | None) -> tuple[Pat
     name = name_of(str(found.options["root"]))
     path = output if output is not None else Path(f"{name}.yaml")
     text = spec_text(found, folder, name)
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise SpecError(
-            f"{path} is there already, and nothing is written over it; give another with --output, or remove it"
-        ) from None
-    except OSError as error:
-        raise SpecError(
-            f"{path} cannot be written ({error}); give a file in a writable folder with --output"
-        ) from error
+    write_new(
+        path,
+        text.encode("utf-8"),
+        taken="give another with --output, or remove it",
+        refused="give a file in a writable folder with --output",
+    )
     return path, load_spec(path)
+
+
+def write_new(path: Path, data: bytes, *, taken: str, refused: str) -> None:
+    """Write a file that is not there yet. SpecError, with the mend, where it is ``taken`` or cannot be written."""
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise SpecError(f"{path} is there already, and nothing is written over it; {taken}") from None
+    except OSError as error:
+        raise SpecError(f"{path} cannot be written ({error}); {refused}") from error
 
 
 def recognised_json(found: Recognised, path: Path, picture: Path | None) -> dict[str, Any]:

@@ -7,11 +7,16 @@ held-out objects in light and half-light radius, each in units of its robust sca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from galflow.constants import SIGMA_PER_MAD
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 FloatArray = npt.NDArray[np.float64]
 NEIGHBOURS = 64
@@ -40,6 +45,20 @@ class Alike:
             known = np.sort(np.random.default_rng(_SEED).choice(known, _MOST, replace=False))
         return cls(covariates[known], values[known])
 
+    @cached_property
+    def _scatter(self) -> FloatArray:
+        """(2,) of the covariates, robust; 1 where they do not vary."""
+        centre = np.median(self.covariates, axis=0)
+        scatter = SIGMA_PER_MAD * np.median(np.abs(self.covariates - centre), axis=0)
+        return np.where(scatter > 0, scatter, 1.0)
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        """Built once for all parts of a run."""
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.covariates / self._scatter)
+
     def p_values(self, covariates: FloatArray, values: FloatArray) -> FloatArray:
         """(n,) share of its like that rank as high or higher, (1 + number) / (1 + NEIGHBOURS); NaN where unknown.
 
@@ -48,16 +67,10 @@ class Alike:
         found = np.full(len(values), np.nan)
         if len(self.values) < 2 * NEIGHBOURS:
             return found
-        from scipy.spatial import cKDTree
-
-        centre = np.median(self.covariates, axis=0)
-        scatter = SIGMA_PER_MAD * np.median(np.abs(self.covariates - centre), axis=0)
-        scatter = np.where(scatter > 0, scatter, 1.0)
-        tree = cKDTree(self.covariates / scatter)
         known = np.flatnonzero(np.isfinite(covariates).all(axis=1) & np.isfinite(values))
         for start in range(0, len(known), _BLOCK):
             rows = known[start : start + _BLOCK]
-            _, near = tree.query(covariates[rows] / scatter, k=NEIGHBOURS)
+            _, near = self._tree.query(covariates[rows] / self._scatter, k=NEIGHBOURS)
             as_high = (self.values[near] >= values[rows, None]).sum(axis=1)
             found[rows] = (1 + as_high) / (1 + NEIGHBOURS)
         return found

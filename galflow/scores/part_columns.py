@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cutout_set import CutoutSet
@@ -56,11 +58,20 @@ def share_columns(cutouts: CutoutSet) -> dict[str, pa.Array]:
     return {f"{SHARES}{number}": pa.array(shares[:, number]) for number in range(shares.shape[1])}
 
 
+def floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    """(N,) of a nullable column of numbers, null as NaN."""
+    return pc.fill_null(pc.cast(table.column(name), pa.float64()), np.nan).to_numpy()
+
+
+def numbered_columns(part: pa.Table, prefix: str) -> np.ndarray:
+    """(N, K) float64 of a score part's columns ``prefix`` 0, 1, ...; (N, 0) where it has none."""
+    names = sorted((n for n in part.column_names if n.startswith(prefix)), key=lambda n: int(n.removeprefix(prefix)))
+    return np.stack([floats(part, name) for name in names], axis=1) if names else np.zeros((len(part), 0))
+
+
 def shares_of_part(part: pa.Table) -> np.ndarray:
     """(N, 2 B) float64 of a score part; (N, 0) where it has none."""
-    names = sorted((n for n in part.column_names if n.startswith(SHARES)), key=lambda n: int(n.removeprefix(SHARES)))
-    found = [part.column(name).to_numpy().astype(np.float64) for name in names]
-    return np.stack(found, axis=1) if found else np.zeros((len(part), 0))
+    return numbered_columns(part, SHARES)
 
 
 def with_carried(table: pa.Table, cutouts: CutoutSet) -> pa.Table:

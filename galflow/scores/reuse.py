@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.errors import StoreError
+from galflow.scores.part_columns import floats
 from galflow.storage.checksums import FileSum
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
@@ -64,4 +65,4 @@ def earlier_scores(
     if not np.array_equal(table["id_in_tile"].to_numpy(), object_ids):
         logger.warning("%s: not used again, for it is of other objects", part.product)
         return None
-    return {name: table[name].cast(pa.float64()).fill_null(np.nan).to_numpy() for name in names}
+    return {name: floats(table, name) for name in names}

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.errors import DataError
 from galflow.scores.distributions import Counts, Histogram
+from galflow.scores.part_columns import floats
 
 SIGMA_EDGES = np.concatenate([np.arange(-10.0, 20.0, 0.25), np.geomspace(20.0, 2000.0, 81)])
 """Edges of the histograms of ``<score>_sigma``: linear around the reference, logarithmic in the far tail."""
@@ -40,7 +40,7 @@ class PartSummary:
         flags = flag_counts(objects.column("flags").to_numpy())
         histograms = {}
         for column in columns:
-            values = _floats(objects, f"{column}_sigma")
+            values = floats(objects, f"{column}_sigma")
             histograms[column] = Histogram.empty(SIGMA_EDGES).add(values[np.isfinite(values)])
         return cls(
             int((~planted).sum()),
@@ -94,8 +94,3 @@ def merge_summaries(summaries: Iterable[PartSummary]) -> PartSummary:
     if merged is None:
         raise DataError("no score part to summarise: no tile was ingested; `galflow plan` says what is missing")
     return merged
-
-
-def _floats(part: pa.Table, name: str) -> np.ndarray:
-    """A nullable float column as float64, null as NaN."""
-    return pc.fill_null(part.column(name), np.nan).to_numpy()

@@ -21,6 +21,7 @@ from galflow.cutouts.plant import psf_fwhm_pixels
 from galflow.layers.images import defects, morphology
 from galflow.photometry import AsinhStretch
 from galflow.scores.chunks import View
+from galflow.scores.part_columns import numbered_columns
 
 MEASURED = "measured:"
 """Prefix of the columns of a score part."""
@@ -100,8 +101,4 @@ class Measurements:
 
 def measured_of_part(part: pa.Table) -> np.ndarray:
     """(N, F) float64 of a score part, NaN where null; (N, 0) where nothing was measured."""
-    names = sorted(
-        (n for n in part.column_names if n.startswith(MEASURED)), key=lambda n: int(n.removeprefix(MEASURED))
-    )
-    found = [part.column(name).cast(pa.float64()).fill_null(np.nan).to_numpy() for name in names]
-    return np.stack(found, axis=1) if found else np.zeros((len(part), 0))
+    return numbered_columns(part, MEASURED)

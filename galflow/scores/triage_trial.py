@@ -5,7 +5,7 @@ The half that judges had no part in the fit that is judged; what is published is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,13 @@ from galflow.cutouts.painted import HeldOut, painted_copies
 from galflow.cutouts.painted_sources import BLEND, STAR, painted_sources
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.errors import DataError
+from galflow.scores.evidence import Sigmas
 from galflow.scores.rule import placed
 from galflow.scores.triage import CLASSES, GALAXY, KIND_CLASS, PRIORS, Triage
 from galflow.scores.triage_features import feature_names, measured, triage_stretch
 from galflow.surveys.reading.sky import Sky
 
 FloatArray = npt.NDArray[np.float64]
-Sigmas = Mapping[str, FloatArray]
 _COPIES = 120
 _AT_ONCE = 256
 _PAINT, _HALVES = 21, 22

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from galflow.surveys.base import Tile
 from galflow.surveys.preset import Preset
 from galflow.surveys.preset_options import PresetOptions
-from galflow.surveys.reading.data_models import Companion, DataModel
+from galflow.surveys.reading.data_models import PIPELINE_PLANES, Companion, DataModel
 from galflow.surveys.reading.fits_names import tile_names
 
 Layer = Literal["wide", "deep", "ultradeep"]
@@ -66,15 +66,7 @@ class Hsc(Preset):
         weight=Companion(3),
         weight_kind="variance",
         mask=Companion(2),
-        planes={
-            "BAD": "BAD",
-            "SAT": "SATURATED",
-            "NO_DATA": "NO_DATA",
-            "CR": "INTERPOLATED",
-            "INTRP": "INTERPOLATED",
-            "EDGE": "EDGE",
-            "BRIGHT_OBJECT": "BRIGHT_STAR",
-        },
+        planes=PIPELINE_PLANES,
         needed=frozenset({"BAD", "SAT", "NO_DATA"}),
         columns={"object_id": "object_id", "ra_deg": "ra", "dec_deg": "dec", "is_primary": "isprimary"},
     )

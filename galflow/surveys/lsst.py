@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from galflow.surveys.preset import Preset
 from galflow.surveys.preset_options import PresetOptions
-from galflow.surveys.reading.data_models import Companion, DataModel
+from galflow.surveys.reading.data_models import PIPELINE_PLANES, Companion, DataModel
 
 
 class LsstOptions(PresetOptions):
@@ -37,15 +37,7 @@ class Lsst(Preset):
         weight=Companion("VARIANCE"),
         weight_kind="variance",
         mask=Companion("MASK"),
-        planes={
-            "BAD": "BAD",
-            "SAT": "SATURATED",
-            "NO_DATA": "NO_DATA",
-            "CR": "INTERPOLATED",
-            "INTRP": "INTERPOLATED",
-            "EDGE": "EDGE",
-            "BRIGHT_OBJECT": "BRIGHT_STAR",
-        },
+        planes=PIPELINE_PLANES,
         needed=frozenset({"SAT", "NO_DATA"}),
         columns={
             "object_id": "objectId",

@@ -14,7 +14,7 @@ from typing import Any
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.surveys.base import Tile, TileFile
 from galflow.surveys.preset import Preset
-from galflow.surveys.reading.data_models import Header, has_flux_unit
+from galflow.surveys.reading.data_models import Companion, Header, has_flux_unit
 from galflow.surveys.reading.files import StoredFile, expand_root, list_entries
 from galflow.surveys.reading.fits_inspect import stored_header
 from galflow.surveys.reading.fits_names import path_pattern
@@ -26,6 +26,11 @@ FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2")
 _SHAPES_ASKED = 24
 """Kinds of file name of which one file each is asked."""
 _FILES_NAMED = 3
+_WITHOUT = {
+    "noise": ("sky", "it is measured from the sky"),
+    "mask": ("none", "no pixel is masked but missing ones"),
+}
+"""Option of a preset -> its value where the survey's own is not there, and what that does."""
 
 
 @dataclass(frozen=True)
@@ -203,13 +208,12 @@ def _of_preset(folder: str, root: str, kind: str, claims: Sequence[Claim], entri
     known, unknown = [f"unit: {_unit_told(survey, header, uri)}"], list[str]()
     paths = {entry.uri[len(root) + 1 :]: entry for entry in entries}
     for what, companion in (("noise", model.weight), ("mask", model.mask)):
-        lacking = None if companion is None else _lacking(survey, bands, paths, what)
+        lacking = None if companion is None else _lacking(survey, bands, paths, companion)
+        instead, without = _WITHOUT[what]
         if lacking is not None:
-            options[what] = "sky" if what == "noise" else "none"
-            without = "it is measured from the sky" if what == "noise" else "no pixel is masked but missing ones"
+            options[what] = instead
             unknown.append(f"{what}: the survey publishes it, but {lacking}; {without}")
         elif companion is None and not (what == "noise" and survey.makes_noise):
-            without = "it is measured from the sky" if what == "noise" else "no pixel is masked but missing ones"
             unknown.append(f"{what}: the survey's files have none; {without}")
         else:
             known.append(f"{what}: the survey's own")
@@ -255,12 +259,9 @@ def _unit_told(survey: Preset, header: Any, uri: str) -> str:
     return f"zero point AB {survey.model.zero_point:g} as published"
 
 
-def _lacking(survey: Preset, bands: Sequence[str], paths: dict[str, StoredFile], what: str) -> str | None:
-    """Why the first image of some band has no companion of that kind; None where all have one."""
+def _lacking(survey: Preset, bands: Sequence[str], paths: dict[str, StoredFile], companion: Companion) -> str | None:
+    """Why the first image of some band has no such companion; None where all have one."""
     model = survey.model
-    companion = model.weight if what == "noise" else model.mask
-    if companion is None:
-        return None
     for band in bands:
         name = model.bands[band]
         for image in survey.images:

@@ -153,7 +153,8 @@ def recognise_fits(folder: str, root: str, entries: Sequence[StoredFile], refuse
     if unit is None:
         raise _unknown(root, images, first, refused)
     uri = f"{root}/{named.first}"
-    reference = next(hdu for hdu in contents(uri) if hdu.is_plane)
+    hdus = contents(uri)
+    reference = next(hdu for hdu in hdus if hdu.is_plane)
     shape = (reference.shape[-2], reference.shape[-1])
     wcs = celestial_wcs(reference.header, uri)
     if wcs is None:
@@ -177,7 +178,7 @@ def recognise_fits(folder: str, root: str, entries: Sequence[StoredFile], refuse
     if "BUNIT" not in unit:
         unknown.append("zero point: whether it is AB and of one count of the image as stored, no header says; check it")
     for what, without in (("weight", "the noise is measured from the sky"), ("mask", "only missing pixels are masked")):
-        found = _plane(what, paths, named, contents(uri))
+        found = _plane(what, paths, named, hdus)
         if found is None:
             unknown.append(f"{what}: none was found; {without}")
         else:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from galflow.batch import Batch
@@ -24,6 +25,11 @@ LARGEST_GRID = 15
 def observed_pixels(batch: Batch) -> Tensor:
     """(B, C, H, W) pixels with 0 where nothing was observed, whatever stands there (NaN included)."""
     return torch.where(batch.observed, batch.pixels, torch.zeros_like(batch.pixels))
+
+
+def smoothed(images: Tensor) -> Tensor:
+    """(B, C, H, W) mean of each pixel and the eight around it; pixels at the edge stand for those beyond."""
+    return F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 def mean_over_observed(values: Tensor, observed: Tensor) -> Tensor:

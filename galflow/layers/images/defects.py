@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from galflow.batch import Batch
-from galflow.layers.images.blocks import observed_pixels
+from galflow.layers.images.blocks import observed_pixels, smoothed
 from galflow.layers.images.morphology import centre_distance
+from galflow.photometry import FWHM_PER_SIGMA
 
 DEFECTS = (
     "equal neighbours", "column step", "sharp in one band", "light in one band", "line", "doubling", "neighbour",
@@ -51,7 +52,7 @@ def measure_defects(batch: Batch, noise: float, softening_sigma: float, fwhm_pix
         sky = values.nanmedian(2).values.nan_to_num(0.0)[..., None, None] / noise
         light = torch.where(observed, light - sky, 0.0)
         linear = softening_sigma * torch.sinh((light / softening_sigma).clamp(-_SINH_LIMIT, _SINH_LIMIT))
-        smooth = F.avg_pool2d(F.pad(light, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        smooth = smoothed(light)
         columns = [
             _equal(raw, observed),
             _column_step(light, observed),
@@ -88,7 +89,7 @@ def _column_step(light: Tensor, observed: Tensor) -> Tensor:
 
 def _sharp(linear: Tensor) -> Tensor:
     """How far a pixel stands above its eight neighbours in one band and in no other, relative to their light."""
-    around = (F.avg_pool2d(F.pad(linear, (1, 1, 1, 1), mode="replicate"), 3, stride=1) * 9 - linear) / 8
+    around = (smoothed(linear) * 9 - linear) / 8
     contrast = (linear - around) / (around.abs() + 5.0)
     if contrast.shape[1] > 1:
         first, second = _two_highest(contrast)
@@ -186,7 +187,7 @@ def _against_psf(linear: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor, Te
     """
     side = linear.shape[-1]
     light = linear.mean(1)
-    weight = max(fwhm_pixels / 2.3548, 0.6)
+    weight = max(fwhm_pixels / FWHM_PER_SIGMA, 0.6)
     axis = torch.arange(side, device=linear.device, dtype=torch.float32) - side // 2
     cx = cy = light.new_zeros(len(light))
     found: list[Tensor] = []

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.constants import SIGMA_PER_MAD
-from galflow.layers.images.blocks import observed_pixels
+from galflow.layers.images.blocks import observed_pixels, smoothed
 
 SHAPES = (
     "log light", "log size", "concentration", "central light", "asymmetry", "roughness", "Gini", "M20", "ellipticity",
@@ -86,7 +86,7 @@ def _shapes(light: Tensor, noise: Tensor, distance: Tensor) -> Tensor:
     """(B, len(SHAPES)) of light (B, P) with noise (B,)."""
     size = math.isqrt(light.shape[1])
     image = light.view(-1, 1, size, size)
-    smooth = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1).flatten(1)
+    smooth = smoothed(image).flatten(1)
     lit = smooth > LIT_SIGMA * noise[:, None] / 3 + _TINY
     bright = torch.where(lit, light.clamp_min(0), 0)
     total = bright.sum(1) + _TINY

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.constants import SIGMA_PER_MAD
-from galflow.layers.images.blocks import observed_pixels
+from galflow.layers.images.blocks import observed_pixels, smoothed
 
 SQUARES = (1, 3, 7)
 """Sides of square windows, in pixels; others are a row, a column, and half of one."""
@@ -80,10 +80,10 @@ def _window_means(maps: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def _fine(pixels: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels less the mean of the nine around, 0 where one of these is missing; and where none is."""
-    smooth = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    smooth = smoothed(pixels)
     if observed.all():
         return pixels - smooth, observed
-    seen = F.avg_pool2d(F.pad(observed.to(pixels.dtype), (1, 1, 1, 1), mode="replicate"), 3, stride=1) > 1 - 1e-3
+    seen = smoothed(observed.to(pixels.dtype)) > 1 - 1e-3
     return (pixels - smooth) * seen, seen
 
 

@@ -33,9 +33,8 @@ class GaussianDistance(nn.Module):
         mean = bent.mean(0)
         centred = bent - mean
         covariance = centred.T @ centred / max(1, len(points) - 1)
-        covariance += RIDGE * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-        factor = torch.linalg.cholesky(covariance)
         identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+        factor = torch.linalg.cholesky(covariance + RIDGE * identity)
         self.mean.copy_(mean)
         self.whitening.copy_(torch.linalg.solve_triangular(factor, identity, upper=False))
 

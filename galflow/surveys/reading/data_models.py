@@ -32,6 +32,17 @@ ZERO_POINT_AGREES = 0.001
 _WHO = ("TELESCOP", "INSTRUME", "SURVEY", "ORIGIN", "OBJECT")
 """Cards that say whose file it is."""
 
+PIPELINE_PLANES: Mapping[int | str, str] = {
+    "BAD": "BAD",
+    "SAT": "SATURATED",
+    "NO_DATA": "NO_DATA",
+    "CR": "INTERPOLATED",
+    "INTRP": "INTERPOLATED",
+    "EDGE": "EDGE",
+    "BRIGHT_OBJECT": "BRIGHT_STAR",
+}
+"""What the mask planes of the LSST pipelines mean, which process HSC too."""
+
 
 @dataclass(frozen=True)
 class Companion:

@@ -8,11 +8,10 @@ from typing import Any
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from galflow.errors import DataError, GalflowError
 from galflow.logs import quiet
 from galflow.surveys.reading.files import open_lazily
 from galflow.surveys.reading.fits_header import clean_header, with_inherited
-from galflow.surveys.reading.fits_io import _is_plane, _unzipped
+from galflow.surveys.reading.fits_io import is_plane, unzipped
 from galflow.surveys.reading.fits_structure import spans
 
 _KINDS = {"PrimaryHDU": "image", "ImageHDU": "image", "CompImageHDU": "compressed image", "TableHDU": "text table"}
@@ -44,21 +43,13 @@ def contents(uri: str) -> list[Hdu]:
 
     A header that claims what cannot be is refused before astropy acts on it.
     """
-    file = open_lazily(uri)
-    try:
-        file, length = _unzipped(file)
+    with unzipped(open_lazily(uri), uri) as (file, length):
         for _ in spans(file, uri, length):
             pass
         file.seek(0)
         with quiet(AstropyWarning, UserWarning):
             hdus = fits.open(file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
             return [_hdu(number, hdu, hdus[0].header) for number, hdu in enumerate(hdus)]
-    except GalflowError:
-        raise
-    except Exception as error:  # astropy raises all kinds on damaged headers
-        raise DataError(f"{uri} cannot be read as FITS ({type(error).__name__}: {error}); fetch it again") from error
-    finally:
-        file.close()
 
 
 def _hdu(number: int, hdu: Any, primary: fits.Header) -> Hdu:
@@ -72,5 +63,5 @@ def _hdu(number: int, hdu: Any, primary: fits.Header) -> Hdu:
         pixels = f"float{-bits}" if bits < 0 else "uint8" if bits == 8 else f"int{bits}"
     else:
         kind = "empty"
-    plane = kind.endswith("image") and bool(_is_plane(hdu))
+    plane = kind.endswith("image") and is_plane(hdu)
     return Hdu(number, str(hdu.name or ""), kind, shape, pixels, str(header.get("BUNIT", "")).strip(), header, plane)

@@ -63,12 +63,12 @@ def read_vector(uri: str, extension: int) -> np.ndarray:
 
 
 def _require_plane(hdu: Any, uri: str, extension: Extension) -> None:
-    if not _is_plane(hdu):
+    if not is_plane(hdu):
         raise DataError(f"{uri}: extension {extension!r} is no 2-D image (shape {getattr(hdu, 'shape', None)})")
     check_tile_size(hdu.shape[-2:], f"{uri}: an image")
 
 
-def _is_plane(hdu: Any) -> bool:
+def is_plane(hdu: Any) -> bool:
     """Whether an HDU is an image of two axes; further axes of length 1 are none."""
     return _is_image(hdu) and len(hdu.shape) >= 2 and all(n == 1 for n in hdu.shape[:-2])
 
@@ -98,14 +98,24 @@ def _opened(
 
     Whatever breaks on the file's content is a DataError.
     """
-    file = open_bytes(uri) if whole else open_lazily(uri)
-    try:
-        file, length = _unzipped(file)
+    with unzipped(open_bytes(uri) if whole else open_lazily(uri), uri) as (file, length):
         # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
         with quiet(AstropyWarning, UserWarning):
             hdu, primary = _select(file, uri, extension, table, length)
             _ = hdu.header  # parsed here, where warnings are off
         yield hdu, primary
+
+
+@contextmanager
+def unzipped(given: BinaryIO, uri: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file's bytes, decompressed if they are compressed, and their length; closed at the end.
+
+    Whatever breaks on the file's content is a DataError.
+    """
+    file = given
+    try:
+        file, length = _decompressed(given)
+        yield file, length
     except GalflowError:
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -118,7 +128,7 @@ def _opened(
         file.close()
 
 
-def _unzipped(file: BinaryIO) -> tuple[BinaryIO, int]:
+def _decompressed(file: BinaryIO) -> tuple[BinaryIO, int]:
     """The file, decompressed in memory if it is gzipped or bzipped, and its length in bytes."""
     start = file.read(3)
     if start[:2] == b"\x1f\x8b" or start == b"BZh":
@@ -175,4 +185,4 @@ def _wanted(hdu: Any, number: int, extension: Extension, table: bool) -> bool:
         own, wanted = str(hdu.name).strip().upper(), extension.strip().upper()
         name, _, version = wanted.rpartition(",")
         return own == wanted or (own == name.strip() and version.strip() == str(hdu.ver))
-    return isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) if table else _is_plane(hdu)
+    return isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) if table else is_plane(hdu)

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from galflow.catalog.triage import TRIAGE, probability_column, triage_columns
+from galflow.catalog.own_columns import probability_column
+from galflow.catalog.triage import TRIAGE, triage_columns
 from galflow.cutouts.flags import Flag
 from galflow.scores.triage import CLASSES, Triage
 from galflow.scores.triage_features import MEASURED
