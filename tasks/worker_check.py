@@ -23,7 +23,7 @@ from galflow.logs import LogSettings
 from galflow.spec.cluster import ClusterSpec
 from galflow.storage.layout import probe_key
 from galflow.storage.store import Store
-from galflow.surveys.reading.files import open_lazily, reading_errors
+from galflow.surveys.reading.files import open_bytes, reading_errors
 from tasks.same_code import MEND, RunningCode, difference, running_code
 from tasks.unit_log import LogOfUnits
 
@@ -179,7 +179,7 @@ def _of_the_store(question: Question) -> Iterator[str]:
 def _of_the_files(question: Question) -> Iterator[str]:
     for uri in question.needs.files:
         try:
-            with open_lazily(uri) as file, reading_errors(uri):
+            with open_bytes(uri) as file, reading_errors(uri):
                 file.read(1)
         except UnreachableError:
             raise

@@ -11,6 +11,8 @@ import json
 import math
 import re
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,7 @@ from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
+from galflow.cutouts.sparse import sparse_reading
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
@@ -34,9 +37,10 @@ from galflow.storage.layout import cutouts_product
 from galflow.storage.products import outcome_of, write_product
 from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
 from galflow.storage.store import Store
-from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
+from galflow.surveys.base import REQUIRED_COLUMNS, Image, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
+from galflow.surveys.reading.transfers import counted
 
 CUTOUTS_VERSION = "5"
 """Raised when the same tile and specification would give other cutouts."""
@@ -107,10 +111,8 @@ def cut_tile(
     bands = chosen_bands(survey, spec)
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
     receipt = Receipt(product=product, fingerprint=product_fingerprint, inputs={"tile": tile.identity})
-    with TileImages(survey, tile, bands) as images:
-        reasons: list[str] = []
-        if rows is None:
-            rows, reasons = _own_rows(survey, tile, images)
+    with counted(tile.files) as transfers, ExitStack() as stack:
+        images, rows, reasons, whole = _opened(stack, survey, tile, spec, bands, rows)
         reasons += reasons_of(rows)
         plain = without_reasons(rows)
         written: list[_Written] = []
@@ -120,9 +122,29 @@ def cut_tile(
             return written[-1].files
 
         def completed(receipt: Receipt) -> Receipt:
-            return _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts)
+            told = _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts)
+            moved = transfers.details(whole or "; ".join(f"band {b}: {why}" for b, why in images.whole.items()))
+            return told.model_copy(update={"details": told.details | moved})
 
         return write_product(store, receipt, put, started, completed)
+
+
+def _opened(
+    stack: ExitStack, survey: Survey, tile: Tile, spec: CutoutSpec, bands: tuple[str, ...], given: pa.Table | None
+) -> tuple[TileImages, pa.Table, list[str], str]:
+    """A tile's bands and rows, what is wrong with the rows, and why all bands are read whole ("": they are not)."""
+    sparse, whole = sparse_reading(survey, tile, bands, spec)
+    lines = spec.defects is True
+    if sparse is not None:
+        rows, reasons = (given, []) if given is not None else _own_rows(survey, tile, sparse.reference)
+        sparse.place(rows)
+        images = stack.enter_context(TileImages(survey, tile, bands, sparse, lines=lines))
+        if all(band in images for band in sparse.reference):
+            return images, rows, reasons, ""
+        whole = "the pixels of the reference band cannot be read"
+    images = stack.enter_context(TileImages(survey, tile, bands, lines=lines))
+    rows, reasons = (given, []) if given is not None else _own_rows(survey, tile, images)
+    return images, rows, reasons, whole
 
 
 def _told(
@@ -148,7 +170,7 @@ def _told(
     return receipt.model_copy(update=update)
 
 
-def _own_rows(survey: Survey, tile: Tile, images: TileImages) -> tuple[pa.Table, list[str]]:
+def _own_rows(survey: Survey, tile: Tile, images: Mapping[str, Image]) -> tuple[pa.Table, list[str]]:
     """The tile's own catalogue; an empty one with the reason if there is none to be had."""
     reasons: list[str] = []
     try:
@@ -189,7 +211,7 @@ def _write(
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
     attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
-    trails = {band: images.trails(band) for band in bands} if spec.defects else {}
+    trails = {band: images.trails(band) for band in bands}
     defects = _defects(bands, images) if spec.defects else None
     cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, defects)
     star = None

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from galflow.cutouts.flags import Flag
+from galflow.surveys.reading.parts import sampled_rows
 from galflow.surveys.reading.sky import Sky
 
 _PIXELS_AT_ONCE = 1 << 20
@@ -105,7 +106,7 @@ class PixelDefects:
 
 def is_coarse(plane: np.ndarray) -> bool:
     """Whether so many pixels of an image, (y, x), equal their neighbours that constant ones do not stand out."""
-    rows = plane[:: max(1, len(plane) // 64)]
+    rows = plane[sampled_rows(len(plane))]
     equal = int(np.count_nonzero(rows[:, 1:] == rows[:, :-1]))
     known = int(np.count_nonzero(np.isfinite(rows[:, 1:])))
     return equal > _COARSE_SHARE * max(1, known)

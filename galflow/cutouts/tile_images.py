@@ -10,12 +10,15 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from galflow.cutouts.sparse import SparseReading
 from galflow.errors import DataError, GalflowError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Survey, Tile
+from galflow.surveys.reading.parts import WholeNeeded
 from galflow.surveys.reading.sky import CompleteImage, Sky, complete_image
 from galflow.surveys.reading.spikes import find_spikes
 from galflow.surveys.reading.trails import Trail, find_trails
@@ -38,6 +41,8 @@ class _Found:
     doubt: str | None = None
     trails: tuple[Trail, ...] = ()
     spikes: tuple[Trail, ...] = ()
+    whole: str = ""
+    """Why it was read whole though only parts were asked for."""
 
 
 class TileImages(Mapping[str, Image]):
@@ -46,9 +51,24 @@ class TileImages(Mapping[str, Image]):
     To be used as a context: leaving it ends the reading.
     """
 
-    def __init__(self, survey: Survey, tile: Tile, bands: Sequence[str]) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        tile: Tile,
+        bands: Sequence[str],
+        sparse: SparseReading | None = None,
+        *,
+        lines: bool = True,
+    ) -> None:
+        """``sparse``: what reads of a band only what cutouts need, where that does; None: bands are read whole.
+
+        ``lines``: trails and spikes are looked for in bands that are read whole.
+        """
         self._pool = ThreadPoolExecutor(_BANDS_AT_ONCE, thread_name_prefix="galflow-read")
-        self._reading = {band: self._pool.submit(_read, survey, tile, band) for band in bands}
+        # In the caller's context: what is read is counted there.
+        self._reading = {
+            band: self._pool.submit(copy_context().run, _read, survey, tile, band, sparse, lines) for band in bands
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +107,11 @@ class TileImages(Mapping[str, Image]):
         return self._reading[band].result().spikes
 
     @property
+    def whole(self) -> dict[str, str]:
+        """Band -> why it was read whole though only parts of it were asked for."""
+        return {band: found.result().whole for band, found in self._reading.items() if found.result().whole}
+
+    @property
     def reasons(self) -> list[str]:
         """Why bands are missing or hold no data, one line each."""
         return [reason for found in self._reading.values() if (reason := found.result().reason) is not None]
@@ -105,14 +130,24 @@ def _lines(complete: CompleteImage) -> tuple[tuple[Trail, ...], tuple[Trail, ...
     return find_trails(image, level, sigma), find_spikes(image, level, sigma, fwhm)
 
 
-def _read(survey: Survey, tile: Tile, band: str) -> _Found:
+def _complete(survey: Survey, tile: Tile, band: str, sparse: SparseReading | None) -> tuple[CompleteImage, str]:
+    """A band, and why it was read whole though ``sparse`` was given."""
+    if sparse is None:
+        return complete_image(survey.read(tile, band)), ""
+    try:
+        return sparse.image(band), ""
+    except WholeNeeded as needed:
+        return complete_image(survey.read(tile, band)), str(needed)
+
+
+def _read(survey: Survey, tile: Tile, band: str, sparse: SparseReading | None, lines: bool) -> _Found:
     unknown = Sky(math.nan, math.nan)
     if band not in tile.bands:
         return _Found(None, unknown, None if tile.name == OUTSIDE_TILE else f"band {band}: the tile has no such file")
     try:
-        complete = complete_image(survey.read(tile, band))
+        complete, whole = _complete(survey, tile, band, sparse)
         # Ready-made images are no field that something could fly across.
-        trails, spikes = ((), ()) if survey.ready_made else _lines(complete)
+        trails, spikes = _lines(complete) if lines and not survey.ready_made else ((), ())
     except DataError as error:
         return _Found(None, unknown, f"band {band}: {error}")
     except GalflowError:
@@ -123,4 +158,4 @@ def _read(survey: Survey, tile: Tile, band: str) -> _Found:
         return _Found(None, unknown, f"band {band}: {type(error).__name__} while it was read: {text}")
     reason = None if complete.lost is None else f"band {band}: {complete.lost}"
     doubt = None if complete.doubt is None else f"band {band}: {complete.doubt}"
-    return _Found(complete.image, Sky(complete.level, complete.sigma), reason, doubt, trails, spikes)
+    return _Found(complete.image, Sky(complete.level, complete.sigma), reason, doubt, trails, spikes, whole)

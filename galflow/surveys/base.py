@@ -22,6 +22,7 @@ from astropy.wcs import WCS
 from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
+from galflow.surveys.reading.parts import Part, WholeNeeded
 
 OUTSIDE_TILE = "outside"
 """Name of the tile that keeps the rows of a survey-wide catalogue which lie in no other."""
@@ -221,6 +222,18 @@ class Survey(ABC):
     @abstractmethod
     def read(self, tile: Tile, band: str) -> Image:
         """One band of a tile. Raises DataError, with file and reason, if it cannot be read."""
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether ``read_part`` can give some pixels of a band without reading the others."""
+        return False
+
+    def read_part(self, tile: Tile, band: str, part: Part) -> Image:
+        """The pixels ``part`` of a band as ``read`` would give them, in planes (1, M).
+
+        WholeNeeded where they do not follow from themselves and the part's sample of the sky.
+        """
+        raise WholeNeeded(f"survey {self.name} is read tile by tile")
 
     @abstractmethod
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:

@@ -24,10 +24,11 @@ from galflow.surveys.reading.detection import detect, schema
 from galflow.surveys.reading.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
 from galflow.surveys.reading.fits_companions import companion_roles, read_psf
 from galflow.surveys.reading.fits_inspect import Inspection, stored_header
-from galflow.surveys.reading.fits_io import Extension, read_image
+from galflow.surveys.reading.fits_io import Extension
 from galflow.surveys.reading.fits_masks import mask_planes
 from galflow.surveys.reading.fits_names import files_by_tile, tile_names
 from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions, extension_of
+from galflow.surveys.reading.fits_parts import pixels_of
 from galflow.surveys.reading.fits_pixels import linear, missing
 from galflow.surveys.reading.fits_planes import (
     inverse_variance,
@@ -40,6 +41,7 @@ from galflow.surveys.reading.fits_planes import (
 )
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.reading.identity import id_base, tile_keys
+from galflow.surveys.reading.parts import Part
 from galflow.surveys.reading.table_ids import ids_of_tile
 from galflow.surveys.reading.tables import read_catalog, rows_inside, with_positions
 
@@ -161,17 +163,34 @@ class FitsTiles(Survey):
         """Which extension of a file holds the image of a band."""
         return extension_of(self._options.extension, band, self._options.bands[band])
 
+    @property
+    def reads_parts(self) -> bool:
+        """Where no pixel needs its whole image: no mesh, no weights whose scale is measured, nothing to be detected."""
+        options = self._options
+        relative = options.weight is not None and options.weight.kind == "weight"
+        return not self.detects and options.background != "mesh" and not relative
+
     def read(self, tile: Tile, band: str) -> Image:
         """One band: scaled to nJy (or counts), background subtracted, with what companions the options declare."""
+        return self._image(tile, band, None)
+
+    def read_part(self, tile: Tile, band: str, part: Part) -> Image:
+        """Some pixels of a band, in planes (1, M); WholeNeeded where they need the others."""
+        return self._image(tile, band, part)
+
+    def _image(self, tile: Tile, band: str, part: Part | None) -> Image:
         options = self._options
         with unchanged(self._file(tile, f"flux/{band}")) as uri:
-            stored, header = read_image(uri, self.extension(band))
-        shape = (stored.shape[0], stored.shape[1])
+            stored, header = pixels_of(uri, self.extension(band), part)
+        shape = (stored.shape[0], stored.shape[1]) if part is None else part.shape
         wcs = self._wcs(header, shape, uri)
         scale = options.pixel_scale_arcsec or (local_pixel_scale_arcsec(wcs, shape) if wcs else self.pixel_scale_arcsec)
         factor = unit_per_count(options, band, header, uri, scale)
-        mask = self._mask(tile, band, stored, header, uri)
-        weight = self._weight(tile, band, shape)
+        mask, weight = self._mask(tile, band, shape, part), self._weight(tile, band, shape, part)
+        level = saturation_level(options, band, header, uri)
+        if level is not None:
+            mask = np.zeros(stored.shape, dtype=np.uint16) if mask is None else mask
+            mask[stored >= level] |= np.uint16(Plane.SATURATED)
         blank = missing(stored, options.blank_value, weight)
         flux = scaled(linear(stored, header, uri), factor)
         if blank is not None:
@@ -179,7 +198,7 @@ class FitsTiles(Survey):
         if not math.isfinite(float(flux.sum())):  # far cheaper than asking each pixel
             flux[~np.isfinite(flux)] = np.nan
         if options.background == "constant":
-            flux -= np.float32(sky_level(flux, mask, weight))  # in place: the tile may be large
+            flux -= np.float32(sky_level(flux, mask, weight, part))  # in place: the tile may be large
         else:
             flux = subtract_background(flux, mask, options.background, options.background_mesh_pixels, weight)
         ivar = None
@@ -189,28 +208,23 @@ class FitsTiles(Survey):
         kept = {key: header[key] for key in options.header_keywords if isinstance(header.get(key), str | int | float)}
         return Image(flux, self.unit, scale, ivar, mask, wcs, psf, kept)
 
-    def _weight(self, tile: Tile, band: str, shape: tuple[int, int]) -> np.ndarray | None:
+    def _weight(self, tile: Tile, band: str, shape: tuple[int, int], part: Part | None) -> np.ndarray | None:
         """(y, x) inverse variance of the stored pixels up to a factor; None where no weight is declared."""
         file, options = self._companion(tile, f"weight/{band}"), self._options.weight
         if file is None or options is None:
             return None
         with unchanged(file) as uri:
-            pixels, _ = read_companion(uri, options.extension_for(band), shape)
+            pixels, _ = read_companion(uri, options.extension_for(band), shape, part)
         return relative_ivar(pixels, options.kind)
 
-    def _mask(self, tile: Tile, band: str, stored: np.ndarray, header: fits.Header, image: str) -> np.ndarray | None:
-        """The survey's mask and saturated pixels, as planes; None where neither is declared."""
-        mask = None
+    def _mask(self, tile: Tile, band: str, shape: tuple[int, int], part: Part | None) -> np.ndarray | None:
+        """The survey's mask as planes; None where it declares none."""
         file, options = self._companion(tile, f"mask/{band}"), self._options.mask
-        if file is not None and options is not None:
-            with unchanged(file) as uri:
-                pixels, own = read_companion(uri, options.extension_for(band), (stored.shape[0], stored.shape[1]))
-            mask = mask_planes(pixels, own, options, uri)
-        level = saturation_level(self._options, band, header, image)
-        if level is not None:
-            mask = np.zeros(stored.shape, dtype=np.uint16) if mask is None else mask
-            mask[stored >= level] |= np.uint16(Plane.SATURATED)
-        return mask
+        if file is None or options is None:
+            return None
+        with unchanged(file) as uri:
+            pixels, own = read_companion(uri, options.extension_for(band), shape, part)
+        return mask_planes(pixels, own, options, uri)
 
     def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, image_uri: str) -> Psf | None:
         """The PSF as the options declare it; None where they say nothing for this band."""

@@ -32,6 +32,7 @@ from galflow.surveys.reading.fits_options import (
     WeightOptions,
 )
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
+from galflow.surveys.reading.parts import Part
 
 _READERS = 8
 """Headers read at once: in a bucket each waits for the network."""
@@ -201,9 +202,20 @@ class Preset(Survey):
 
     def read(self, tile: Tile, band: str) -> Image:
         """One band in nJy, with the survey's own noise, mask and PSF. DataError for a file of another survey."""
-        file, found = self._recognised(tile, band)
-        options = self._for_image(tile, band, file, found)
-        return self.completed(FitsTiles(self.name, self.release, options).read(tile, band), tile, band)
+        return self.completed(self._reader(tile, band).read(tile, band), tile, band)
+
+    @property
+    def reads_parts(self) -> bool:
+        """Where the files do, and no noise is made of a whole frame."""
+        return self._files.reads_parts and not self.makes_noise
+
+    def read_part(self, tile: Tile, band: str, part: Part) -> Image:
+        """Some pixels of a band, in planes (1, M)."""
+        return self.completed(self._reader(tile, band).read_part(tile, band, part), tile, band)
+
+    def _reader(self, tile: Tile, band: str) -> FitsTiles:
+        """What reads one image, by what its header says."""
+        return FitsTiles(self.name, self.release, self._for_image(tile, band, *self._recognised(tile, band)))
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """The survey's own rows, or what is detected, with the columns of this kind."""

@@ -9,6 +9,7 @@ import sep
 
 from galflow.errors import SpecError
 from galflow.surveys.reading.observed import usable_pixels
+from galflow.surveys.reading.parts import Part
 from galflow.surveys.reading.sky import holes_of, look_at_sky
 from galflow.surveys.reading.unexposed import equal_areas
 
@@ -51,6 +52,11 @@ def subtract_background(
     raise SpecError(f"background method {method!r} is unknown; expected none, constant or mesh")
 
 
-def sky_level(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None = None) -> float:
-    """The sky level; the median of the usable pixels where they are too few or too equal for a noise; 0 without any."""
-    return look_at_sky(flux, mask, ivar).level
+def sky_level(
+    flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None = None, part: Part | None = None
+) -> float:
+    """The sky level; the median of the usable pixels where they are too few or too equal for a noise; 0 without any.
+
+    ``part``: as for ``galflow.surveys.reading.sky.look_at_sky``.
+    """
+    return look_at_sky(flux, mask, ivar, part=part).level

@@ -57,7 +57,7 @@ def displayed_files(tile_files: Iterable[TileFile]) -> dict[str, bool]:
 def _depth_of_png(uri: str) -> int | None:
     """Bits a channel; None for what is no PNG or cannot be read: that is told when it is decoded."""
     try:
-        with files.open_lazily(uri) as file, files.reading_errors(uri):
+        with files.open_bytes(uri) as file, files.reading_errors(uri):
             head = file.read(_HEAD)
     except StoreError:
         return None

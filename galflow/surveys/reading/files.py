@@ -11,11 +11,11 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import fsspec
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
@@ -24,11 +24,15 @@ from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.spec.addresses import require_clean_endpoints, require_no_credentials
 from galflow.storage.errors import kind_of
 from galflow.surveys.base import TileFile
+from galflow.surveys.reading import transfers
 from galflow.surveys.reading.path_patterns import PathPattern
+from galflow.surveys.reading.ranges import RangedContent, RangeFile
 from galflow.variables import expand
 
 DANGLING = "dangling"
 """Checksum of a file that is a link to nothing."""
+_REQUESTS_AT_ONCE = 64
+"""Ranges of a file fetched side by side."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,7 @@ def checksum(uri: str) -> str:
             status = os.stat(path)
             return _sha256(path, status.st_size, status.st_mtime_ns)
         info = _filesystem(uri).info(uri)
+        transfers.note(1, 0)
         if "ETag" in info:
             return "etag:" + str(info["ETag"]).strip('"')
         return "sha256:" + hashlib.sha256(read_bytes(uri)).hexdigest()
@@ -239,27 +244,56 @@ def _sha256(path: str, size: int, modified_ns: int) -> str:
 def read_bytes(uri: str) -> bytes:
     """The whole content of a file. Raises StoreError."""
     path = local_path(uri)
-    with reading_errors(uri):
-        if path is not None:
+    if path is not None:
+        with reading_errors(uri):
             return Path(path).read_bytes()
+    if transfers.current() is not None:
+        with open_bytes(uri) as file:
+            return file.read()
+    with reading_errors(uri):
         content: bytes = _filesystem(uri).cat_file(uri)
         return content
 
 
 def open_bytes(uri: str) -> BinaryIO:
-    """A seekable file of bytes, to be closed by the caller: the local file itself, or a remote one read into memory."""
+    """A seekable file of bytes, to be closed by the caller: the local file itself, or a remote one of which only what
+    is read is fetched (galflow.surveys.reading.transfers: no byte twice)."""
     path = local_path(uri)
     if path is None:
-        return io.BytesIO(read_bytes(uri))
+        return cast(BinaryIO, RangeFile(_remote(uri)))
     with reading_errors(uri):
         return open(path, "rb")
 
 
-def open_lazily(uri: str) -> BinaryIO:
-    """A seekable file of bytes that fetches what is read only: for headers."""
+def ranged_content(uri: str) -> RangedContent:
+    """A file's content, of which ranges may be asked for. Raises StoreError."""
     path = local_path(uri)
+    if path is None:
+        return _remote(uri)
+
+    def fetch(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        with reading_errors(uri), open(path, "rb", buffering=0) as file:
+            return [os.pread(file.fileno(), stop - start, start) for start, stop in ranges]
+
     with reading_errors(uri):
-        if path is not None:
-            return open(path, "rb")
-        lazy: BinaryIO = _filesystem(uri).open(uri, "rb", block_size=1 << 16, cache_type="readahead")
-        return lazy
+        return RangedContent(os.stat(path).st_size, fetch)
+
+
+def _remote(uri: str) -> RangedContent:
+    """The content of a file in an object store, the same for all who read in one context that counts."""
+
+    def fetch(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        with reading_errors(uri):
+            found: list[bytes] = _filesystem(uri).cat_ranges(
+                [uri] * len(ranges), starts, stops, batch_size=_REQUESTS_AT_ONCE, on_error="raise"
+            )
+            if sum(map(len, found)) != sum(stops) - sum(starts):
+                raise OSError("the store gave fewer bytes than the file has")
+        return found
+
+    def size() -> int:
+        with reading_errors(uri):
+            return int(_filesystem(uri).info(uri)["size"])
+
+    return transfers.content(uri, size, fetch)

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from galflow.logs import quiet
-from galflow.surveys.reading.files import open_lazily
+from galflow.surveys.reading.files import open_bytes
 from galflow.surveys.reading.fits_header import clean_header, with_inherited
 from galflow.surveys.reading.fits_io import is_plane, unzipped
 from galflow.surveys.reading.fits_structure import spans
@@ -43,7 +43,7 @@ def contents(uri: str) -> list[Hdu]:
 
     A header that claims what cannot be is refused before astropy acts on it.
     """
-    with unzipped(open_lazily(uri), uri) as (file, length):
+    with unzipped(open_bytes(uri), uri) as (file, length):
         for _ in spans(file, uri, length):
             pass
         file.seek(0)

@@ -13,7 +13,8 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from astropy.io import fits
@@ -21,11 +22,12 @@ from astropy.utils.exceptions import AstropyWarning
 
 from galflow.errors import DataError, GalflowError
 from galflow.logs import quiet
-from galflow.surveys.reading.files import open_bytes, open_lazily
+from galflow.surveys.reading.files import open_bytes, ranged_content
 from galflow.surveys.reading.fits_header import with_inherited
 from galflow.surveys.reading.fits_pixels import physical
-from galflow.surveys.reading.fits_structure import spans
+from galflow.surveys.reading.fits_structure import Span, spans
 from galflow.surveys.reading.identity import check_tile_size
+from galflow.surveys.reading.ranges import RangedContent, RangeFile
 
 Extension = int | str | None
 
@@ -37,7 +39,7 @@ def read_image(uri: str, extension: Extension = None) -> tuple[np.ndarray, fits.
     has what the primary header says besides. Raises StoreError where the file is out of reach, DataError where it is
     truncated, corrupt or no 2-D image.
     """
-    with _opened(uri, extension, whole=True) as (hdu, primary):
+    with _opened(uri, extension) as (hdu, primary):
         _require_plane(hdu, uri, extension)
         header = with_inherited(hdu.header, primary)
         pixels = physical(_plane(np.asarray(hdu.data)), header, uri)
@@ -46,7 +48,7 @@ def read_image(uri: str, extension: Extension = None) -> tuple[np.ndarray, fits.
 
 def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int], fits.Header]:
     """The shape (y, x) and the header of an image, without reading pixels."""
-    with _opened(uri, extension, whole=False) as (hdu, primary):
+    with _opened(uri, extension) as (hdu, primary):
         _require_plane(hdu, uri, extension)
         height, width = hdu.shape[-2:]
         return (int(height), int(width)), with_inherited(hdu.header, primary)
@@ -54,7 +56,7 @@ def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int],
 
 def read_vector(uri: str, extension: int) -> np.ndarray:
     """(n,) float64 pixels of an image of one axis."""
-    with _opened(uri, extension, whole=True) as (hdu, _):
+    with _opened(uri, extension) as (hdu, _):
         if not _is_image(hdu) or len(hdu.shape) != 1:
             raise DataError(
                 f"{uri}: extension {extension} is no image of one axis (shape {getattr(hdu, 'shape', None)})"
@@ -80,7 +82,7 @@ def _plane(pixels: np.ndarray) -> np.ndarray:
 @contextmanager
 def read_table_hdu(uri: str, extension: Extension = None) -> Iterator[Any]:
     """The table HDU of a file (``extension`` None: the first), open as long as the context lasts."""
-    with _opened(uri, extension, whole=True, table=True) as (hdu, _):
+    with _opened(uri, extension, table=True) as (hdu, _):
         if not isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)):
             raise DataError(f"{uri}: extension {extension!r} is no table; name the extension that holds the catalogue")
         yield hdu
@@ -91,19 +93,55 @@ def _is_image(hdu: Any) -> bool:
 
 
 @contextmanager
-def _opened(
-    uri: str, extension: Extension, *, whole: bool, table: bool = False
-) -> Iterator[tuple[Any, fits.Header | None]]:
+def _opened(uri: str, extension: Extension, *, table: bool = False) -> Iterator[tuple[Any, fits.Header | None]]:
     """The HDU, and the primary header if it is another; checked against the file's length, pixels read or not.
 
     Whatever breaks on the file's content is a DataError.
     """
-    with unzipped(open_bytes(uri) if whole else open_lazily(uri), uri) as (file, length):
-        # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
-        with quiet(AstropyWarning, UserWarning):
-            hdu, primary = _select(file, uri, extension, table, length)
-            _ = hdu.header  # parsed here, where warnings are off
-        yield hdu, primary
+    with unzipped(open_bytes(uri), uri) as (file, length):
+        found = _parsed(file, uri, extension, table, length)
+        yield found.hdu, found.primary
+
+
+def _parsed(file: BinaryIO, uri: str, extension: Extension, table: bool, length: int) -> _Found:
+    # Truncation is checked before; astropy's other warnings are about cards that nothing here reads.
+    with quiet(AstropyWarning, UserWarning):
+        found = _select(file, uri, extension, table, length)
+        _ = found.hdu.header  # parsed here, where warnings are off
+    return found
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An HDU of an open file."""
+
+    hdu: Any
+    number: int
+    primary: fits.Header | None
+    """The primary header if it is another."""
+    span: Span
+
+
+@dataclass(frozen=True)
+class OpenedImage(_Found):
+    """An image HDU of an open file."""
+
+    content: RangedContent | None
+    """The file's, of which ranges may be asked for; None: it was decompressed, and is in memory."""
+
+
+@contextmanager
+def opened_image(uri: str, extension: Extension) -> Iterator[OpenedImage]:
+    """A 2-D image of a file whose ranges may be asked for; pixels are not read.
+
+    Whatever breaks on the file's content is a DataError.
+    """
+    content = ranged_content(uri)
+    with unzipped(cast(BinaryIO, RangeFile(content)), uri) as (file, length):
+        found = _parsed(file, uri, extension, False, length)
+        _require_plane(found.hdu, uri, extension)
+        packed = not isinstance(file, RangeFile)
+        yield OpenedImage(found.hdu, found.number, found.primary, found.span, None if packed else content)
 
 
 @contextmanager
@@ -152,24 +190,23 @@ def _bunzipped(packed: bytes) -> bytes:
     return bz2.decompress(packed)
 
 
-def _select(file: BinaryIO, uri: str, extension: Extension, table: bool, length: int) -> tuple[Any, fits.Header | None]:
-    """The HDU asked for and the primary header, loading no more headers than needed, each checked before astropy's."""
+def _select(file: BinaryIO, uri: str, extension: Extension, table: bool, length: int) -> _Found:
+    """The HDU asked for, loading no more headers than needed, each checked before astropy's look at it."""
     checked = spans(file, uri, length)
-    next(checked, None)
+    span = next(checked, None)
     file.seek(0)
     hdus = fits.open(file, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=not table)
     number = 0
-    while True:
+    while span is not None:
         try:
             hdu = hdus[number]
         except IndexError:
             break
         if _wanted(hdu, number, extension, table):
-            return hdu, hdus[0].header if number else None
+            return _Found(hdu, number, hdus[0].header if number else None, span)
         number += 1
         position = file.tell()
-        if next(checked, None) is None:
-            break
+        span = next(checked, None)
         file.seek(position)
     names = [h.name or f"{i}" for i, h in enumerate(hdus)]
     if extension is not None:

@@ -13,16 +13,20 @@ from astropy.wcs import WCS
 from galflow.errors import DataError
 from galflow.photometry import njy_per_count
 from galflow.surveys.base import Plane, Psf
-from galflow.surveys.reading.fits_io import Extension, read_image
+from galflow.surveys.reading.fits_io import Extension
 from galflow.surveys.reading.fits_options import MOST_ZERO_POINT, FitsTilesOptions, NominalWcs
+from galflow.surveys.reading.fits_parts import pixels_of
 from galflow.surveys.reading.fits_units import flux_unit, is_magnitude, njy_per_unit
+from galflow.surveys.reading.parts import Part
 from galflow.surveys.reading.sky import measure_sky
 
 
-def read_companion(uri: str, extension: Extension, shape: tuple[int, int]) -> tuple[np.ndarray, fits.Header]:
+def read_companion(
+    uri: str, extension: Extension, shape: tuple[int, int], part: Part | None = None
+) -> tuple[np.ndarray, fits.Header]:
     """Pixels and header of a companion image, refused if its shape (y, x) is not that of the image it goes with."""
-    pixels, header = read_image(uri, extension)
-    if pixels.shape != shape:
+    pixels, header = pixels_of(uri, extension, part)
+    if part is None and pixels.shape != shape:
         raise DataError(f"{uri} has shape {pixels.shape} (y, x), its image {shape}; they must be equal")
     return pixels, header
 

@@ -7,13 +7,11 @@ import math
 import numpy as np
 
 from galflow.surveys.base import UNUSABLE
+from galflow.surveys.reading.parts import Part, block_pixels, blocks
 
-SAMPLE_PIXELS = 1 << 16
-"""The quartiles of 2^16 normal pixels give sigma to 0.5 %, their median to 0.005 sigma."""
 WEIGHT_RANGE = 1e-10
 """An inverse variance this small beside the largest, or beside the sky's, stands for a pixel without exposure (a sigma
 of 1e16): no survey's noise spans a factor of 10^5."""
-_BLOCK = 16
 
 
 def usable_pixels(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None) -> np.ndarray:
@@ -49,28 +47,25 @@ def whole(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None) ->
     return flux.astype(np.float32).reshape(shape), usable_pixels(flux, mask, ivar).reshape(shape)
 
 
-def sample(flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(p, h, q, w) float32 pixels of p x q blocks spread evenly over the image, and which of them are usable."""
-    height, width = flux.shape
+def sample(
+    flux: np.ndarray, mask: np.ndarray | None, ivar: np.ndarray | None, part: Part | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(p, h, q, w) float32 pixels of p x q blocks spread evenly over the image, and which of them are usable.
+
+    Of a ``part`` of the image, whose planes are (1, M), the blocks are the same; the largest weight is the part's own.
+    """
     if not flux.size:
         return whole(flux, mask, ivar)
-    if flux.size <= SAMPLE_PIXELS or min(height, width) < 2 * _BLOCK:
-        step_y, step_x, block_y, block_x = height, width, height, width
-    else:
-        step = max(_BLOCK, math.ceil(_BLOCK * math.sqrt(flux.size / SAMPLE_PIXELS)))
-        step_y, step_x = min(step, height), min(step, width)
-        block_y, block_x = _BLOCK, _BLOCK
 
     def blocks_of(plane: np.ndarray) -> np.ndarray:
-        rows, columns = height // step_y, width // step_x
-        cut = plane[: rows * step_y, : columns * step_x].reshape(rows, step_y, columns, step_x)
-        return cut[:, :block_y, :, :block_x]
+        if part is None:
+            return blocks(plane)
+        return part.values_at(plane, block_pixels(part.shape))
 
-    blocks = blocks_of(flux).astype(np.float32)
     usable = _usable(
-        blocks,
+        (sampled := blocks_of(flux).astype(np.float32)),
         None if mask is None else blocks_of(mask),
         None if ivar is None else blocks_of(ivar),
         0.0 if ivar is None else largest_weight(ivar),
     )
-    return blocks, usable
+    return sampled, usable

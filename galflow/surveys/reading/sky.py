@@ -17,6 +17,7 @@ from scipy import ndimage
 from galflow.errors import DataError
 from galflow.surveys.base import UNUSABLE, Image, Plane
 from galflow.surveys.reading.observed import WEIGHT_RANGE, largest_weight, sample, usable_pixels, whole
+from galflow.surveys.reading.parts import Part, WholeNeeded
 from galflow.surveys.reading.unexposed import equal_areas, is_quantised, is_smooth, most_common, unexposed_values
 
 MIN_PIXELS = 32
@@ -73,20 +74,29 @@ def measure_sky(flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarr
 
 
 def look_at_sky(
-    flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarray | None = None, *, smoothed: bool = False
+    flux: np.ndarray,
+    mask: np.ndarray | None = None,
+    ivar: np.ndarray | None = None,
+    *,
+    smoothed: bool = False,
+    part: Part | None = None,
 ) -> SkyLook:
     """As ``measure_sky``, with a reason instead of an error, and what else was seen.
 
-    ``smoothed``: the pixels are known to have noise, however smooth they are.
+    ``smoothed``: the pixels are known to have noise, however smooth they are. ``part``: the planes are (1, M), its
+    pixels of an image; what more of them would be looked at for raises WholeNeeded.
     """
-    blocks, usable = sample(flux, mask, ivar)
-    if usable.sum() < _FEW < flux.size:
+    blocks, usable = sample(flux, mask, ivar, part)
+    size = flux.size if part is None else part.shape[0] * part.shape[1]
+    if usable.sum() < _FEW < size:
         # Little of the image is data (a sliver at a survey's edge): look at all of it, for a sample would miss it.
+        _require_whole(part, "little of it is data, so that a sample misses it")
         blocks, usable = whole(flux, mask, ivar)
     unexposed = unexposed_values(blocks, usable)
     if unexposed:
         usable &= ~np.isin(blocks, np.array(unexposed, dtype=np.float32))
-        if usable.sum() < _FEW < flux.size:
+        if usable.sum() < _FEW < size:
+            _require_whole(part, "little of it is exposed, so that a sample misses it")
             blocks, usable = whole(flux, mask, ivar)
             usable &= ~np.isin(blocks, np.array(unexposed, dtype=np.float32))
     count = int(usable.sum())
@@ -103,7 +113,13 @@ def look_at_sky(
     sky = _clipped(blocks[free if free.sum() >= max(MIN_PIXELS, 0.05 * count) else usable])
     if sky.sigma > 0 and not smooth:
         return SkyLook(sky.level, sky.sigma, unexposed=unexposed)
+    _require_whole(part, "its sample shows no noise")
     return _noise_free(flux, mask, ivar, sky.level, unexposed)
+
+
+def _require_whole(part: Part | None, reason: str) -> None:
+    if part is not None:
+        raise WholeNeeded(reason)
 
 
 def _noise_free(
@@ -192,12 +208,12 @@ class CompleteImage:
 
 
 def with_ivar(image: Image) -> tuple[Image, float]:
-    """``complete_image`` without its remarks: the image with inverse variance and mask, and its sky sigma."""
+    """``complete_image`` without its remarks, and its sky sigma."""
     complete = complete_image(image)
     return complete.image, complete.sigma
 
 
-def complete_image(image: Image) -> CompleteImage:
+def complete_image(image: Image, part: Part | None = None) -> CompleteImage:
     """The image with inverse variance and mask filled in, and its sky sigma.
 
     Where the survey gave none, the inverse variance is 1 / sigma^2 of the measured sky, everywhere: the photon noise
@@ -211,9 +227,14 @@ def complete_image(image: Image) -> CompleteImage:
     known, and its inverse variance is nominal, 1 / (1e-3 of the brightest pixel)^2. If all pixels have one value, or
     fewer than 32 are usable, an inverse variance that the survey did not give is 0.
     A plane that has one value everywhere may be a read-only view of that one value (strides 0), which costs no memory.
+    ``part``: the image's planes are (1, M), its pixels of an image; WholeNeeded where they do not tell.
     """
-    look = look_at_sky(image.flux, image.mask, image.ivar)
-    flux, mask = _masked(image, equal_areas(image.flux, holes) if (holes := holes_of(look)) else None)
+    look = look_at_sky(image.flux, image.mask, image.ivar, part=part)
+    unexposed = None
+    if image.ivar is None and (holes := holes_of(look)):  # else the survey's weights say what was exposed
+        _require_whole(part, "areas without exposure are told by their extent")
+        unexposed = equal_areas(image.flux, holes)
+    flux, mask = _masked(image, unexposed)
     doubt = None
     floor = 0.0
     if image.ivar is not None:
@@ -235,6 +256,7 @@ def complete_image(image: Image) -> CompleteImage:
     ivar = given if known is None else np.where(known, given, np.float32(0))
     lost = None
     if not (given[0, 0] > 0 if known is None and given.size else known is not None and known.any()):
+        _require_whole(part, "none of the pixels that cutouts need has a weight")
         lost = look.problem or "none of its pixels has a weight"
     return CompleteImage(replace(image, flux=flux, ivar=ivar, mask=mask), look.sigma, look.level, doubt, lost)
 
@@ -243,8 +265,6 @@ def _masked(image: Image, unexposed: np.ndarray | None) -> tuple[np.ndarray, np.
     """The flux with NaN wherever it is not finite, and the mask with NO_DATA there and where nothing was exposed."""
     flux = image.flux
     complete = all_finite(flux)
-    if image.ivar is not None:
-        unexposed = None  # the survey's weights say what was exposed
     untouched = complete and unexposed is None
     if image.mask is None and untouched:
         return flux, np.broadcast_to(np.uint16(0), flux.shape)

@@ -18,6 +18,8 @@ from galflow.photometry import FWHM_PER_SIGMA
 from galflow.surveys.base import UNUSABLE, Image, Plane
 from galflow.surveys.reading.sky import Sky
 
+STAR_REACH = 24
+"""Pixels on each side of a source that are looked at, at most: four sigmas of a PSF with an FWHM of 14 pixels."""
 LEAST_SNR = 20.0
 """Of the light under the weight; of fainter sources sizes tell nothing."""
 _LOCUS_SNR, _LOCUS_WIDTH, _FEWEST = 40.0, 0.035, 6
@@ -149,7 +151,7 @@ def _locus(sizes: Sizes, weight: float, given: StarSize | None) -> StarSize | No
 
 def measure_sizes(image: Image, x: np.ndarray, y: np.ndarray, sky: Sky, weight: float) -> Sizes:
     """Sizes of sources by Gaussian weights of sigma ``weight`` and twice that, in pixels."""
-    reach = max(4, math.ceil(4.0 * weight))
+    reach = min(max(4, math.ceil(4.0 * weight)), STAR_REACH)
     side = 2 * reach + 1
     height, width = image.flux.shape
     found = [np.full(len(x), np.nan) for _ in range(4)]

@@ -15,7 +15,6 @@ from galflow.surveys.reading.files import (
     expand_root,
     list_entries,
     open_bytes,
-    open_lazily,
     read_bytes,
 )
 
@@ -77,11 +76,10 @@ def test_an_unchanged_file_is_hashed_once(tmp_path, monkeypatch):
 def test_reading(folder):
     uri = f"{folder}/a.fits"
     assert read_bytes(uri) == b"a.fits"
-    for opener in (open_bytes, open_lazily):
-        with opener(uri) as file:
-            file.seek(2)
-            assert file.read() == b"fits"
-    for reader in (read_bytes, open_bytes, open_lazily, checksum):
+    with open_bytes(uri) as file:
+        file.seek(2)
+        assert file.read() == b"fits"
+    for reader in (read_bytes, open_bytes, checksum):
         with pytest.raises(StoreError, match=r"nope.fits does not exist"):
             reader(f"{folder}/nope.fits")
 
@@ -119,7 +117,7 @@ def test_s3_listing_checksum_and_reading(bucket):
     server.pipe(f"{root}/list/a.fits", b"three")
     assert checksum(entries[0].uri) == "etag:" + hashlib.md5(b"three").hexdigest()
     assert read_bytes(entries[0].uri) == b"three"
-    for reader in (read_bytes, checksum, open_lazily):
+    for reader in (read_bytes, checksum, open_bytes):
         with pytest.raises(StoreError, match=r"nope.fits does not exist"):
             reader(f"{root}/list/nope.fits")
 

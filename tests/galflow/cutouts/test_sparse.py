@@ -1,0 +1,115 @@
+"""A band of which only what cutouts need is read gives the very cutouts, flags and figures of one that is read whole."""
+
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+
+import galflow.cutouts.cut as cutting
+from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
+
+SHAPE = (700, 800)
+STARS = 12
+SIDE = 21
+
+
+@pytest.fixture(scope="module")
+def sky():
+    """Noise with stars, galaxies, a lost corner, a cosmic ray and a flat top; positions of the objects."""
+    rng = np.random.default_rng(4)
+    flux = rng.normal(3.0, 1.0, SHAPE)
+    x, y = rng.uniform(30, SHAPE[1] - 30, 20), rng.uniform(30, SHAPE[0] - 30, 20)
+    x[:3], y[:3] = (2.3, SHAPE[1] - 1.2, 400.0), (300.0, 3.0, SHAPE[0] - 4.0)  # cutouts that leave the tile
+    ys, xs = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for i, (a, b) in enumerate(zip(x, y, strict=True)):
+        sigma = 1.5 if i < STARS else 3.0
+        flux += 400 * (1 + i) * np.exp(-((xs - a) ** 2 + (ys - b) ** 2) / (2 * sigma**2))
+    flux[int(y[7]) - 2 : int(y[7]) + 3, int(x[7]) - 2 : int(x[7]) + 3] = 5000.0
+    flux[int(y[8]) - 7, int(x[8]) - 6] = np.nan
+    return flux.astype(np.float32), x, y
+
+
+def written(path, pixels, kind):
+    header = fits.Header({"CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 500.0, "CRPIX2": 400.0, "CTYPE1": "RA---TAN",
+                          "CTYPE2": "DEC--TAN", "CDELT1": -5e-5, "CDELT2": 5e-5})  # fmt: skip
+    if kind in ("rice", "tiles"):
+        shape = (1, SHAPE[1]) if kind == "rice" else (100, 128)
+        hdu = fits.CompImageHDU(pixels, header, compression_type="RICE_1", tile_shape=shape, quantize_level=16)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    elif kind == "gzip":
+        fits.PrimaryHDU(pixels, header).writeto(path.with_suffix(""))
+        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes(), 1))
+    elif kind == "extension":
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels * 0), fits.ImageHDU(pixels, header)]).writeto(path)
+    else:
+        fits.PrimaryHDU(pixels, header).writeto(path)
+
+
+def make_survey(folder, sky, kind, companions, **options):
+    """A tile of two bands."""
+    folder.mkdir(exist_ok=True)
+    flux, x, y = sky
+    end = ".fits.gz" if kind == "gzip" else ".fits"
+    rng = np.random.default_rng(5)
+    for i, band in enumerate("gr"):
+        pixels = np.nan_to_num(flux * 3).astype(np.int16) if kind == "integers" else flux * (1 + i)
+        if band == "g":  # a cosmic ray
+            row, column = int(y[6]) + 6, int(x[6]) + 5
+            pixels[row, column : column + 3] += 9000
+        written(folder / f"{band}{end}", pixels, kind)
+        if companions:
+            mask = (rng.random(SHAPE) < 1e-3).astype(np.int16) * 2 ** rng.integers(0, 3, SHAPE).astype(np.int16)
+            written(folder / f"{band}.mask{end}", mask, kind)
+            sigma = 1 + 0.2 * rng.random(SHAPE).astype(np.float32)
+            sigma[:, -200:-100] = 1e16
+            written(folder / f"{band}.rms{end}", sigma, kind)
+    rows = pa.table({"object_id": np.arange(1, len(x) + 1), "x": x, "y": y, "mag": rng.random(len(x))})
+    pq.write_table(rows, folder / "catalog.parquet")
+    given = dict(root=str(folder), bands={b: f"{b}{end}" for b in "gr"}, tile="t", zero_point=27.0,
+                 catalog={"path": "catalog.parquet"}) | options  # fmt: skip
+    if companions:
+        given["mask"] = {"pattern": "{band}.mask" + end, "planes": {0: "BAD", 1: "SATURATED", 2: "BRIGHT_STAR"}}
+        given["weight"] = {"pattern": "{band}.rms" + end, "kind": "sigma"}
+    if kind == "extension":
+        given["extension"] = 2
+        for name in ("mask", "weight"):
+            if name in given:
+                given[name]["extension"] = 2
+    return FitsTiles("sparse", "1", FitsTilesOptions(**given))
+
+
+@pytest.mark.parametrize(
+    ("kind", "companions", "defects", "options"),
+    [
+        ("plain", False, False, {"background": "none"}),
+        ("plain", True, "cutouts", {"background": "constant", "saturation_level": 6000.0}),
+        ("rice", True, "cutouts", {"background": "constant"}),
+        ("tiles", True, "cutouts", {}),
+        ("gzip", True, False, {}),
+        ("extension", True, "cutouts", {"background": "constant"}),
+        ("integers", False, "cutouts", {"background": "constant"}),
+    ],
+)
+def test_same_as_whole(tmp_path, local_store, sky, cut, monkeypatch, kind, companions, defects, options):
+    survey = make_survey(tmp_path / "data", sky, kind, companions, **options)
+    monkeypatch.setattr(survey, "read", lambda *_: pytest.fail("a band was read whole"))
+    found, receipt = cut(local_store, survey, size=SIDE, defects=defects)
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutting, "sparse_reading", lambda *_: (None, "asked for"))
+        patch.setattr(survey, "read_part", lambda *_: pytest.fail("a part was read"))
+        whole, expected = cut(local_store, survey, size=SIDE, defects=defects, chunk_megabytes=4.0)
+    assert receipt.outcome == expected.outcome
+    assert receipt.reasons == expected.reasons
+    assert receipt.details == expected.details
+    for name in ("flux", "ivar", "mask"):
+        np.testing.assert_array_equal(found.read(name), whole.read(name))
+    assert found.rows().equals(whole.rows())
+    assert found.attributes == whole.attributes
+    if defects:
+        star = set() if companions else {"STAR"}  # masked pixels hide too many
+        assert star | {"COSMIC_RAY", "EDGE", "SATURATED"} <= set(receipt.details["flags"])
+    assert np.isfinite(found.read("flux")).mean() > 0.8
