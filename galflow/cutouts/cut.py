@@ -11,7 +11,6 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +22,12 @@ from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
 from galflow.cutouts.displayed import display_attribute
-from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
+from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
+from galflow.cutouts.opened_tile import opened_tile
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
-from galflow.cutouts.sparse import sparse_reading
 from galflow.cutouts.tile_images import TileImages
 from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
@@ -37,7 +36,7 @@ from galflow.storage.layout import cutouts_product
 from galflow.storage.products import outcome_of, write_product
 from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
 from galflow.storage.store import Store
-from galflow.surveys.base import REQUIRED_COLUMNS, Image, Survey, Tile
+from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 from galflow.surveys.reading.transfers import counted
@@ -112,7 +111,7 @@ def cut_tile(
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
     receipt = Receipt(product=product, fingerprint=product_fingerprint, inputs={"tile": tile.identity})
     with counted(tile.files) as transfers, ExitStack() as stack:
-        images, rows, reasons, whole = _opened(stack, survey, tile, spec, bands, rows)
+        images, rows, reasons, whole = opened_tile(stack, survey, tile, spec, bands, rows)
         reasons += reasons_of(rows)
         plain = without_reasons(rows)
         written: list[_Written] = []
@@ -122,33 +121,20 @@ def cut_tile(
             return written[-1].files
 
         def completed(receipt: Receipt) -> Receipt:
-            told = _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts)
-            moved = transfers.details(whole or "; ".join(f"band {b}: {why}" for b, why in images.whole.items()))
-            return told.model_copy(update={"details": told.details | moved})
+            moved = transfers.details(whole or images.whole)
+            return _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts, moved)
 
         return write_product(store, receipt, put, started, completed)
 
 
-def _opened(
-    stack: ExitStack, survey: Survey, tile: Tile, spec: CutoutSpec, bands: tuple[str, ...], given: pa.Table | None
-) -> tuple[TileImages, pa.Table, list[str], str]:
-    """A tile's bands and rows, what is wrong with the rows, and why all bands are read whole ("": they are not)."""
-    sparse, whole = sparse_reading(survey, tile, bands, spec)
-    lines = spec.defects is True
-    if sparse is not None:
-        rows, reasons = (given, []) if given is not None else _own_rows(survey, tile, sparse.reference)
-        sparse.place(rows)
-        images = stack.enter_context(TileImages(survey, tile, bands, sparse, lines=lines))
-        if all(band in images for band in sparse.reference):
-            return images, rows, reasons, ""
-        whole = "the pixels of the reference band cannot be read"
-    images = stack.enter_context(TileImages(survey, tile, bands, lines=lines))
-    rows, reasons = (given, []) if given is not None else _own_rows(survey, tile, images)
-    return images, rows, reasons, whole
-
-
 def _told(
-    receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, reasons: list[str], doubts: list[str]
+    receipt: Receipt,
+    survey: Survey,
+    tile: Tile,
+    cut: _Written,
+    reasons: list[str],
+    doubts: list[str],
+    moved: dict[str, int | str],
 ) -> Receipt:
     """The receipt with what was found while the tile was cut."""
     outcome, told = outcome_of(reasons + cut.reasons, empty=None if len(cut.flags) else "no object in this tile")
@@ -165,20 +151,10 @@ def _told(
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
                 for file in tile.files
             ],
+            **moved,
         },
     }
     return receipt.model_copy(update=update)
-
-
-def _own_rows(survey: Survey, tile: Tile, images: Mapping[str, Image]) -> tuple[pa.Table, list[str]]:
-    """The tile's own catalogue; an empty one with the reason if there is none to be had."""
-    reasons: list[str] = []
-    try:
-        rows = survey.catalog(tile, images)
-    except DataError as error:
-        rows = pa.table({n: pa.array([], pa.int64() if n == "object_id" else pa.float64()) for n in REQUIRED_COLUMNS})
-        reasons = [f"catalogue: {error}"]
-    return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), reasons
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Reading of a band only what the cutouts of a tile need, where objects are few: the result is that of reading it whole.
+"""Reading of a band only what the cutouts of a tile need, where objects are few: they are those of a band read whole.
 
 A band is read whole where trails and spikes are looked for over the tile (cutouts.defects: true), where objects are
 detected in it, where cutouts cover much of it, where it is resampled, and where its few pixels leave a question open.
@@ -84,7 +84,10 @@ class SparseReading:
         if band not in self._blank:
             raise WholeNeeded("its header cannot be read")
         part = self._part(band)
-        complete = complete_image(self._survey.read_part(self._tile, band, part), part)
+        try:
+            complete = complete_image(self._survey.read_part(self._tile, band, part), part)
+        except DataError as error:
+            raise WholeNeeded(str(error)) from error  # reading it whole says what is wrong with it
         image = complete.image
         ivar, mask = (None if plane is None else part.spread(plane) for plane in (image.ivar, image.mask))
         return replace(complete, image=replace(image, flux=part.spread(image.flux), ivar=ivar, mask=mask))

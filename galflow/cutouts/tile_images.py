@@ -107,9 +107,10 @@ class TileImages(Mapping[str, Image]):
         return self._reading[band].result().spikes
 
     @property
-    def whole(self) -> dict[str, str]:
-        """Band -> why it was read whole though only parts of it were asked for."""
-        return {band: found.result().whole for band, found in self._reading.items() if found.result().whole}
+    def whole(self) -> str:
+        """Which bands were read whole though only parts of them were asked for, and why; "" if none was."""
+        why = {band: found.result().whole for band, found in self._reading.items()}
+        return "; ".join(f"band {band}: {reason}" for band, reason in why.items() if reason)
 
     @property
     def reasons(self) -> list[str]:

@@ -12,7 +12,8 @@ from typing import TypeVar
 from galflow.cutouts.cut import chosen_bands
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.spec.run import CutoutSpec, SurveySpec
-from galflow.surveys.base import Fault, Survey
+from galflow.surveys.base import Survey
+from galflow.surveys.reading.faults import Fault
 from galflow.surveys.resolve import open_survey
 from galflow.variables import without_values
 

@@ -22,6 +22,7 @@ from astropy.wcs import WCS
 from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
+from galflow.surveys.reading.faults import Fault
 from galflow.surveys.reading.parts import Part, WholeNeeded
 
 OUTSIDE_TILE = "outside"
@@ -151,31 +152,6 @@ class Image:
             plane = getattr(self, name)
             if plane is not None and plane.shape != self.flux.shape:
                 raise DataError(f"{name} has shape {plane.shape}, its image {self.flux.shape}; they must be equal")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong with a specification or with a tile that headers, names and first rows show before any work.
-
-    Faults of one field with one problem are one kind: where every tile has it the specification is refused, where some
-    have it they are named and the run goes on.
-    """
-
-    field: str
-    """Of the specification, such as "survey.options.zero_point_keyword"."""
-    problem: str
-    """The same words for every tile that has it."""
-    mend: str
-    file: str | None = None
-    """URI of one file that shows it."""
-    tile: str | None = None
-    """Which tile has it; None: it concerns the whole specification."""
-    refuses: bool = True
-    """Whether it refuses the run where every tile has it; else it is only said."""
-
-    def __str__(self) -> str:
-        at = f" ({self.file})" if self.file else ""
-        return f"{self.field}: {self.problem}{at}; {self.mend}"
 
 
 BaseOptions = Options

@@ -18,14 +18,14 @@ from astropy.wcs import WCS
 
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import COUNT, NJY
-from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
+from galflow.surveys.base import BaseOptions, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.reading.background import sky_level, subtract_background
 from galflow.surveys.reading.detection import detect, schema
+from galflow.surveys.reading.faults import Fault
 from galflow.surveys.reading.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
-from galflow.surveys.reading.fits_companions import companion_roles, read_psf
+from galflow.surveys.reading.fits_companions import companion_roles, read_mask, read_psf, read_weight
 from galflow.surveys.reading.fits_inspect import Inspection, stored_header
 from galflow.surveys.reading.fits_io import Extension
-from galflow.surveys.reading.fits_masks import mask_planes
 from galflow.surveys.reading.fits_names import files_by_tile, tile_names
 from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions, extension_of
 from galflow.surveys.reading.fits_parts import pixels_of
@@ -33,8 +33,6 @@ from galflow.surveys.reading.fits_pixels import linear, missing
 from galflow.surveys.reading.fits_planes import (
     inverse_variance,
     nominal_wcs,
-    read_companion,
-    relative_ivar,
     saturation_level,
     scaled,
     unit_per_count,
@@ -165,10 +163,9 @@ class FitsTiles(Survey):
 
     @property
     def reads_parts(self) -> bool:
-        """Where no pixel needs its whole image: no mesh, no weights whose scale is measured, nothing to be detected."""
+        """Where no pixel needs its whole image: without a mesh, and without weights whose scale is measured."""
         options = self._options
-        relative = options.weight is not None and options.weight.kind == "weight"
-        return not self.detects and options.background != "mesh" and not relative
+        return options.background != "mesh" and (options.weight is None or options.weight.kind != "weight")
 
     def read(self, tile: Tile, band: str) -> Image:
         """One band: scaled to nJy (or counts), background subtracted, with what companions the options declare."""
@@ -186,7 +183,8 @@ class FitsTiles(Survey):
         wcs = self._wcs(header, shape, uri)
         scale = options.pixel_scale_arcsec or (local_pixel_scale_arcsec(wcs, shape) if wcs else self.pixel_scale_arcsec)
         factor = unit_per_count(options, band, header, uri, scale)
-        mask, weight = self._mask(tile, band, shape, part), self._weight(tile, band, shape, part)
+        mask = read_mask(options.mask, band, self._companion(tile, f"mask/{band}"), shape, part)
+        weight = read_weight(options.weight, band, self._companion(tile, f"weight/{band}"), shape, part)
         level = saturation_level(options, band, header, uri)
         if level is not None:
             mask = np.zeros(stored.shape, dtype=np.uint16) if mask is None else mask
@@ -207,24 +205,6 @@ class FitsTiles(Survey):
         psf = self._psf(tile, band, header, scale, uri)
         kept = {key: header[key] for key in options.header_keywords if isinstance(header.get(key), str | int | float)}
         return Image(flux, self.unit, scale, ivar, mask, wcs, psf, kept)
-
-    def _weight(self, tile: Tile, band: str, shape: tuple[int, int], part: Part | None) -> np.ndarray | None:
-        """(y, x) inverse variance of the stored pixels up to a factor; None where no weight is declared."""
-        file, options = self._companion(tile, f"weight/{band}"), self._options.weight
-        if file is None or options is None:
-            return None
-        with unchanged(file) as uri:
-            pixels, _ = read_companion(uri, options.extension_for(band), shape, part)
-        return relative_ivar(pixels, options.kind)
-
-    def _mask(self, tile: Tile, band: str, shape: tuple[int, int], part: Part | None) -> np.ndarray | None:
-        """The survey's mask as planes; None where it declares none."""
-        file, options = self._companion(tile, f"mask/{band}"), self._options.mask
-        if file is None or options is None:
-            return None
-        with unchanged(file) as uri:
-            pixels, own = read_companion(uri, options.extension_for(band), shape, part)
-        return mask_planes(pixels, own, options, uri)
 
     def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, image_uri: str) -> Psf | None:
         """The PSF as the options declare it; None where they say nothing for this band."""

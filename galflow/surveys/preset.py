@@ -17,11 +17,12 @@ from astropy.io import fits
 
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import NJY
-from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Survey, Tile, TileFile
+from galflow.surveys.base import BaseOptions, Footprint, Image, Survey, Tile, TileFile
 from galflow.surveys.fits_tiles import FitsTiles
 from galflow.surveys.preset_options import PresetOptions
 from galflow.surveys.reading.data_models import ZERO_POINT_AGREES, Companion, DataModel, Header, has_flux_unit
 from galflow.surveys.reading.detection import schema as detected_columns
+from galflow.surveys.reading.faults import Fault
 from galflow.surveys.reading.files import DANGLING, expand_root, list_entries
 from galflow.surveys.reading.fits_names import files_by_tile, path_pattern, tile_names
 from galflow.surveys.reading.fits_options import (
@@ -144,15 +145,13 @@ class Preset(Survey):
             given["unit"] = "bunit"
         given |= {"background": options.background or model.background, "blank_value": model.blank_value}
         given |= {"detection": options.detection, "catalog": self._catalog_options}
-        if model.weight is not None and options.noise == "survey":
-            patterns = self._companions(model.weight)
-            given["weight"] = WeightOptions(
-                pattern=patterns, extension=model.weight.extension, kind=model.weight_kind
-            )  # fmt: skip
+        if (weight := model.weight) is not None and options.noise == "survey":
+            patterns, kind = self._companions(weight), model.weight_kind
+            given["weight"] = WeightOptions(pattern=patterns, extension=weight.extension, kind=kind)
         if model.mask is not None and options.mask == "survey":
             needed = {n: p for n, p in (model.planes or {}).items() if not isinstance(n, str) or n in model.needed}
-            patterns = self._companions(model.mask)
-            given["mask"] = MaskOptions(pattern=patterns, extension=model.mask.extension, planes=needed or None)
+            patterns, extension = self._companions(model.mask), model.mask.extension
+            given["mask"] = MaskOptions(pattern=patterns, extension=extension, planes=needed or None)
         return FitsTilesOptions(**given)
 
     def _companions(self, companion: Companion) -> dict[str, str]:
@@ -170,8 +169,7 @@ class Preset(Survey):
     def _for_image(self, tile: Tile, band: str, file: TileFile, found: Header) -> FitsTilesOptions:
         """The options that read one image, by what its header says."""
         (shape, header), change = found, dict[str, Any]()
-        point = self.zero_point(header, file.uri)
-        if point is not None:
+        if (point := self.zero_point(header, file.uri)) is not None:
             change["zero_point"] = point
         elif has_flux_unit(header):
             change |= {"unit": "bunit", "zero_point": None}
@@ -180,12 +178,10 @@ class Preset(Survey):
         planes, masked = self.planes(band), self._translated.mask
         mask_file = tile.file(f"mask/{band}")
         if masked is not None and planes is not None and mask_file is not None:
-            named = self.model.named_planes(mask_file, planes)
-            change["mask"] = masked.model_copy(update={"planes": named})
+            change["mask"] = masked.model_copy(update={"planes": self.model.named_planes(mask_file, planes)})
         wcs = celestial_wcs(header, file.uri)
         scale = local_pixel_scale_arcsec(wcs, shape) if wcs is not None else 0.0
-        fwhm = self.model.fwhm_arcsec(header, scale)
-        if fwhm is not None:
+        if (fwhm := self.model.fwhm_arcsec(header, scale)) is not None:
             change["psf"] = PsfOptions(fwhm_arcsec=fwhm)
         return self._translated.model_copy(update=change)
 
@@ -194,9 +190,7 @@ class Preset(Survey):
         file = tile.file(f"flux/{band}")
         if file is None or file.checksum == DANGLING:
             raise DataError(f"tile {tile.name} of {self.name} has no file for band {band}; it has {tile.bands}")
-        found = self.model.recognised(file)
-        reason = self.refusal(band, found, tile)
-        if reason is not None:
+        if (reason := self.refusal(band, found := self.model.recognised(file), tile)) is not None:
             raise self.model.foreign(file, reason)
         return file, found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
-import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,17 +1,26 @@
-"""What lies beside a survey's FITS images: which files of which roles, and the PSF out of them."""
+"""What lies beside a survey's FITS images: which files of which roles, and weights, masks and PSFs out of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from astropy.io import fits
 
 from galflow.surveys.base import Psf, TileFile
 from galflow.surveys.reading.files import unchanged
 from galflow.surveys.reading.fits_io import read_image
-from galflow.surveys.reading.fits_options import FitsTilesOptions, PsfOptions, extension_of
-from galflow.surveys.reading.fits_planes import header_number, make_psf, psf_image
+from galflow.surveys.reading.fits_masks import mask_planes
+from galflow.surveys.reading.fits_options import (
+    FitsTilesOptions,
+    MaskOptions,
+    PsfOptions,
+    WeightOptions,
+    extension_of,
+)
+from galflow.surveys.reading.fits_planes import header_number, make_psf, psf_image, read_companion, relative_ivar
+from galflow.surveys.reading.parts import Part
 
 
 def companion_roles(options: FitsTilesOptions, bands: Sequence[str]) -> dict[str, str]:
@@ -48,3 +57,25 @@ def read_psf(
         fwhm = header_number(header, options.fwhm_keyword, image_uri)
         fwhm *= scale_arcsec if options.fwhm_unit == "pixel" else 1.0
     return None if image is None and fwhm is None else make_psf(image, fwhm, image_uri)
+
+
+def read_weight(
+    options: WeightOptions | None, band: str, file: TileFile | None, shape: tuple[int, int], part: Part | None
+) -> np.ndarray | None:
+    """(y, x) inverse variance of a band's stored pixels up to a factor, of a part (1, M); None without a file."""
+    if file is None or options is None:
+        return None
+    with unchanged(file) as uri:
+        pixels, _ = read_companion(uri, options.extension_for(band), shape, part)
+    return relative_ivar(pixels, options.kind)
+
+
+def read_mask(
+    options: MaskOptions | None, band: str, file: TileFile | None, shape: tuple[int, int], part: Part | None
+) -> np.ndarray | None:
+    """(y, x) mask of a band as planes, of a part (1, M); None without a file."""
+    if file is None or options is None:
+        return None
+    with unchanged(file) as uri:
+        pixels, header = read_companion(uri, options.extension_for(band), shape, part)
+    return mask_planes(pixels, header, options, uri)

@@ -17,7 +17,8 @@ import pyarrow as pa
 from astropy.io import fits
 
 from galflow.errors import DataError, SpecError, StoreError
-from galflow.surveys.base import Fault, Footprint, Tile, TileFile
+from galflow.surveys.base import Footprint, Tile, TileFile
+from galflow.surveys.reading.faults import Fault
 from galflow.surveys.reading.files import DANGLING
 from galflow.surveys.reading.fits_io import Extension, read_header
 from galflow.surveys.reading.fits_masks import bit_planes

@@ -31,7 +31,7 @@ def pixels_of(uri: str, extension: Extension, part: Part | None) -> tuple[np.nda
 
 
 def read_part(uri: str, extension: Extension, part: Part) -> tuple[np.ndarray, fits.Header]:
-    """The part's pixels, (1, M), and the header of an image, as ``galflow.surveys.reading.fits_io.read_image`` has them.
+    """The part's pixels, (1, M), and the header of an image, as ``read_image`` has them.
 
     DataError where the image is not of the part's shape; WholeNeeded where its pixels have a type that follows from
     all of them.
@@ -58,7 +58,7 @@ def _of_rows(hdu: Any, span: Span, content: RangedContent, part: Part) -> np.nda
     first = np.flatnonzero(np.r_[True, np.diff(part.index) > 1])
     last = np.r_[first[1:] - 1, len(part.index) - 1]
     at = span.data + part.index[[first, last]].T * stored.itemsize
-    ranges = joined(at + [0, stored.itemsize])
+    ranges = joined(at + np.array([0, stored.itemsize]))
     whole = np.array([[span.data, span.data + part.shape[0] * part.shape[1] * stored.itemsize]])
     if cost(ranges) < cost(whole):
         content.prefetch(ranges)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-REQUEST_BYTES = 1 << 16
-"""What one more request costs, in bytes: ranges closer than this are fetched as one (64 KiB take a busy link or a
-client in Python as long as a request does)."""
+REQUEST_BYTES = 1 << 15
+"""What one more request costs, in bytes; ranges closer than this are fetched as one. 64 requests in flight that take
+25 ms each cost as much time as 40 kB do at 100 MB/s."""
 _AHEAD = 1 << 16
 """What is fetched at least where little is read: a header and what follows it."""
 _PART = 1 << 26

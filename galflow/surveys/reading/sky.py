@@ -61,9 +61,8 @@ def measure_sky(flux: np.ndarray, mask: np.ndarray | None = None, ivar: np.ndarr
 
     ``mask``, (y, x) of ``Plane`` bits: pixels that are UNUSABLE are left out, as are non-finite ones, those of
     ``ivar``, (y, x), 0 or no number, and those without exposure that share one value
-    (galflow.surveys.reading.unexposed). First a clipped median and quartiles (robust like a MAD); then pixels under
-    smoothed light above 4 of its sigmas, and their neighbours, are taken for sources and left out, and both are taken
-    again.
+    (galflow.surveys.reading.unexposed). First a clipped median and quartiles (robust like a MAD); then again without
+    pixels under smoothed light above 4 of its sigmas, and their neighbours, which are taken for sources.
 
     Raises DataError if fewer than 32 pixels are usable, if all of them have the same value, or if they are smooth.
     """
@@ -83,11 +82,10 @@ def look_at_sky(
 ) -> SkyLook:
     """As ``measure_sky``, with a reason instead of an error, and what else was seen.
 
-    ``smoothed``: the pixels are known to have noise, however smooth they are. ``part``: the planes are (1, M), its
-    pixels of an image; what more of them would be looked at for raises WholeNeeded.
+    ``smoothed``: the pixels are known to have noise, however smooth they are. ``part``: the planes are (1, M), of its
+    pixels; WholeNeeded where more would be looked at.
     """
-    blocks, usable = sample(flux, mask, ivar, part)
-    size = flux.size if part is None else part.shape[0] * part.shape[1]
+    (blocks, usable), size = sample(flux, mask, ivar, part), flux.size if part is None else math.prod(part.shape)
     if usable.sum() < _FEW < size:
         # Little of the image is data (a sliver at a survey's edge): look at all of it, for a sample would miss it.
         _require_whole(part, "little of it is data, so that a sample misses it")
@@ -226,8 +224,8 @@ def complete_image(image: Image, part: Part | None = None) -> CompleteImage:
     Where no noise can be measured sigma is NaN. If the image has light it is a simulation without noise: its pixels are
     known, and its inverse variance is nominal, 1 / (1e-3 of the brightest pixel)^2. If all pixels have one value, or
     fewer than 32 are usable, an inverse variance that the survey did not give is 0.
-    A plane that has one value everywhere may be a read-only view of that one value (strides 0), which costs no memory.
-    ``part``: the image's planes are (1, M), its pixels of an image; WholeNeeded where they do not tell.
+    A plane that has one value everywhere may be a read-only view of it (strides 0), which costs no memory. ``part``:
+    as for ``look_at_sky``.
     """
     look = look_at_sky(image.flux, image.mask, image.ivar, part=part)
     unexposed = None

@@ -1,4 +1,4 @@
-"""A band of which only what cutouts need is read gives the very cutouts, flags and figures of one that is read whole."""
+"""A band of which only what cutouts need is read gives the very cutouts and flags of one that is read whole."""
 
 import gzip
 
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-import galflow.cutouts.cut as cutting
+from galflow.cutouts import opened_tile
 from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
 
 SHAPE = (700, 800)
@@ -68,8 +68,10 @@ def make_survey(folder, sky, kind, companions, **options):
             written(folder / f"{band}.rms{end}", sigma, kind)
     rows = pa.table({"object_id": np.arange(1, len(x) + 1), "x": x, "y": y, "mag": rng.random(len(x))})
     pq.write_table(rows, folder / "catalog.parquet")
-    given = dict(root=str(folder), bands={b: f"{b}{end}" for b in "gr"}, tile="t", zero_point=27.0,
-                 catalog={"path": "catalog.parquet"}) | options  # fmt: skip
+    given = {
+        "root": str(folder), "bands": {b: f"{b}{end}" for b in "gr"}, "tile": "t", "zero_point": 27.0,
+        "catalog": {"path": "catalog.parquet"}, **options,
+    }  # fmt: skip
     if companions:
         given["mask"] = {"pattern": "{band}.mask" + end, "planes": {0: "BAD", 1: "SATURATED", 2: "BRIGHT_STAR"}}
         given["weight"] = {"pattern": "{band}.rms" + end, "kind": "sigma"}
@@ -99,7 +101,7 @@ def test_same_as_whole(tmp_path, local_store, sky, cut, monkeypatch, kind, compa
     found, receipt = cut(local_store, survey, size=SIDE, defects=defects)
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "sparse_reading", lambda *_: (None, "asked for"))
+        patch.setattr(opened_tile, "sparse_reading", lambda *_: (None, "asked for"))
         patch.setattr(survey, "read_part", lambda *_: pytest.fail("a part was read"))
         whole, expected = cut(local_store, survey, size=SIDE, defects=defects, chunk_megabytes=4.0)
     assert receipt.outcome == expected.outcome

@@ -12,7 +12,8 @@ from galflow.errors import DataError, SpecError
 from galflow.runs import check, check_survey
 from galflow.runs.check import check_run
 from galflow.spec.run import parse_spec
-from galflow.surveys.base import Fault, Image, Options, Survey, Tile
+from galflow.surveys.base import Image, Options, Survey, Tile
+from galflow.surveys.reading.faults import Fault
 
 
 class FakeOptions(Options):
