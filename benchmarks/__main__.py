@@ -37,6 +37,7 @@ from benchmarks import (
     labelled,
     local_security,
     mergers,
+    ranges,
     ranked_million,
     ranking,
     sampling,
@@ -71,6 +72,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
+    "ranges": ranges.run,
     "ranked_million": ranked_million.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from flows.terminal import minute, show_partial, show_table, table_of, uri_line
+from galflow.report.reading import reading_words
 from galflow.report.verdicts import ALIKE, parts_failed, verdict
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
     second = found["rows"] - found["objects"]
     twice = f" in {found['rows']:,} rows (column is_primary marks one for each)" if second else ""
     out.print(f"{found['objects']:,} objects{twice}{planted}; {scored}.")
+    if found.get("reading"):
+        out.print(f"{reading_words(found['reading'])}.")
     if "ranked_by" in found:
         out.print(found["ranked_by"]["why"], soft_wrap=True)
     level = found["false_discovery_rate"]

@@ -19,6 +19,7 @@ from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord
+from galflow.report.reading import survey_reading
 from galflow.report.report import ReportInputs, build_report
 from galflow.runs.plan import Unit, run_id, survey_learners
 from galflow.scores.mask_levels import MaskLevels
@@ -78,6 +79,7 @@ def publish(record: RunRecord) -> RunManifest:
     planted = spec.cutouts.plant is not None
     found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
     found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
+    found["reading"] = survey_reading(receipt for part in record.cutouts.values() for receipt in part.receipts)
     found["difference"] = None if difference is None else difference.to_json()
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]

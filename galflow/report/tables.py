@@ -9,6 +9,7 @@ from typing import Any
 
 from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES, StageRecord
+from galflow.report.reading import reading_words, survey_reading
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
 from galflow.training.trained_model import TrainedModel
@@ -102,8 +103,11 @@ def _stage(name: str, record: StageRecord) -> StageRow:
     counts = {str(o): outcomes[str(o)] for o in Outcome} | {FAILED: len(record.failures)}
     # Models share their training objects; parts and cutout sets have their own.
     rows = max((r.rows for r in receipts), default=0) if name == MODELS else sum(r.rows for r in receipts)
+    verb, what = stage_words(name)
+    moved = reading_words(survey_reading(receipts))
     return StageRow(
-        *stage_words(name),
+        verb,
+        f"{what}; {moved}" if moved else what,
         len(receipts) + len(record.failures),
         counts,
         len(receipts) - record.made,

@@ -124,6 +124,7 @@ def test_few_objects_move_few_bytes(tmp_path, s3_root, moved, local_store, cut):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # 1.5 GB go through a server on this machine
 def test_a_hundred_objects_of_euclid_s_tile_move_less_than_5_per_cent(tmp_path, s3_root, moved, local_store, cut):
     share, receipt = few_of_a_large_tile(19_200, 100, tmp_path, s3_root, moved, local_store, cut)
     assert share < 0.05
