@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import s3fs  # type: ignore[import-untyped]
+import s3fs
 from astropy.io import fits
 
 from benchmarks.cutana import Processes

@@ -6,6 +6,7 @@ detected in it, where cutouts cover much of it, where it is resampled, and where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -65,7 +66,7 @@ class SparseReading:
         if footprint is None:
             raise DataError(f"tile {self._tile.name} of {self._survey.name} tells no shape before it is read")
         nothing = np.broadcast_to(np.float32(np.nan), footprint.shape)
-        return Image(nothing, self._survey.unit, self._survey.pixel_scale_arcsec, wcs=footprint.wcs)
+        return Image(nothing, self._survey.unit, math.nan, wcs=footprint.wcs)
 
     @property
     def reference(self) -> Mapping[str, Image]:

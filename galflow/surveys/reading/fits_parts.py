@@ -60,10 +60,9 @@ def _of_rows(hdu: Any, span: Span, content: RangedContent, part: Part) -> np.nda
     at = span.data + part.index[[first, last]].T * stored.itemsize
     ranges = joined(at + np.array([0, stored.itemsize]))
     whole = np.array([[span.data, span.data + part.shape[0] * part.shape[1] * stored.itemsize]])
-    if cost(ranges) < cost(whole):
-        content.prefetch(ranges)
-    else:
+    if cost(ranges) >= cost(whole):
         ranges = whole
+    content.prefetch(ranges)  # and kept: if parts do not do in the end, the rest alone is fetched
     out = np.empty(len(part.index), stored)
     offset = span.data + part.index * stored.itemsize
     edges = np.searchsorted(offset, ranges)
@@ -102,7 +101,7 @@ def _of_tiles(hdu: Any, number: int, span: Span, content: RangedContent, part: P
 
 
 def _fetch_tiles(content: RangedContent, number: int, span: Span, tiles: np.ndarray) -> bool:
-    """Fetch the table of the tiles, and what of its heap holds these; whether that is cheaper than the whole heap."""
+    """Fetch the table of the tiles and what of its heap holds these, or all of it; whether the few are cheaper."""
     with quiet(AstropyWarning, UserWarning):
         table = fits.open(RangeFile(content), memmap=False, lazy_load_hdus=True, disable_image_compression=True)[number]
         header, kinds = table.header, table.columns.dtype
@@ -118,7 +117,7 @@ def _fetch_tiles(content: RangedContent, number: int, span: Span, tiles: np.ndar
             count, offset = held[name].astype(np.int64).T
             found.append(np.stack([heap + offset, heap + offset + count * one], axis=1)[count > 0])
     ranges = joined(np.concatenate(found))
-    if cost(ranges) >= cost(np.array([[heap, span.end]])):
-        return False
-    content.prefetch(np.minimum(ranges, content.size))
-    return True
+    whole = np.array([[heap, span.end]])
+    few = cost(ranges) < cost(whole)
+    content.prefetch(np.minimum(ranges if few else whole, content.size))
+    return few

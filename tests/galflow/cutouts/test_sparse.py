@@ -9,7 +9,10 @@ import pytest
 from astropy.io import fits
 
 from galflow.cutouts import opened_tile
+from galflow.cutouts.sparse import sparse_reading
+from galflow.spec.run import CutoutSpec
 from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
+from galflow.surveys.reading.parts import WholeNeeded
 
 SHAPE = (700, 800)
 STARS = 12
@@ -115,3 +118,47 @@ def test_same_as_whole(tmp_path, local_store, sky, cut, monkeypatch, kind, compa
         star = set() if companions else {"STAR"}  # masked pixels hide too many
         assert star | {"COSMIC_RAY", "EDGE", "SATURATED"} <= set(receipt.details["flags"])
     assert np.isfinite(found.read("flux")).mean() > 0.8
+
+
+def test_what_a_few_pixels_do_not_tell_is_read_whole(tmp_path, local_store, sky, cut):
+    flux, x, y = sky
+    holes = flux.copy()
+    holes[:, 300:] = 0.0  # areas without exposure, of which no weight tells
+    survey = make_survey(tmp_path / "holes", (holes, x, y), "plain", False)
+    seen = []
+    survey.read = lambda tile, band: seen.append(band) or FitsTiles.read(survey, tile, band)
+    _, receipt = cut(local_store, survey, size=SIDE, defects="cutouts")
+    assert sorted(seen) == ["g", "r"]
+    assert receipt.details["flags"]["MISSING_PIXELS"] > 5
+
+
+@pytest.mark.parametrize(
+    ("defects", "options", "why"),
+    [
+        (True, {}, "trails and spikes are looked for over the tile"),
+        (False, {"background": "mesh"}, "its background, its noise or its format needs all pixels"),
+        (False, {"catalog": None}, "objects are detected in its pixels"),
+    ],
+)
+def test_why_a_tile_is_read_whole(tmp_path, sky, defects, options, why):
+    survey = make_survey(tmp_path, sky, "plain", False, **options)
+    spec = CutoutSpec(size=SIDE, defects=defects)
+    sparse, found = sparse_reading(survey, survey.tiles()[0], survey.bands, spec)
+    assert sparse is None
+    assert found.startswith(why)
+
+
+def test_bands_on_other_grids_and_many_objects_are_read_whole(tmp_path, sky):
+    survey = make_survey(tmp_path, sky, "plain", False)
+    with fits.open(tmp_path / "r.fits", mode="update") as hdus:
+        hdus[0].header["CDELT1"] *= 1.5
+    [tile] = survey.tiles()
+    sparse, _ = sparse_reading(survey, tile, survey.bands, CutoutSpec(size=SIDE, defects=False))
+    sparse.place(survey.catalog(tile, sparse.reference))
+    assert sparse.image("g").image.flux.shape == SHAPE
+    with pytest.raises(WholeNeeded, match="another pixel grid than the reference band"):
+        sparse.image("r")
+    large, _ = sparse_reading(survey, tile, survey.bands, CutoutSpec(size=64, defects=False))
+    large.place(survey.catalog(tile, large.reference))
+    with pytest.raises(WholeNeeded, match=r"its cutouts have 14.6 % of the tile's pixels"):
+        large.image("g")
