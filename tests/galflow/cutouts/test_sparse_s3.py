@@ -82,7 +82,7 @@ def options(root, end=".fits", **more):
 def put(folder, root):
     server = s3fs.S3FileSystem(use_listings_cache=False)
     for path in folder.iterdir():
-        server.put(str(path), f"{root}/{path.name}")
+        server.put(str(path), f"{root}/{path.name}", max_concurrency=1)
 
 
 def require_same(found, expected):
