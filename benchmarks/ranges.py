@@ -63,19 +63,20 @@ class Moved:
 
 def run() -> Iterator[Processes]:
     """One table a kind of file."""
-    for kind in ("plain", "rice"):
-        yield measure(kind, SIDE, OBJECTS)
+    with scratch() as work, _server(work) as bucket:
+        for kind in ("plain", "rice"):
+            yield measure(kind, SIDE, OBJECTS, bucket)
 
 
-def measure(kind: str, side: int, objects: int) -> Processes:
+def measure(kind: str, side: int, objects: int, bucket: str) -> Processes:
     """Each way once, on one file."""
-    with scratch() as work, _server(work / "server") as bucket:
+    with scratch() as work:
         rng = np.random.default_rng(1)
         x, y = rng.uniform(SIZE, side - SIZE, (2, objects))
         path = work / "vis.fits"
         _write(path, rng.normal(0, 1, (side, side)).astype(np.float32), kind)
         pq.write_table(pa.table({"object_id": np.arange(objects), "x": x, "y": y}), work / "catalog.parquet")
-        root, size = f"{bucket}/tile", path.stat().st_size
+        root, size = f"{bucket}/{kind}", path.stat().st_size
         for name in (path.name, "catalog.parquet"):
             s3fs.S3FileSystem().put(str(work / name), f"{root}/{name}")
         rows = {name: _timed(way, size) for name, way in _ways(root, x, y, side).items()}
@@ -144,7 +145,6 @@ def _write(path: Path, pixels: np.ndarray, kind: str) -> None:
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
     """The tests' S3 server; s3://bucket, with AWS_* set while it runs."""
-    folder.mkdir()
     path = Path(__file__).parents[1] / "tests" / "conftest.py"
     found = importlib.util.spec_from_file_location("galflow_test_servers", path)
     if found is None or found.loader is None:
