@@ -98,7 +98,7 @@ def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
     surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
     own = [m for m in spec.trainings if m.trained is None]
     learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
-    return PartSettings(spec.ratios, split_shares(spec), learners)
+    return PartSettings(spec.ratios, split_shares(spec), learners, spec.scoring.triage)
 
 
 def split_shares(spec: RunSpec) -> tuple[float, float] | None:
@@ -122,7 +122,12 @@ def plan_ranking(spec: RunSpec, store: Store, joins: Sequence[str], models: Mapp
     if not of_survey or (declared is not None and may_rank(spec)[declared] not in of_survey):
         return None
     settings = RankingSettings(
-        declared, first_score(spec, of_survey), split_shares(spec), spec.seed, spec.scoring.batch_objects
+        declared,
+        first_score(spec, of_survey),
+        split_shares(spec),
+        spec.seed,
+        spec.scoring.batch_objects,
+        spec.scoring.triage,
     )
     found = ranking_fingerprint(joins, of_survey, settings)
     receipt = find_receipts(store, rankings_folder(spec.survey.survey_name)).get(found)
