@@ -17,6 +17,7 @@ import numpy.typing as npt
 from galflow.compare.classifier import classifier_two_sample, explain_difference
 from galflow.compare.matching import Matched, cell_numbers, match_bootstraps, match_counts
 from galflow.compare.populations import Population
+from galflow.compare.realism import order_of_samples
 from galflow.compare.two_sample import STATISTICS, matched_draws, over_draws, permutation_p
 from galflow.errors import DataError
 from galflow.spec.comparison import MatchSpec
@@ -36,6 +37,11 @@ class Matching:
     explain: tuple[str, ...] = ()
     bootstraps: int = 1000
     seed: int = 0
+
+    @property
+    def content(self) -> list[Any]:
+        """What a comparison depends on, as plain values."""
+        return [[spec.model_dump(mode="json") for spec in self.match], list(self.explain)]
 
     @property
     def columns(self) -> list[str]:
@@ -87,6 +93,33 @@ def compare_at_equal_properties(sky: Population, sample: Population, matching: M
         "explained": _explained(one, two, matched, matching),
     }
     return MatchedComparison(found, {name: of[: len(STATISTICS)] for name, of in draws.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedSamples:
+    """What is compared at equal properties."""
+
+    sky: Population
+    """Held-out objects of the survey."""
+    samples: Mapping[str, Population]
+    matching: Matching
+
+    def compare(self, reasons: list[str]) -> dict[str, Any]:
+        """ "matched": sample -> comparison; "order": column -> the samples from the nearest to the sky on.
+
+        What cannot be compared is told in ``reasons``.
+        """
+        found: dict[str, MatchedComparison] = {}
+        for name, sample in self.samples.items():
+            try:
+                found[name] = compare_at_equal_properties(self.sky, sample, self.matching)
+            except DataError as error:
+                reasons.append(f"{name}, matched: {error}")
+        columns = [c for c in self.sky.scores if found and all(c in one.draws for one in found.values())]
+        ks = STATISTICS.index("ks")
+        order = {c: order_of_samples({name: one.draws[c][ks] for name, one in found.items()}) for c in columns}
+        matched = {name: one.found for name, one in found.items()}
+        return {"matched": matched} | ({"order": order} if len(found) > 1 else {})
 
 
 def _is_there(side: Population, name: str) -> bool:

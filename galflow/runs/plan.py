@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
 from galflow.runs.plan_joins import plan_joins
@@ -193,6 +194,12 @@ class RunPlan:
         return {"run": self.run, "published": self.published, "done": self.done, "units": units}
 
 
+def matching_of(spec: RunSpec) -> Matching | None:
+    """How samples are matched; None where they are not."""
+    of = spec.comparison
+    return Matching(of.match, of.explain, of.bootstraps, spec.seed) if of.match else None
+
+
 def plan_comparison(
     spec: RunSpec,
     store: Store,
@@ -206,8 +213,9 @@ def plan_comparison(
     """
     if not sample_scores:
         return None
-    survey = scores if spec.ratios else ()
-    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
+    matching = matching_of(spec)
+    survey = scores if spec.ratios or matching else ()
+    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey, matching)
     receipt = find_receipts(store, comparisons_folder(spec.name)).get(found)
     why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
     product = receipt.product if receipt else comparison_product(spec.name, found)

@@ -52,7 +52,7 @@ def best_earlier(
 def earlier_scores(
     store: Store, part: EarlierPart, object_ids: np.ndarray, names: Sequence[str]
 ) -> dict[str, np.ndarray] | None:
-    """(N,) float64 of each column, NaN where null; None if the part is gone, damaged, of other objects, or lacks one."""
+    """(N,) float64 of each column, NaN where null; None if the part is gone, damaged, of others, or lacks a column."""
     try:
         data = store.get(part.product)
     except StoreError as error:
