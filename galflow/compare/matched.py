@@ -77,7 +77,9 @@ def compare_at_equal_properties(sky: Population, sample: Population, matching: M
     resampled = list(match_bootstraps(a, b, edges, bootstraps=matching.bootstraps, seed=matching.seed))
     draws = {name: matched_draws(one.scores[name], two.scores[name], resampled) for name in columns}
     found = {
-        "matched_by": {spec.column: list(map(float, e)) for spec, e in zip(matching.match, edges, strict=True)},
+        "matched_by": [
+            {"column": spec.column, "edges": list(map(float, e))} for spec, e in zip(matching.match, edges, strict=True)
+        ],
         "pairs": len(matched),
         "left_out": {"survey": _left_out(sky, one, matched, "a"), "sample": _left_out(sample, two, matched, "b")},
         "columns": {

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import read_published
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.flags import has_flag
+from galflow.cutouts.observed_shares import INCOMPLETE
 from galflow.errors import StoreError
 from galflow.runs.plan import plan_run
 from galflow.scores.score import ScoreColumn, score_cutouts
@@ -253,7 +257,11 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     ]
     spec = specify(
         cluster, tmp_path / "store", models=models,
-        comparison={"samples": [{"name": "mock", "survey": mocks}], "bootstraps": 50}, output={"report": True},
+        comparison={
+            "samples": [{"name": "mock", "survey": mocks}], "bootstraps": 50,
+            "match": [{"column": "magnitude", "bins": 2}], "explain": ["axis_ratio"],
+        },
+        output={"report": True},
     )  # fmt: skip
     ran = run(spec)
     assert [s.failures for s in (ran.models, ran.scores[None], ran.comparison)] == [(), (), ()]
@@ -281,6 +289,24 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     assert not any("plain" in score for score in manifest.summary["inconsistent"]["real objects"])
     report = Store.open(spec.store.root).get(f"reports/{manifest.run}/index.html").decode()
     assert "log-likelihood ratio of maf to plain [nats]" in report
+    (product,) = ran.comparison.receipts
+    matched = json.loads(store.get(product.product))["matched"]["mock"]
+    assert f"In {matched['pairs']} pairs of mock and sky galaxies of equal magnitude, " in report
+    (edges,) = (of["edges"] for of in matched["matched_by"])
+    counts = []
+    for sample, bins in ((None, "n_a"), ("mock", "n_b")):
+        parts = [pq.read_table(pa.BufferReader(store.get(r.product))) for r in ran.scores[sample].receipts]
+        split, flags, magnitude = (
+            np.concatenate([part[name].to_numpy() for part in parts])
+            for name in ("split", "flags", "carried:magnitude")
+        )
+        chosen = (split == "reference") & ~has_flag(flags, INCOMPLETE)
+        counts.append(np.histogram(magnitude[chosen], edges)[0])
+        assert sum(cell[bins] for cell in matched["cells"]) <= counts[-1].sum()
+    assert matched["pairs"] == np.minimum(*counts).sum(), (
+        "equal counts in each bin of objects that no model learnt from"
+    )
+    assert set(matched["columns"]["llr_maf_plain"]["p"]) == {"ks", "wasserstein", "energy", "auroc"}
     assert "of sample mock" in report
     plan = plan_run(spec, store)
     assert plan.done
