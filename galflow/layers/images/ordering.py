@@ -6,7 +6,6 @@ On a GPU torch sorts.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,8 @@ def median_of_known(values: Tensor) -> Tensor:
     """(...) median along the last axis of (..., P) float32, NaN left out; NaN where nothing else is."""
     if values.device.type != "cpu":
         return values.nanmedian(-1).values
-    ordered = torch.from_numpy(np.sort(values.numpy(), axis=-1))  # NaN lies last
+    ordered = values.clone()
+    ordered.numpy().sort(axis=-1)  # NaN lies last
     known = (~ordered.isnan()).sum(-1, keepdim=True)
     middle = (known - 1).clamp_min(0) // 2
     return ordered.gather(-1, middle)[..., 0]
@@ -25,7 +25,7 @@ def falling_order(values: Tensor) -> Tensor:
     """(..., P) int64 places of (..., P) values, the highest first."""
     if values.device.type != "cpu":
         return values.argsort(dim=-1, descending=True)
-    return torch.from_numpy(np.argsort(-values.numpy(), axis=-1))
+    return torch.from_numpy((-values).numpy().argsort(axis=-1))
 
 
 def highest_around(images: Tensor, reach: int) -> Tensor:
