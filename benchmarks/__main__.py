@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    compared,
     compiled,
     costs,
     cutana,
@@ -72,6 +73,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "compiled": compiled.run,
     "local_security": local_security.run,
     "ranked_million": ranked_million.run,
+    "compared": compared.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,

@@ -18,7 +18,7 @@ from galflow.compare.classifier import classifier_two_sample, explain_difference
 from galflow.compare.matching import Matched, cell_numbers, match_bootstraps, match_counts
 from galflow.compare.populations import Population
 from galflow.compare.realism import order_of_samples
-from galflow.compare.two_sample import STATISTICS, matched_draws, over_draws, permutation_p
+from galflow.compare.two_sample import STATISTICS, compare_matched, matched_draws, over_draws, permutation_p
 from galflow.errors import DataError
 from galflow.spec.comparison import MatchSpec
 
@@ -73,9 +73,9 @@ def compare_at_equal_properties(sky: Population, sample: Population, matching: M
     halves = _halves(one, matching.seed)
     rng = np.random.default_rng(matching.seed + 1)
     within = match_counts(halves[0].properties[:, :width], halves[1].properties[:, :width], edges, rng)
-    # The same resamplings for every column, drawn once.
-    resampled = list(match_bootstraps(a, b, edges, bootstraps=matching.bootstraps, seed=matching.seed))
-    draws = {name: matched_draws(one.scores[name], two.scores[name], resampled) for name in columns}
+    resampled = match_bootstraps(a, b, edges, bootstraps=matching.bootstraps, seed=matching.seed)
+    of_columns = matched_draws(one.stacked(columns).T, two.stacked(columns).T, resampled)
+    draws = dict(zip(columns, of_columns, strict=True))
     found = {
         "matched_by": [
             {"column": spec.column, "edges": list(map(float, e))} for spec, e in zip(matching.match, edges, strict=True)
@@ -200,7 +200,7 @@ def _of_halves(
     if len(within) < MINIMUM_MATCHED:
         return None
     a, b = (half.scores[name] for half in halves)
-    statistics = over_draws(matched_draws(a, b, [within, within]))
+    statistics = compare_matched(a, b, [within, within])
     return {
         "pairs": len(within),
         "statistics": {s: getattr(statistics, s).value for s in STATISTICS},

@@ -94,11 +94,14 @@ class TwoSample:
         return replace(found[0], **joined)
 
 
-def finite_sample(values: npt.ArrayLike, name: str, ndim: int = 1) -> FloatArray:
-    """A sample as float64; SpecError where its shape is none, ModelError where a value is not finite."""
+def finite_sample(values: npt.ArrayLike, name: str, ndim: int = 1, along: int = 0) -> FloatArray:
+    """A sample as float64, its objects along one axis.
+
+    SpecError where its shape is none, ModelError where a value is not finite.
+    """
     array = np.asarray(values, dtype=np.float64)
-    if array.ndim != ndim or len(array) < 2:
-        shape = "(n,)" if ndim == 1 else "(n, features)"
+    if array.ndim != ndim or array.shape[along] < 2:
+        shape = "(n,)" if ndim == 1 else ("(n, features)", "(columns, n)")[along]
         raise SpecError(f"sample {name} has shape {array.shape}; give {shape} with at least two objects")
     if not np.all(np.isfinite(array)):
         raise ModelError(
@@ -180,35 +183,47 @@ def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 100
 
 
 def matched_draws(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> FloatArray:
-    """(8, bootstraps) of bootstrapped matched samples (``matching.match_bootstraps``) of (n_a,) and (n_b,) values.
+    """(C, 8, bootstraps) of bootstrapped matched samples (``matching.match_bootstraps``) of C columns of values.
 
-    ``STATISTICS``, then both numbers of objects and both medians.
+    ``a`` is (C, n_a), ``b`` (C, n_b). ``STATISTICS`` of each, then both numbers of objects and both medians. One
+    bootstrap is held at a time.
     """
-    first, second = finite_sample(a, "a"), finite_sample(b, "b")
-    steps, place_a, place_b = _pooled(first, second)
-    width = steps.size + 1
+    first, second = finite_sample(a, "a", ndim=2, along=1), finite_sample(b, "b", ndim=2, along=1)
+    pooled = [_pooled(one, two) for one, two in zip(first, second, strict=True)]
     rows = []
     for index_a, index_b in matches:
-        one, two = finite_sample(first[index_a], "a, matched,"), finite_sample(second[index_b], "b, matched,")
-        weights = [
-            np.bincount(place[index], minlength=width)[None] / index.size
-            for place, index in ((place_a, index_a), (place_b, index_b))
-        ]
-        found = _statistics(weights[0], weights[1], steps)[:, 0]
-        rows.append([*found, one.size, two.size, float(np.median(one)), float(np.median(two))])
+        if min(index_a.size, index_b.size) < 2:
+            raise SpecError(f"{index_a.size} objects are matched; at least two are needed. Give fewer bins")
+        rows.append([_of_matched(x, y, of, index_a, index_b) for x, y, of in zip(first, second, pooled, strict=True)])
     require_bootstraps(len(rows))
-    return np.asarray(rows).T
+    return np.asarray(rows).transpose(1, 2, 0)
+
+
+def _of_matched(
+    a: FloatArray,
+    b: FloatArray,
+    pooled: tuple[FloatArray, IndexArray, IndexArray],
+    index_a: IndexArray,
+    index_b: IndexArray,
+) -> list[float]:
+    """What ``matched_draws`` gives of one column in one bootstrap."""
+    steps, place_a, place_b = pooled
+    weights = [
+        _weights(place[index][None], steps.size + 1) for place, index in ((place_a, index_a), (place_b, index_b))
+    ]
+    found = _statistics(weights[0], weights[1], steps)[:, 0]
+    return [*found, index_a.size, index_b.size, float(np.median(a[index_a])), float(np.median(b[index_b]))]
 
 
 def compare_matched(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> TwoSample:
     """Distances over bootstrapped matched samples: medians over the bootstraps, with their 2.5 to 97.5 percentiles; n
     and medians of the values are the bootstraps' medians too.
     """
-    return over_draws(matched_draws(a, b, matches))
+    return over_draws(matched_draws(finite_sample(a, "a")[None], finite_sample(b, "b")[None], matches)[0])
 
 
 def over_draws(draws: FloatArray) -> TwoSample:
-    """What ``matched_draws`` gave as medians with intervals."""
+    """What ``matched_draws`` gave of one column, (8, bootstraps), as medians with intervals."""
     middle = np.median(draws, axis=1)
     intervals = {name: Interval.of(middle[i], draws[i]) for i, name in enumerate(STATISTICS)}
     n_a, n_b, median_a, median_b = middle[len(STATISTICS) :].tolist()
