@@ -251,18 +251,20 @@ def compare(run: RunRecord) -> StageResult:
 
 
 def _matched(run: RunRecord, models: Mapping[str, TrainedModel]) -> MatchedSamples | None:
-    """The objects that are to be compared at equal properties; None where the specification names none."""
+    """The objects that are to be compared at equal properties or in pairs; None where neither is asked for."""
     if (matching := matching_of(run.spec)) is None:
         return None
     columns = [column.name for column in columns_of(run.spec.of_survey(models))]
     columns += [ratio.column for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
     learnt = {model.sample for model in run.spec.trainings if model.trained is None and model.name in models}
 
-    def population(name: str | None) -> Population:
-        return read_population(run.store, run.scores[name].receipts, columns, matching.columns, held_out=name in learnt)
+    def population(name: str | None, key: tuple[str, ...] = ()) -> Population:
+        receipts = run.scores[name].receipts
+        return read_population(run.store, receipts, columns, matching.columns, held_out=name in learnt, key=key)
 
-    samples = {name: population(name) for name in run.scores if name is not None}
-    return MatchedSamples(population(None), samples, matching)
+    samples = {name: population(name) for name in run.scores if name is not None} if matching.match else {}
+    paired = tuple((population(pair.first, pair.by), population(pair.second, pair.by)) for pair in matching.pairs)
+    return MatchedSamples(population(None), samples, matching, paired)
 
 
 def _ratios(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:

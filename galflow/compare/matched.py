@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from galflow.compare.classifier import classifier_two_sample, explain_difference
 from galflow.compare.matching import Matched, cell_numbers, match_bootstraps, match_counts
+from galflow.compare.pairs import compare_pairs
 from galflow.compare.populations import Population
 from galflow.compare.realism import order_of_samples
 from galflow.compare.two_sample import STATISTICS, compare_matched, matched_draws, over_draws, permutation_p
 from galflow.errors import DataError
-from galflow.spec.comparison import MatchSpec
+from galflow.spec.comparison import MatchSpec, PairSpec
 
 FloatArray = npt.NDArray[np.float64]
 MINIMUM_MATCHED = 20
@@ -37,11 +38,14 @@ class Matching:
     explain: tuple[str, ...] = ()
     bootstraps: int = 1000
     seed: int = 0
+    pairs: tuple[PairSpec, ...] = ()
+    """Samples of the same galaxies."""
 
     @property
     def content(self) -> list[Any]:
         """What a comparison depends on, as plain values."""
-        return [[spec.model_dump(mode="json") for spec in self.match], list(self.explain)]
+        pairs = [spec.model_dump(mode="json") for spec in self.pairs]
+        return [[spec.model_dump(mode="json") for spec in self.match], list(self.explain), *([pairs] if pairs else [])]
 
     @property
     def columns(self) -> list[str]:
@@ -99,18 +103,35 @@ def compare_at_equal_properties(sky: Population, sample: Population, matching: M
 
 @dataclass(frozen=True, eq=False)
 class MatchedSamples:
-    """What is compared at equal properties."""
+    """What is compared object by object: at equal properties, and in pairs of the same galaxy."""
 
     sky: Population
     """Held-out objects of the survey."""
     samples: Mapping[str, Population]
     matching: Matching
+    paired: tuple[tuple[Population, Population], ...] = ()
+    """Of each of the pairs, with keys."""
 
     def compare(self, reasons: list[str]) -> dict[str, Any]:
-        """ "matched": sample -> comparison; "order": column -> the samples from the nearest to the sky on.
+        """ "matched": sample -> comparison; "order": column -> the samples from the nearest to the sky on; "pairs".
 
         What cannot be compared is told in ``reasons``.
         """
+        return (self._matched(reasons) if self.matching.match else {}) | (
+            {"pairs": self._pairs(reasons)} if self.paired else {}
+        )
+
+    def _pairs(self, reasons: list[str]) -> list[dict[str, Any]]:
+        found = []
+        for spec, (first, second) in zip(self.matching.pairs, self.paired, strict=True):
+            try:
+                result = compare_pairs(first, second, bootstraps=self.matching.bootstraps, seed=self.matching.seed)
+                found.append({"first": spec.first, "second": spec.second, "by": list(spec.by)} | result)
+            except DataError as error:
+                reasons.append(f"{spec.first} and {spec.second}, in pairs: {error}")
+        return found
+
+    def _matched(self, reasons: list[str]) -> dict[str, Any]:
         found: dict[str, MatchedComparison] = {}
         for name, sample in self.samples.items():
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -39,13 +39,18 @@ class Population:
     """(n, D), NaN where one is missing."""
     left_out: int
     """Objects with a known defect, or with pixels missing."""
+    keys: npt.NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
+    """(n,) text that names the object's galaxy, "" where it has none; (0,) where none was asked for."""
 
     def __len__(self) -> int:
         return len(self.properties)
 
     def of(self, rows: npt.NDArray[np.int64]) -> Population:
         """Some of its objects."""
-        return Population({n: v[rows] for n, v in self.scores.items()}, self.properties[rows], self.left_out)
+        scores = {n: v[rows] for n, v in self.scores.items()}
+        return Population(
+            scores, self.properties[rows], self.left_out, self.keys[rows] if len(self.keys) else self.keys
+        )
 
     def stacked(self, columns: Sequence[str]) -> FloatArray:
         """(n, len(columns)) of scores."""
@@ -53,32 +58,48 @@ class Population:
 
 
 def read_population(
-    store: Store, parts: Sequence[Receipt], scores: Sequence[str], properties: Sequence[str], *, held_out: bool
+    store: Store,
+    parts: Sequence[Receipt],
+    scores: Sequence[str],
+    properties: Sequence[str],
+    *,
+    held_out: bool,
+    key: Sequence[str] = (),
 ) -> Population:
     """Of these score parts the objects to compare; ``properties`` are names of the survey's or galflow's columns.
 
-    ``held_out``: a model of the comparison learnt from these objects, so that those of the reference split alone count.
+    ``key``: columns that together name an object's galaxy. ``held_out``: a model of the comparison learnt from these
+    objects, so that those of the reference split alone count.
     """
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         found = list(
             threads.map(
-                lambda part: _of_part(store, part, scores, properties, held_out), [part for part in parts if part.rows]
+                lambda part: _of_part(store, part, scores, properties, held_out, key),
+                [part for part in parts if part.rows],
             )
         )
     return Population(
         {name: np.concatenate([np.empty(0), *(one.scores[name] for one in found)]) for name in scores},
         np.concatenate([np.empty((0, len(properties))), *(one.properties for one in found)]),
         sum(one.left_out for one in found),
+        np.concatenate([np.empty(0, object), *(one.keys for one in found)]),
     )
 
 
 def _of_part(
-    store: Store, part: Receipt, scores: Sequence[str], properties: Sequence[str], held_out: bool
+    store: Store,
+    part: Receipt,
+    scores: Sequence[str],
+    properties: Sequence[str],
+    held_out: bool,
+    key: Sequence[str],
 ) -> Population:
     (data,) = read_sound(store, {part.product: part.files[""]}).values()
     there = set(pq.read_schema(pa.BufferReader(data)).names)
-    places = [name if name in there else CARRIED + name for name in properties]
-    asked = dict.fromkeys(["is_primary", "flags", "split", *scores, *places])
+    places, parts_of_key = (
+        [name if name in there else CARRIED + name for name in names] for names in (properties, key)
+    )
+    asked = dict.fromkeys(["is_primary", "flags", "split", *scores, *places, *parts_of_key])
     table = pq.read_table(pa.BufferReader(data), columns=[name for name in asked if name in there])
     flags = table["flags"].to_numpy()
     offered = table["is_primary"].to_numpy() & ~has_flag(flags, Flag.PLANTED)
@@ -94,4 +115,14 @@ def _of_part(
         {name: column(name) for name in scores},
         np.stack([column(name) for name in places], axis=1) if places else np.empty((len(rows), 0)),
         int(offered.sum()) - len(rows),
+        _keys(table, parts_of_key)[rows] if key else np.empty(0, object),
     )
+
+
+def _keys(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.object_]:
+    """(N,) the columns' texts joined; "" where one is null or not there."""
+    if any(name not in table.column_names for name in columns):
+        return np.full(len(table), "", object)
+    texts = [pc.cast(table.column(name), pa.string()) for name in columns]
+    joined = pc.binary_join_element_wise(*texts, "/", null_handling="emit_null")
+    return np.asarray(pc.fill_null(joined, "").to_pylist(), object)

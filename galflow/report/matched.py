@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
 from galflow.compare.classifier import ClassifierTwoSample
-from galflow.compare.two_sample import TwoSample
+from galflow.compare.two_sample import Interval, TwoSample
 from galflow.report.likelihoods import with_interval
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.plots import STYLE, panels, svg
@@ -189,3 +189,37 @@ def order_rows(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio]) ->
         for one in order[column]["samples"]
     ]
     return column, f"{order[column]['holds']:.0%}", rows
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """Two samples of the same galaxies."""
+
+    title: str
+    pairs: str
+    by: str
+    rows: list[tuple[str, str, str, str]]
+    """Column, mean difference, share of galaxies with the higher value in the first, p."""
+
+
+def shown_pairs(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio]) -> list[ShownPair]:
+    """Of every pair of samples that was compared galaxy by galaxy."""
+    first = [ratio.column for ratio in ratios]
+    return [
+        ShownPair(
+            f"{one['first']} minus {one['second']}",
+            count_text(one["pairs"]),
+            ", ".join(one["by"]),
+            [
+                _pair_row(column, one["columns"][column])
+                for column in sorted(one["columns"], key=lambda c: (c not in first, not c.startswith("bpd_"), c))
+            ],
+        )
+        for one in (comparison or {}).get("pairs", [])
+    ]
+
+
+def _pair_row(column: str, of: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    higher = of["higher"]
+    share = "\u2013" if higher is None else f"{higher['value']:.0%} [{higher['low']:.0%}, {higher['high']:.0%}]"
+    return column, with_interval(Interval(**of["difference"])), share, f"{of['p']:.2g}"

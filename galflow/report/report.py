@@ -28,7 +28,7 @@ from galflow.report.likelihoods import (
     sentences,
     stated_likelihoods,
 )
-from galflow.report.matched import order_rows, shown_samples
+from galflow.report.matched import order_rows, shown_pairs, shown_samples
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
@@ -183,6 +183,7 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         "headlines": headlines(said) + [one.sentence for one in matched],
         "matched_samples": matched,
         "order": order_rows(inputs.comparison, ratios),
+        "paired_samples": shown_pairs(inputs.comparison, ratios),
         "ratios": ratios,
     }
 

@@ -32,22 +32,30 @@ def check_group(output: OutputSpec, survey: Survey) -> None:
         )
 
 
+def sample_title(name: str) -> str:
+    """What a person calls a comparison sample."""
+    return f"comparison sample {name}"
+
+
 def check_matching(comparison: ComparisonSpec, surveys: Mapping[str, Survey]) -> None:
-    """SpecError where a column of ``comparison.match`` or ``explain`` is one that a survey's objects will not have.
+    """SpecError where a column of ``comparison`` is one that the objects of a survey or sample will not have.
 
     ``surveys``: the run's survey and its samples by what a person calls them.
     """
-    asked = {m.column: "comparison.match" for m in comparison.match} | dict.fromkeys(
-        comparison.explain, "comparison.explain"
-    )
-    if asked and not comparison.match:
+    if comparison.explain and not comparison.match:
         raise SpecError("comparison.explain explains differences of matched samples; give comparison.match as well")
+    matching = {m.column: "comparison.match" for m in comparison.match}
+    matching |= dict.fromkeys(comparison.explain, "comparison.explain")
+    asked = {name: dict(matching) for name in surveys}
+    for pair in comparison.pairs:
+        for name in (sample_title(pair.first), sample_title(pair.second)):
+            asked[name] |= dict.fromkeys(pair.by, "comparison.pairs")
     lacking = []
     for name, survey in surveys.items():
         known = survey.catalog_columns
         lacking += [
             f"{field}: no object of {name} has a column {column!r}; expected one of {', '.join(sorted(known))}"
-            for column, field in asked.items()
+            for column, field in asked[name].items()
             if known is not None and column not in known and column not in _OWN
         ]
     if lacking:

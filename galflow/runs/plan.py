@@ -195,9 +195,9 @@ class RunPlan:
 
 
 def matching_of(spec: RunSpec) -> Matching | None:
-    """How samples are matched; None where they are not."""
+    """How samples are matched or paired; None where they are not."""
     of = spec.comparison
-    return Matching(of.match, of.explain, of.bootstraps, spec.seed) if of.match else None
+    return Matching(of.match, of.explain, of.bootstraps, spec.seed, of.pairs) if of.match or of.pairs else None
 
 
 def plan_comparison(

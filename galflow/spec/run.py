@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validat
 from galflow.errors import SpecError
 from galflow.spec.addresses import is_loopback
 from galflow.spec.cluster import ClusterSpec
-from galflow.spec.comparison import MatchSpec
+from galflow.spec.comparison import MatchSpec, PairSpec, require_samples
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.part import ColumnName, Name, Part, describe
@@ -132,6 +132,8 @@ class ComparisonSpec(Part):
     """Properties in which samples are matched: the same comparisons again with equal counts in each cell of these."""
     explain: Annotated[tuple[str, ...], Field(max_length=50)] = ()
     """Columns by which a difference is explained; by default those of match."""
+    pairs: Annotated[tuple[PairSpec, ...], Field(max_length=20)] = ()
+    """Pairs of samples that hold the same galaxies: compared galaxy by galaxy."""
     bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
     """Resamplings behind each interval."""
 
@@ -139,6 +141,7 @@ class ComparisonSpec(Part):
     def _names_differ(self) -> ComparisonSpec:
         _require_distinct([s.name for s in self.samples], "comparison sample names")
         _require_distinct([m.column for m in self.match], "columns of comparison.match")
+        require_samples(self.pairs, [s.name for s in self.samples])
         return self
 
 

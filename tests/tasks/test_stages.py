@@ -249,6 +249,8 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     """Zanisi+21's ratio in one run: of the survey's model to one of a sample, in the survey's stretch."""
     mocks = {"kind": "synthetic", "name": "mock", "options": SURVEY | {"tiles": 2, "objects_per_tile": 60, "seed": 4,
                                                                        "sky_sigma_njy": [6.0, 6.0, 6.0]}}  # fmt: skip
+    # The same galaxies, with anomalies painted over most of them.
+    marred = mocks | {"name": "marred", "options": mocks["options"] | {"anomaly_fraction": 0.9}}
     density = {"model": "maf.MAF", "options": {"layers": 1, "hidden_layers": 1, "width": 16}}
     models = [
         density | {"name": "maf", "background": "plain"},
@@ -258,7 +260,8 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     spec = specify(
         cluster, tmp_path / "store", models=models,
         comparison={
-            "samples": [{"name": "mock", "survey": mocks}], "bootstraps": 50,
+            "samples": [{"name": "mock", "survey": mocks}, {"name": "marred", "survey": marred}], "bootstraps": 50,
+            "pairs": [{"first": "marred", "second": "mock", "by": ["id_in_tile", "tile"]}],
             "match": [{"column": "magnitude", "bins": 2}], "explain": ["axis_ratio"],
         },
         output={"report": True},
@@ -280,7 +283,7 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     )
     np.testing.assert_allclose(ratio, ours - theirs, rtol=1e-12)
     assert table["llr_maf_plain"].null_count == len(table) - scored.sum()
-    (found,) = manifest.summary["samples"].values()
+    found = manifest.summary["samples"]["mock"]
     assert "llr_maf_plain" in found
     assert "bpd_maf" in found
     assert "bpd_plain" not in found, "its held-out objects are not the sky's"
@@ -290,7 +293,8 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     report = Store.open(spec.store.root).get(f"reports/{manifest.run}/index.html").decode()
     assert "log-likelihood ratio of maf to plain [nats]" in report
     (product,) = ran.comparison.receipts
-    matched = json.loads(store.get(product.product))["matched"]["mock"]
+    compared = json.loads(store.get(product.product))
+    matched = compared["matched"]["mock"]
     assert f"In {matched['pairs']} pairs of mock and sky galaxies of equal magnitude, " in report
     (edges,) = (of["edges"] for of in matched["matched_by"])
     counts = []
@@ -308,6 +312,10 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     )
     assert set(matched["columns"]["llr_maf_plain"]["p"]) == {"ks", "wasserstein", "energy", "auroc"}
     assert "of sample mock" in report
+    (pair,) = compared["pairs"]
+    assert 20 <= pair["pairs"] <= counts[1].sum(), "of the mocks those that no model learnt from"
+    assert pair["columns"]["bpd_maf"]["difference"]["low"] > 0, "what is painted makes them less probable"
+    assert "marred minus mock" in report
     plan = plan_run(spec, store)
     assert plan.done
     assert plan.run == manifest.run
