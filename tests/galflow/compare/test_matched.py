@@ -46,6 +46,20 @@ def test_brightness_goes_and_form_stays() -> None:
     json.dumps(clumpy)
 
 
+def test_a_small_difference_within_cells_is_seen_beside_a_large_one_between_them() -> None:
+    """Exchanged within pairs, 1 is 5 standard errors; exchanged across cells it drowns in what magnitude does."""
+    rng = np.random.default_rng(8)
+    edges = MatchSpec(column="magnitude", edges=tuple(np.linspace(19, 23, 401)))
+    sides = []
+    for shift in (0.0, 1.0):
+        magnitude = rng.uniform(19, 23, 4000)
+        score = 50 * magnitude + shift + rng.normal(0, 3, 4000)
+        sides.append(Population({"loglike": score}, magnitude[:, None], 0))
+    found = compare_at_equal_properties(*sides, Matching((edges,), bootstraps=200)).found["columns"]["loglike"]
+    assert found["p"]["auroc"] < 0.02
+    assert permutation_p(*(side.scores["loglike"] for side in sides), permutations=200)["auroc"] > 0.2
+
+
 def test_what_is_left_out_is_counted_and_adds_up() -> None:
     rng = np.random.default_rng(2)
     sky, sample = population(400, rng), population(300, rng, brighter=0.5)
