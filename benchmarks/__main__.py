@@ -43,6 +43,7 @@ from benchmarks import (
     sampling,
     scale,
     scoring,
+    simulations,
     training,
     vqvae2,
 )
@@ -89,6 +90,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
+    "simulations": simulations.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""
