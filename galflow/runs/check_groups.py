@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from galflow.catalog.schema import catalog_schema
 from galflow.errors import SpecError
-from galflow.spec.run import OutputSpec
+from galflow.spec.output import OutputSpec
 from galflow.surveys.base import Survey
 
 _OWN = frozenset(catalog_schema([], [], pa.schema([]), pa.int64(), True).names)
