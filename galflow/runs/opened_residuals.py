@@ -61,7 +61,7 @@ def _of_tile(store: Store, product: str, model: str, rows: np.ndarray) -> xr.Dat
     of_model = of_model.reset_coords()[[FLUX, *stored, *_COORDINATES]].set_coords(_COORDINATES)
     places = np.searchsorted(of_model["row"].to_numpy(), rows)
     attributes = {name: opened.attrs[name] for name in _OF_ALL_TILES if name in opened.attrs}
-    attributes |= {"model": model, **opened.attrs["models"][model]}
+    attributes |= {"name": model, **opened.attrs["models"][model]}
     with store.translate_errors("read", product):
         found = of_model.isel(object=places).load()
     found.attrs = attributes
