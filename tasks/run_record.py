@@ -69,8 +69,7 @@ class RunRecord:
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
-            SELECTION: self.selection,
-            RESIDUALS: self.residuals,
+            **({SELECTION: self.selection, RESIDUALS: self.residuals} if self.spec.output.residuals else {}),
         }
 
     @property

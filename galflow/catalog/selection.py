@@ -40,7 +40,7 @@ def select_objects(target: Target, parts: Sequence[Receipt], ranking: RunRanking
     Columns object_id, tile, row and anomaly_rank, the most anomalous first. Objects of one rank are chosen together.
     """
     began = time.perf_counter()
-    last = math.ceil(share * len(ranking.values))
+    last = math.ceil(round(share * len(ranking.values), 6))  # 0.07 of 100 is 7, not 8
     chosen = []
     for part in parts:
         if not part.rows:

@@ -67,6 +67,8 @@ def test_they_are_those_of_the_ranking_without_copies_and_second_rows(
 
 def test_all_of_them_and_none(local_store: Store, parts: tuple[list[Receipt], RunRanking, pa.Table]) -> None:
     receipts, ranking, _ = parts
+    quarter = select_objects(Target(local_store, "selections/s/q.parquet", "q"), receipts, ranking, 0.25)
+    assert quarter.rows == 29, "a quarter of 116, neither more nor less"
     every = select_objects(Target(local_store, "selections/s/a.parquet", "a"), receipts, ranking, 1.0)
     assert every.rows == 2 * (OBJECTS - 2)
     nothing = select_objects(Target(local_store, "selections/s/n.parquet", "n"), receipts[2:], ranking, 0.5)
