@@ -47,7 +47,7 @@ def _products(store: Store, manifest: RunManifest, model: str) -> dict[str, str]
     by = {r.product: str(r.details["models"]).split(", ") for r in receipts}
     if found := {str(r.details["tile"]): r.product for r in receipts if model in by[r.product]}:
         return found
-    known = ", ".join(sorted({name for names in by.values() for name in names}))
+    known = ", ".join(sorted({name for names in by.values() for name in names if name}))
     have = f"it has those by {known}" if known else "set output.residuals to a share of the objects and run it again"
     raise SpecError(f"run {manifest.run} stored no residuals by {model!r}; {have}")
 

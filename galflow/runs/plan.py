@@ -175,7 +175,7 @@ class RunPlan:
     comparison: Unit | None
     selection: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
-    """None as long as their selection is to be made."""
+    """Empty as long as their selection is to be made."""
 
     @property
     def units(self) -> list[Unit]:

@@ -7,7 +7,6 @@ not depend on what follows from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from galflow.catalog.selection import rows_by_tile, selection_fingerprint
 from galflow.errors import SpecError
@@ -81,6 +80,5 @@ def plan_residuals(
         receipt = receipts.get(found)
         product = receipt.product if receipt else residuals_product(survey, release, tile.tile, found)
         why = f"tile {tile.tile}: its cutouts, the models or the objects chosen are new"
-        unit = partial(ResidualsUnit, "residuals", tile.tile, found, product, receipt, why)
-        units.append(unit(cutouts=tile, models=wanted))
+        units.append(ResidualsUnit("residuals", tile.tile, found, product, receipt, why, cutouts=tile, models=wanted))
     return units
