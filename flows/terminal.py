@@ -64,7 +64,8 @@ def stages(planned: RunPlan) -> dict[str, Sequence[Unit]]:
     found |= {"join": planned.joins} | {f"join {name}": units for name, units in planned.sample_joins.items()}
     found |= {"train": planned.models, "score": planned.scores}
     found |= {f"score {name}": units for name, units in planned.sample_scores.items()}
-    return found | ({"compare": [planned.comparison]} if planned.comparison else {})
+    found |= {"compare": [planned.comparison]} if planned.comparison else {}
+    return found | ({"residuals": [planned.selection, *planned.residuals]} if planned.selection else {})
 
 
 def show_plan(out: Console, planned: RunPlan, root: str) -> None:

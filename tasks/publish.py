@@ -15,15 +15,12 @@ import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.formats import write_other_formats
 from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, write_basis
-from galflow.catalog.ranking import RunRanking, rank_objects
+from galflow.catalog.ranking import RunRanking
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord
 from galflow.report.report import ReportInputs, build_report
-from galflow.runs.plan import Unit, run_id, survey_learners
-from galflow.scores.mask_levels import MaskLevels
-from galflow.scores.ranking import stated_reference
-from galflow.scores.rule import RankingRule
+from galflow.runs.plan import Unit, run_id
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.scores.triage import fitted_triage
@@ -52,6 +49,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
+from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
 from tasks.worker_jobs import TAKEN, open_model, write_file
@@ -63,15 +61,15 @@ _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "num
 def publish(record: RunRecord) -> RunManifest:
     """Write the catalogue, the report and, last and only if absent, the manifest; here with URIs for keys."""
     spec, store, stages, scores = record.spec, record.store, record.stages, record.scores[None]
-    run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
+    run = run_id(spec, record.fingerprints)
     places = record.model_products()
     models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
-    evidence = json.loads(store.get(record.ranking.receipts[0].product))
+    evidence = evidence_of(record)
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
     plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys), evidence)
-    ranking, shared_ids = _ranking(store, spec, evidence, models, scores)
+    ranking, shared_ids = order_of(record)
     basis = CatalogBasis(plan, summary, ranking, difference)
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
@@ -143,22 +141,6 @@ def _plan_catalog(
     calibrated = [column.name for column in columns if column.calibrated]
     plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns)
     return replace(plan, triage=fitted_triage(evidence)), remarks
-
-
-def _ranking(
-    store: Store,
-    spec: RunSpec,
-    evidence: Mapping[str, Any],
-    models: Mapping[str, TrainedModel],
-    scores: StageResult,
-) -> tuple[RunRanking, tuple[str, ...]]:
-    """The order of all objects by the rule that the evidence chose, and what is to be said of their ids."""
-    rule = RankingRule.from_json(evidence["chosen"])
-    stated = None
-    if not survey_learners(spec):  # the survey holds out nobody, so the models' own held-out objects calibrate
-        stated = stated_reference(rule, spec.of_survey(models))
-    masks = MaskLevels.from_json(evidence["masks"]["levels"]) if evidence["masks"] else None
-    return rank_objects(store, scores.receipts, rule, stated, masks)
 
 
 def _difference(

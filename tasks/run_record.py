@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES
+from galflow.catalog.ranking import RunRanking
+from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, RESIDUALS, SCORES, SELECTION
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
@@ -40,6 +41,11 @@ class RunRecord:
     """The rule that ranks, with its evidence."""
     scores: dict[str | None, StageResult] = field(default_factory=dict)
     comparison: StageResult = field(default_factory=StageResult)
+    order: tuple[RunRanking, tuple[str, ...]] | None = None
+    """The order of all objects, once it is known, and what is to be said of their ids."""
+    selection: StageResult = field(default_factory=StageResult)
+    """The objects whose residuals are stored."""
+    residuals: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
     """What was published, if anything was."""
 
@@ -63,7 +69,14 @@ class RunRecord:
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
+            **({SELECTION: self.selection, RESIDUALS: self.residuals} if self.spec.output.residuals else {}),
         }
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of all by which the run is named. Residuals follow from the rest, but for those that failed."""
+        found = [r.fingerprint for name, of in self.stages.items() if name != RESIDUALS for r in of.receipts]
+        return found + [f"without {RESIDUALS} of {failure.name}" for failure in self.residuals.failures]
 
     @property
     def failures(self) -> tuple[Failure, ...]:

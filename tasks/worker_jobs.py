@@ -16,12 +16,14 @@ from distributed import get_worker
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
 from galflow.catalog.ranking import RunRanking
+from galflow.catalog.selection import rows_by_tile
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
-from galflow.runs.plan_units import JoinedTile, ModelUnit
+from galflow.runs.plan_units import JoinedTile, ModelUnit, ResidualsUnit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
+from galflow.scores.residuals import ChosenRows, store_residuals
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.spec.repeats import seed_of
@@ -158,6 +160,34 @@ def score(
         earlier=earlier,
     )
     return receipt.brief()
+
+
+@functools.lru_cache(maxsize=1)
+def _selected(store: Store, selection: str) -> dict[str, ChosenRows]:
+    return rows_by_tile(store, selection)
+
+
+def picture_residuals(
+    store: Store,
+    unit: ResidualsUnit,
+    selection: str,
+    models: dict[str, tuple[str, str]],
+    spec: CutoutSpec,
+    batch_objects: int,
+) -> Receipt:
+    """Store what ``models``, name -> (key or URI, class), leave unexplained of a tile's objects in a selection."""
+    device = pick_device()
+    loaded = {name: open_model(store, *place, device) for name, place in models.items()}
+    inputs = {"cutouts": unit.cutouts.fingerprint} | {f"model {name}": found for name, found in unit.models.items()}
+    return store_residuals(
+        Target(store, unit.product, unit.fingerprint, inputs),
+        CutoutSet(store, unit.cutouts.product),
+        _selected(store, selection)[unit.cutouts.tile],
+        loaded,
+        spec,
+        batch_objects=batch_objects,
+        device=device,
+    ).brief()
 
 
 @functools.lru_cache(maxsize=1)

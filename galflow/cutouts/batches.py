@@ -88,6 +88,20 @@ class CutoutRows:
         """The most that batches of these objects can hold."""
         return BatchFields(True, self.psf is not None, tuple(self.columns))
 
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    def __getitem__(self, rows: slice) -> CutoutRows:
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return CutoutRows(self.flux[rows], self.ivar[rows], self.psf, columns)
+
+    @staticmethod
+    def joined(parts: Sequence[CutoutRows]) -> CutoutRows:
+        """The rows of all parts, at least one, of one cutout set."""
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        flux, ivar = (np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "ivar"))
+        return CutoutRows(flux, ivar, parts[0].psf, columns)
+
     def row(self, number: int) -> CutoutRows:
         """One of them, copied, so that the others can be forgotten."""
         columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -204,11 +204,7 @@ class CutoutWriter:
                 staged.add("psf", psf, ("band", "psf_y", "psf_x"))
             staged.put_into(self._zarr)
         written = self._shards.sums | self._zarr.sums
-        others = set(self._store.list(f"{self._product}/")) - {f"{self._product}/{path}" for path in written}
-        if others:  # of an attempt that was cut short, by a galflow that laid it out otherwise
-            raise TakenError(
-                f"{self._store.uri(self._product)} holds {len(others)} objects that are not of it, as {min(others)}"
-            )
+        require_alone(self._store, self._product, written)
         return written
 
     def _finish_pixels(self) -> None:
@@ -235,6 +231,15 @@ class CutoutWriter:
                 attributes=_pixel_attributes(name, unit),
             )
         put_objects(self._zarr, layout)
+
+
+def require_alone(store: Store, product: str, written: Collection[str]) -> None:
+    """TakenError if other objects than those ``written``, paths below a product, lie in it.
+
+    So it is after an attempt that was cut short, by a galflow that laid it out otherwise.
+    """
+    if others := set(store.list(f"{product}/")) - {f"{product}/{path}" for path in written}:
+        raise TakenError(f"{store.uri(product)} holds {len(others)} objects that are not of it, as {min(others)}")
 
 
 _KNOWN = 7

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from galflow.cutouts.batches import BatchFields, CutoutRows, ObjectReader, join_batches, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
@@ -221,9 +220,8 @@ def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.
     for start in range(0, len(able), _BATCH_OBJECTS):
         part = able[start : start + _BATCH_OBJECTS]
         batch = join_batches([cutouts[i].stored.batch(model.stretch, model.contents) for i in part])
-        with torch.no_grad():
-            stretched = model.module.reconstruct(batch.to(model.device)).cpu()
-        for i, pixels in zip(part, model.stretch.inverse(stretched.double(), torch).numpy(), strict=True):
+        stretched = model.reconstruct(batch).astype(np.float64)
+        for i, pixels in zip(part, model.stretch.inverse(stretched), strict=True):
             found[i] = pixels
     return found
 

@@ -12,10 +12,11 @@ from typing import Any
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.models.base import Reconstructs
 from galflow.report.cards import Card, make_cards, make_display, objects_pictured, read_cutouts
-from galflow.report.inputs import ReportInputs
+from galflow.report.inputs import RESIDUALS, ReportInputs
 from galflow.report.objects import Selection, Shown
 from galflow.report.pictures import LARGEST_SIDE, MISSING_RGB, data_uri
 from galflow.report.residuals import RESIDUAL_LIMIT, residual_legend_png
+from galflow.storage.layout import residuals_folder
 
 _FEW_MODELS = 4
 """So many models' pictures stand side by side at full size; of more models, six do at a smaller one."""
@@ -73,6 +74,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
         "residual_legend": data_uri(residual_legend_png()),
         "residual_limit": RESIDUAL_LIMIT,
         "missing_colour": "#{:02x}{:02x}{:02x}".format(*MISSING_RGB),
+        "stored": _stored_residuals(inputs),
         **_layout(inputs),
     }
 
@@ -87,6 +89,16 @@ def _layout(inputs: ReportInputs) -> dict[str, Any]:
         "side_px": 96 if few else 64,
         "pixelated": min(inputs.spec.cutouts.size, LARGEST_SIDE) <= _PIXELATED_SIDE,
     }
+
+
+def _stored_residuals(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Of how many objects, by which models and where residuals are stored; None where none are."""
+    receipts = inputs.stages[RESIDUALS].receipts if RESIDUALS in inputs.stages else ()
+    models = dict.fromkeys(name for r in receipts for name in str(r.details["models"]).split(", ") if name)
+    if not models:
+        return None
+    folder = residuals_folder(inputs.spec.survey.survey_name)
+    return {"objects": sum(r.rows for r in receipts), "models": list(models), "folder": folder}
 
 
 def _room(inputs: ReportInputs) -> int:

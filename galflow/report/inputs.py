@@ -16,7 +16,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 CUTOUTS, JOINS, MODELS, SCORES, RANKING = "cutouts", "joins", "models", "scores", "ranking"
-COMPARISON, CATALOG = "comparison", "catalog"
+COMPARISON, SELECTION, RESIDUALS, CATALOG = "comparison", "selection", "residuals", "catalog"
 """Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
 
 

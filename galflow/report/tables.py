@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from galflow.report.flag_words import FLAG_WORDS
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES, StageRecord
+from galflow.report.inputs import (
+    CATALOG,
+    COMPARISON,
+    CUTOUTS,
+    JOINS,
+    MODELS,
+    RANKING,
+    RESIDUALS,
+    SCORES,
+    SELECTION,
+    StageRecord,
+)
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
 from galflow.training.trained_model import TrainedModel
@@ -24,6 +35,8 @@ _STAGE_WORDS = {
     SCORES: ("score", "score parts, one a tile"),
     RANKING: ("rank", "the rule that orders the objects"),
     COMPARISON: ("compare", "comparison of all samples"),
+    SELECTION: ("select", "the objects whose residuals are stored"),
+    RESIDUALS: ("residuals", "residual pictures, one set a tile"),
     CATALOG: ("publish", "catalogue"),
 }
 

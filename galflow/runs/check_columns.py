@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from galflow.catalog.schema import catalog_schema
 from galflow.errors import SpecError
-from galflow.spec.run import ComparisonSpec, OutputSpec
+from galflow.spec.output import OutputSpec
+from galflow.spec.run import ComparisonSpec
 from galflow.surveys.base import Survey
 
 _OWN = frozenset(catalog_schema([], [], pa.schema([]), pa.int64(), True).names)

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
 from galflow.runs.plan_joins import plan_joins
-from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, RankingUnit, ScoreUnit, TileUnit, Unit
+from galflow.runs.plan_residuals import plan_residuals, plan_selection
+from galflow.runs.plan_units import (
+    JoinedTile,
+    JoinUnit,
+    ModelUnit,
+    RankingUnit,
+    ResidualsUnit,
+    ScoreUnit,
+    TileUnit,
+    Unit,
+)
 from galflow.scores.leading import declared_score, first_score, may_rank
 from galflow.scores.ranking import RankingSettings, ranking_fingerprint
 from galflow.scores.reuse import best_earlier
@@ -169,15 +179,23 @@ class RunPlan:
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
     comparison: Unit | None
+    selection: Unit | None = None
+    residuals: list[ResidualsUnit] = field(default_factory=list)
+    """Empty as long as their selection is to be made."""
 
     @property
     def units(self) -> list[Unit]:
         """All units in the order of the work."""
+        return [*self.named_units, *self.residuals]
+
+    @property
+    def named_units(self) -> list[Unit]:
+        """Those by which the run is named: known before any of them is made."""
         units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
         units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
-        return units + ([self.comparison] if self.comparison else [])
+        return units + [unit for unit in (self.comparison, self.selection) if unit is not None]
 
     @property
     def done(self) -> bool:
@@ -244,8 +262,16 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
-    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison)
-    run = run_id(spec, [u.fingerprint for u in plan.units])
+    selection = plan_selection(spec, store, [u.fingerprint for u in scores], ranking.fingerprint if ranking else None)
+    residuals = []
+    if selection is not None and selection.receipt is not None:
+        tiles = [unit.cut for unit in cutouts]
+        residuals = plan_residuals(spec, store, selection.receipt.product, tiles, fingerprints)
+    plan = RunPlan(
+        "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, selection,
+        residuals,
+    )  # fmt: skip
+    run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,15 @@ class ModelUnit(Unit):
     model: ModelSpec = field(kw_only=True)
     weights: TileFile | None = field(kw_only=True, default=None)
     """The file that it brings."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualsUnit(Unit):
+    """One tile's residual pictures."""
+
+    cutouts: CutTile = field(kw_only=True)
+    models: Mapping[str, str] = field(kw_only=True)
+    """By which models: name -> fingerprint."""
 
 
 @dataclass(frozen=True, eq=False)

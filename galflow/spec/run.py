@@ -20,6 +20,7 @@ from galflow.spec.cluster import ClusterSpec
 from galflow.spec.comparison import MatchSpec, PairSpec, require_samples
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.output import OutputSpec
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
 from galflow.spec.store import StoreSpec
@@ -145,23 +146,6 @@ class ComparisonSpec(Part):
         return self
 
 
-class OutputSpec(Part):
-    """What is published."""
-
-    catalog: Name = "anomalies"
-    """The catalogue's name."""
-    columns: tuple[str, ...] | None = None
-    """Of the survey's and your own columns those that the catalogue carries; all by default."""
-    formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
-    """Parquet is always written; fits and hats beside it on request."""
-    report: bool = True
-    """Whether to write the HTML report."""
-    top: Annotated[int, Field(ge=1, le=200)] = 16
-    """How many of the most anomalous objects the report shows, and as many random normal ones."""
-    group_by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """A column of the catalogue, as layer: the report shows the ranking score of each of its values side by side."""
-
-
 class RunSpec(Part):
     """One run: a survey, the models learnt from it, and what is made of their scores."""
 
@@ -217,6 +201,10 @@ class RunSpec(Part):
                     raise ValueError(f"model {model.name!r}: {what} is {given!r}; expected one of {known}")
             if model.sample is not None and model.trained is not None:
                 raise ValueError(f"model {model.name!r} has sample and trained; a trained model is trained on neither")
+        trainings = [m.name for m in self.trainings]
+        for name in self.output.residuals_of:
+            if name not in trainings:
+                raise ValueError(f"output.residuals_of has {name!r}; expected models of {', '.join(trainings)}")
         _require_distinct([r.column for r in self.ratios], "likelihood ratios' columns")
         return self
 
@@ -263,7 +251,7 @@ class RunSpec(Part):
 
     def content(self) -> dict[str, Any]:
         """What the results depend on, as JSON: all but where the work runs and where it is stored."""
-        return self.model_dump(mode="json", exclude={"cluster", "store"})
+        return self.model_dump(mode="json", exclude={"cluster": True, "store": True, "output": self.output.unused})
 
 
 def fingerprint(*content: Any) -> str:

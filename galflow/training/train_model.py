@@ -36,7 +36,8 @@ from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress
 from galflow.training.randomness import derived_seed, seeded
 from galflow.training.ranks import SINGLE_PROCESS, Ranks
-from galflow.training.trained_model import BPD, ModelCard, StretchCard, TrainedModel, fields_of
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import BPD, ModelCard, TrainedModel, fields_of
 
 TRAINING_VERSION = "2"
 """Raised when the same specification and cutouts would give other weights or reference scores."""

@@ -15,15 +15,14 @@ import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.batches import BatchFields
 from galflow.errors import IntegrityError, ModelError, SpecError
-from galflow.models.base import Conditional, Density, GenerativeModel, bits_per_dim, build_model
-from galflow.photometry import AsinhStretch, LinearStretch, Stretch
-from galflow.spec.stretch import StretchKind
+from galflow.models.base import Conditional, Density, GenerativeModel, Reconstructs, bits_per_dim, build_model
+from galflow.photometry import Stretch
 from galflow.storage.checksums import FileSum
 from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
@@ -32,6 +31,7 @@ from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.oom_splitter import OomSplitter
 from galflow.training.randomness import seeded
+from galflow.training.stretch_card import StretchCard
 from galflow.training.validate import require_finite_weights
 
 CARD = "card.json"
@@ -39,44 +39,6 @@ WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.safetensors"
 LOGLIKE, BPD = "loglike", "bpd"
 """Names of a Density's log-likelihood (nats) and bits per observed dimension among the reference distributions."""
-
-
-class StretchCard(BaseModel):
-    """A Stretch in JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: StretchKind = "asinh"
-    softening_sigma: float | None = None
-    """Of asinh, as white_sigma."""
-    white_sigma: float | None = None
-    white: tuple[float, ...] | None = None
-    """Of linear, per band in the unit of the flux."""
-    sky_sigma: tuple[float, ...]
-
-    @classmethod
-    def of(cls, stretch: Stretch) -> Self:
-        """The card of a stretch."""
-        if isinstance(stretch, LinearStretch):
-            return cls(kind="linear", white=stretch.white, sky_sigma=stretch.sky_sigma)
-        if not isinstance(stretch, AsinhStretch):
-            raise ModelError(f"no card can be written of {stretch!r}; expected an AsinhStretch or a LinearStretch")
-        return cls(
-            softening_sigma=stretch.softening_sigma, white_sigma=stretch.white_sigma, sky_sigma=stretch.sky_sigma
-        )
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        given = {"asinh": (self.softening_sigma, self.white_sigma), "linear": (self.white,)}
-        if None in given[self.kind]:
-            raise ValueError(f"the card of a stretch of kind {self.kind} lacks numbers of it: {self.model_dump()}")
-        return self
-
-    def stretch(self) -> Stretch:
-        """The stretch itself."""
-        if self.white is not None and self.kind == "linear":
-            return LinearStretch(self.white, self.sky_sigma)
-        return AsinhStretch(float(self.softening_sigma or 0), float(self.white_sigma or 0), self.sky_sigma)
 
 
 class ModelCard(BaseModel):
@@ -193,6 +155,19 @@ class TrainedModel:
             given = "nothing" if values is None else f"shape {tuple(values.shape)}"
             raise ModelError(f"{self.card.model} gave {given} for {name!r} of {objects} objects; expected ({objects},)")
         return values.detach().double().cpu().numpy()
+
+    def reconstruct(self, batch: Batch) -> np.ndarray:
+        """(B, C, H, W) float32: its idea of each object, in its stretch; ModelError if it does not reconstruct."""
+        module = self.module
+        if not isinstance(module, Reconstructs):
+            raise ModelError(f"{self.card.model} does not reconstruct; `galflow models` lists what models can do")
+
+        def made(on_device: Batch) -> np.ndarray:
+            with torch.no_grad(), full_float32(deterministic=True):
+                return np.asarray(module.reconstruct(on_device).float().cpu().numpy())
+
+        nothing = np.empty((0, *batch.pixels.shape[1:]), np.float32)
+        return np.concatenate([nothing, *self._portions.each(batch.to(self.device), made)])
 
     def save(self, store: Store, product: str) -> dict[str, FileSum]:
         """Write the three files under ``product``, the card last; what was written, for the receipt.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ _TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".jpg", ".jpeg", *_TIFF)
 _MOST_AXES = 999
 """Of a FITS image, by the standard; a header that claims a billion would keep astropy busy for ever."""
-"""Warning filters are global to the process, and stamps are decoded by several threads."""
+_AST = threading.Lock()
+"""numpy reads the header of an array by ast.literal_eval. Python 3.11 counts the depth of a syntax tree in one number
+for all threads: where the garbage collector, which may run in the midst of it, lets another thread parse too, both
+raise SystemError (cpython issue 106905)."""
 _DECODING_FAILED = (
     OSError,
     ValueError,
@@ -138,13 +142,18 @@ def _fits(content: bytes, hdu: int | None) -> tuple[np.ndarray, fits.Header]:
 
 
 def _array(content: bytes, array: str | None) -> np.ndarray:
-    loaded = np.load(io.BytesIO(content), allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
+    if not content.startswith(b"PK"):
+        return _npy(content)
+    with np.load(io.BytesIO(content), allow_pickle=False) as loaded:  # which opens the archive and reads no array yet
         if array is None and len(loaded.files) != 1:
             raise ValueError(f"it holds the arrays {', '.join(loaded.files)}; name one with the option array")
-        return np.asarray(loaded[array or loaded.files[0]])
+        member = loaded.zip.read(f"{array or loaded.files[0]}.npy")
+    return _npy(member)
+
+
+def _npy(content: bytes) -> np.ndarray:
+    with _AST:
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 
 def _picture(content: bytes, name: str, bands: int) -> np.ndarray:

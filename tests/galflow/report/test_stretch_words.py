@@ -7,7 +7,8 @@ from dataclasses import replace
 from galflow.photometry import AsinhStretch, LinearStretch, Stretch
 from galflow.report.inputs import ReportInputs
 from galflow.report.stretch_words import stretch_sentences
-from galflow.training.trained_model import StretchCard, TrainedModel
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import TrainedModel
 
 
 def seen(model: TrainedModel, stretch: Stretch, white: tuple[float, ...] | None) -> TrainedModel:

@@ -10,7 +10,7 @@ import pytest
 
 from galflow.errors import SpecError
 from galflow.runs.check_columns import check_group
-from galflow.spec.run import OutputSpec
+from galflow.spec.output import OutputSpec
 from galflow.surveys.reading.stamps_options import StampsOptions
 from galflow.surveys.stamps import Stamps
 

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import gc
 import io
 import struct
+import sys
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +251,44 @@ def test_headers_that_claim_too_much_are_data_errors(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Picture, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(DataError, match=r"a.png cannot be decoded \(Decompression"):
         decode(picture_bytes(np.zeros((60, 60, 3), np.uint8), "PNG"), "a.png", bands=3)
+
+
+@contextmanager
+def collecting_within_ast(pool: ThreadPoolExecutor, file: tuple[bytes, str]) -> Iterator[list[Future[np.ndarray]]]:
+    """Whenever the garbage collector runs while a header is parsed, another thread decodes ``file`` meanwhile.
+
+    Where that thread has to wait it is not waited for. CPython collects in the midst of a parse until 3.11 alone.
+    """
+    others: list[Future[np.ndarray]] = []
+
+    def meanwhile(phase: str, _: dict[str, int]) -> None:
+        frame: Any = sys._getframe(1) if phase == "start" else None
+        if frame is not None and frame.f_code.co_filename.endswith("ast.py"):
+            others.append(pool.submit(decode, *file, bands=3))
+            wait(others, timeout=0.02)
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(meanwhile)
+    gc.set_threshold(1)
+    try:
+        yield others
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(meanwhile)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_two_threads_may_read_headers_of_arrays_at_once(kind: str) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, CUBE)
+    file = (buffer.getvalue() if kind == "npy" else npz_bytes(images=CUBE), f"a.{kind}")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()  # its thread is there before anything is collected
+        with collecting_within_ast(pool, file) as others:
+            found = decode(*file, bands=3)
+        assert others or sys.version_info >= (3, 12), "nothing was collected while the header was parsed"
+        for made in (found, *(other.result(timeout=10) for other in others)):
+            np.testing.assert_array_equal(made, CUBE)
 
 
 def test_values_that_are_no_real_numbers_are_refused() -> None:
