@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from galflow.compare.samples import comparison_fingerprint
-from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
+from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selection
 from galflow.runs.plan_joins import plan_joins
-from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, RankingUnit, ScoreUnit, TileUnit, Unit
+from galflow.runs.plan_units import (
+    JoinedTile,
+    JoinUnit,
+    ModelUnit,
+    PlannedSelection,
+    RankingUnit,
+    ScoreUnit,
+    TileUnit,
+    Unit,
+)
 from galflow.scores.leading import declared_score, first_score, may_rank
 from galflow.scores.ranking import RankingSettings, ranking_fingerprint
 from galflow.scores.reuse import best_earlier
@@ -163,6 +172,8 @@ class RunPlan:
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
     comparison: Unit | None
+    selections: dict[str, PlannedSelection] = field(default_factory=dict)
+    """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
     @property
     def units(self) -> list[Unit]:
@@ -185,7 +196,9 @@ class RunPlan:
             | ({} if u.done else {"why": u.why})
             for u in self.units
         ]
-        return {"run": self.run, "published": self.published, "done": self.done, "units": units}
+        found = {"run": self.run, "published": self.published, "done": self.done, "units": units}
+        selections = {name: selection.to_json() for name, selection in self.selections.items()}
+        return found | ({"selections": selections} if selections else {})
 
 
 def plan_comparison(
@@ -231,7 +244,12 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
-    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison)
+    selections = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
+    selections |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
+    plan = RunPlan(
+        "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison,
+        {name: found for name, found in selections.items() if found is not None},
+    )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
 

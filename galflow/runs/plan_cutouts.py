@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint
 from galflow.errors import DataError, SpecError
-from galflow.runs.plan_units import TileUnit
+from galflow.runs.plan_units import PlannedSelection, TileUnit
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import cutouts_folder, cutouts_product
 from galflow.storage.look import seen
@@ -19,7 +19,7 @@ from galflow.storage.store import Store
 from galflow.surveys.base import OUTSIDE_TILE, Footprint, Survey, Tile
 from galflow.surveys.reading.places import Place
 from galflow.surveys.reading.regions import out_of_reach
-from galflow.surveys.reading.selection import selected, with_left_out
+from galflow.surveys.reading.selection import left_out_of, selected, with_left_out
 from galflow.surveys.reading.table_metadata import reasons_of, with_reasons, without_reasons
 from galflow.surveys.resolve import open_survey
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
     """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into.
 
-    Tiles that lie wholly beyond the selected regions have none (``unopened_tiles``).
+    Tiles that lie wholly beyond the selected regions have none (``planned_selection``).
     """
     survey = open_survey(survey_spec)
     cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
@@ -103,12 +103,14 @@ def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table
     return found
 
 
-def unopened_tiles(survey_spec: SurveySpec, units: Iterable[TileUnit]) -> tuple[str, ...]:
-    """Names of the survey's tiles that its plan has no unit for: they lie beyond the selected regions."""
-    if survey_spec.selection is None or not survey_spec.selection.regions:
-        return ()
+def planned_selection(survey_spec: SurveySpec, units: Sequence[TileUnit]) -> PlannedSelection | None:
+    """What is left out of a survey with this plan, as far as it is known; None: nothing is to be selected."""
+    if survey_spec.selection is None:
+        return None
     planned = {unit.name for unit in units}
-    return tuple(tile.name for tile in open_survey(survey_spec).listed if tile.name not in planned)
+    unopened = [tile.name for tile in open_survey(survey_spec).listed if tile.name not in planned]
+    counts = (left_out_of(unit.rows) for unit in units if unit.rows is not None)
+    return PlannedSelection(tuple(unopened), next((found for found in counts if found is not None), None))
 
 
 def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint | None:
