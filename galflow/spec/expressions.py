@@ -65,7 +65,8 @@ def parse_expression(text: str) -> Expression:
     try:
         tree = ast.parse(plain.strip(), mode="eval").body
     except SyntaxError as error:
-        _refuse(plain, begin + max(0, (error.offset or 1) - 1), _why_no_syntax(plain, error))
+        at = begin + error.offset - 1 if error.offset else len(plain)  # 0: it ends too early
+        _refuse(plain, at, _why_no_syntax(plain, error))
     except (ValueError, MemoryError, RecursionError):
         raise SpecError(f"{shown(text)} is nested too deeply; write it in fewer levels, or as several rules") from None
     checked = _Checked(plain, begin)
