@@ -11,22 +11,27 @@ import ast
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.errors import DataError
 from galflow.spec.document import shown
 from galflow.spec.expressions import Expression, column_of, constant_of
+from galflow.surveys.reading.rule_values import (
+    KIND_WORDS,
+    RuleError,
+    Value,
+    column_value,
+    comparable,
+    constant_value,
+    without_nan,
+    words_of,
+)
 
 ALIASES = {"ra": "ra_deg", "dec": "dec_deg"}
 """Names under which the catalogue publishes what a tile's table has under another."""
-Kind = Literal["integer", "float", "bool", "text", "nothing"]
-_WORDS: dict[Kind, str] = {
-    "integer": "a whole number", "float": "a number", "bool": "true or false", "text": "a text", "nothing": "empty",
-}  # fmt: skip
 _NUMBERS = ("integer", "float", "nothing")
 _COMPARED: dict[type[ast.cmpop], str] = {
     ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater", ast.GtE: "greater_equal", ast.Eq: "equal",
@@ -47,16 +52,6 @@ _FUNCTIONS = {
 }  # fmt: skip
 _NAMED = 40
 """Columns named in a message."""
-_WIDE = pa.decimal128(20)
-"""Holds every int64 and uint64."""
-
-
-class RuleError(DataError):
-    """A rule does not fit a catalogue: a column that it does not have, or one of another kind."""
-
-    def __init__(self, problem: str, mend: str) -> None:
-        super().__init__(f"{problem}; {mend}")
-        self.problem, self.mend = problem, mend
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +61,6 @@ class Verdict:
     true: np.ndarray
     missing: dict[str, np.ndarray]
     """The first column for want of which a row cannot be judged, or "" where a computed value is none -> rows."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Value:
-    kind: Kind
-    data: Any
-    """pyarrow array, or scalar of a constant; without NaN."""
 
 
 def judge(expression: Expression, table: pa.Table) -> Verdict:
@@ -88,13 +76,13 @@ class _Judge:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
-        self._columns: dict[str, _Value] = {}
+        self._columns: dict[str, Value] = {}
 
     def verdict(self, expression: Expression) -> Verdict:
         found = self._of(expression.tree)
         if found.kind not in ("bool", "nothing"):
             raise RuleError(
-                f"{shown(expression.text)} gives {_WORDS[found.kind]}, not true or false",
+                f"{shown(expression.text)} gives {KIND_WORDS[found.kind]}, not true or false",
                 "compare it with something, such as mag_i < 22 or flags & 4 == 0",
             )
         count = len(self._table)
@@ -112,10 +100,10 @@ class _Judge:
             missing[""] = unknown
         return Verdict(true, missing)
 
-    def _of(self, node: ast.expr) -> _Value:
+    def _of(self, node: ast.expr) -> Value:
         constant = constant_of(node)
         if constant is not None:
-            return _constant(constant)
+            return constant_value(constant)
         name = column_of(node)
         if name is not None:
             return self._column(name)
@@ -126,7 +114,7 @@ class _Judge:
                 found = parts[0]
                 for part in parts[1:]:
                     found = joined(found, part)
-                return _Value("bool", found)
+                return Value("bool", found)
             case ast.UnaryOp():
                 return self._unary(node)
             case ast.BinOp():
@@ -137,13 +125,13 @@ class _Judge:
                 return self._function(function, [self._of(argument) for argument in arguments])
         raise TypeError(f"parse_expression let {type(node).__name__} through")  # a mistake of galflow's own
 
-    def _column(self, name: str) -> _Value:
+    def _column(self, name: str) -> Value:
         if name not in self._columns:
             names = self._table.column_names
             there = name if name in names else ALIASES.get(name, name)
             if there not in names:
                 raise _lacks(name, names)
-            self._columns[name] = _loaded(name, self._table.column(there))
+            self._columns[name] = column_value(name, self._table.column(there))
         return self._columns[name]
 
     def _truth(self, node: ast.expr) -> Any:
@@ -152,32 +140,32 @@ class _Judge:
             return pc.cast(value.data, pa.bool_())
         if value.kind != "bool":
             raise RuleError(
-                f"{_words(node)} is {_WORDS[value.kind]}, where and, or and not need true or false",
+                f"{words_of(node)} is {KIND_WORDS[value.kind]}, where and, or and not need true or false",
                 "compare it with something, such as flags & 4 == 0",
             )
         return value.data
 
-    def _number(self, value: _Value, what: str) -> Any:
+    def _number(self, value: Value, what: str) -> Any:
         """As float64."""
         if value.kind not in _NUMBERS:
-            raise RuleError(f"{what} needs numbers, not {_WORDS[value.kind]}", "correct the rule")
+            raise RuleError(f"{what} needs numbers, not {KIND_WORDS[value.kind]}", "correct the rule")
         return pc.cast(value.data, pa.float64(), safe=False)
 
-    def _unary(self, node: ast.UnaryOp) -> _Value:
+    def _unary(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):
-            return _Value("bool", pc.invert(self._truth(node.operand)))
+            return Value("bool", pc.invert(self._truth(node.operand)))
         value = self._of(node.operand)
         if isinstance(node.op, ast.Invert):
             if value.kind == "nothing":
                 return value
             if value.kind not in ("integer", "bool"):
-                raise RuleError(f"~ needs whole numbers or true and false, not {_WORDS[value.kind]}", "write not")
+                raise RuleError(f"~ needs whole numbers or true and false, not {KIND_WORDS[value.kind]}", "write not")
             inverted = pc.invert if value.kind == "bool" else pc.bit_wise_not
-            return _Value(value.kind, inverted(value.data))
+            return Value(value.kind, inverted(value.data))
         number = self._number(value, "a sign")
-        return _Value("float", pc.negate(number) if isinstance(node.op, ast.USub) else number)
+        return Value("float", pc.negate(number) if isinstance(node.op, ast.USub) else number)
 
-    def _binary(self, node: ast.BinOp) -> _Value:
+    def _binary(self, node: ast.BinOp) -> Value:
         left, right, op = self._of(node.left), self._of(node.right), type(node.op)
         if op in _CALCULATED:
             numbers = (self._number(value, "arithmetic") for value in (left, right))
@@ -185,11 +173,11 @@ class _Judge:
         if op is ast.Mod:
             return self._remainder(left, right)
         if left.kind == right.kind == "bool" and op in _BITS:
-            return _Value("bool", pc.call_function(_BITS[op][1], [left.data, right.data]))
+            return Value("bool", pc.call_function(_BITS[op][1], [left.data, right.data]))
         for value in (left, right):
             if value.kind not in ("integer", "nothing"):
                 raise RuleError(
-                    f"{_words(node)}: bits are those of whole numbers, not of {_WORDS[value.kind]}",
+                    f"{words_of(node)}: bits are those of whole numbers, not of {KIND_WORDS[value.kind]}",
                     "write and, or, not to join comparisons, and put these in brackets beside & and |",
                 )
         unsigned = any(value.data.type == pa.uint64() for value in (left, right))
@@ -198,10 +186,12 @@ class _Judge:
         try:
             whole = [pc.cast(value.data, common) for value in (left, right)]
         except pa.ArrowInvalid:
-            raise RuleError(f"{_words(node)}: negative numbers beside unsigned ones", "give bits as 4 or 0x4") from None
-        return _Value("integer", pc.call_function(function, whole))
+            raise RuleError(
+                f"{words_of(node)}: negative numbers beside unsigned ones", "give bits as 4 or 0x4"
+            ) from None
+        return Value("integer", pc.call_function(function, whole))
 
-    def _remainder(self, left: _Value, right: _Value) -> _Value:
+    def _remainder(self, left: Value, right: Value) -> Value:
         """Of a division that rounds down, as in Python."""
         if left.kind == right.kind == "integer" and isinstance(right.data, pa.Scalar) and right.data.as_py() > 0:
             try:
@@ -210,18 +200,18 @@ class _Judge:
                 return left  # smaller than the divisor
             rest = pc.subtract(left.data, pc.multiply(pc.divide(left.data, divisor), divisor))
             zero = pa.scalar(0, rest.type)
-            return _Value("integer", pc.if_else(pc.less(rest, zero), pc.add(rest, divisor), rest))
+            return Value("integer", pc.if_else(pc.less(rest, zero), pc.add(rest, divisor), rest))
         a, b = (self._number(value, "arithmetic") for value in (left, right))
         return _computed("subtract", a, pc.multiply(b, pc.floor(pc.divide(a, b))))
 
-    def _function(self, name: str, values: list[_Value]) -> _Value:
+    def _function(self, name: str, values: list[Value]) -> Value:
         numbers = [self._number(value, name) for value in values]
         if name in ("min", "max"):
             found = getattr(pc, _FUNCTIONS[name])(*numbers, skip_nulls=False)
-            return _Value("float", found)
+            return Value("float", found)
         return _computed(_FUNCTIONS[name], *numbers)
 
-    def _compare(self, node: ast.Compare) -> _Value:
+    def _compare(self, node: ast.Compare) -> Value:
         left, found = self._of(node.left), None
         for op, other in zip(node.ops, node.comparators, strict=True):
             if isinstance(op, ast.Is | ast.IsNot):
@@ -231,17 +221,17 @@ class _Judge:
                 part = pc.invert(part) if isinstance(op, ast.NotIn) else part
             else:
                 right = self._of(other)
-                pair = _comparable(node, left, right, ordered=not isinstance(op, ast.Eq | ast.NotEq))
+                pair = comparable(node, left, right, ordered=not isinstance(op, ast.Eq | ast.NotEq))
                 part = pc.call_function(_COMPARED[type(op)], list(pair))
                 left = right
             found = part if found is None else pc.and_kleene(found, part)
-        return _Value("bool", found)
+        return Value("bool", found)
 
-    def _among(self, node: ast.Compare, left: _Value, listed: ast.expr) -> Any:
+    def _among(self, node: ast.Compare, left: Value, listed: ast.expr) -> Any:
         """Whether a value is in a list; null for null."""
         parts = []
         for element in getattr(listed, "elts", ()):
-            pair = _comparable(node, left, self._of(element), ordered=False)
+            pair = comparable(node, left, self._of(element), ordered=False)
             parts.append(pair)
         if all(pair[0].type == parts[0][0].type for pair in parts) and not isinstance(parts[0][0], pa.Scalar):
             wanted = pa.array([pair[1].as_py() for pair in parts], parts[0][0].type)
@@ -253,73 +243,9 @@ class _Judge:
         return found
 
 
-def _words(node: ast.expr) -> str:
-    return shown(ast.unparse(node), 80)
-
-
-def _constant(value: bool | int | float | str) -> _Value:
-    if isinstance(value, bool):
-        return _Value("bool", pa.scalar(value, pa.bool_()))
-    if isinstance(value, int):
-        return _Value("integer", pa.scalar(value, pa.uint64() if value >= 2**63 else pa.int64()))
-    if isinstance(value, float):
-        return _Value("float", pa.scalar(value, pa.float64()))
-    return _Value("text", pa.scalar(value, pa.string()))
-
-
-def _loaded(name: str, column: pa.ChunkedArray) -> _Value:
-    """A column as one of the kinds; RuleError for one that is none."""
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        return _Value("bool", column.combine_chunks())
-    if pa.types.is_integer(kind):
-        return _Value("integer", pc.cast(column, pa.uint64() if kind == pa.uint64() else pa.int64()).combine_chunks())
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _Value("float", _without_nan(pc.cast(column, pa.float64()).combine_chunks()))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _Value("text", pc.cast(column, pa.string()).combine_chunks())
-    if pa.types.is_null(kind):
-        return _Value("nothing", pa.nulls(len(column), pa.float64()))
-    raise RuleError(
-        f"column {name!r} is of type {kind}, of which rules know nothing",
-        "they take numbers, texts, and true or false; select by another column",
-    )
-
-
-def _without_nan(values: Any) -> Any:
-    """Null for NaN."""
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-
-
-def _computed(function: str, *numbers: Any) -> _Value:
+def _computed(function: str, *numbers: Any) -> Value:
     calculate: Callable[..., Any] = getattr(pc, function)
-    return _Value("float", _without_nan(calculate(*numbers)))
-
-
-def _comparable(node: ast.expr, left: _Value, right: _Value, *, ordered: bool) -> tuple[Any, Any]:
-    """Both sides in one type in which the comparison is exact. ``ordered``: by less and greater."""
-    kinds = {left.kind, right.kind}
-    if "nothing" in kinds:
-        common = next((v.data.type for v in (left, right) if v.kind != "nothing"), pa.float64())
-        return tuple(pc.cast(v.data, common) if v.kind != "nothing" else _nulls(v, common) for v in (left, right))
-    if kinds == {"text"} or (kinds == {"bool"} and not ordered):
-        return left.data, right.data
-    if "text" in kinds or kinds == {"bool"} or kinds == {"bool", "float"}:
-        raise RuleError(
-            f"{_words(node)} compares {_WORDS[left.kind]} with {_WORDS[right.kind]}",
-            "compare numbers with numbers and texts with texts; 'M31' in quotes is a text",
-        )
-    a, b = left.data, right.data
-    if "float" in kinds:
-        return pc.cast(a, pa.float64(), safe=False), pc.cast(b, pa.float64(), safe=False)
-    a, b = (pc.cast(v.data, pa.int64()) if v.kind == "bool" else v.data for v in (left, right))
-    return (a, b) if a.type == b.type else (pc.cast(a, _WIDE), pc.cast(b, _WIDE))
-
-
-def _nulls(value: _Value, kind: pa.DataType) -> Any:
-    return pa.nulls(len(value.data), kind)
+    return Value("float", without_nan(calculate(*numbers)))
 
 
 def _lacks(name: str, names: list[str]) -> RuleError:

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from galflow.spec.selection import SelectionSpec
 from galflow.surveys.reading.regions import inside
-from galflow.surveys.reading.rules import RuleError, judge
+from galflow.surveys.reading.rule_values import RuleError
+from galflow.surveys.reading.rules import judge
 
 NO_POSITION, BEYOND = "no position on the sky", "outside the regions"
 STAR, NO_STAR = "a star by its size", "no star by its size"

@@ -9,7 +9,8 @@ import pytest
 
 from galflow.errors import SpecError
 from galflow.spec.expressions import DEEPEST, LONGEST, parse_expression
-from galflow.surveys.reading.rules import RuleError, Verdict, judge
+from galflow.surveys.reading.rule_values import RuleError
+from galflow.surveys.reading.rules import Verdict, judge
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from galflow.spec.expressions import parse_expression
-from galflow.surveys.reading.rules import RuleError, judge
+from galflow.surveys.reading.rule_values import RuleError
+from galflow.surveys.reading.rules import judge
 
 BIG = 2**63 + 1
 TABLE = pa.table(
