@@ -46,10 +46,7 @@ _BITS: dict[type[ast.operator], tuple[str, str]] = {
 }  # fmt: skip
 """Of whole numbers, and of what is true or false."""
 _SHIFTS: dict[type[ast.operator], str] = {ast.LShift: "shift_left", ast.RShift: "shift_right"}
-_FUNCTIONS = {
-    "abs": "abs", "sqrt": "sqrt", "exp": "exp", "ln": "ln", "log10": "log10", "floor": "floor", "ceil": "ceil",
-    "round": "round", "min": "min_element_wise", "max": "max_element_wise",
-}  # fmt: skip
+_ELEMENT_WISE = {"min": pc.min_element_wise, "max": pc.max_element_wise}
 _NAMED = 40
 """Columns named in a message."""
 
@@ -206,10 +203,9 @@ class _Judge:
 
     def _function(self, name: str, values: list[Value]) -> Value:
         numbers = [self._number(value, name) for value in values]
-        if name in ("min", "max"):
-            found = getattr(pc, _FUNCTIONS[name])(*numbers, skip_nulls=False)
-            return Value("float", found)
-        return _computed(_FUNCTIONS[name], *numbers)
+        if name in _ELEMENT_WISE:
+            return Value("float", _ELEMENT_WISE[name](*numbers, skip_nulls=False))
+        return _computed(name, *numbers)
 
     def _compare(self, node: ast.Compare) -> Value:
         left, found = self._of(node.left), None
