@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    compared,
     compiled,
     costs,
     cutana,
@@ -42,6 +43,7 @@ from benchmarks import (
     sampling,
     scale,
     scoring,
+    simulations,
     training,
     vqvae2,
 )
@@ -72,6 +74,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "compiled": compiled.run,
     "local_security": local_security.run,
     "ranked_million": ranked_million.run,
+    "compared": compared.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
@@ -87,6 +90,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
+    "simulations": simulations.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

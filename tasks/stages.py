@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.catalog.published import read_parts
+from galflow.compare.matched import MatchedSamples
+from galflow.compare.populations import Population, read_population
 from galflow.compare.ratios import unseen_ratios
 from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
 from galflow.runs.check import check_run
 from galflow.runs.plan import (
+    matching_of,
     part_settings,
     plan_comparison,
     plan_cutouts,
@@ -28,6 +31,7 @@ from galflow.runs.plan import (
 )
 from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import declared_score, may_rank
+from galflow.scores.score import columns_of
 from galflow.spec.run import RunSpec
 from galflow.storage.layout import assigned_rows
 from galflow.storage.products import Target
@@ -242,10 +246,28 @@ def compare(run: RunRecord) -> StageResult:
             seed=spec.seed,
             survey_ratios=_ratios(run, None, models),
             sample_ratios={name: _ratios(run, name, models) for name in scores},
+            matched=_matched(run, models),
         )
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))
     return StageResult((receipt,), (), 1)
+
+
+def _matched(run: RunRecord, models: Mapping[str, TrainedModel]) -> MatchedSamples | None:
+    """The objects that are to be compared at equal properties or in pairs; None where neither is asked for."""
+    if (matching := matching_of(run.spec)) is None:
+        return None
+    columns = [column.name for column in columns_of(run.spec.of_survey(models))]
+    columns += [ratio.column for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
+    learnt = {model.sample for model in run.spec.trainings if model.trained is None and model.name in models}
+
+    def population(name: str | None, key: tuple[str, ...] = ()) -> Population:
+        receipts = run.scores[name].receipts
+        return read_population(run.store, receipts, columns, matching.columns, held_out=name in learnt, key=key)
+
+    samples = {name: population(name) for name in run.scores if name is not None} if matching.match else {}
+    paired = tuple((population(pair.first, pair.by), population(pair.second, pair.by)) for pair in matching.pairs)
+    return MatchedSamples(population(None), samples, matching, paired)
 
 
 def _ratios(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ from galflow.report.likelihoods import (
     sentences,
     stated_likelihoods,
 )
+from galflow.report.matched import order_rows, shown_pairs, shown_samples
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
@@ -175,12 +176,16 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         plot = likelihood_plot(one.label, one.reference, selection.likelihoods[one.column], one.samples)
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
+    matched = shown_samples(inputs.comparison, ratios)
     said = sentences(inputs.comparison, inputs.survey_models, inputs.leading, ratios)
     return {
         "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),
         "sentences": said,
-        "headlines": headlines(said),
+        "headlines": headlines(said) + [one.sentence for one in matched],
+        "matched_samples": matched,
+        "order": order_rows(inputs.comparison, ratios),
+        "paired_samples": shown_pairs(inputs.comparison, ratios),
         "ratios": ratios,
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selection
 from galflow.runs.plan_joins import plan_joins
@@ -107,7 +108,7 @@ def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
     surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
     own = [m for m in spec.trainings if m.trained is None]
     learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
-    return PartSettings(spec.ratios, split_shares(spec), learners)
+    return PartSettings(spec.ratios, split_shares(spec), learners, spec.scoring.triage)
 
 
 def split_shares(spec: RunSpec) -> tuple[float, float] | None:
@@ -131,7 +132,12 @@ def plan_ranking(spec: RunSpec, store: Store, joins: Sequence[str], models: Mapp
     if not of_survey or (declared is not None and may_rank(spec)[declared] not in of_survey):
         return None
     settings = RankingSettings(
-        declared, first_score(spec, of_survey), split_shares(spec), spec.seed, spec.scoring.batch_objects
+        declared,
+        first_score(spec, of_survey),
+        split_shares(spec),
+        spec.seed,
+        spec.scoring.batch_objects,
+        spec.scoring.triage,
     )
     found = ranking_fingerprint(joins, of_survey, settings)
     receipt = find_receipts(store, rankings_folder(spec.survey.survey_name)).get(found)
@@ -201,6 +207,12 @@ class RunPlan:
         return found | ({"selections": selections} if selections else {})
 
 
+def matching_of(spec: RunSpec) -> Matching | None:
+    """How samples are matched or paired; None where they are not."""
+    of = spec.comparison
+    return Matching(of.match, of.explain, of.bootstraps, spec.seed, of.pairs) if of.match or of.pairs else None
+
+
 def plan_comparison(
     spec: RunSpec,
     store: Store,
@@ -214,8 +226,9 @@ def plan_comparison(
     """
     if not sample_scores:
         return None
-    survey = scores if spec.ratios else ()
-    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
+    matching = matching_of(spec)
+    survey = scores if spec.ratios or matching else ()
+    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey, matching)
     receipt = find_receipts(store, comparisons_folder(spec.name)).get(found)
     why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
     product = receipt.product if receipt else comparison_product(spec.name, found)

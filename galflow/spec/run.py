@@ -12,15 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from galflow.errors import SpecError
-from galflow.spec.addresses import clean_address, is_loopback
+from galflow.spec.addresses import is_loopback
 from galflow.spec.cluster import ClusterSpec
+from galflow.spec.comparison import MatchSpec, PairSpec, require_samples
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
+from galflow.spec.store import StoreSpec
 from galflow.spec.stretch import StretchSpec
 from galflow.spec.survey import SurveySpec
 from galflow.spec.training import TrainingSpec
@@ -90,6 +92,8 @@ class ScoringSpec(Part):
     """The score that ranks, as wgan_anomaly; by default what finds most of the anomalies that a run paints itself."""
     batch_objects: Annotated[int, Field(ge=1)] = 128
     """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
+    triage: bool = True
+    """Measure each object for the triage and for its rank among its like; costs about half of what a VAE does."""
 
 
 class SampleSpec(Part):
@@ -106,24 +110,21 @@ class ComparisonSpec(Part):
 
     samples: Annotated[tuple[SampleSpec, ...], Field(max_length=100)] = ()
     """The samples; none: no comparison."""
+    match: Annotated[tuple[MatchSpec, ...], Field(max_length=6)] = ()
+    """Properties in which samples are matched: the same comparisons again with equal counts in each cell of these."""
+    explain: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+    """Columns by which a difference is explained; by default those of match."""
+    pairs: Annotated[tuple[PairSpec, ...], Field(max_length=20)] = ()
+    """Pairs of samples that hold the same galaxies: compared galaxy by galaxy."""
     bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
     """Resamplings behind each interval."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> ComparisonSpec:
         _require_distinct([s.name for s in self.samples], "comparison sample names")
+        _require_distinct([m.column for m in self.match], "columns of comparison.match")
+        require_samples(self.pairs, [s.name for s in self.samples])
         return self
-
-
-class StoreSpec(Part):
-    """Where products go."""
-
-    root: Annotated[str, AfterValidator(clean_address)] = "galflow-out"
-    """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
-    endpoint_url: Annotated[str | None, AfterValidator(clean_address)] = None
-    """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
-    credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
-    """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""
 
 
 class OutputSpec(Part):

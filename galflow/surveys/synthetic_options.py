@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -41,6 +41,8 @@ class SyntheticOptions(Options):
     """Sigma of a pixel's white noise in nJy, one number a band or one for all."""
     magnitude_range: tuple[Magnitude, Magnitude] = (19.0, 23.0)
     """AB magnitudes of the galaxies in the last band; numbers grow as 10^(0.3 m)."""
+    arms: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of each disc's light in clumps along two spiral arms: form at equal magnitude, size and index."""
     anomaly_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of galaxies with an anomaly painted over them."""
     anomaly_kinds: tuple[str, ...] = KINDS
@@ -53,6 +55,11 @@ class SyntheticOptions(Options):
     """One true catalogue for all tiles, the truth tile by tile, or galflow's own detection."""
     revision: dict[str, int] = Field(default_factory=dict)
     """Tile name to revision: another revision is another realisation of that tile's noise, as an upstream update."""
+
+    def content(self) -> dict[str, Any]:
+        """As of all surveys; without arms, where there are none, so that earlier products hold."""
+        content = super().content()
+        return content if self.arms else {name: value for name, value in content.items() if name != "arms"}
 
     @model_validator(mode="after")
     def _consistent(self) -> SyntheticOptions:

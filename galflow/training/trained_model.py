@@ -178,8 +178,7 @@ class TrainedModel:
         # Not inference_mode: a score that refines a latent enables gradients inside, which inference tensors refuse.
         with torch.no_grad(), full_float32(deterministic=True):
             if isinstance(self.module, Density):
-                log_prob = self.module.log_prob(on_device).double()
-                found = self.module.scores_of(log_prob, on_device)
+                log_prob, found = self.module.log_prob_and_scores(on_device)
                 found = {**found, LOGLIKE: log_prob, BPD: bits_per_dim(log_prob, on_device.observed)}
             else:
                 found = self.module.score(on_device)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from galflow.errors import DataError, SpecError
-from galflow.runs.check_groups import check_group
+from galflow.runs.check_columns import check_group
 from galflow.runs.plan_cutouts import plan_cutouts
 from galflow.spec.run import SurveySpec, parse_spec
 from galflow.storage.store import Store
