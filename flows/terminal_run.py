@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from flows.terminal import minute, show_partial, show_table, table_of, uri_line
+from flows.terminal import minute, show_left_out, show_partial, show_table, table_of, uri_line
+from galflow.report.left_out import selection_tables
 from galflow.report.verdicts import ALIKE, parts_failed, verdict
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
     out.print(f"\nRun {manifest.run}", style="bold", end="")
     out.print(f"   finished {minute(manifest.finished)} UTC")
     _show_counts(out, found)
+    for selection in selection_tables(found):
+        show_left_out(out, f"Selection of {selection.name}: {selection.sentence}", selection.rows)
     if found.get("recall_in_top_5_percent"):
         _show_recall(out, found["recall_in_top_5_percent"])
     for name, columns in found.get("samples", {}).items():

@@ -77,6 +77,7 @@ def publish(record: RunRecord) -> RunManifest:
     found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
     found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
     found["difference"] = None if difference is None else difference.to_json()
+    found["selection"] = record.left_out
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from galflow.catalog.ranking import RunRanking
 from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, RESIDUALS, SCORES, SELECTION
+from galflow.report.left_out import left_out_of_run
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
@@ -87,6 +89,17 @@ class RunRecord:
     def partial(self) -> tuple[str, ...]:
         """Why products are partial or empty, a line a reason."""
         return tuple(line for result in self.stages.values() for line in result.partial)
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """What the selections of the survey and of samples left out, by name; nothing of those without one."""
+        return {
+            survey.survey_name if sample is None else f"sample {sample}": left_out_of_run(
+                self.store, self.cutouts[sample].receipts, self.cutouts[sample].unopened
+            )
+            for sample, survey in self.surveys.items()
+            if survey.selection is not None
+        }
 
     @property
     def has_scores(self) -> bool:

@@ -27,6 +27,7 @@ from galflow.runs.plan import (
     plan_models,
     plan_ranking,
     plan_scores,
+    planned_selection,
 )
 from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import declared_score, may_rank
@@ -83,7 +84,9 @@ def ingest(run: RunRecord, sample: str | None = None) -> StageResult:
     files = [file.uri for unit in units if not unit.done for file in unit.tile.files if "://" in file.uri]
     needs = Needs(store, tuple(files[:_FILES_ASKED]))
     found = run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster, needs=needs)
-    return replace(found, places={unit.name: unit.place for unit in units})
+    selection = planned_selection(survey, units)
+    unopened = () if selection is None else selection.unopened
+    return replace(found, places={unit.name: unit.place for unit in units}, unopened=unopened)
 
 
 @stage("join")

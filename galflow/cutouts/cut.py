@@ -21,12 +21,13 @@ from galflow.cutouts.column_encoding import GIVEN_NAME
 from galflow.cutouts.cut_stream import CutoutStream
 from galflow.cutouts.cutting import TileCutter, positions, reading_order
 from galflow.cutouts.displayed import display_attribute
-from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
+from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
 from galflow.cutouts.tile_images import TileImages
+from galflow.cutouts.tile_rows import TileRows, rows_to_cut
 from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
 from galflow.storage.checksums import FileSum
@@ -36,7 +37,7 @@ from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
-from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
+from galflow.surveys.reading.selection import left_out_of
 
 CUTOUTS_VERSION = "5"
 """Raised when the same tile and specification would give other cutouts."""
@@ -64,7 +65,7 @@ def chosen_bands(survey: Survey, spec: CutoutSpec) -> tuple[str, ...]:
 
 def cutouts_fingerprint(survey: Survey, tile: Tile, spec: CutoutSpec, rows: pa.Table | None = None) -> str:
     """Of what a tile's cutout set depends on: its data, the survey's options, the specification, the rows given."""
-    content = [
+    content: list[Any] = [
         CUTOUTS_VERSION,
         type(survey).__qualname__,
         survey.version,
@@ -74,7 +75,11 @@ def cutouts_fingerprint(survey: Survey, tile: Tile, spec: CutoutSpec, rows: pa.T
         list(chosen_bands(survey, spec)),
         spec,
     ]
-    return fingerprint(*content, None if rows is None else _rows_digest(rows))
+    content.append(None if rows is None else _rows_digest(rows))
+    if survey.selection is not None:  # sets from before there were selections keep their fingerprint
+        before = None if rows is None else left_out_of(rows)
+        content += [survey.selection, None if before is None else before.to_json()]
+    return fingerprint(*content)
 
 
 def _rows_digest(rows: pa.Table) -> str:
@@ -108,28 +113,23 @@ def cut_tile(
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
     receipt = Receipt(product=product, fingerprint=product_fingerprint, inputs={"tile": tile.identity})
     with TileImages(survey, tile, bands) as images:
-        reasons: list[str] = []
-        if rows is None:
-            rows, reasons = _own_rows(survey, tile, images)
-        reasons += reasons_of(rows)
-        plain = without_reasons(rows)
+        chosen = rows_to_cut(survey, tile, bands, images, rows, stars=spec.defects)
         written: list[_Written] = []
 
         def put(key: str) -> dict[str, FileSum]:
-            written.append(_write(store, key, survey, tile, spec, bands, images, plain))
+            written.append(_write(store, key, survey, tile, spec, bands, images, chosen))
             return written[-1].files
 
         def completed(receipt: Receipt) -> Receipt:
-            return _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts)
+            return _told(receipt, survey, tile, written[-1], images, chosen)
 
         return write_product(store, receipt, put, started, completed)
 
 
-def _told(
-    receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, reasons: list[str], doubts: list[str]
-) -> Receipt:
+def _told(receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, images: TileImages, chosen: TileRows) -> Receipt:
     """The receipt with what was found while the tile was cut."""
-    outcome, told = outcome_of(reasons + cut.reasons, empty=None if len(cut.flags) else "no object in this tile")
+    reasons = images.reasons + chosen.reasons + cut.reasons
+    outcome, told = outcome_of(reasons, empty=None if len(cut.flags) else chosen.emptiness)
     update = {
         "rows": len(cut.flags),
         "outcome": outcome,
@@ -138,25 +138,15 @@ def _told(
             "tile": tile.name,
             "flags": flag_counts(cut.flags),
             "sky_sigma": cut.sky_sigma,
-            DOUBTS_DETAIL: "; ".join(doubts),
+            DOUBTS_DETAIL: "; ".join(images.doubts + chosen.doubts),
             "files": [
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
                 for file in tile.files
             ],
+            **chosen.details,
         },
     }
     return receipt.model_copy(update=update)
-
-
-def _own_rows(survey: Survey, tile: Tile, images: TileImages) -> tuple[pa.Table, list[str]]:
-    """The tile's own catalogue; an empty one with the reason if there is none to be had."""
-    reasons: list[str] = []
-    try:
-        rows = survey.catalog(tile, images)
-    except DataError as error:
-        rows = pa.table({n: pa.array([], pa.int64() if n == "object_id" else pa.float64()) for n in REQUIRED_COLUMNS})
-        reasons = [f"catalogue: {error}"]
-    return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), reasons
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,25 +168,26 @@ def _write(
     spec: CutoutSpec,
     bands: tuple[str, ...],
     images: TileImages,
-    rows: pa.Table,
+    chosen: TileRows,
 ) -> _Written:
     """Cut all rows a chunk at a time, and write them as they come."""
+    rows = chosen.table
     reference = next((images[b] for b in bands if b in images), None)
     planted = 0 if spec.plant is None else spec.plant.per_tile
     if reference is not None and len(rows) > objects_per_shard(spec, len(bands), 1 << 62):
         order = reading_order(positions(rows, "x"), positions(rows, "y"), spec.size, reference.flux.shape)
-        rows = rows.take(pa.array(order))
+        chosen = chosen.take(order)
+        rows = chosen.table
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
     attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
     trails = {band: images.trails(band) for band in bands} if spec.defects else {}
     defects = _defects(bands, images) if spec.defects else None
     cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, defects)
-    star = None
     if spec.defects and reference is not None:
         cutter.note_lines({band: images.spikes(band) for band in bands}, Flag.SPIKE)
-        star = cutter.note_stars(images.sky(next(band for band in bands if band in images)))
-    attributes["stellar_fwhm_pixels"] = None if star is None else star.fwhm_pixels
+        cutter.note_stars(chosen.stars)
+    attributes["stellar_fwhm_pixels"] = None if chosen.star is None else chosen.star.fwhm_pixels
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)

@@ -29,8 +29,7 @@ from galflow.cutouts.pixel_defects import PixelDefects
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
-from galflow.surveys.reading.sky import Sky, all_finite
-from galflow.surveys.reading.stellar import StarSize, find_stars
+from galflow.surveys.reading.sky import all_finite
 from galflow.surveys.reading.trails import Trail
 
 
@@ -145,16 +144,9 @@ class TileCutter:
             if band is not None and lines.get(name):
                 self._known[self._placed] |= np.where(crossed(lines[name], band.grid, self._size), int(flag), 0)
 
-    def note_stars(self, sky: Sky) -> StarSize | None:
-        """Give the objects that are as small as the reference band's stars their flag; what a star looks like there.
-
-        ``sky``: of the reference band.
-        """
-        if self._reference is None:
-            return None
-        stars, star = find_stars(self._reference, self._x, self._y, sky)
+    def note_stars(self, stars: np.ndarray) -> None:
+        """Give these objects, (N,) bool, the flag of stars."""
         self._known[stars] |= int(Flag.STAR)
-        return star
 
     def cut(self, rows: slice | np.ndarray) -> tuple[Pixels, np.ndarray]:
         """The cutouts of these rows, and their flags, (n,) int64."""

@@ -19,6 +19,7 @@ from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.inputs import MODELS, ReportInputs, StageRecord
+from galflow.report.left_out import selection_tables
 from galflow.report.likelihoods import (
     StatedLikelihood,
     compared_rows,
@@ -114,6 +115,7 @@ def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "stages": stage_rows(inputs.stages),
         "reasons": listed,
+        "selections": selection_tables(inputs.findings),
         "more_reasons": more,
         "failed": FAILED,
         "troubles": troubles(inputs.stages),

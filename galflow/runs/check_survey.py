@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from galflow.cutouts.cut import chosen_bands
 from galflow.errors import DataError, SpecError, StoreError
+from galflow.runs.check_selection import selection_faults
 from galflow.spec.run import CutoutSpec, SurveySpec
 from galflow.surveys.base import Fault, Survey
 from galflow.surveys.resolve import open_survey
@@ -63,7 +64,7 @@ def _look(survey: Survey, faults: list[str], remarks: list[str]) -> None:
     if tiles is None:
         return
     try:
-        found = survey.inspect(tiles)
+        found = [*survey.inspect(tiles), *selection_faults(survey, tiles)]
     except (DataError, StoreError) as error:
         remarks.append(str(error))
         return

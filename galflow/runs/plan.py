@@ -14,13 +14,14 @@ from typing import Any
 
 from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
-from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
+from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selection
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_residuals import plan_residuals, plan_selection
 from galflow.runs.plan_units import (
     JoinedTile,
     JoinUnit,
     ModelUnit,
+    PlannedSelection,
     RankingUnit,
     ResidualsUnit,
     ScoreUnit,
@@ -182,6 +183,8 @@ class RunPlan:
     selection: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
     """Empty as long as their selection is to be made."""
+    selections: dict[str, PlannedSelection] = field(default_factory=dict)
+    """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
     @property
     def units(self) -> list[Unit]:
@@ -209,7 +212,9 @@ class RunPlan:
             | ({} if u.done else {"why": u.why})
             for u in self.units
         ]
-        return {"run": self.run, "published": self.published, "done": self.done, "units": units}
+        found = {"run": self.run, "published": self.published, "done": self.done, "units": units}
+        selections = {name: selection.to_json() for name, selection in self.selections.items()}
+        return found | ({"selections": selections} if selections else {})
 
 
 def matching_of(spec: RunSpec) -> Matching | None:
@@ -269,7 +274,7 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
         residuals = plan_residuals(spec, store, selection.receipt.product, tiles, fingerprints)
     plan = RunPlan(
         "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, selection,
-        residuals,
+        residuals, _selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
@@ -277,3 +282,12 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
 
 def _joins_of(spec: RunSpec, survey: SurveySpec, store: Store, tiles: Sequence[TileUnit]) -> list[JoinUnit]:
     return plan_joins(spec, survey, store, [u.cut for u in tiles], {u.name: u.place for u in tiles})
+
+
+def _selections(
+    spec: RunSpec, cutouts: Sequence[TileUnit], samples: Mapping[str, Sequence[TileUnit]]
+) -> dict[str, PlannedSelection]:
+    """Of the survey and of each sample that select objects, what is left out."""
+    found = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
+    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
+    return {name: one for name, one in found.items() if one is not None}

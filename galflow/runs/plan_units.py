@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from galflow.spec.run import SurveySpec
 from galflow.storage.receipts import Receipt
 from galflow.surveys.base import Tile, TileFile
 from galflow.surveys.reading.places import Place
+from galflow.surveys.reading.selection import LeftOut
 
 if TYPE_CHECKING:  # so that a plan of cutouts alone imports no models
     from galflow.cutouts.joins import JoinTask
@@ -74,6 +75,20 @@ class TileUnit(Unit):
     def cut(self) -> CutTile:
         """What scoring needs to know of it."""
         return CutTile(self.name, self.fingerprint, self.product)
+
+
+@dataclass(frozen=True)
+class PlannedSelection:
+    """What a selection leaves out, as far as it is known before any tile is opened."""
+
+    unopened: tuple[str, ...]
+    """Tiles that lie wholly beyond the selected regions, which are not opened."""
+    left_out: LeftOut | None
+    """Of a survey-wide catalogue, by regions and rules; None: each tile has its own rows."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"unopened": list(self.unopened)} | ({} if self.left_out is None else self.left_out.to_json())
 
 
 @dataclass(frozen=True, eq=False)

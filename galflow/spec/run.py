@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from galflow.errors import SpecError
 from galflow.spec.addresses import is_loopback
@@ -25,6 +25,7 @@ from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
 from galflow.spec.store import StoreSpec
 from galflow.spec.stretch import StretchSpec
+from galflow.spec.survey import SurveySpec
 from galflow.spec.training import TrainingSpec
 
 Value = TypeVar("Value")
@@ -33,25 +34,6 @@ Value = TypeVar("Value")
 def _require_distinct(names: list[str], what: str) -> None:
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"{what} must differ, but {twice[0]!r} occurs {names.count(twice[0])} times")
-
-
-class SurveySpec(Part):
-    """Which survey, or which simulation."""
-
-    kind: str
-    """The file under galflow/surveys: hsc, legacy, kids, vista, jwst, euclid, des, lsst, sdss by their published files;
-    fits_tiles, stamps, hubble, synthetic, sersic_mock; or a plug-in's path."""
-    name: Name | None = None
-    """The survey's name in URIs and in the catalogue; by default its kind."""
-    release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"
-    """The upstream pipeline's version of these data."""
-    options: dict[str, JsonValue] = Field(default={})
-    """Options of that kind; `galflow schema` lists them."""
-
-    @property
-    def survey_name(self) -> str:
-        """The name, or by default the kind's last part in lower case."""
-        return self.name or self.kind.rpartition(".")[2].lower().replace("_", "-")
 
 
 class PlantSpec(Part):

@@ -22,6 +22,8 @@ from astropy.wcs import WCS
 from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
+from galflow.spec.selection import SelectionSpec
+from galflow.surveys.reading.fault import Fault
 
 OUTSIDE_TILE = "outside"
 """Name of the tile that keeps the rows of a survey-wide catalogue which lie in no other."""
@@ -152,31 +154,6 @@ class Image:
                 raise DataError(f"{name} has shape {plane.shape}, its image {self.flux.shape}; they must be equal")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong with a specification or with a tile that headers, names and first rows show before any work.
-
-    Faults of one field with one problem are one kind: where every tile has it the specification is refused, where some
-    have it they are named and the run goes on.
-    """
-
-    field: str
-    """Of the specification, such as "survey.options.zero_point_keyword"."""
-    problem: str
-    """The same words for every tile that has it."""
-    mend: str
-    file: str | None = None
-    """URI of one file that shows it."""
-    tile: str | None = None
-    """Which tile has it; None: it concerns the whole specification."""
-    refuses: bool = True
-    """Whether it refuses the run where every tile has it; else it is only said."""
-
-    def __str__(self) -> str:
-        at = f" ({self.file})" if self.file else ""
-        return f"{self.field}: {self.problem}{at}; {self.mend}"
-
-
 BaseOptions = Options
 """The same class under a name that ``Survey.Options`` does not shadow."""
 
@@ -188,6 +165,8 @@ class Survey(ABC):
     """The pydantic model of ``survey.options``; its field descriptions are the help texts of the form."""
     version: ClassVar[str] = "1"
     """Raised when the same files would give other pixels or positions."""
+    selection: SelectionSpec | None = None
+    """Which of its objects are wanted; whoever asks for its catalogue applies it. None: all."""
 
     def __init__(self, name: str, release: str, options: BaseOptions) -> None:
         self.name = name
@@ -288,6 +267,24 @@ class Survey(ABC):
         """Names of its objects' columns where they are known without reading a tile; None: they are not."""
         table = self.survey_catalog()
         return None if table is None else frozenset(table.column_names)
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema | None:
+        """The columns of ``catalog(tile)`` (or of the survey-wide catalogue) without reading pixels; None: unknown.
+
+        The type of a column of which only the name is known is null. DataError or SpecError: it cannot be read.
+        """
+        table = self.survey_catalog()
+        if table is not None:
+            return table.schema
+        known = self.catalog_columns
+        return None if known is None else pa.schema([(n, pa.null()) for n in sorted({*REQUIRED_COLUMNS, *known})])
+
+    def with_columns(self, table: pa.Table, tile: Tile) -> pa.Table:
+        """Rows of a tile with the columns that follow from the tile itself; by default they are as they are.
+
+        What ``catalog`` gives has them. Rows of a survey-wide catalogue get them when they are given to a tile.
+        """
+        return table
 
     @property
     def largest_cutout(self) -> int | None:

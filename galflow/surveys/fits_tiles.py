@@ -26,7 +26,7 @@ from galflow.surveys.reading.fits_companions import companion_roles, read_psf
 from galflow.surveys.reading.fits_inspect import Inspection, stored_header
 from galflow.surveys.reading.fits_io import Extension, read_image
 from galflow.surveys.reading.fits_masks import mask_planes
-from galflow.surveys.reading.fits_names import files_by_tile, tile_names
+from galflow.surveys.reading.fits_names import files_by_tile, images_by_tile, tile_names
 from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions, extension_of
 from galflow.surveys.reading.fits_pixels import linear, missing
 from galflow.surveys.reading.fits_planes import (
@@ -42,6 +42,9 @@ from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_ar
 from galflow.surveys.reading.identity import id_base, tile_keys
 from galflow.surveys.reading.table_ids import ids_of_tile
 from galflow.surveys.reading.tables import read_catalog, rows_inside, with_positions
+
+_FIRST_ROWS = 100
+"""Of a catalogue of text, whose types they show."""
 
 
 class FitsTiles(Survey):
@@ -87,21 +90,8 @@ class FitsTiles(Survey):
 
     def _images(self) -> dict[str, dict[str, StoredFile]]:
         """Tile name -> band -> file."""
-        found = {band: files_by_tile(self._root, pattern, band) for band, pattern in self._options.bands.items()}
-        raw = {self._raw_name(name) for files in found.values() for name in files}
-        if not raw:
-            patterns = ", ".join(self._options.bands.values())
-            raise SpecError(f"no file below {self._root} matches {patterns}; check survey root and bands")
-        names = tile_names(raw)
-        tiles: dict[str, dict[str, StoredFile]] = {name: {} for name in sorted(names.values())}
-        for band, files in found.items():
-            for name, file in files.items():
-                tiles[names[self._raw_name(name)]][band] = file
-        return tiles
-
-    def _raw_name(self, name: str | None) -> str:
-        """What {tile} stands for, or the declared or folder's name of the only tile."""
-        return name or self._options.tile or self._root.rsplit("/", 1)[-1]
+        only = self._options.tile or self._root.rsplit("/", 1)[-1]
+        return images_by_tile(self._root, self._options.bands, only)
 
     @property
     def root_uri(self) -> str:
@@ -267,6 +257,14 @@ class FitsTiles(Survey):
     def survey_catalog(self) -> pa.Table | None:
         """The catalogue that serves all tiles; None where each tile has its own rows."""
         return self._survey_table
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of a detection, of the survey-wide catalogue, or of the first rows of the tile's own."""
+        if self._options.catalog is None:
+            return schema(self.bands)
+        if self._survey_table is not None:
+            return self._survey_table.schema
+        return with_positions(self.read_own_catalog(tile, head=_FIRST_ROWS), None).schema
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """The tile's own catalogue, its part of the survey's, or what is detected in its bands."""

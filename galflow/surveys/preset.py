@@ -100,10 +100,6 @@ class Preset(Survey):
         """An image with what only this kind has."""
         return image
 
-    def with_columns(self, table: pa.Table, tile: Tile) -> pa.Table:
-        """A tile's rows with the columns that only this kind has."""
-        return table
-
     @property
     def own_columns(self) -> frozenset[str]:
         """Those that ``with_columns`` adds."""
@@ -280,10 +276,16 @@ class Preset(Survey):
 
     @property
     def catalog_columns(self) -> frozenset[str] | None:
-        """Those of a detection and of this kind; of a catalogue for each tile they are not known."""
-        if not self.detects:
-            return super().catalog_columns
-        return frozenset(detected_columns(self.bands).names) | self.own_columns
+        """Those of a detection or of the survey-wide catalogue, and of this kind; else they are not known."""
+        known = frozenset(detected_columns(self.bands).names) if self.detects else super().catalog_columns
+        return None if known is None else known | self.own_columns
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of a tile's rows; of a survey-wide catalogue without the columns of this kind, which follow from the tile."""
+        found = self._files.catalog_schema(tile)
+        if self.survey_catalog() is not None:
+            return found
+        return pa.schema([*found, *((name, pa.string()) for name in self.own_columns - set(found.names))])
 
     def footprint(self, tile: Tile, band: str | None = None) -> Footprint:
         """From headers alone."""

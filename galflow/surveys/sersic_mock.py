@@ -32,6 +32,7 @@ from galflow.surveys.reading.last_tile import LastTile
 from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.positions import icrs_to_pixel
 from galflow.surveys.reading.psf import estimate_fwhm_pix
+from galflow.surveys.reading.selection import selected
 from galflow.surveys.resolve import open_survey
 from galflow.surveys.sersic_mock_options import SersicMockOptions
 
@@ -93,10 +94,9 @@ class SersicMock(Survey):
     def tiles(self) -> list[Tile]:
         """One tile of mocks for each tile of the imitated survey, under its name; identity from it and the options."""
         base = self._base
-        settings = json.dumps(
-            [self.version, self.options.content(), base.version, base.options.content()], sort_keys=True
-        )
-        checksum = hashlib.sha256(settings.encode()).hexdigest()
+        settings = [self.version, self.options.content(), base.version, base.options.content()]
+        settings += [base.selection.model_dump(mode="json")] if base.selection is not None else []
+        checksum = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return [
             Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
             for tile in base.listed
@@ -240,7 +240,7 @@ def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: 
     """
     everywhere = base.survey_catalog()
     if everywhere is None:
-        entries = base.catalog(tile, images)
+        entries, _ = selected(base.catalog(tile, images), base.selection)
         if set(sources.column_names) <= set(entries.column_names):
             return entries
         x, y = (entries[name].to_numpy(zero_copy_only=False) for name in ("x", "y"))
@@ -248,6 +248,7 @@ def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: 
         wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
         if wcs is None:
             raise DataError(f"tile {tile.name} of {base.name} has no WCS, by which its catalogue could be laid on it")
+        everywhere, _ = selected(everywhere, base.selection)
         ra, dec = (everywhere[name].to_numpy(zero_copy_only=False) for name in ("ra_deg", "dec_deg"))
         try:
             with np.errstate(all="ignore"):

@@ -230,6 +230,10 @@ class Synthetic(Survey):
         table = self._table(inside)
         return table.append_column("x", pa.array(x[rows])).append_column("y", pa.array(inside.y))
 
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of the truth, or of a detection."""
+        return detection.schema(self.bands) if self.detects else self.catalog(tile).schema
+
     def survey_catalog(self) -> pa.Table | None:
         """With catalog = truth: every galaxy whose centre lies in some tile, once."""
         if self.options.catalog != "truth":

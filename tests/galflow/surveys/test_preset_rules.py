@@ -14,11 +14,15 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from galflow.errors import DataError, SpecError
-from galflow.spec.run import SurveySpec
+from galflow.runs.check_columns import check_group
+from galflow.runs.plan_cutouts import plan_cutouts
+from galflow.spec.run import SurveySpec, parse_spec
+from galflow.storage.store import Store
 from galflow.surveys.base import Plane
 from galflow.surveys.hsc import HscOptions
 from galflow.surveys.reading import sdss_frame
 from galflow.surveys.reading.fits_names import files_by_tile
+from galflow.surveys.resolve import open_survey
 from tests.galflow.surveys import survey_files as written
 from tests.galflow.surveys.test_presets import faults, opened
 
@@ -56,6 +60,24 @@ def test_layers_are_folders_and_a_column(tmp_path: Path) -> None:
     one = opened("hsc", tmp_path / "elsewhere", layers="ultradeep")
     assert set(one.catalog(one.tiles()[0])["layer"].to_pylist()) == {"ultradeep"}
     assert "layer" not in opened("hsc", tmp_path / "elsewhere").catalog(one.tiles()[0]).column_names
+
+
+def test_rows_of_one_catalogue_for_all_tiles_get_the_layer_of_theirs(tmp_path: Path) -> None:
+    rows = ["object_id,ra,dec,isprimary"]
+    for number in (0, 1):  # the second layer lies north of the first
+        rows += [f"{number}{i},{written.RA},{written.DEC + 0.1 * number + i * 1e-4},1" for i in range(4)]
+    layers = layered(tmp_path)
+    (tmp_path / "all.csv").write_text("\n".join([*rows, "99,10,10,1", ""]))
+    options = {"root": str(tmp_path), "layers": layers, "catalog": {"path": "all.csv"}}
+    survey = SurveySpec(kind="hsc", options=options)
+    models = [{"name": "k", "model": "kmeans.KMeans"}]
+    spec = parse_spec({"name": "x", "survey": survey.model_dump(), "models": models, "output": {"group_by": "layer"}})
+    check_group(spec.output, open_survey(survey))
+    units = plan_cutouts(spec, survey, Store.open(tmp_path / "store"))
+    found = {u.name: u.rows for u in units if u.rows is not None}
+    assert found["pdr3_wide/9813-4-4"]["layer"].to_pylist() == ["wide"] * 4
+    assert found["pdr3_deep/9813-4-4"]["layer"].to_pylist() == ["deep"] * 4
+    assert "layer" not in found["outside"].column_names, "it lies in no tile, so in no layer"
 
 
 @pytest.mark.parametrize("layers", ["shallow", {"wide": "a/b"}, {"wide": "a", "deep": "a"}, {"wide": ""}])
