@@ -40,6 +40,8 @@ from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
 
 CUTOUTS_VERSION = "5"
 """Raised when the same tile and specification would give other cutouts."""
+PREPARED = "prepared"
+"""Attribute of a cutout set, and detail of its receipt: what was done to images before they were cut."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
 )
@@ -139,6 +141,7 @@ def _told(
             "flags": flag_counts(cut.flags),
             "sky_sigma": cut.sky_sigma,
             DOUBTS_DETAIL: "; ".join(doubts),
+            **cut.prepared,
             "files": [
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
                 for file in tile.files
@@ -168,6 +171,7 @@ class _Written:
     """(N,) of all its rows, planted copies included."""
     sky_sigma: list[float | None]
     reasons: list[str]
+    prepared: dict[str, Any]
 
 
 def _write(
@@ -214,7 +218,8 @@ def _write(
                 reasons.append(str(error))
         files = writer.finish(table, attributes, _psf_images(bands, images), stream.likeness)
     flags = table.column("flags").to_numpy()
-    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons)
+    prepared = {name: attributes[name] for name in (PREPARED,) if name in attributes}
+    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons, prepared)
 
 
 def _defects(bands: tuple[str, ...], images: TileImages) -> PixelDefects:
@@ -264,7 +269,14 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: Tile
         "sky_sigma": [s if math.isfinite(s := images.sigma(b)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
         **display_attribute(bands, images),
+        **_prepared(survey, tile, images),
     }
+
+
+def _prepared(survey: Survey, tile: Tile, images: TileImages) -> dict[str, Any]:
+    """What was done to the images before they were cut; nothing where there is no image or nothing to tell."""
+    told = survey.prepared(tile) if len(images) else {}
+    return {PREPARED: dict(told)} if told else {}
 
 
 def _psf_images(bands: tuple[str, ...], images: TileImages) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from astropy.wcs import WCS
 from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
+from galflow.surveys.faults import Fault as Fault
 
 OUTSIDE_TILE = "outside"
 """Name of the tile that keeps the rows of a survey-wide catalogue which lie in no other."""
@@ -55,9 +56,13 @@ class Options(BaseModel):
     locations: ClassVar[frozenset[str]] = frozenset()
     """Fields that only say where files lie: moving the data makes nothing stale, since tiles carry checksums."""
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came later: with their default they leave fingerprints as they were without them."""
+
     def content(self) -> dict[str, Any]:
         """What the pixels depend on, as JSON values: all fields but the locations."""
-        return self.model_dump(mode="json", exclude=set(self.locations))
+        unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=unsaid | self.locations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,31 +157,6 @@ class Image:
                 raise DataError(f"{name} has shape {plane.shape}, its image {self.flux.shape}; they must be equal")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong with a specification or with a tile that headers, names and first rows show before any work.
-
-    Faults of one field with one problem are one kind: where every tile has it the specification is refused, where some
-    have it they are named and the run goes on.
-    """
-
-    field: str
-    """Of the specification, such as "survey.options.zero_point_keyword"."""
-    problem: str
-    """The same words for every tile that has it."""
-    mend: str
-    file: str | None = None
-    """URI of one file that shows it."""
-    tile: str | None = None
-    """Which tile has it; None: it concerns the whole specification."""
-    refuses: bool = True
-    """Whether it refuses the run where every tile has it; else it is only said."""
-
-    def __str__(self) -> str:
-        at = f" ({self.file})" if self.file else ""
-        return f"{self.field}: {self.problem}{at}; {self.mend}"
-
-
 BaseOptions = Options
 """The same class under a name that ``Survey.Options`` does not shadow."""
 
@@ -235,6 +215,10 @@ class Survey(ABC):
         ``tiles`` are those that ``tiles()`` gave. Whatever breaks on one tile is that tile's fault, never an exception.
         """
         return []
+
+    def prepared(self, tile: Tile) -> Mapping[str, Any]:
+        """What was done to the tile's images before they were cut, counted, as JSON values; empty: nothing to tell."""
+        return {}
 
     @property
     def root_uri(self) -> str | None:

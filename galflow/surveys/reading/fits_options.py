@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -56,8 +56,8 @@ class WeightOptions(_Source):
     )
 
 
-class MaskOptions(_Source):
-    """Images of integer flags."""
+class MaskMeaning(Options):
+    """What integer flags mean."""
 
     planes: dict[int | str, str] | None = Field(
         default=None,
@@ -75,7 +75,7 @@ class MaskOptions(_Source):
         return {int(k) if isinstance(k, str) and k.strip().isdigit() else k: v for k, v in planes.items()}
 
     @model_validator(mode="after")
-    def _check(self) -> MaskOptions:
+    def _check(self) -> Self:
         for bit, name in (self.planes or {}).items():
             if (isinstance(bit, int) and not 0 <= bit < 64) or name not in Plane.__members__:
                 raise ValueError(
@@ -85,6 +85,10 @@ class MaskOptions(_Source):
         if self.planes and self.invert:
             raise ValueError("invert goes with masks of one meaning; leave out planes or invert")
         return self
+
+
+class MaskOptions(_Source, MaskMeaning):
+    """Images of integer flags."""
 
 
 class PsfOptions(Options):

@@ -10,7 +10,47 @@ from galflow.errors import DataError, SpecError
 from galflow.photometry import NJY
 from galflow.surveys.base import Options
 from galflow.surveys.reading.display import MOST_OF_8_BITS
+from galflow.surveys.reading.fits_options import MaskMeaning
+from galflow.surveys.reading.stamp_sizing import Sizing
 from galflow.surveys.reading.text_patterns import TextPattern
+
+Hdus = int | str | dict[str, int | str] | None
+
+
+class StampPlane(Options):
+    """Where planes that go with an image lie: in its own file under another name, or in a file of their own."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+
+    pattern: str | None = None
+    """File of their own, below root: {id} (and {band}) as in the option pattern; by default the image's own file."""
+    array: str | None = None
+    """Name of the array in NPZ files, of shape (band, y, x), or (y, x) for all bands."""
+    hdu: Hdus = None
+    """FITS extension by number or name, for all bands or per band."""
+    band_axis: Annotated[int, Field(ge=0, le=2)] | None = None
+    """Axis of the bands, where it is another than the image's."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> StampPlane:
+        if self.pattern is None and self.array is None and self.hdu is None:
+            raise ValueError("say where it lies: pattern (a file of its own), array (in NPZ) or hdu (in FITS)")
+        return self
+
+
+class StampWeight(StampPlane):
+    """How well each pixel of an image is known."""
+
+    kind: Literal["ivar", "variance", "sigma"] = "ivar"
+    """Inverse variance, variance or standard deviation, in the image's own unit."""
+
+
+class StampMask(StampPlane, MaskMeaning):
+    """Flags of an image's pixels."""
+
+
+class StampPsf(StampPlane):
+    """The PSF of each image, as an image (band, y, x) of the same pixel scale."""
 
 
 class StampsOptions(Options):
@@ -22,14 +62,17 @@ class StampsOptions(Options):
         {"root", "pattern", "labels", "select", "images_per_tile", "tile_bits"}
     )
 
+    later: ClassVar[frozenset[str]] = frozenset({"weight", "mask", "psf", "pad", "resample_arcsec"})
+
     root: str
     """Folder or URI; ${NAME} is replaced from the environment."""
     pattern: str | tuple[str, ...]
-    """Which files below it: * within a folder, ** across; {id} and {band} where each band has a file of its own."""
+    """Which files below it: * within a folder, ** across; {id} and {band} where each band has a file of its own, {id}
+    where weights, masks or PSFs have."""
     bands: tuple[str, ...] = ("r", "g", "b")
     """Names of the bands, in the order of the files' channels."""
     pixel_scale_arcsec: Annotated[float, Field(gt=0)]
-    """Arcseconds in a pixel of the files, before binning."""
+    """Arcseconds in a pixel of the files, before resampling and binning."""
     unit: Literal["count", "nJy"] = "count"
     """Unit of the files' pixels; display-stretched pictures are counts."""
     display_stretched: bool | None = None
@@ -41,22 +84,33 @@ class StampsOptions(Options):
     """AB magnitude of one count: pixels are then converted to nJy."""
     psf_fwhm_arcsec: Annotated[float, Field(gt=0)] | None = None
     """FWHM of the PSF where it is known."""
+    weight: StampWeight | None = None
+    """How well each pixel is known; by default the noise is measured from the sky."""
+    mask: StampMask | None = None
+    """Flags of the pixels."""
+    psf: StampPsf | None = None
+    """Image of each object's PSF."""
     array: str | None = None
     """Name of the array in NPZ files; by default the only one."""
     band_axis: Annotated[int, Field(ge=0, le=2)] = 0
     """Axis of the bands in arrays and FITS cubes."""
-    hdu: Annotated[int, Field(ge=0)] | None = None
-    """FITS extension; by default the first with an image."""
+    hdu: Hdus = None
+    """FITS extension by number or name, for all bands or per band; by default the first with an image."""
     blank_value: float | None = None
     """Pixels of exactly this value are missing; by default only NaN and BLANK are, and zero is a number."""
     background: Literal["none", "constant"] = "none"
     """constant: take off the median of each image's rim, band by band."""
     crop: Annotated[int, Field(ge=1)] | None = None
-    """Keep a central square of so many pixels."""
+    """Keep a central square of so many pixels, after resampling."""
+    pad: bool = False
+    """Images smaller than crop get missing pixels around them; by default they are not read, and say so."""
     bin: Annotated[int, Field(ge=1)] = 1
     """Join blocks of so many pixels a side, after cropping."""
+    resample_arcsec: Annotated[float, Field(gt=0)] | None = None
+    """Pixel scale to bring all images to, before cropping: from that of each FITS image's WCS, else from
+    pixel_scale_arcsec."""
     bin_mode: Literal["sum", "mean"] = "sum"
-    """sum conserves flux, mean keeps the level (of stretched pictures)."""
+    """What binning and resampling do: sum conserves flux, mean keeps the level (of stretched pictures)."""
     images_per_tile: Annotated[int, Field(ge=1)] = 256
     """About how many images share a tile; see tile_bits."""
     tile_bits: Annotated[int, Field(ge=0, le=24)] | None = None
@@ -94,12 +148,43 @@ class StampsOptions(Options):
             raise ValueError(f"display_white is {self.display_white:g}, but display_stretched is false; leave one out")
         if self.crop is not None and self.crop < self.bin:
             raise ValueError(f"crop = {self.crop} is smaller than bin = {self.bin}")
+        if self.pad and self.crop is None:
+            raise ValueError("pad fills images up to crop; give crop, the side in pixels")
+        self._check_planes()
         for name in ("id_pattern", "name_pattern"):
             try:
                 TextPattern(getattr(self, name) or "()")
             except SpecError as error:
                 raise ValueError(f"{name} {error}") from None
         return self
+
+    def _check_planes(self) -> None:
+        """Raise ValueError for planes that cannot be found as they are declared."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else self.pattern
+        for name, source in self.planes.items():
+            if source.pattern is not None and not all("{id}" in pattern for pattern in (*patterns, source.pattern)):
+                raise ValueError(
+                    f"{name}.pattern names a file of each image; give it and pattern an {{id}} that they share"
+                )
+        for name, hdu in {"": self.hdu, **{f"{n}.": source.hdu for n, source in self.planes.items()}}.items():
+            if isinstance(hdu, dict) and set(hdu) != set(self.bands):
+                raise ValueError(f"{name}hdu names bands {sorted(hdu)}; the survey has {sorted(self.bands)}")
+
+    @property
+    def planes(self) -> dict[str, StampPlane]:
+        """What is declared to go with the images: role -> where it lies."""
+        declared: dict[str, StampPlane | None] = {"weight": self.weight, "mask": self.mask, "psf": self.psf}
+        return {role: source for role, source in declared.items() if source is not None}
+
+    @property
+    def sizing(self) -> Sizing:
+        """What is done to each image's size."""
+        return Sizing(self.resample_arcsec, self.crop, self.pad, self.bin, self.bin_mode)
+
+    @property
+    def scale_made_arcsec(self) -> float:
+        """Arcseconds in a pixel after resampling and binning."""
+        return (self.resample_arcsec or self.pixel_scale_arcsec) * self.bin
 
     @property
     def is_flux(self) -> bool:
@@ -113,10 +198,10 @@ class StampsOptions(Options):
             return False
         return True if self.display_white is not None else self.display_stretched
 
-    def white_of(self, largest: float | None, name: str) -> float | None:
-        """White of the (binned) pixels of a file whose integers hold ``largest`` at most; None where they are flux.
+    def white_of(self, largest: float | None, name: str, scale_arcsec: float | None = None) -> float | None:
+        """White of the resized pixels of a file whose integers hold ``largest`` at most; None where they are flux.
 
-        DataError where it is not known.
+        ``scale_arcsec``: of the file's pixels, as its WCS says. DataError where it is not known.
         """
         declared = self.declares_display
         if declared is False or (declared is None and (largest is None or largest > MOST_OF_8_BITS)):
@@ -127,4 +212,4 @@ class StampsOptions(Options):
                 f"{name} is declared display_stretched, but its pixels do not say how large they may be; declare "
                 "display_white"
             )
-        return white * (self.bin**2 if self.bin_mode == "sum" else 1)
+        return white * self.sizing.gain(scale_arcsec or self.pixel_scale_arcsec)
