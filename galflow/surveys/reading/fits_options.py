@@ -230,6 +230,7 @@ class FitsTilesOptions(Options):
                 raise ValueError(
                     f"extension names bands {sorted(source.extension)}; the survey has {sorted(self.bands)}"
                 )
+        self._check_images()
         for name in ("zero_point", "saturation_level"):
             value = getattr(self, name)
             if isinstance(value, dict) and set(value) != set(self.bands):
@@ -239,3 +240,15 @@ class FitsTilesOptions(Options):
         if self.catalog and self.catalog.per_tile and not all(with_tile):
             raise ValueError("catalog.path has {tile}, but the bands' patterns have not")
         return self
+
+    def _check_images(self) -> None:
+        """Raise ValueError where two bands are one and the same image."""
+        band_of: dict[tuple[str, Extension], str] = {}
+        for band, pattern in self.bands.items():
+            image = parted(pattern.replace("{band}", band))[0], extension_of(self.extension, band, pattern)
+            other = band_of.setdefault(image, band)
+            if other != band:
+                raise ValueError(
+                    f"bands {other} and {band} are the same image of {pattern}; say which extension each is, as "
+                    f'{band}: "{image[0]}[NAME]" or extension: {{{other}: NAME, {band}: NAME}}'
+                )
