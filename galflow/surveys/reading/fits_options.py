@@ -123,7 +123,8 @@ class CatalogOptions(Options):
     """A catalogue that the survey brings."""
 
     path: str = Field(
-        description="FITS, CSV or Parquet file: below root or a URI; with {tile}: one per tile, else one for the survey"
+        description="FITS, CSV, ECSV, Parquet, VOTable or HDF5 file, or the folder of a HATS catalogue: below root or "
+        "a URI; with {tile}: one per tile, else one for the survey"
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -133,7 +134,9 @@ class CatalogOptions(Options):
     pixel_origin: Literal[0, 1] = Field(
         default=0, description="Number of the first pixel for x and y (1: FITS and SExtractor)"
     )
-    extension: Extension = Field(default=None, description="FITS extension; empty: the first table")
+    extension: Extension = Field(
+        default=None, description="FITS extension, path in an HDF5 file, or table of a VOTable; empty: the first"
+    )
     ids_per_tile: bool = Field(
         default=False,
         description="Each tile counts its own objects (1, 2, 3 ...): the id is then made of the tile and the number",

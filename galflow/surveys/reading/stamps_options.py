@@ -125,11 +125,11 @@ class StampsOptions(Options):
     numbers: tuple[str, ...] = ()
     """Which of those groups are numbers."""
     labels: str | None = None
-    """CSV of labels; ${NAME} is replaced from the environment."""
+    """Table of labels (CSV, ECSV, FITS, Parquet, VOTable, HDF5); ${NAME} is replaced from the environment."""
     label_file_column: str = "file"
     """Its column of file names."""
     label_columns: dict[str, str] = Field(default_factory=dict)
-    """Its columns to take, CSV name to catalogue name; by default all. A column group marks near-duplicates."""
+    """Its columns to take, its name to catalogue name; by default all. A column group marks near-duplicates."""
     select: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """Keep images in which these columns have this value, or one of these."""
 
