@@ -6,12 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from galflow.errors import DataError, SpecError
-from galflow.photometry import NJY
+from galflow.errors import SpecError
 from galflow.surveys.base import Options
-from galflow.surveys.reading.display import MOST_OF_8_BITS
 from galflow.surveys.reading.fits_options import MaskMeaning
-from galflow.surveys.reading.stamp_sizing import Sizing
+from galflow.surveys.reading.stamp_pixel_options import StampPixelOptions
 from galflow.surveys.reading.text_patterns import TextPattern
 
 Hdus = int | str | dict[str, int | str] | None
@@ -53,19 +51,16 @@ class StampPsf(StampPlane):
     """The PSF of each image, as an image (band, y, x) of the same pixel scale."""
 
 
-class StampsOptions(Options):
+class StampsOptions(StampPixelOptions):
     """Options of a survey of ready-made images."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
     # Which files a tile has, with their checksums and labels, is in its identity; these options only lead to it.
     locations: ClassVar[frozenset[str]] = frozenset(
         {"root", "pattern", "labels", "select", "images_per_tile", "tile_bits"}
     )
 
-    later: ClassVar[frozenset[str]] = frozenset({"weight", "mask", "psf", "pad", "resample_arcsec"})
+    later: ClassVar[frozenset[str]] = StampPixelOptions.later | {"weight", "mask", "psf"}
 
-    root: str
-    """Folder or URI; ${NAME} is replaced from the environment."""
     pattern: str | tuple[str, ...]
     """Which files below it: * within a folder, ** across; {id} and {band} where each band has a file of its own, {id}
     where weights, masks or PSFs have."""
@@ -73,17 +68,6 @@ class StampsOptions(Options):
     """Names of the bands, in the order of the files' channels."""
     pixel_scale_arcsec: Annotated[float, Field(gt=0)]
     """Arcseconds in a pixel of the files, before resampling and binning."""
-    unit: Literal["count", "nJy"] = "count"
-    """Unit of the files' pixels; display-stretched pictures are counts."""
-    display_stretched: bool | None = None
-    """Whether the pictures were stretched for display already, so that models see them in a linear stretch; by default
-    PNG, JPEG, TIFF and arrays of 8 bits were, unless they are declared nJy or have a zero point."""
-    display_white: Annotated[float, Field(gt=0)] | None = None
-    """White of such pictures; by default the largest value of their integers: 255 of 8 bits."""
-    zero_point_ab: float | None = None
-    """AB magnitude of one count: pixels are then converted to nJy."""
-    psf_fwhm_arcsec: Annotated[float, Field(gt=0)] | None = None
-    """FWHM of the PSF where it is known."""
     weight: StampWeight | None = None
     """How well each pixel is known; by default the noise is measured from the sky."""
     mask: StampMask | None = None
@@ -96,21 +80,6 @@ class StampsOptions(Options):
     """Axis of the bands in arrays and FITS cubes."""
     hdu: Hdus = None
     """FITS extension by number or name, for all bands or per band; by default the first with an image."""
-    blank_value: float | None = None
-    """Pixels of exactly this value are missing; by default only NaN and BLANK are, and zero is a number."""
-    background: Literal["none", "constant"] = "none"
-    """constant: take off the median of each image's rim, band by band."""
-    crop: Annotated[int, Field(ge=1)] | None = None
-    """Keep a central square of so many pixels, after resampling."""
-    pad: bool = False
-    """Images smaller than crop get missing pixels around them; by default they are not read, and say so."""
-    bin: Annotated[int, Field(ge=1)] = 1
-    """Join blocks of so many pixels a side, after cropping."""
-    resample_arcsec: Annotated[float, Field(gt=0)] | None = None
-    """Pixel scale to bring all images to, before cropping: from that of each FITS image's WCS, else from
-    pixel_scale_arcsec."""
-    bin_mode: Literal["sum", "mean"] = "sum"
-    """What binning and resampling do: sum conserves flux, mean keeps the level (of stretched pictures)."""
     images_per_tile: Annotated[int, Field(ge=1)] = 256
     """About how many images share a tile; see tile_bits."""
     tile_bits: Annotated[int, Field(ge=0, le=24)] | None = None
@@ -137,19 +106,6 @@ class StampsOptions(Options):
     def _consistent(self) -> StampsOptions:
         if not self.bands or len(set(self.bands)) != len(self.bands) or not all(map(str.isalnum, self.bands)):
             raise ValueError(f"bands are {self.bands}; give at least one, each once, of letters and digits")
-        if self.zero_point_ab is not None and self.unit == "nJy":
-            raise ValueError("zero_point_ab converts counts, but unit is nJy already; give one or the other")
-        if self.is_flux and (self.display_stretched or self.display_white is not None):
-            raise ValueError(
-                "pixels with a zero point or in nJy are flux, but display_stretched or display_white is given; give "
-                "one or the other"
-            )
-        if self.display_stretched is False and self.display_white is not None:
-            raise ValueError(f"display_white is {self.display_white:g}, but display_stretched is false; leave one out")
-        if self.crop is not None and self.crop < self.bin:
-            raise ValueError(f"crop = {self.crop} is smaller than bin = {self.bin}")
-        if self.pad and self.crop is None:
-            raise ValueError("pad fills images up to crop; give crop, the side in pixels")
         self._check_planes()
         for name in ("id_pattern", "name_pattern"):
             try:
@@ -177,39 +133,6 @@ class StampsOptions(Options):
         return {role: source for role, source in declared.items() if source is not None}
 
     @property
-    def sizing(self) -> Sizing:
-        """What is done to each image's size."""
-        return Sizing(self.resample_arcsec, self.crop, self.pad, self.bin, self.bin_mode)
-
-    @property
     def scale_made_arcsec(self) -> float:
         """Arcseconds in a pixel after resampling and binning."""
         return (self.resample_arcsec or self.pixel_scale_arcsec) * self.bin
-
-    @property
-    def is_flux(self) -> bool:
-        """Whether it is said that pixels are flux."""
-        return self.unit == NJY or self.zero_point_ab is not None
-
-    @property
-    def declares_display(self) -> bool | None:
-        """Whether pixels were stretched for display already, as declared; None: as their files are."""
-        if self.is_flux:
-            return False
-        return True if self.display_white is not None else self.display_stretched
-
-    def white_of(self, largest: float | None, name: str, scale_arcsec: float | None = None) -> float | None:
-        """White of the resized pixels of a file whose integers hold ``largest`` at most; None where they are flux.
-
-        ``scale_arcsec``: of the file's pixels, as its WCS says. DataError where it is not known.
-        """
-        declared = self.declares_display
-        if declared is False or (declared is None and (largest is None or largest > MOST_OF_8_BITS)):
-            return None
-        white = self.display_white or largest
-        if white is None:
-            raise DataError(
-                f"{name} is declared display_stretched, but its pixels do not say how large they may be; declare "
-                "display_white"
-            )
-        return white * self.sizing.gain(scale_arcsec or self.pixel_scale_arcsec)
