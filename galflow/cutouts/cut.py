@@ -23,6 +23,7 @@ from galflow.cutouts.cutting import TileCutter, positions, reading_order
 from galflow.cutouts.displayed import display_attribute
 from galflow.cutouts.flags import Flag, flag_counts, has_flag, repeated
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
+from galflow.cutouts.object_psfs import NODES, STAMPS, WEIGHTS, ObjectPsfs, with_fwhm_columns
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
@@ -44,6 +45,7 @@ PREPARED = "prepared"
 """Attribute of a cutout set, and detail of its receipt: what was done to images before they were cut."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
+    | {STAMPS, NODES, WEIGHTS}
 )
 """What galflow itself stores; a catalogue's column of that name becomes ``catalog_flux`` and so on."""
 
@@ -202,6 +204,8 @@ def _write(
         star = cutter.note_stars(images.sky(next(band for band in bands if band in images)))
     attributes["stellar_fwhm_pixels"] = None if star is None else star.fwhm_pixels
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
+    rows, psfs = with_fwhm_columns(rows, cutter, bands, images), ObjectPsfs.of(cutter, bands, images)
+    copied = np.zeros(0, np.int64)
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
         stream.write_all(len(rows))
@@ -211,12 +215,14 @@ def _write(
         if spec.plant is not None:
             try:
                 planting = Planting(table, attributes, spec.plant, tile.name)
-                reasons += planting.reasons
+                reasons, copied = reasons + planting.reasons, planting.chosen
                 stream.write_copies(planting)
                 table = planting.rows(table, stream.flags[len(rows) :])
             except DataError as error:
                 reasons.append(str(error))
-        files = writer.finish(table, attributes, _psf_images(bands, images), stream.likeness)
+        beside = stream.likeness | ({} if psfs is None else psfs.per_object(copied))
+        stamps = None if psfs is None else psfs.stamps
+        files = writer.finish(table, attributes, _psf_images(bands, images), beside, stamps)
     flags = table.column("flags").to_numpy()
     prepared = {name: attributes[name] for name in (PREPARED,) if name in attributes}
     return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons, prepared)

@@ -19,10 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from astropy.wcs import WCS
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from galflow.errors import DataError, SpecError
 from galflow.surveys.faults import Fault as Fault
+from galflow.surveys.psf_field import FwhmMap as FwhmMap
+from galflow.surveys.psf_field import PsfField as PsfField
 
 OUTSIDE_TILE = "outside"
 """Name of the tile that keeps the rows of a survey-wide catalogue which lie in no other."""
@@ -59,10 +61,14 @@ class Options(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
     """Fields that came later: with their default they leave fingerprints as they were without them."""
 
+    @model_serializer(mode="wrap")
+    def _without_unsaid(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in unsaid}
+
     def content(self) -> dict[str, Any]:
         """What the pixels depend on, as JSON values: all fields but the locations."""
-        unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump(mode="json", exclude=unsaid | self.locations)
+        return self.model_dump(mode="json", exclude=set(self.locations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ class Psf:
     image: np.ndarray | None = None
     """(y, x), odd sides, centred, sum 1."""
     fwhm_arcsec: float | None = None
+    field: PsfField | None = None
+    """How it differs over the image; ``image`` is then the mean."""
+    fwhm_map: FwhmMap | None = None
+    """How its FWHM differs over the image; ``fwhm_arcsec`` is then the median."""
 
     def __post_init__(self) -> None:
         if self.image is None and self.fwhm_arcsec is None:

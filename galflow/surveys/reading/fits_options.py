@@ -92,7 +92,11 @@ class MaskOptions(_Source, MaskMeaning):
 
 
 class PsfOptions(Options):
-    """The point-spread function: an image, a number, or a header keyword."""
+    """The point-spread function: an image, a number, a header keyword, a map, or stamps over the image."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"varies", "interpolation", "stamp_pixels", "positions", "position_columns", "pixel_origin"}
+    )
 
     pattern: str | dict[str, str] | None = Field(default=None, description="PSF image. " + _PATTERN)
     extension: Extensions = Field(default=None, description=_EXTENSION)
@@ -100,7 +104,23 @@ class PsfOptions(Options):
         default=None, description="FWHM in arcsec, for all bands or per band"
     )
     fwhm_keyword: str | None = Field(default=None, description="Header keyword with the FWHM, such as SEEING")
-    fwhm_unit: Literal["arcsec", "pixel"] = Field(default="arcsec", description="Unit of fwhm_keyword")
+    fwhm_unit: Literal["arcsec", "pixel"] = Field(default="arcsec", description="Unit of fwhm_keyword and of a map")
+    varies: Literal["no", "map", "cells", "grid"] = Field(
+        default="no",
+        description="How the file of pattern tells a PSF that differs over the image. map: its pixels are the FWHM; "
+        "cells: a PSF stamp for each cell of the image; grid: PSF stamps at positions. no: it is the PSF's image",
+    )
+    interpolation: Literal["linear", "nearest"] = Field(
+        default="linear", description="Between the stamps of a grid; cells are constant"
+    )
+    stamp_pixels: int | None = Field(
+        default=None, ge=1, description="Side of the stamps that lie side by side in one image; empty: they are a cube"
+    )
+    positions: Extension = Field(
+        default=None, description="Table of the file with the stamps' positions; empty: they divide the image evenly"
+    )
+    position_columns: tuple[str, str] = Field(default=("x", "y"), description="Its columns of x and y, in pixels")
+    pixel_origin: Literal[0, 1] = Field(default=0, description="Number of the first pixel in them (1: FITS)")
 
     @model_validator(mode="after")
     def _check(self) -> PsfOptions:
@@ -108,6 +128,12 @@ class PsfOptions(Options):
             raise ValueError("psf needs a pattern, fwhm_arcsec or fwhm_keyword; leave psf out where it is unknown")
         if self.fwhm_arcsec is not None and self.fwhm_keyword is not None:
             raise ValueError("psf takes fwhm_arcsec or fwhm_keyword, not both")
+        if self.varies != "no" and self.pattern is None:
+            raise ValueError(f"psf.varies is {self.varies}, but no file says how; give psf.pattern")
+        if self.varies == "no" and (self.stamp_pixels is not None or self.positions is not None):
+            raise ValueError("psf.stamp_pixels and psf.positions go with varies: cells or grid")
+        if self.varies == "map" and (self.fwhm_arcsec is not None or self.fwhm_keyword is not None):
+            raise ValueError("psf.varies: map gives the FWHM; leave out fwhm_arcsec and fwhm_keyword")
         return self
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from galflow.surveys.base import Image, Plane, Psf
+from galflow.surveys.base import Image, Plane, Psf, PsfField
 from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.stamp_psf import framed
 from galflow.surveys.reading.stamp_reading import Stamp
@@ -79,15 +79,18 @@ class StampTile:
         )  # fmt: skip
 
     def _psf(self, band: int) -> Psf | None:
-        """The mean of the images' PSFs."""
-        images = [stamp.psf[band] for stamp in self._readable if stamp.psf is not None]
-        if not images:
+        """Each image's own, and their mean."""
+        places = zip(self.stamps, *self.mosaic.centres, strict=True)
+        known = [
+            (stamp.psf[band], x, y) for stamp, y, x in places if stamp.pixels is not None and stamp.psf is not None
+        ]
+        if not known:
             return None
-        side = max(max(image.shape) for image in images)
-        total = np.zeros((side, side))
-        for image in images:
-            total += framed(image, side)
-        return Psf(image=(total / total.sum()).astype(np.float32))
+        side = max(max(image.shape) for image, _, _ in known)
+        images = np.stack([framed(image, side) for image, _, _ in known])
+        x, y = (np.array([place[axis] for place in known], np.float64) for axis in (1, 2))
+        field = PsfField(x, y, images)
+        return Psf(image=field.mean, field=field)
 
     @cached_property
     def sizes_told(self) -> dict[str, Any]:
@@ -109,4 +112,5 @@ def _range(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
 
 def with_fwhm(image: Image, fwhm_arcsec: float) -> Image:
     """The image with a PSF of this FWHM, beside the image of it that it may have."""
-    return replace(image, psf=Psf(None if image.psf is None else image.psf.image, fwhm_arcsec))
+    psf = Psf(fwhm_arcsec=fwhm_arcsec) if image.psf is None else replace(image.psf, fwhm_arcsec=fwhm_arcsec)
+    return replace(image, psf=psf)

@@ -1,4 +1,4 @@
-"""Files of many stamps: the same numbers whatever the format, a tile's rows alone in memory, and what is lost is told."""
+"""Files of many stamps: the same numbers whatever the format, only a tile's rows in memory, what is lost is told."""
 
 from __future__ import annotations
 
@@ -160,9 +160,10 @@ def test_what_is_wrong_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=FLUX + 1, w=IVAR)
     with pytest.raises(ChangedError, match="was replaced while the run was under way"):
         survey(tmp_path, flux="images").read(tiles["a.npz/00001"], "g")
+    few = survey(tmp_path, flux="images", bands=["g"])
+    (first, *_) = few.tiles()
     with pytest.raises(DataError, match="has 2 bands, but 1 are named; correct bands or band_axis"):
-        few = survey(tmp_path, flux="images", bands=["g"])
-        few.read(few.tiles()[0], "g")
+        few.read(first, "g")
     with pytest.raises(SpecError, match=r"no file below .* ends in one of"):
         survey(tmp_path / "none").tiles()
 
