@@ -11,6 +11,7 @@ from astropy.io import fits
 from PIL import Image as Picture
 
 from galflow.errors import SpecError
+from galflow.runs.explained import explain
 from galflow.spec.run import SurveySpec
 from galflow.surveys.preset import Preset
 from galflow.surveys.recognise import recognise
@@ -163,6 +164,8 @@ def test_a_band_in_each_extension_is_known_by_its_name(tiles: tuple[str, ...], t
         written.write(tmp_path / f"field_{tile}.fits", *hdus)
     found = recognise(str(tmp_path))
     assert (found.kind, found.bands) == ("fits_tiles", ("vis", "nir_y"))
+    told = explain(str(tmp_path / f"field_{tiles[0]}.fits")).used["bands"]
+    assert told.startswith("vis: VIS_FLUX with weight VIS_RMS, psf VIS_PSF; nir_y: NIR-Y_FLUX with")
     assert any("mask: none was found" in text for text in found.unknown)
     survey = open_survey(SurveySpec(kind=found.kind, options=found.options | {"background": "none"}))
     assert len(survey.listed) == len(tiles)
