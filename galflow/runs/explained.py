@@ -107,10 +107,9 @@ def _bands_told(bands: Mapping[str, ExtensionBand]) -> str:
     """Each band's extensions, as their names say them."""
     told = []
     for band, of in bands.items():
-        beside = [f"{role} {name}" for role, (name, _) in of.beside.items()]
-        told.append(
-            " with ".join([f"{band}: {of.image.name if of.image else ''}", *[", ".join(beside)][: len(beside)]])
-        )
+        beside = ", ".join(f"{role} {name}" for role, (name, _) in of.beside.items())
+        image = of.image.name if of.image is not None else "none"
+        told.append(f"{band}: {image}{' with ' if beside else ''}{beside}")
     return "; ".join(told)
 
 
