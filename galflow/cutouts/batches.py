@@ -18,6 +18,7 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.object_psfs import ObjectPsfs
 from galflow.errors import DataError
 from galflow.photometry import FWHM_PER_SIGMA, Stretch
 
@@ -71,6 +72,9 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(values, requirements="W"))
 
 
+Rows = slice | np.ndarray | list[int]
+
+
 @dataclass(frozen=True, eq=False)
 class CutoutRows:
     """Some rows of a cutout set as they are stored, read once for all models."""
@@ -79,7 +83,7 @@ class CutoutRows:
     """(N, band, y, x) float32."""
     ivar: np.ndarray
     psf: np.ndarray | None
-    """(band, y, x): one for all, since a set is of one tile."""
+    """(band, y, x) of all of them, or (N, band, y, x) of each."""
     columns: Mapping[str, np.ndarray]
     """Catalogue column -> (N,) float32, NaN where nobody knows."""
 
@@ -105,14 +109,23 @@ class CutoutRows:
     def row(self, number: int) -> CutoutRows:
         """One of them, copied, so that the others can be forgotten."""
         columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}
-        return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf, columns)
+        return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf_of([number]), columns)
+
+    def psf_of(self, rows: Rows) -> np.ndarray | None:
+        """The PSF of some of them, as ``psf``."""
+        return self.psf if self.psf is None or self.psf.ndim == 3 else self.psf[rows]
+
+    @property
+    def mean_psf(self) -> np.ndarray | None:
+        """(band, y, x)."""
+        return self.psf if self.psf is None or self.psf.ndim == 3 else self.psf.mean(axis=0)
 
     def batch(self, stretch: Stretch, contents: BatchFields, device: torch.device | str = "cpu") -> Batch:
         """The batch in one stretch with the contents that one model wants, made on ``device``."""
         plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar, device=device)
         psf, conditions = None, None
         if contents.psf and self.psf is not None:
-            psf = torch.from_numpy(self.psf).to(device).expand(len(plain), *self.psf.shape)
+            psf = torch.from_numpy(self.psf).to(device).expand(len(plain), *self.psf.shape[-3:])
         if contents.conditions:
             chosen = np.stack([self.columns[name] for name in contents.conditions], axis=1)
             conditions = torch.from_numpy(chosen).to(device)
@@ -127,6 +140,8 @@ class ObjectReader:
     contents: BatchFields
     psf: np.ndarray | None
     columns: Mapping[str, np.ndarray]
+    psfs: ObjectPsfs | None = None
+    """Of sets in which objects have PSFs of their own."""
 
     @classmethod
     def of(cls, cutouts: CutoutSet, contents: BatchFields) -> Self:
@@ -134,13 +149,14 @@ class ObjectReader:
         if (reason := missing_inputs(cutouts, contents)) is not None:
             raise DataError(reason)
         columns = {name: _numbers(cutouts, name) for name in contents.conditions}
-        return cls(cutouts, contents, psf_of(cutouts) if contents.psf else None, columns)
+        psf, psfs = (psf_of(cutouts), ObjectPsfs.read(cutouts)) if contents.psf else (None, None)
+        return cls(cutouts, contents, psf, columns, psfs)
 
     def read(self, rows: slice, wanted: np.ndarray | slice = slice(None)) -> CutoutRows:
         """The ``wanted`` rows, counted from ``rows.start``, of the rows read."""
         flux, ivar = self.cutouts.read("flux", rows)[wanted], self.cutouts.read("ivar", rows)[wanted]
         columns = {name: values[rows][wanted] for name, values in self.columns.items()}
-        return CutoutRows(flux, ivar, self.psf, columns)
+        return CutoutRows(flux, ivar, self.psf if self.psfs is None else self.psfs.images(rows, wanted), columns)
 
 
 def missing_inputs(cutouts: CutoutSet, contents: BatchFields) -> str | None:

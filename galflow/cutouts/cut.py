@@ -23,6 +23,7 @@ from galflow.cutouts.cutting import TileCutter, positions, reading_order
 from galflow.cutouts.displayed import display_attribute
 from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
+from galflow.cutouts.object_psfs import NODES, STAMPS, WEIGHTS, ObjectPsfs, with_fwhm_columns
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
@@ -41,8 +42,11 @@ from galflow.surveys.reading.selection import left_out_of
 
 CUTOUTS_VERSION = "5"
 """Raised when the same tile and specification would give other cutouts."""
+PREPARED = "prepared"
+"""Attribute of a cutout set, and detail of its receipt: what was done to images before they were cut."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
+    | {STAMPS, NODES, WEIGHTS}
 )
 """What galflow itself stores; a catalogue's column of that name becomes ``catalog_flux`` and so on."""
 
@@ -139,6 +143,7 @@ def _told(receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, images: T
             "flags": flag_counts(cut.flags),
             "sky_sigma": cut.sky_sigma,
             DOUBTS_DETAIL: "; ".join(images.doubts + chosen.doubts),
+            **cut.prepared,
             "files": [
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
                 for file in tile.files
@@ -158,6 +163,7 @@ class _Written:
     """(N,) of all its rows, planted copies included."""
     sky_sigma: list[float | None]
     reasons: list[str]
+    prepared: dict[str, Any]
 
 
 def _write(
@@ -189,6 +195,8 @@ def _write(
         cutter.note_stars(chosen.stars)
     attributes["stellar_fwhm_pixels"] = None if chosen.star is None else chosen.star.fwhm_pixels
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
+    rows, psfs = with_fwhm_columns(rows, cutter, bands, images), ObjectPsfs.of(cutter, bands, images)
+    copied = np.zeros(0, np.int64)
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
         stream.write_all(len(rows))
@@ -198,14 +206,17 @@ def _write(
         if spec.plant is not None:
             try:
                 planting = Planting(table, attributes, spec.plant, tile.name)
-                reasons += planting.reasons
+                reasons, copied = reasons + planting.reasons, planting.chosen
                 stream.write_copies(planting)
                 table = planting.rows(table, stream.flags[len(rows) :])
             except DataError as error:
                 reasons.append(str(error))
-        files = writer.finish(table, attributes, _psf_images(bands, images), stream.likeness)
+        beside = stream.likeness | ({} if psfs is None else psfs.per_object(copied))
+        stamps = None if psfs is None else psfs.stamps
+        files = writer.finish(table, attributes, _psf_images(bands, images), beside, stamps)
     flags = table.column("flags").to_numpy()
-    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons)
+    prepared = {name: attributes[name] for name in (PREPARED,) if name in attributes}
+    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons, prepared)
 
 
 def _defects(bands: tuple[str, ...], images: TileImages) -> PixelDefects:
@@ -255,7 +266,14 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: Tile
         "sky_sigma": [s if math.isfinite(s := images.sigma(b)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
         **display_attribute(bands, images),
+        **_prepared(survey, tile, images),
     }
+
+
+def _prepared(survey: Survey, tile: Tile, images: TileImages) -> dict[str, Any]:
+    """What was done to the images before they were cut; nothing where there is no image or nothing to tell."""
+    told = survey.prepared(tile) if len(images) else {}
+    return {PREPARED: dict(told)} if told else {}
 
 
 def _psf_images(bands: tuple[str, ...], images: TileImages) -> np.ndarray | None:

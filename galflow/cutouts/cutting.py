@@ -108,6 +108,13 @@ class TileCutter:
         """(band, y, x) of a cutout."""
         return len(self._bands), self._size, self._size
 
+    def places(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) x and y of the objects in the pixels of a band, by its number; NaN where they have no place in it."""
+        band, x, y = self._bands[number], np.full(self._count, np.nan), np.full(self._count, np.nan)
+        if band is not None:
+            x[self._placed], y[self._placed] = band.grid.x, band.grid.y
+        return x, y
+
     def _band(self, name: str, images: Mapping[str, Image]) -> _Band | None:
         image, reference = images.get(name), self._reference
         if image is None or reference is None:

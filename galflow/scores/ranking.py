@@ -197,7 +197,7 @@ def _sigmas(
 
 def _portion(rows: CutoutRows, part: slice) -> CutoutRows:
     columns = {name: values[part] for name, values in rows.columns.items()}
-    return CutoutRows(rows.flux[part], rows.ivar[part], rows.psf, columns)
+    return CutoutRows(rows.flux[part], rows.ivar[part], rows.psf_of(part), columns)
 
 
 def _add(found: dict[str, list[np.ndarray]], rows: CutoutRows, models: Mapping[str, TrainedModel], device: str) -> None:

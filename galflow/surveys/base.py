@@ -19,11 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from astropy.wcs import WCS
-from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
 from galflow.spec.selection import SelectionSpec
-from galflow.surveys.reading.fault import Fault
+from galflow.surveys.options import Options as Options
+from galflow.surveys.psf_field import FwhmMap as FwhmMap
+from galflow.surveys.psf_field import PsfField as PsfField
+from galflow.surveys.reading.fault import Fault as Fault
 
 OUTSIDE_TILE = "outside"
 """Name of the tile that keeps the rows of a survey-wide catalogue which lie in no other."""
@@ -47,19 +49,6 @@ class Plane(enum.IntFlag):
 
 UNUSABLE = Plane.NO_DATA | Plane.BAD | Plane.COSMIC_RAY
 """A pixel with one of these has inverse variance 0: it is missing, not data."""
-
-
-class Options(BaseModel):
-    """Base of the options a survey takes from the specification; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    locations: ClassVar[frozenset[str]] = frozenset()
-    """Fields that only say where files lie: moving the data makes nothing stale, since tiles carry checksums."""
-
-    def content(self) -> dict[str, Any]:
-        """What the pixels depend on, as JSON values: all fields but the locations."""
-        return self.model_dump(mode="json", exclude=set(self.locations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +99,10 @@ class Psf:
     image: np.ndarray | None = None
     """(y, x), odd sides, centred, sum 1."""
     fwhm_arcsec: float | None = None
+    field: PsfField | None = None
+    """How it differs over the image; ``image`` is then the mean."""
+    fwhm_map: FwhmMap | None = None
+    """How its FWHM differs over the image; ``fwhm_arcsec`` is then the median."""
 
     def __post_init__(self) -> None:
         if self.image is None and self.fwhm_arcsec is None:
@@ -214,6 +207,10 @@ class Survey(ABC):
         ``tiles`` are those that ``tiles()`` gave. Whatever breaks on one tile is that tile's fault, never an exception.
         """
         return []
+
+    def prepared(self, tile: Tile) -> Mapping[str, Any]:
+        """What was done to the tile's images before they were cut, counted, as JSON values; empty: nothing to tell."""
+        return {}
 
     @property
     def root_uri(self) -> str | None:

@@ -22,7 +22,7 @@ from galflow.surveys.base import BaseOptions, Fault, Footprint, Image, Plane, Ps
 from galflow.surveys.reading.background import sky_level, subtract_background
 from galflow.surveys.reading.detection import detect, schema
 from galflow.surveys.reading.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
-from galflow.surveys.reading.fits_companions import companion_roles, read_psf
+from galflow.surveys.reading.fits_companions import ImageAsStored, companion_roles, read_psf
 from galflow.surveys.reading.fits_inspect import Inspection, stored_header
 from galflow.surveys.reading.fits_io import Extension, read_image
 from galflow.surveys.reading.fits_masks import mask_planes
@@ -175,7 +175,7 @@ class FitsTiles(Survey):
         ivar = None
         if weight is not None and options.weight is not None:
             ivar = inverse_variance(weight, options.weight.kind, factor, flux, mask)
-        psf = self._psf(tile, band, header, scale, uri)
+        psf = self._psf(tile, band, ImageAsStored(uri, header, shape), scale)
         kept = {key: header[key] for key in options.header_keywords if isinstance(header.get(key), str | int | float)}
         return Image(flux, self.unit, scale, ivar, mask, wcs, psf, kept)
 
@@ -202,10 +202,10 @@ class FitsTiles(Survey):
             mask[stored >= level] |= np.uint16(Plane.SATURATED)
         return mask
 
-    def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, image_uri: str) -> Psf | None:
+    def _psf(self, tile: Tile, band: str, image: ImageAsStored, scale: float) -> Psf | None:
         """The PSF as the options declare it; None where they say nothing for this band."""
         file = self._companion(tile, f"psf/{band}")
-        return None if self._options.psf is None else read_psf(self._options.psf, band, file, header, scale, image_uri)
+        return None if self._options.psf is None else read_psf(self._options.psf, band, file, image, scale)
 
     def _wcs(self, header: fits.Header, shape: tuple[int, int], uri: str) -> WCS | None:
         nominal = self._options.nominal

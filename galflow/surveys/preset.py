@@ -148,6 +148,8 @@ class Preset(Survey):
             needed = {n: p for n, p in (model.planes or {}).items() if not isinstance(n, str) or n in model.needed}
             patterns = self._companions(model.mask)
             given["mask"] = MaskOptions(pattern=patterns, extension=model.mask.extension, planes=needed or None)
+        if options.psf is not None:
+            given["psf"] = options.named_psf({band: model.bands[band] for band in images})
         return FitsTilesOptions(**given)
 
     def _companions(self, companion: Companion) -> dict[str, str]:
@@ -180,7 +182,7 @@ class Preset(Survey):
         wcs = celestial_wcs(header, file.uri)
         scale = local_pixel_scale_arcsec(wcs, shape) if wcs is not None else 0.0
         fwhm = self.model.fwhm_arcsec(header, scale)
-        if fwhm is not None:
+        if fwhm is not None and self._options.psf is None:
             change["psf"] = PsfOptions(fwhm_arcsec=fwhm)
         return self._translated.model_copy(update=change)
 

@@ -165,6 +165,8 @@ def ask_presets(root: str, entries: Sequence[StoredFile]) -> Asked:
 
 def recognise(folder: str) -> Recognised:
     """What lies below a folder or prefix. SpecError for files of several surveys, and for files of none."""
+    from galflow.surveys.recognise_cubes import recognise_cubes
+    from galflow.surveys.recognise_extensions import recognise_extensions
     from galflow.surveys.recognise_plain import recognise_fits, recognise_stamps
 
     root = expand_root(folder)
@@ -182,8 +184,9 @@ def recognise(folder: str) -> Recognised:
     if asked.claims:
         ((kind, claims),) = asked.claims.items()
         return _of_preset(folder, root, kind, claims, entries)
-    stamps = recognise_stamps(folder, root, entries)
-    return stamps if stamps is not None else recognise_fits(folder, root, entries, asked.refused)
+    found = recognise_cubes(folder, root, entries) or recognise_stamps(folder, root, entries)
+    found = found or recognise_extensions(folder, root, entries)
+    return found if found is not None else recognise_fits(folder, root, entries, asked.refused)
 
 
 def _of_preset(folder: str, root: str, kind: str, claims: Sequence[Claim], entries: Sequence[StoredFile]) -> Recognised:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -20,6 +20,7 @@ class SyntheticOptions(Options):
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
     # A tile's identity says which tile and which revision it is; another number of tiles changes none of them.
     locations: ClassVar[frozenset[str]] = frozenset({"tiles", "revision"})
+    later: ClassVar[frozenset[str]] = frozenset({"arms"})
 
     tiles: Annotated[int, Field(ge=1, le=1_000)] = 2
     """Number of tiles, side by side in right ascension."""
@@ -55,11 +56,6 @@ class SyntheticOptions(Options):
     """One true catalogue for all tiles, the truth tile by tile, or galflow's own detection."""
     revision: dict[str, int] = Field(default_factory=dict)
     """Tile name to revision: another revision is another realisation of that tile's noise, as an upstream update."""
-
-    def content(self) -> dict[str, Any]:
-        """As of all surveys; without arms, where there are none, so that earlier products hold."""
-        content = super().content()
-        return content if self.arms else {name: value for name, value in content.items() if name != "arms"}
 
     @model_validator(mode="after")
     def _consistent(self) -> SyntheticOptions:

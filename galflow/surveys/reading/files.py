@@ -10,6 +10,7 @@ import errno
 import functools
 import hashlib
 import io
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,9 +178,9 @@ def _local_file(path: str) -> StoredFile:
 
 
 def stamp(uri: str) -> str:
-    """Size and modification time of a local file, "" for one in an object store."""
+    """Size and modification time of a local file; "" for a folder, and for what lies in an object store."""
     path = local_path(uri)
-    if path is None:
+    if path is None or os.path.isdir(path):
         return ""
     with reading_errors(uri):
         status = os.stat(path)
@@ -216,10 +217,14 @@ def _require_same(file: TileFile) -> None:
 def checksum(uri: str) -> str:
     """ "etag:..." as the object store gives it, or "sha256:..." of a local file's bytes (streamed).
 
-    A local file's is remembered within the process as long as its size and modification time stay the same.
+    A local file's is remembered within the process as long as its size and modification time stay the same. That of a
+    folder is of the paths and checksums of all files below it.
     """
     path = local_path(uri)
     with reading_errors(uri):
+        if os.path.isdir(path) if path is not None else _filesystem(uri).isdir(uri):
+            below = [[e.uri[len(uri.rstrip("/")) :], e.checksum] for e in list_entries(uri, "**")]
+            return "sha256:" + hashlib.sha256(json.dumps(below).encode()).hexdigest()
         if path is not None:
             status = os.stat(path)
             return _sha256(path, status.st_size, status.st_mtime_ns)

@@ -187,6 +187,8 @@ class Inspection:
         try:
             if file.checksum == DANGLING:
                 raise DataError(f"{file.uri} is a link to nothing")
+            if kind == "psf" and options.varies != "no":
+                return  # stamps of any number of axes, or a coarser map: read with the image
             own, header = stored_header(file, extension_of(options.extension, band, pattern))
             if kind != "psf" and own != shape:
                 raise DataError(f"{file.uri} has shape {own} (y, x), its image {shape}; they must be equal")

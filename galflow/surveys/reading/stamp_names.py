@@ -23,8 +23,8 @@ IMAGE_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".npz", ".npy", ".png"
 def path_pattern(pattern: str, bands: Sequence[str]) -> PathPattern:
     """Which paths below the root ``pattern`` means, and what {id} and {band} stand for in them."""
     wanted = PathPattern(pattern, {"id": Hole(lazy=True), "band": Hole(among=tuple(bands))})
-    if len(wanted.names) == 1:
-        raise SpecError(f"pattern {pattern!r} has one of {{id}} and {{band}}; give both, or neither")
+    if wanted.names == {"band"}:
+        raise SpecError(f"pattern {pattern!r} has {{band}} without {{id}}; give both, or {{id}} alone, or neither")
     return wanted
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
@@ -46,6 +47,26 @@ def _stamps(root: Path, seed: int) -> Tiny:
         pixels = np.random.default_rng([seed, i]).normal(size=(2, 16, 16))
         np.save(root / f"g{i}.npy", pixels.astype(np.float32))
     return {"root": str(root), "pattern": "*.npy", "bands": ["g", "r"], "pixel_scale_arcsec": 0.2, "tile_bits": 1}
+
+
+def _stamp_cubes(root: Path, seed: int) -> Tiny:
+    rng = np.random.default_rng(seed)
+    for name, count in (("a", 5), ("b", 2)):
+        np.savez(root / f"{name}.npz", images=rng.normal(size=(count, 2, 16, 16)), mag=rng.uniform(18, 20, count))
+    return {
+        "root": str(root), "bands": ["g", "r"], "flux": "images", "pixel_scale_arcsec": 0.2, "images_per_tile": 4,
+    }  # fmt: skip
+
+
+def _multimodal_universe(root: Path, seed: int) -> Tiny:
+    rng = np.random.default_rng(seed)
+    for pixel, count in ((3, 5), (4, 3)):
+        planes = [[{"band": f"hsc-{b}", "flux": rng.normal(size=(8, 8)).tolist()} for b in "gr"] for _ in range(count)]
+        ids = (rng.integers(1 << 40, size=count) + np.arange(count)).astype(str)
+        path = root / "Norder=0" / "Dir=0" / f"Npix={pixel}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"image": planes, "object_id": ids}), path)
+    return {"root": str(root), "pixel_scale_arcsec": 0.168}
 
 
 def _synthetic(root: Path, seed: int) -> Tiny:
@@ -90,7 +111,9 @@ def _known(kind: str) -> Callable[[Path, int], Tiny]:
 BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
     "fits_tiles": _fits_tiles,
     "hubble": _hubble,
+    "multimodal_universe": _multimodal_universe,
     "sersic_mock": _sersic_mock,
+    "stamp_cubes": _stamp_cubes,
     "stamps": _stamps,
     "synthetic": _synthetic,
 } | {kind: _known(kind) for kind in SECOND}
@@ -99,6 +122,8 @@ CHANGED: dict[str, Tiny] = {
     "fits_tiles": {"zero_point": 25.0},
     "hubble": {"background": "none"},
     "sersic_mock": {"seed": 9},
+    "multimodal_universe": {"zero_point_ab": 27.0},
+    "stamp_cubes": {"bin": 2},
     "stamps": {"bin": 2},
     "synthetic": {"psf_fwhm_arcsec": 0.9},
 } | {kind: {"background": "mesh"} for kind in SECOND}

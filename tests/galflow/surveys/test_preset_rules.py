@@ -170,6 +170,38 @@ def test_a_brick_without_psfsize_has_no_psf_and_one_without_invvar_is_told(tmp_p
     assert "no weight file is there for band r" in (remarks + refused)[0]
 
 
+def test_the_psfsize_map_is_known_at_each_place(tmp_path: Path) -> None:
+    written.legacy(tmp_path)
+    survey = opened("legacy", tmp_path)
+    psf = survey.read(survey.tiles()[0], "r").psf
+    assert psf is not None
+    assert psf.fwhm_map is not None
+    with fits.open(next(tmp_path.glob("**/*psfsize-r*"))) as hdus:
+        sizes = hdus[1].data
+    y, x = np.array([20, 60]), np.array([30, 90])
+    np.testing.assert_array_equal(psf.fwhm_map.at(x.astype(float), y.astype(float)), sizes[y, x].astype(float))
+    assert psf.fwhm_arcsec == psf.fwhm_map.median
+
+
+def test_psfs_beside_a_surveys_images_are_declared(tmp_path: Path) -> None:
+    """Euclid's GRID-PSF as an image of stamps side by side."""
+    written.euclid(tmp_path)
+    stamps = np.random.default_rng(2).uniform(0.1, 1, (2, 3, 21, 21))
+    for band in ("VIS", "NIR-H"):
+        path = tmp_path / "102018211" / f"EUC_MER_GRID-PSF-{band}_TILE102018211-AA_20241018T001123.123450Z_00.00.fits"
+        written.write(path, fits.PrimaryHDU(stamps.swapaxes(1, 2).reshape(42, 63)))
+    declared = {"pattern": "**GRID-PSF-{band}_TILE{tile}-*.fits", "varies": "grid", "stamp_pixels": 21}
+    plain, survey = opened("euclid", tmp_path), opened("euclid", tmp_path, psf=declared)
+    assert plain.options.content() != survey.options.content()
+    assert "psf" not in plain.options.content()
+    for band in ("vis", "h"):
+        psf = survey.read(survey.tiles()[0], band).psf
+        assert psf is not None
+        assert psf.field is not None
+        np.testing.assert_allclose(psf.field.images[4], stamps[1, 1] / stamps[1, 1].sum(), rtol=1e-5)
+    assert plain.read(plain.tiles()[0], "vis").psf is None
+
+
 def test_the_columns_of_a_published_catalogue_are_known(tmp_path: Path) -> None:
     written.legacy(tmp_path)
     written.legacy(tmp_path, seed=9, brick="1502p022", shift=0.05)
