@@ -264,6 +264,7 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: Tile
         "sky_sigma": [s if math.isfinite(s := images.sigma(b)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
         **display_attribute(bands, images),
+        **survey.attributes(tile),
     }
 
 

@@ -44,9 +44,7 @@ def _shares(given: int, step: float, wanted: int, centre: int) -> np.ndarray:
     return np.asarray(np.clip(overlap, 0.0, None))
 
 
-def through_psf(
-    light: np.ndarray, scale_arcsec: float, psf: Psf, pixel_scale_arcsec: float, size: int
-) -> np.ndarray:
+def through_psf(light: np.ndarray, scale_arcsec: float, psf: Psf, pixel_scale_arcsec: float, size: int) -> np.ndarray:
     """(size, size) flux in the survey's pixels of ``light`` (y, x), flux in pixels of ``scale_arcsec``, through a PSF.
 
     A PSF image is one in the survey's pixels. Light from outside the square shines in as far as the PSF reaches.
@@ -89,5 +87,3 @@ def half_light_radius_pix(flux: np.ndarray) -> float:
     radius = np.hypot(y - float((y * flux).sum()) / total, x - float((x * flux).sum()) / total).ravel()
     order = np.argsort(radius)
     return float(radius[order][np.searchsorted(np.cumsum(flux.ravel()[order]), total / 2)])
-
-
