@@ -15,7 +15,13 @@ import numpy as np
 from galflow.errors import DataError
 from galflow.photometry import NJY
 from galflow.surveys.base import Image, Plane
-from galflow.surveys.drawing.mock_observation import half_light_radius_pix, photon_noise, rebin, through_psf
+from galflow.surveys.drawing.mock_observation import (
+    FinePsf,
+    half_light_radius_pix,
+    photon_noise,
+    rebin,
+    through_psf,
+)
 from galflow.surveys.drawing.redshifting import dimming_factor, kpc_per_arcsec
 from galflow.surveys.mock_selection import SELECTED, Selected, selected
 from galflow.surveys.mock_setting import Setting
@@ -83,6 +89,7 @@ class Observation:
 
     def __init__(self, options: SimulationOptions, bands: Sequence[str], setting: Setting) -> None:
         self._options, self._bands, self._setting = options, tuple(bands), setting
+        self._fine: dict[str, FinePsf] = {}
 
     def native(self, placed: PlacedView, *, dimmed: bool = True) -> tuple[np.ndarray, float]:
         """(band, y, x) nJy per square arcsecond on the file's own pixels, and their side in arcsec at the redshift."""
@@ -103,10 +110,17 @@ class Observation:
         if not (psf and self._setting.psfs):
             return rebin(flux, pixel / scale, size), flux.sum(axis=(1, 2)), pixel
         seen = [
-            through_psf(plane, scale, self._setting.psfs[band], pixel, size)
+            through_psf(plane, scale, self._psf(band, pixel), size)
             for band, plane in zip(self._bands, flux, strict=True)
         ]
         return np.stack(seen), flux.sum(axis=(1, 2)), pixel
+
+    def _psf(self, band: str, pixel_scale_arcsec: float) -> FinePsf:
+        """A band's PSF on fine pixels, kept for the next view."""
+        known = self._fine.get(band)
+        if known is None or known.pixel_scale_arcsec != pixel_scale_arcsec:
+            known = self._fine[band] = FinePsf.of(self._setting.psfs[band], pixel_scale_arcsec)
+        return known
 
     def steps(self, placed: PlacedView) -> list[ObservationStep]:
         """Pictures of what each step that is carried out does to a view, the finished mock last."""

@@ -79,7 +79,7 @@ class SimulationOptions(Options):
     dimming: Dimming = "per_frequency"
     """Surface brightness in nJy falls as (1+z)^-3 per_frequency, ^-4 bolometric, ^-5 per_wavelength."""
     k_correction: Literal["none", "rest_frame"] = "none"
-    """rest_frame: the filter is shifted with the light, for which per_frequency is exact. none: it stays the survey's."""
+    """rest_frame: the filter shifts with the light, where per_frequency is exact; none: it stays the survey's."""
     pixel_scale_arcsec: Positive | None = None
     """Of the mock images; by default that of the imitated survey."""
     stamp_size: Annotated[int, Field(ge=8, le=1024)] = 64

@@ -8,6 +8,7 @@ shared out over these by area. Both ways conserve flux. It knows no file, no red
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -44,28 +45,54 @@ def _shares(given: int, step: float, wanted: int, centre: int) -> np.ndarray:
     return np.asarray(np.clip(overlap, 0.0, None))
 
 
-def through_psf(light: np.ndarray, scale_arcsec: float, psf: Psf, pixel_scale_arcsec: float, size: int) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class FinePsf:
+    """A PSF on fine pixels, an odd number of them in each of the survey's."""
+
+    pixel_scale_arcsec: float
+    """Of the survey."""
+    parts: int
+    """Fine pixels along a pixel of the survey."""
+    kernel: np.ndarray
+    """(2 half + 1, 2 half + 1) sum 1."""
+
+    @classmethod
+    def of(cls, psf: Psf, pixel_scale_arcsec: float) -> FinePsf:
+        """``psf`` on pixels a tenth of its FWHM wide or less; a PSF image is one in the survey's pixels.
+
+        DataError for one that is absurdly sharp or wide beside these.
+        """
+        profile = galaxies.psf_profile(psf, pixel_scale_arcsec)
+        fwhm = psf.fwhm_arcsec or float(profile.calculateFWHM())
+        parts = 2 * max(0, math.ceil((pixel_scale_arcsec * FINE_PER_FWHM / fwhm - 1) / 2)) + 1
+        fine = pixel_scale_arcsec / parts
+        reach = REACH_FWHM * fwhm if psf.image is None else max(psf.image.shape) / 2 * pixel_scale_arcsec
+        half = math.ceil(reach / fine)
+        if max(parts, half) > MOST_FINE_PIXELS // 4:
+            raise DataError(
+                f"a PSF of FWHM {fwhm:.3g} arcsec on pixels of {pixel_scale_arcsec:g} arcsec needs {parts} fine "
+                f"pixels in each, and {2 * half + 1} a side; expected a PSF of about the pixels' size. Correct it"
+            )
+        return cls(pixel_scale_arcsec, parts, galaxies.psf_image(profile, fine, 2 * half + 1))
+
+
+def through_psf(light: np.ndarray, scale_arcsec: float, psf: FinePsf, size: int) -> np.ndarray:
     """(size, size) flux in the survey's pixels of ``light`` (y, x), flux in pixels of ``scale_arcsec``, through a PSF.
 
-    A PSF image is one in the survey's pixels. Light from outside the square shines in as far as the PSF reaches.
+    Light from outside the square shines in as far as the PSF reaches. DataError where that is too much to hold.
     """
-    profile = galaxies.psf_profile(psf, pixel_scale_arcsec)
-    fwhm = psf.fwhm_arcsec or float(profile.calculateFWHM())
-    parts = 2 * max(0, math.ceil((pixel_scale_arcsec * FINE_PER_FWHM / fwhm - 1) / 2)) + 1
-    fine = pixel_scale_arcsec / parts
-    reach = REACH_FWHM * fwhm if psf.image is None else max(psf.image.shape) / 2 * pixel_scale_arcsec
-    half = math.ceil(reach / fine)
-    side = size * parts + 2 * half
+    half = psf.kernel.shape[0] // 2
+    side = size * psf.parts + 2 * half
     if side > MOST_FINE_PIXELS:
         raise DataError(
-            f"a stamp of {size} pixels of {pixel_scale_arcsec:g} arcsec and a PSF of FWHM {fwhm:.3g} arcsec need "
-            f"{side} fine pixels a side, expected at most {MOST_FINE_PIXELS}; lower stamp_size, or correct the PSF"
+            f"a stamp of {size} pixels through this PSF needs {side} fine pixels a side, expected at most "
+            f"{MOST_FINE_PIXELS}; lower stamp_size"
         )
-    kernel = galaxies.psf_image(profile, fine, 2 * half + 1)
-    centre = half + size // 2 * parts + parts // 2
-    spread = fftconvolve(rebin(light, fine / scale_arcsec, side, centre), kernel, mode="valid")
-    middles = slice(parts // 2, None, parts)
-    return np.asarray(spread[middles, middles]) * parts**2
+    centre = half + size // 2 * psf.parts + psf.parts // 2
+    fine = rebin(light, psf.pixel_scale_arcsec / psf.parts / scale_arcsec, side, centre)
+    spread = fftconvolve(fine, psf.kernel, mode="valid")
+    middles = slice(psf.parts // 2, None, psf.parts)
+    return np.asarray(spread[middles, middles]) * psf.parts**2
 
 
 def photon_noise(
