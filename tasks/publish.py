@@ -19,6 +19,7 @@ from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord
+from galflow.report.mock_observations import mock_observations
 from galflow.report.report import ReportInputs, build_report
 from galflow.runs.plan import Unit, run_id, survey_learners
 from galflow.scores.mask_levels import MaskLevels
@@ -81,6 +82,7 @@ def publish(record: RunRecord) -> RunManifest:
     found["difference"] = None if difference is None else difference.to_json()
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
+    found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
     products[CATALOG] = [catalog.key, supplement.key]
     report = None
