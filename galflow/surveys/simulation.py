@@ -202,10 +202,12 @@ class Simulation(Survey):
             except DataError as error:
                 views = [SimulatedView("", error=str(error))]
             for view in sorted(views, key=lambda view: view.camera):
-                yield self._place(galaxy, view)
+                for number in range(self.options.realisations):
+                    yield self._place(galaxy, view, number)
 
-    def _place(self, galaxy: Galaxy, view: SimulatedView) -> PlacedView:
+    def _place(self, galaxy: Galaxy, view: SimulatedView, number: int) -> PlacedView:
         key = f"{galaxy.key}/{view.camera}" if view.camera else galaxy.key
+        key += f"/{number}" if self.options.realisations > 1 else ""
         redshift = self.options.redshift or view.redshift
         if self._redshifts is not None:
             rng = np.random.default_rng([self.options.seed, stamp_names.hash64(key), _REDSHIFT])

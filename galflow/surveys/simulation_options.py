@@ -74,6 +74,8 @@ class SimulationOptions(Options):
     """Its column of redshifts."""
     redshift_range: tuple[Annotated[float, Field(ge=0)], Positive] | None = None
     """Only its redshifts within this range are drawn."""
+    realisations: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How often each view is observed, each time with a redshift, a place and noise of its own."""
     cosmology: Cosmology = "Planck18"
     """Of astropy.cosmology."""
     dimming: Dimming = "per_frequency"

@@ -223,3 +223,14 @@ def test_a_changed_sky_makes_the_mocks_stale(root: Path) -> None:
     other = ({"t00000", "t00001"} - {name}).pop()
     assert identities({name: 1}) != [tile.identity]
     assert identities({other: 1}) == [tile.identity]
+
+
+def test_a_view_may_be_observed_several_times(tmp_path: Path) -> None:
+    sunrise(tmp_path / "broadband_1.fits", cameras=1)
+    made = survey(tmp_path, **DECLARED, realisations=3)
+    (tile,) = made.tiles()
+    rows = made.catalog(tile).to_pylist()
+    assert [row["source_name"] for row in rows] == ["1/camera0/0", "1/camera0/1", "1/camera0/2"]
+    assert {row["group"] for row in rows} == {"1"}
+    flux, _ = stamps(made, "r")
+    assert np.std(flux[0] - flux[1]) == pytest.approx(np.sqrt(2) * 60.0, rel=0.05)
