@@ -45,7 +45,17 @@ class IllustrisOptions(SimulationOptions):
     @model_validator(mode="after")
     def _of_bands(self) -> IllustrisOptions:
         self.check_bands(tuple(self.bands))
+        for pattern in self.patterns:
+            if "{galaxy}" not in pattern or "{camera}" in pattern or "{band}" in pattern:
+                raise ValueError(
+                    f"pattern is {pattern!r}; expected {{galaxy}}, for a file holds all cameras and bands of one"
+                )
         return self
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The option pattern, one or several."""
+        return (self.pattern,) if isinstance(self.pattern, str) else self.pattern
 
 
 class Illustris(Simulation):
@@ -66,8 +76,7 @@ class Illustris(Simulation):
 
     def find(self) -> list[Galaxy]:
         """A file a galaxy, with all its cameras and filters."""
-        patterns = (self.options.pattern,) if isinstance(self.options.pattern, str) else self.options.pattern
-        return find_galaxies(self.root_uri, patterns, self.bands, self.options.snapshot)
+        return find_galaxies(self.root_uri, self.options.patterns, self.bands, self.options.snapshot)
 
     def check(self, galaxy: Galaxy) -> None:
         """By the names of the file's extensions."""

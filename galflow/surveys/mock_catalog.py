@@ -11,7 +11,7 @@ from galflow.errors import DataError
 from galflow.photometry import AB_ZERO_NJY
 from galflow.surveys.drawing.redshifting import kpc_per_arcsec
 from galflow.surveys.mock_tile import MockTile
-from galflow.surveys.reading.galaxy_table import rows_of
+from galflow.surveys.reading.galaxy_table import GalaxyTable
 from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.stamp_names import hash64
 from galflow.surveys.reading.table_metadata import assembled, notes, with_reasons
@@ -22,7 +22,7 @@ _Column = tuple[pa.Field, pa.Array | pa.ChunkedArray]
 
 
 def mock_catalog(
-    made: MockTile, bands: Sequence[str], options: SimulationOptions, properties: pa.Table | None
+    made: MockTile, bands: Sequence[str], options: SimulationOptions, properties: GalaxyTable | None
 ) -> pa.Table:
     """One row a mock, in the order of the tile; DataError where two would have one id.
 
@@ -50,7 +50,7 @@ def mock_catalog(
     unreadable = pa.array([p.view.error for p in views], pa.string())
     columns.append(_column("read_error", unreadable, None, "Why the view cannot be used"))
     if properties is not None:
-        known = rows_of(properties, [placed.galaxy for placed in views])
+        known = properties.rows_of([placed.galaxy for placed in views])
         own = {field.name for field in known.schema}
         columns = [pair for pair in columns if pair[0].name != "group" or "group" not in own]
         columns += list(zip(known.schema, known.columns, strict=True))
@@ -101,7 +101,7 @@ def _observed(made: MockTile, bands: Sequence[str], options: SimulationOptions) 
     share = pa.array(made.share, from_pandas=True)
     found.append(_column("stamp_share", share, None, "Share of the first band's light that lies in the stamp"))
     if made.places is not None:
-        for name, values in zip(("sky_y", "sky_x"), made.places, strict=True):
+        for name, values in zip(("sky_y", "sky_x"), made.places.T, strict=True):
             place = pa.array(values, mask=values < 0)
             found.append(_column(name, place, "pix", "Pixel of the imitated tile on which the mock is laid"))
     if made.found is not None:

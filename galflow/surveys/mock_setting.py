@@ -38,22 +38,24 @@ class Setting:
     tile: str | None = None
     """Name of the imitated tile."""
 
-    def places(
-        self, count: int, size: int, separation: float, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """``(y, x)`` centre pixels, each (count,), of empty squares of the imitated tile. Raises DataError."""
+    def place(self, size: int, separation: float, rng: np.random.Generator) -> tuple[int, int]:
+        """``(y, x)`` centre pixel of an empty square of the imitated tile, ``separation`` pixels from sources' light.
+
+        Raises DataError where there is none.
+        """
         if self.images is None or self.sources is None:
-            raise DataError("there is no imitated tile on which mocks could be laid; give the option like")
+            raise DataError("there is no imitated tile on which a mock could be laid; give the option like")
         radius = np.nan_to_num(self.sources["half_light_radius_pix"].to_numpy())
-        return empty_places(
+        y, x = empty_places(
             self.images,
             self.sources["x"].to_numpy(),
             self.sources["y"].to_numpy(),
             _CLEAR_RADII * radius + separation,
-            count=count,
+            count=1,
             size=size,
             rng=rng,
         )
+        return int(y[0]), int(x[0])
 
 
 def read_setting(

@@ -32,6 +32,7 @@ from galflow.surveys.simulation_options import SimulationOptions
 
 _NOISE, _PLACES = 1, 2
 """Parts of a seed: what is drawn with it."""
+_NOWHERE = (-1, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,8 @@ class MockTile:
     """(n, band) all of a view's light at its redshift, NaN where unreadable."""
     share: np.ndarray
     """(n,) of the first band's light that falls into the stamp."""
-    places: tuple[np.ndarray, np.ndarray] | None
-    """(y, x), each (n,), of the patches of the imitated tile; -1 of views without one."""
+    places: np.ndarray | None
+    """(n, 2) centre pixels (y, x) of the patches of the imitated tile, -1 of views without one; None: no real sky."""
     found: Selected | None
     """What the survey would have found; None: all counts."""
 
@@ -151,54 +152,50 @@ class Observation:
         options, bands = self._options, self._bands
         told, made = list[PlacedView](), list[np.ndarray | None]()
         totals, share, radius = list[np.ndarray](), list[float](), list[float]()
+        places: list[tuple[int, int]] = []
         for placed in views:
-            flux, total, error = None, np.full(len(bands), np.nan), None
+            flux, total, error, place = None, np.full(len(bands), np.nan), None, _NOWHERE
             try:
+                place = self._place(placed) if options.takes_real_sky else _NOWHERE
                 flux, total, _ = self.observed(placed)
             except DataError as fault:
                 error = str(fault)
             made.append(flux)
+            places.append(_NOWHERE if flux is None else place)
             totals.append(total)
             share.append(float(flux[0].sum() / total[0]) if flux is not None and total[0] > 0 else np.nan)
             radius.append(np.nan if flux is None else half_light_radius_pix(flux[0]))
             told.append(replace(placed, view=replace(placed.view, light=None, error=error)))
         if not told:
             raise DataError("the tile has no galaxy of which a camera is known")
-        places = self._places(made, told)
         mosaic = Mosaic(len(told), options.stamp_size)
         images = {band: self._band(number, told, made, places, mosaic) for number, band in enumerate(bands)}
         found = None
         if "selection" in options.steps:
             found = selected(images, mosaic, np.array(radius), options.selection, bands)
         whole = np.stack(totals)
-        return MockTile(images, tuple(told), whole, np.array(share), places, found)
+        laid = np.array(places) if options.takes_real_sky else None
+        return MockTile(images, tuple(told), whole, np.array(share), laid, found)
 
-    def _places(
-        self, made: Sequence[np.ndarray | None], views: Sequence[PlacedView]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Where on the imitated tile each mock is laid; None: on no real sky."""
-        readable = np.array([flux is not None for flux in made], bool)
-        if not self._options.takes_real_sky:
-            return None
-        y, x = np.full(len(made), -1, np.int64), np.full(len(made), -1, np.int64)
-        if readable.any():
-            rng = np.random.default_rng([self._options.seed, hash64(views[0].key), _PLACES])
-            count, size = int(readable.sum()), self._options.stamp_size
-            y[readable], x[readable] = self._setting.places(count, size, self._options.min_separation, rng)
-        return y, x
+    def _place(self, placed: PlacedView) -> tuple[int, int]:
+        """(y, x) on the imitated tile where a mock is laid, by its name and the seed: other mocks change nothing."""
+        if placed.view.error is not None:
+            return _NOWHERE
+        rng = np.random.default_rng([self._options.seed, hash64(placed.key), _PLACES])
+        return self._setting.place(self._options.stamp_size, self._options.min_separation, rng)
 
     def _band(
         self,
         number: int,
         views: Sequence[PlacedView],
         made: Sequence[np.ndarray | None],
-        places: tuple[np.ndarray, np.ndarray] | None,
+        places: Sequence[tuple[int, int]],
         mosaic: Mosaic,
     ) -> Image:
         """One band of all mocks, with noise or on real sky."""
         size, band = self._options.stamp_size, self._bands[number]
         gain = self._options.of_band("electrons_per_njy", band)
-        sky = None if places is None or self._setting.images is None else self._setting.images[band]
+        sky = (self._setting.images or {}).get(band) if self._options.takes_real_sky else None
         sigma = self._setting.sigma_njy.get(band)
         fluxes, ivars, masks = list[np.ndarray | None](), list[np.ndarray | None](), list[np.ndarray | None]()
         for i, whole in enumerate(made):
@@ -212,8 +209,8 @@ class Observation:
                 photon_noise(flux, gain, rng) if "sky" in self._options.steps else (0.0, np.zeros_like(flux))
             )
             ivar, mask = None, np.zeros((size, size), np.uint16)
-            if sky is not None and places is not None:
-                top, left = int(places[0][i]) - size // 2, int(places[1][i]) - size // 2
+            if sky is not None:
+                top, left = places[i][0] - size // 2, places[i][1] - size // 2
                 patch = (slice(top, top + size), slice(left, left + size))
                 noise = noise + sky.flux[patch]
                 mask = mask if sky.mask is None else sky.mask[patch]

@@ -122,7 +122,7 @@ class Simulation(Survey):
         return base
 
     @cached_property
-    def _properties(self) -> pa.Table | None:
+    def _properties(self) -> galaxy_table.GalaxyTable | None:
         options = self.options
         if options.properties is None:
             return None
@@ -189,7 +189,7 @@ class Simulation(Survey):
     def _labels(self, galaxies: Sequence[Galaxy]) -> list[TileFile]:
         if self._properties is None:
             return []
-        rows = galaxy_table.rows_of(self._properties, [galaxy.key for galaxy in galaxies])
+        rows = self._properties.rows_of([galaxy.key for galaxy in galaxies])
         return [TileFile("properties", "", stamp_labels.checksum(rows))]
 
     def placed(self, tile: Tile) -> Iterator[PlacedView]:

@@ -6,7 +6,10 @@ table that names a galaxy twice, and redshifts of which none is a positive numbe
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +19,30 @@ from galflow.errors import DataError, SpecError
 from galflow.surveys.reading.stamp_labels import check_names
 from galflow.surveys.reading.table_files import load_table
 
-KEY = "key"
+
+@dataclass(frozen=True, eq=False)
+class GalaxyTable:
+    """What is known of galaxies besides their images."""
+
+    keys: tuple[str, ...]
+    columns: pa.Table
+    """A row for each key."""
+
+    @functools.cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.keys)}
+
+    def rows_of(self, keys: Sequence[str]) -> pa.Table:
+        """The columns of these galaxies, (n,) rows, null for a galaxy that the table has not.
+
+        A key with a snapshot that the table does not know is looked up by its last part.
+        """
+        known = self._row_of
+        return self.columns.take(pa.array([known.get(k, known.get(k.rpartition("/")[2])) for k in keys], pa.int64()))
 
 
-def read_properties(uri: str, id_column: str, snapshot_column: str | None, columns: Mapping[str, str]) -> pa.Table:
-    """The table at ``uri`` with a first column "key" (text), then ``columns`` (its name -> catalogue name; empty: all).
+def read_properties(uri: str, id_column: str, snapshot_column: str | None, columns: Mapping[str, str]) -> GalaxyTable:
+    """The table at ``uri``: ``columns`` (its name -> catalogue name; empty: all), by galaxy.
 
     Raises SpecError for a table that cannot be read, a column that is not there and a galaxy that is there twice.
     """
@@ -34,23 +56,14 @@ def read_properties(uri: str, id_column: str, snapshot_column: str | None, colum
     named = keys.is_valid()
     texts = keys.filter(named).to_pylist()
     if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if texts.count(text) > 1)
+        twice = next(text for text, number in Counter(texts).items() if number > 1)
         raise SpecError(
             f"properties {uri} name galaxy {twice} more than once; keep one row a galaxy, or say by "
             "properties_snapshot which column tells snapshots apart"
         )
-    fields = [pa.field(KEY, pa.string()), *(table.schema.field(n).with_name(to) for n, to in chosen.items())]
-    return pa.Table.from_arrays([keys, *(table[name] for name in chosen)], schema=pa.schema(fields)).filter(named)
-
-
-def rows_of(table: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """The columns of these galaxies, (n,) rows without the key, null for a galaxy that the table has not.
-
-    A key with a snapshot that the table does not know is looked up by its last part.
-    """
-    row_of = {key: row for row, key in enumerate(table[KEY].to_pylist())}
-    rows = pa.array([row_of.get(key, row_of.get(key.rpartition("/")[2])) for key in keys], pa.int64())
-    return table.drop_columns([KEY]).take(rows)
+    fields = [table.schema.field(name).with_name(to) for name, to in chosen.items()]
+    found = pa.Table.from_arrays([table[name] for name in chosen], schema=pa.schema(fields))
+    return GalaxyTable(tuple(texts), found.filter(named))
 
 
 def read_redshifts(uri: str, column: str, limits: tuple[float, float] | None) -> np.ndarray:

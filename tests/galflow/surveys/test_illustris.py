@@ -16,6 +16,8 @@ from galflow.surveys.illustris import Illustris, IllustrisOptions
 from galflow.surveys.reading.table_metadata import reasons_of
 from tests.galflow.surveys.simulation_files import REDSHIFT, sunrise
 
+QUICK: dict[str, Any] = {"steps": ["dimming"], "stamp_size": 16}
+"""Where pixels are not looked at."""
 SEEN = {
     "pixel_scale_arcsec": 0.396,
     "psf_fwhm_arcsec": 1.3,
@@ -53,7 +55,7 @@ def test_the_files_own_magnitude_comes_out_at_its_distance(tmp_path: Path, width
 def test_who_is_who(tmp_path: Path) -> None:
     sunrise(tmp_path / "snapshots/135/subhalos/283832/stellar_mocks/broadband.fits", cameras=1)
     sunrise(tmp_path / "snapshots/103/subhalos/283832/stellar_mocks/broadband.fits", cameras=2)
-    table = rows(survey(tmp_path))
+    table = rows(survey(tmp_path, **QUICK))
     assert [(r["source_name"], r["snapshot"], r["subhalo_id"], r["group"]) for r in table] == [
         ("103/283832/camera0", 103, 283832, "103/283832"),
         ("103/283832/camera1", 103, 283832, "103/283832"),
@@ -63,7 +65,7 @@ def test_who_is_who(tmp_path: Path) -> None:
     # The same galaxy under another path is the same object.
     (tmp_path / "elsewhere").mkdir()
     sunrise(tmp_path / "elsewhere/broadband_rest_283832.fits", cameras=1)
-    moved = rows(survey(tmp_path / "elsewhere", snapshot=135))
+    moved = rows(survey(tmp_path / "elsewhere", snapshot=135, **QUICK))
     assert moved[0]["object_id"] == table[2]["object_id"]
     assert moved[0]["camera_theta"] == 0.0
 
@@ -71,7 +73,7 @@ def test_who_is_who(tmp_path: Path) -> None:
 def test_all_cameras_of_a_galaxy_share_a_tile_and_a_group(tmp_path: Path) -> None:
     for galaxy in range(12):
         sunrise(tmp_path / f"broadband_{galaxy}.fits", seed=galaxy, cameras=2)
-    made = survey(tmp_path, galaxies_per_tile=4, stamp_size=16)
+    made = survey(tmp_path, galaxies_per_tile=4, **QUICK)
     assert len(made.tiles()) > 1
     for tile in made.tiles():
         groups = [row["group"] for row in made.catalog(tile).to_pylist()]
@@ -99,7 +101,7 @@ def test_a_cube_that_contradicts_its_own_magnitude_costs_that_galaxy_alone(tmp_p
 
 def test_cameras_filters_and_dust_that_are_not_there(tmp_path: Path) -> None:
     sunrise(tmp_path / "broadband_1.fits", cameras=2)
-    chosen = rows(survey(tmp_path, cameras=[1, 3]))
+    chosen = rows(survey(tmp_path, cameras=[1, 3], **QUICK))
     assert [row["camera"] for row in chosen] == ["camera1", "camera3"]
     assert chosen[0]["read_error"] is None
     assert "has no camera 3; it has 0, 1" in chosen[1]["read_error"]
@@ -121,7 +123,7 @@ def test_a_foreign_file_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     (fault,) = made.inspect(made.tiles())
     assert not fault.refuses
     assert "broadband_2.fits is no broadband file of Sunrise; expected extensions FILTERS" in str(fault)
-    good, bad, worse = rows(made)
+    good, bad, worse = rows(survey(tmp_path, **QUICK))
     assert good["read_error"] is None
     assert "is no broadband file of Sunrise" in bad["read_error"]
     assert "broadband_3.fits" in worse["read_error"]
@@ -134,7 +136,12 @@ def test_galaxies_bring_their_own_tables(tmp_path: Path) -> None:
         sunrise(tmp_path / f"broadband_{galaxy}.fits", cameras=2)
     table = tmp_path / "galaxies.csv"
     table.write_text("SubfindID,snap,log_mass,sfr\n1,135,10.5,2.0\n2,135,11.25,0.5\n2,103,11.0,0.7\n")
-    options = {"properties": str(table), "properties_id": "SubfindID", "properties_snapshot": "snap", "snapshot": 135}
+    options = {
+        "properties": str(table),
+        "properties_id": "SubfindID",
+        "properties_snapshot": "snap",
+        "snapshot": 135,
+    } | QUICK
     made = survey(tmp_path, **options)
     assert [(r["subhalo_id"], r["log_mass"]) for r in rows(made)] == [(1, 10.5), (1, 10.5), (2, 11.25), (2, 11.25)]
     before = [tile.identity for tile in made.tiles()]
@@ -151,7 +158,7 @@ def test_redshifts_are_drawn_from_a_catalogue_by_seed(tmp_path: Path) -> None:
         sunrise(tmp_path / f"broadband_{galaxy}.fits", cameras=2)
     catalog = tmp_path / "survey.csv"
     catalog.write_text("id,zspec\n" + "\n".join(f"{i},{z}" for i, z in enumerate((0.02, 0.05, 0.08, -9, 0.5))))
-    options = {"redshift_catalog": str(catalog), "redshift_column": "zspec", "redshift_range": [0.01, 0.1]}
+    options = {"redshift_catalog": str(catalog), "redshift_column": "zspec", "redshift_range": [0.01, 0.1]} | QUICK
     drawn = {row["source_name"]: row["redshift"] for row in rows(survey(tmp_path, **options))}
     assert set(drawn.values()) <= {0.02, 0.05, 0.08}
     assert len(set(drawn.values())) > 1
@@ -161,9 +168,9 @@ def test_redshifts_are_drawn_from_a_catalogue_by_seed(tmp_path: Path) -> None:
         survey(tmp_path, **(options | {"redshift_range": [2, 3]})).tiles()
     snapshot_0 = tmp_path / "z0"
     sunrise(snapshot_0 / "broadband_1.fits", cameras=1, redshift=0.0)
-    (row,) = rows(survey(snapshot_0))
+    (row,) = rows(survey(snapshot_0, **QUICK))
     assert "its file gives redshift 0.0; give redshift or redshift_catalog" in row["read_error"]
-    assert rows(survey(snapshot_0, redshift=0.05))[0]["read_error"] is None
+    assert rows(survey(snapshot_0, redshift=0.05, **QUICK))[0]["read_error"] is None
 
 
 @pytest.mark.parametrize(
@@ -178,6 +185,7 @@ def test_redshifts_are_drawn_from_a_catalogue_by_seed(tmp_path: Path) -> None:
         ({"selection": {"band": "y"}}, "selection.band is 'y'; expected one of g, r, i"),
         ({"selection": {"magnitude_range": [20, 15]}}, "give the smaller number first"),
         ({"bands": {}}, "give at least one"),
+        ({"pattern": "{galaxy}_{camera}.fits"}, "a file holds all cameras and bands"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(options: dict[str, Any], text: str) -> None:

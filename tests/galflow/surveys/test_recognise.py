@@ -152,9 +152,7 @@ def test_pictures_are_stamps(tmp_path: Path) -> None:
 def test_simulated_galaxies_are_told_with_the_sample_to_write(tmp_path: Path) -> None:
     """They are no survey of the sky: no specification that would run them as one is made up."""
     simulated.sunrise(tmp_path / "sunrise/broadband_7.fits")
-    with pytest.raises(
-        SpecError, match=r"Sunrise \(broadband_7\.fits, 2 cameras\).*kind: illustris, options"
-    ):
+    with pytest.raises(SpecError, match=r"Sunrise \(broadband_7\.fits, 2 cameras\).*kind: illustris, options"):
         recognise(str(tmp_path / "sunrise"))
     simulated.skirt(tmp_path / "skirt/m_i0_r.fits", "r", ORIGIN="SKIRT simulation")
     with pytest.raises(SpecError, match=r"SKIRT \(m_i0_r\.fits, BUNIT = AB mag/arcsec2\).*kind: skirt"):
