@@ -90,7 +90,7 @@ def _shown(sample: str, survey: SurveySpec, told: Mapping[str, Any]) -> ShownObs
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(told["counts"].items(), key=lambda c: -c[1]))
     dimming = f"; surface brightness dims {told['dimming'].replace('_', ' ')}" if told["dimming"] else ""
     steps = f"{', '.join(told['steps']) or 'none'}{dimming}; k-correction {told['k_correction'].replace('_', ' ')}; "
-    steps += f"{told['cosmology']}; light as {told['light_as']}"
+    steps += f"{told['cosmology']}; the files' light is {told['light']}"
     try:
         opened = open_survey(survey)
         if not isinstance(opened, Simulation):

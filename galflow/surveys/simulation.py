@@ -255,7 +255,7 @@ class Simulation(Survey):
             "cosmology": options.cosmology,
             "dimming": options.dimming if "dimming" in options.steps else None,
             "k_correction": options.k_correction,
-            "light_as": "emitted" if self.seen_as_emitted else "seen at the file's redshift",
+            "light": "as emitted" if self.seen_as_emitted else "as seen at the file's redshift",
             "imitated_tile": like,
             "seed": options.seed,
         }

@@ -129,10 +129,8 @@ class SimulationOptions(Options):
             )
         return self
 
-    def of_band(
-        self, name: Literal["psf_fwhm_arcsec", "sky_sigma_njy", "electrons_per_njy"], band: str
-    ) -> float | None:
-        """The option's number for a band; None: it is not given."""
+    def of_band(self, name: str, band: str) -> float | None:
+        """The number for a band of an option that takes one for all or one for each; None: it is not given."""
         value: OfBands | None = getattr(self, name)
         return value.get(band) if isinstance(value, dict) else value
 

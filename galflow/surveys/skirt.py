@@ -8,6 +8,7 @@ one galaxy, and its snapshots where files have {snapshot}, are objects of their 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -18,17 +19,9 @@ from galflow.errors import DataError
 from galflow.surveys.base import TileFile
 from galflow.surveys.drawing.redshifting import kpc_per_arcsec
 from galflow.surveys.reading.files import unchanged
-from galflow.surveys.reading.fits_contents import contents
 from galflow.surveys.reading.simulated_galaxies import ALL, Galaxy, find_galaxies
 from galflow.surveys.reading.simulated_view import SimulatedView
-from galflow.surveys.reading.skirt_image import (
-    Declared,
-    SkirtImage,
-    check_header,
-    first_image,
-    read_layers,
-    redshift_of,
-)
+from galflow.surveys.reading.skirt_image import Declared, SkirtImage, check_header, read_layers
 from galflow.surveys.simulation import Simulation
 from galflow.surveys.simulation_options import OfBands, Positive, SimulationOptions
 
@@ -88,11 +81,12 @@ class Skirt(Simulation):
 
     @property
     def _declared(self) -> Declared:
-        return Declared(self.options.unit, self.options.kpc_per_pixel, self.options.distance_mpc)
+        options = self.options
+        to_length = functools.partial(kpc_per_arcsec, cosmology=options.cosmology)
+        return Declared(to_length, options.unit, options.kpc_per_pixel, options.distance_mpc)
 
     def _wavelength_m(self, band: str) -> float | None:
-        stated = self.options.wavelength_micron
-        value = stated.get(band) if isinstance(stated, dict) else stated
+        value = self.options.of_band("wavelength_micron", band)
         return None if value is None else value * 1e-6
 
     def find(self) -> list[Galaxy]:
@@ -102,12 +96,7 @@ class Skirt(Simulation):
     def check(self, galaxy: Galaxy) -> None:
         """Unit and scale of each file."""
         for file in galaxy.files.values():
-            check_header(file.uri, self._declared, self._kpc_per_arcsec(file.uri))
-
-    def _kpc_per_arcsec(self, uri: str) -> float | None:
-        """At the file's redshift; None where that is no distance."""
-        redshift = redshift_of(first_image(contents(uri), uri).header)
-        return None if redshift is None or not redshift > 0 else kpc_per_arcsec(redshift, self.options.cosmology)
+            check_header(file.uri, self._declared)
 
     def views(self, galaxy: Galaxy) -> list[SimulatedView]:
         """One a camera; one of which a band is missing or unusable has the reason."""
@@ -140,12 +129,12 @@ class Skirt(Simulation):
             with unchanged(of_band[ALL]) as uri:
                 layers = [self.options.layers[band] for band in self.bands]
                 wavelengths = [self._wavelength_m(band) for band in self.bands]
-                return read_layers(uri, layers, self._declared, self._kpc_per_arcsec(uri), wavelengths)
+                return read_layers(uri, layers, self._declared, wavelengths)
         images = []
         for band in self.bands:
             if band not in of_band:
                 there = ", ".join(file.uri for file in of_band.values())
                 raise DataError(f"there is no file for band {band} beside {there}; expected one for each band")
             with unchanged(of_band[band]) as uri:
-                images += read_layers(uri, None, self._declared, self._kpc_per_arcsec(uri), [self._wavelength_m(band)])
+                images += read_layers(uri, None, self._declared, [self._wavelength_m(band)])
         return images

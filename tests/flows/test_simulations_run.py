@@ -99,7 +99,7 @@ def test_what_the_survey_would_not_find_is_counted_and_not_compared(ran: Finishe
     told = ran.manifest.summary["mock_observations"]
     assert told["illustris"]["counts"] == {"selected": 30, "not detected": 2 * FAINT, "unreadable": 1}
     assert told["merger"]["counts"] == {"selected": 24}
-    assert (told["merger"]["light_as"], told["illustris"]["light_as"]) == ("seen at the file's redshift", "emitted")
+    assert (told["merger"]["light"], told["illustris"]["light"]) == ("as seen at the file's redshift", "as emitted")
     compared = ran.manifest.summary["samples"]
     assert 20 <= compared["illustris"]["kmeans_distance"]["n_b"] <= 30
     assert 20 <= compared["merger"]["kmeans_distance"]["n_b"] <= 24

@@ -8,6 +8,7 @@ distance of the REDSHIFT, or by DISTANGD of DISTUNIT. What the header does not s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from astropy.utils.exceptions import AstropyWarning
 from galflow.errors import DataError
 from galflow.logs import quiet
 from galflow.surveys.reading.files import open_bytes
-from galflow.surveys.reading.fits_contents import Hdu, contents
+from galflow.surveys.reading.fits_contents import contents
 from galflow.surveys.reading.fits_io import unzipped
 from galflow.surveys.reading.fits_structure import spans
 from galflow.surveys.reading.surface_brightness import njy_per_arcsec2
@@ -28,8 +29,10 @@ _WAVELENGTHS = "GRID_POINTS"
 
 @dataclass(frozen=True)
 class Declared:
-    """What a person says of files whose headers do not."""
+    """What a person says of files whose headers do not, and how an angle becomes a length."""
 
+    kpc_per_arcsec: Callable[[float], float]
+    """At a redshift, in the cosmology of the observation."""
     unit: str | None = None
     kpc_per_pixel: float | None = None
     distance_mpc: float | None = None
@@ -47,25 +50,16 @@ class SkirtImage:
     camera: str | None
 
 
-def first_image(hdus: list[Hdu], uri: str) -> Hdu:
-    """The image of a file, of two axes or a cube; DataError where there is none."""
-    for hdu in hdus:
-        if hdu.kind.endswith("image") and len(hdu.shape) in (2, 3):
-            return hdu
-    raise DataError(f"{uri} holds no image of two axes and no cube; expected an image that SKIRT wrote")
+def check_header(uri: str, declared: Declared) -> None:
+    """DataError where neither header nor declaration says what a pixel is; reads no pixels."""
+    header = next((h.header for h in contents(uri) if h.kind.endswith("image") and len(h.shape) in (2, 3)), None)
+    if header is None:
+        raise _no_image(uri)
+    _unit(header, declared, uri)
+    _kpc_per_pixel(header, declared, uri)
 
 
-def check_header(uri: str, declared: Declared, kpc_per_arcsec: float | None) -> None:
-    """DataError where neither header nor declaration says what a pixel is; reads no pixels.
-
-    ``kpc_per_arcsec``: at the file's redshift, where a scale in angle is to be turned by it; None: by its own cards.
-    """
-    header = first_image(contents(uri), uri).header
-    unit_of(header, declared, uri)
-    kpc_per_pixel_of(header, declared, uri, kpc_per_arcsec)
-
-
-def unit_of(header: fits.Header, declared: Declared, uri: str) -> str:
+def _unit(header: fits.Header, declared: Declared, uri: str) -> str:
     """The header's unit, else the declared one."""
     unit = str(header.get("BUNIT", "")).strip() or (declared.unit or "")
     if not unit:
@@ -75,13 +69,13 @@ def unit_of(header: fits.Header, declared: Declared, uri: str) -> str:
     return unit
 
 
-def redshift_of(header: fits.Header) -> float | None:
+def _redshift(header: fits.Header) -> float | None:
     """REDSHIFT, where it is a number."""
     value = header.get("REDSHIFT")
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def kpc_per_pixel_of(header: fits.Header, declared: Declared, uri: str, kpc_per_arcsec: float | None) -> float:
+def _kpc_per_pixel(header: fits.Header, declared: Declared, uri: str) -> float:
     """Proper side of a pixel in kpc. DataError where it is not known, or pixels are not square."""
     step, other = header.get("CDELT1"), header.get("CDELT2", header.get("CDELT1"))
     text = str(header.get("CUNIT1", "") or header.get("CTYPE1", "")).strip()
@@ -102,8 +96,9 @@ def kpc_per_pixel_of(header: fits.Header, declared: Declared, uri: str, kpc_per_
     if unit.is_equivalent(units.kpc):
         return float((abs(step) * unit).to_value(units.kpc))
     angle = float((abs(step) * unit).to_value(units.arcsec))
-    if kpc_per_arcsec is not None:
-        return angle * kpc_per_arcsec
+    redshift = _redshift(header)
+    if redshift is not None and redshift > 0:
+        return angle * declared.kpc_per_arcsec(redshift)
     return angle * math.pi / 648000.0 * 1000.0 * _distance_mpc(header, declared, uri)
 
 
@@ -123,11 +118,7 @@ def _distance_mpc(header: fits.Header, declared: Declared, uri: str) -> float:
 
 
 def read_layers(
-    uri: str,
-    layers: list[int] | None,
-    declared: Declared,
-    kpc_per_arcsec: float | None,
-    wavelength_m: list[float | None],
+    uri: str, layers: list[int] | None, declared: Declared, wavelength_m: list[float | None]
 ) -> list[SkirtImage]:
     """The image of a file (``layers`` None), or these layers of its cube, from 0 on.
 
@@ -141,18 +132,22 @@ def read_layers(
             hdus = fits.open(file, memmap=False)
             hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) in (2, 3)), None)
             if hdu is None:
-                raise DataError(f"{uri} holds no image of two axes and no cube; expected an image that SKIRT wrote")
+                raise _no_image(uri)
             header, planes = hdu.header, _planes(np.asarray(hdu.data), layers, uri)
             table = next((h.data for h in hdus if _is_wavelengths(h)), None)
-    unit = unit_of(header, declared, uri)
-    scale = kpc_per_pixel_of(header, declared, uri, kpc_per_arcsec)
+    unit = _unit(header, declared, uri)
+    scale = _kpc_per_pixel(header, declared, uri)
     camera = str(header.get("CAMERA", "")).strip() or None
     found = []
     for number, plane, stated in zip(layers or [0], planes, wavelength_m, strict=True):
         wavelength = _wavelength_m(header, table, number, of_cube=layers is not None) or stated
         light = njy_per_arcsec2(plane, unit, wavelength, uri).astype(np.float32)
-        found.append(SkirtImage(light, scale, redshift_of(header), camera))
+        found.append(SkirtImage(light, scale, _redshift(header), camera))
     return found
+
+
+def _no_image(uri: str) -> DataError:
+    return DataError(f"{uri} holds no image of two axes and no cube; expected an image that SKIRT wrote")
 
 
 def _planes(pixels: np.ndarray, layers: list[int] | None, uri: str) -> list[np.ndarray]:
