@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
 from galflow.errors import DataError, SpecError
@@ -18,6 +19,9 @@ from galflow.surveys.drawing import galaxies
 from galflow.surveys.reading.common_grid import on_grid
 from galflow.surveys.reading.psf import estimate_fwhm_pix
 from galflow.surveys.resolve import open_survey
+
+_CLEAR_RADII = 2.5
+"""A source reaches so many of its half-light radii: an exponential disc has 97 % of its light within them."""
 
 
 def open_imitated(like: SurveySpec) -> Survey:
@@ -74,3 +78,8 @@ def _estimated(band: str, image: Image, sources: pa.Table) -> Psf:
     except DataError as error:
         raise DataError(f"band {band}: {error}") from error
     return Psf(fwhm_arcsec=fwhm * image.pixel_scale_arcsec)
+
+
+def reach_pix(sources: pa.Table) -> np.ndarray:
+    """(n,) how far the light of detected ``sources`` reaches, in pixels."""
+    return _CLEAR_RADII * np.nan_to_num(sources["half_light_radius_pix"].to_numpy())

@@ -11,15 +11,12 @@ import pyarrow as pa
 from galflow.errors import DataError
 from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
 from galflow.surveys.drawing.empty_sky import empty_places
-from galflow.surveys.imitated import imitated_tile, psfs_of, read_on_one_grid
+from galflow.surveys.imitated import imitated_tile, psfs_of, reach_pix, read_on_one_grid
 from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.reading.files import unchanged
 from galflow.surveys.reading.fits_io import read_image
 from galflow.surveys.reading.sky import look_at_sky
 from galflow.surveys.simulation_options import SimulationOptions
-
-_CLEAR_RADII = 2.5
-"""A source reaches so many of its half-light radii: an exponential disc has 97 % of its light within them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +32,6 @@ class Setting:
     """The imitated tile's bands on one grid; None: none is needed."""
     sources: pa.Table | None = None
     """What was detected on them."""
-    tile: str | None = None
-    """Name of the imitated tile."""
 
     def place(self, size: int, separation: float, rng: np.random.Generator) -> tuple[int, int]:
         """``(y, x)`` centre pixel of an empty square of the imitated tile, ``separation`` pixels from sources' light.
@@ -45,12 +40,11 @@ class Setting:
         """
         if self.images is None or self.sources is None:
             raise DataError("there is no imitated tile on which a mock could be laid; give the option like")
-        radius = np.nan_to_num(self.sources["half_light_radius_pix"].to_numpy())
         y, x = empty_places(
             self.images,
             self.sources["x"].to_numpy(),
             self.sources["y"].to_numpy(),
-            _CLEAR_RADII * radius + separation,
+            reach_pix(self.sources) + separation,
             count=1,
             size=size,
             rng=rng,
@@ -76,7 +70,7 @@ def read_setting(
         psfs = psfs_of(images, sources)
     if "sky" in options.steps and options.sky == "noise" and not sigma:
         sigma = {band: _sky_sigma(band, image) for band, image in images.items()}
-    return Setting(scale_arcsec, psfs, sigma, images, sources, imitated.name)
+    return Setting(scale_arcsec, psfs, sigma, images, sources)
 
 
 def _sky_sigma(band: str, image: Image) -> float:

@@ -22,7 +22,7 @@ from galflow.errors import DataError
 from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.drawing import galaxies
 from galflow.surveys.drawing.empty_sky import empty_places
-from galflow.surveys.imitated import imitated_tile, open_imitated, psfs_of, read_on_one_grid
+from galflow.surveys.imitated import imitated_tile, open_imitated, psfs_of, reach_pix, read_on_one_grid
 from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.reading.grids import WCS_FAULTS, cause
 from galflow.surveys.reading.identity import object_ids, tile_keys
@@ -31,8 +31,6 @@ from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.positions import icrs_to_pixel
 from galflow.surveys.sersic_mock_options import SersicMockOptions
 
-_CLEAR_RADII = 2.5
-"""A source reaches so many of its half-light radii: an exponential disc has 97 % of its light within them."""
 _SMALLEST_RADIUS_PIX = 0.3
 """An object no larger than the PSF still gets a size, below which profiles cannot be told from points."""
 _SAME_OBJECT_PIX = 5.0
@@ -109,12 +107,11 @@ class SersicMock(Survey):
         sources = detect(images, DetectionOptions(), 0)
         psfs = psfs_of(images, sources)
         truth = _draw_truth(_population(self._base, imitated, images, sources), images, psfs, self.options, rng)
-        radius = np.nan_to_num(sources["half_light_radius_pix"].to_numpy())
         rows, columns = empty_places(
             images,
             sources["x"].to_numpy(),
             sources["y"].to_numpy(),
-            _CLEAR_RADII * radius + self.options.min_separation,
+            reach_pix(sources) + self.options.min_separation,
             count=self.options.count,
             size=self.options.stamp_size,
             rng=rng,

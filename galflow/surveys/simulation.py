@@ -114,10 +114,11 @@ class Simulation(Survey):
             wrong = f"has no band {absent[0]!r}, but {', '.join(base.bands)}" if absent else f"is in {base.unit}"
             raise SpecError(f"like: survey {base.name} {wrong}; expected one in nJy with bands {', '.join(self.bands)}")
         scale = self.options.pixel_scale_arcsec
-        if self.options.takes_real_sky and scale is not None and abs(scale / base.pixel_scale_arcsec - 1) > 1e-3:
+        used = self.options.needs_imitated_tile
+        if used and scale is not None and abs(scale / base.pixel_scale_arcsec - 1) > 1e-3:
             raise SpecError(
-                f"pixel_scale_arcsec is {scale:g}, and the imitated sky's pixels are {base.pixel_scale_arcsec:g} "
-                "arcsec; leave it out, or set sky: noise"
+                f"pixel_scale_arcsec is {scale:g}, and the imitated survey's pixels are {base.pixel_scale_arcsec:g} "
+                "arcsec; leave it out, or declare psf_fwhm_arcsec and sky_sigma_njy instead of like"
             )
         return base
 
@@ -194,6 +195,10 @@ class Simulation(Survey):
 
     def placed(self, tile: Tile) -> Iterator[PlacedView]:
         """The tile's views one after another, each at its redshift."""
+        redshifts = tile.file("redshifts")
+        if redshifts is not None:
+            with files.unchanged(redshifts):
+                _ = self._redshifts
         for galaxy in galaxies_of(tile):
             try:
                 views = self.views(galaxy)

@@ -207,7 +207,7 @@ def test_the_imitated_survey_must_be_one_that_can_be_imitated(root: Path) -> Non
         ({"kind": "synthetic", "options": BASE | {"bands": ["g", "i"]}}, {}, "like: survey synthetic has no band 'r'"),
         ({"kind": "hubble"}, {}, "like: survey hubble"),
         ({"kind": "sersic_mock", "options": {"like": LIKE}}, {}, "itself simulated"),
-        (LIKE, {"pixel_scale_arcsec": 0.2}, "and the imitated sky's pixels are 0.3 arcsec"),
+        (LIKE, {"pixel_scale_arcsec": 0.2}, "and the imitated survey's pixels are 0.3 arcsec"),
     ):
         with pytest.raises(SpecError, match=text):
             survey(root, like=like, **options).tiles()

@@ -1,18 +1,24 @@
-"""A whole run with two simulations beside the sky: what is published of their galaxies, and what does not count."""
+"""A run with two simulations beside the sky: what is published of their galaxies, and what does not count."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.spec.run import parse_spec
+from galflow.storage.layout import RECEIPT_SUFFIX
+from galflow.storage.receipts import Receipt, RunManifest, parse_receipt
+from galflow.storage.store import Store
+from tasks import stages
+from tasks.cluster import running_cluster
+from tasks.publish import publish
+from tasks.run_record import RunRecord
 from tests.galflow.surveys.simulation_files import skirt, sunrise
-
-if TYPE_CHECKING:
-    from conftest import Finished, RunToItsEnd
 
 SKY: dict[str, Any] = {
     "tiles": 2,
@@ -27,8 +33,21 @@ FAINT = 3
 """Galaxies of Illustris that the survey would not find."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """A run that has ended."""
+
+    store: Store
+    manifest: RunManifest
+
+    def receipts(self, prefix: str) -> list[Receipt]:
+        """The receipts below a prefix, by key."""
+        keys = [key for key in self.store.list(prefix) if key.endswith(RECEIPT_SUFFIX)]
+        return [parse_receipt(key, self.store.get(key)) for key in keys]
+
+
 @pytest.fixture(scope="module")
-def ran(run_to_its_end: RunToItsEnd, prefect_api: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("simulations")
     for galaxy in range(15 + FAINT):
         magnitude = -18.0 if galaxy >= FAINT else -9.0
@@ -66,11 +85,21 @@ def ran(run_to_its_end: RunToItsEnd, prefect_api: dict[str, str], tmp_path_facto
         },
         "cluster": {"workers": 1},
         "output": {"top": 3},
+        "store": {"root": str(folder / "store")},
     }
-    return run_to_its_end(folder, document, **prefect_api)
+    spec = parse_spec(document)
+    with running_cluster(spec) as reached:
+        record = RunRecord(spec.model_copy(update={"cluster": reached.cluster}))
+        record.cutouts = {sample: stages.ingest.fn(record, sample) for sample in record.surveys}
+        record.joined = {sample: stages.join.fn(record, sample) for sample in record.surveys}
+        record.models = stages.train_models.fn(record)
+        record.ranking = stages.choose_rule.fn(record)
+        record.scores = {sample: stages.score_cutouts.fn(record, sample) for sample in record.surveys}
+        record.comparison = stages.compare.fn(record)
+        return Published(Store.open(spec.store.root), publish.fn(record))
 
 
-def rows(ran: Finished, sample: str) -> list[dict[str, Any]]:
+def rows(ran: Published, sample: str) -> list[dict[str, Any]]:
     """Of a sample's cutout sets, as they were cut."""
     found = []
     for receipt in ran.receipts(f"cutouts/{sample}"):
@@ -81,7 +110,7 @@ def rows(ran: Finished, sample: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_view_has_its_row_and_what_was_done_to_it(ran: Finished) -> None:
+def test_every_view_has_its_row_and_what_was_done_to_it(ran: Published) -> None:
     views = rows(ran, "illustris")
     assert len(views) == 2 * (15 + FAINT) + 1
     assert {view["redshift"] for view in views if view["read_error"] is None} == {0.05}
@@ -95,7 +124,7 @@ def test_every_view_has_its_row_and_what_was_done_to_it(ran: Finished) -> None:
     assert any("sums to absolute magnitude" in line for line in ran.manifest.summary["partial"])
 
 
-def test_what_the_survey_would_not_find_is_counted_and_not_compared(ran: Finished) -> None:
+def test_what_the_survey_would_not_find_is_counted_and_not_compared(ran: Published) -> None:
     told = ran.manifest.summary["mock_observations"]
     assert told["illustris"]["counts"] == {"selected": 30, "not detected": 2 * FAINT, "unreadable": 1}
     assert told["merger"]["counts"] == {"selected": 24}
@@ -103,11 +132,11 @@ def test_what_the_survey_would_not_find_is_counted_and_not_compared(ran: Finishe
     compared = ran.manifest.summary["samples"]
     assert 20 <= compared["illustris"]["kmeans_distance"]["n_b"] <= 30
     assert 20 <= compared["merger"]["kmeans_distance"]["n_b"] <= 24
-    parts = [pq.read_table(f"{ran.root}/{receipt.product}") for receipt in ran.receipts("scores/illustris")]
+    parts = [pq.read_table(f"{ran.store.root}/{receipt.product}") for receipt in ran.receipts("scores/illustris")]
     assert sum(part["is_primary"].to_pylist().count(True) for part in parts) == 30
 
 
-def test_the_report_shows_the_steps(ran: Finished) -> None:
+def test_the_report_shows_the_steps(ran: Published) -> None:
     (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
     page = ran.store.get(key).decode()
     section = page[page.index("How simulated galaxies were observed") :]
