@@ -19,6 +19,7 @@ from galflow.catalog.ranking import RunRanking
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord
+from galflow.report.mock_observations import mock_observations
 from galflow.report.report import ReportInputs, build_report
 from galflow.runs.plan import Unit, run_id
 from galflow.scores.score import columns_of
@@ -80,6 +81,7 @@ def publish(record: RunRecord) -> RunManifest:
     found["selection"] = record.left_out
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
+    found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
     products[CATALOG] = [catalog.key, supplement.key]
     report = None

@@ -28,9 +28,10 @@ BANDS = {
     "hsc_patch": {"i", "r", "g"},
     "kids_viking": {"r", "g", "i", "Z", "J"},
     "sdss_vs_illustris": {"r", "g", "b"},
+    "sdss_vs_skirt": {"r"},
     "viking_h": {"H"},
 }
-TILES = {"hsc_patch": 1, "kids_viking": 1, "viking_h": 3}
+TILES = {"hsc_patch": 1, "kids_viking": 1, "sdss_vs_skirt": 1, "viking_h": 3}
 
 
 def test_there_are_examples() -> None:

@@ -267,6 +267,7 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: Tile
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
         **display_attribute(bands, images),
         **_prepared(survey, tile, images),
+        **survey.attributes(tile),
     }
 
 

@@ -30,6 +30,7 @@ from galflow.report.likelihoods import (
     stated_likelihoods,
 )
 from galflow.report.matched import order_rows, shown_pairs, shown_samples
+from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
@@ -70,6 +71,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= _comparison(inputs, selection, stated) | population(inputs)
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
+    context |= {"mock_observations": shown_observations(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
     context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)

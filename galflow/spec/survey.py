@@ -15,7 +15,8 @@ class SurveySpec(Part):
 
     kind: str
     """The file under galflow/surveys: hsc, legacy, kids, vista, jwst, euclid, des, lsst, sdss by their published files;
-    fits_tiles, stamps, hubble, synthetic, sersic_mock; or a plug-in's path."""
+    fits_tiles, stamps, stamp_cubes, multimodal_universe, hubble, synthetic; illustris, skirt, sersic_mock of
+    simulations; or a plug-in's path."""
     name: Name | None = None
     """The survey's name in URIs and in the catalogue; by default its kind."""
     release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"

@@ -239,6 +239,10 @@ class Survey(ABC):
         """
         return {tile.name: False}
 
+    def attributes(self, tile: Tile) -> Mapping[str, Any]:
+        """What a tile's cutout set says of how its images were made, as JSON values; by default nothing."""
+        return {}
+
     @property
     def detects(self) -> bool:
         """Whether object ids are galflow's own, from where an object peaks, and not the survey's."""

@@ -108,16 +108,10 @@ class Stamps(Survey):
             )
         keys = table["file"].to_pylist()
         stamp_names.object_ids(keys, self.options.id_pattern)
-        bits = self.options.tile_bits
-        if bits is None:
-            bits = max(0, (-(-len(keys) // self.options.images_per_tile) - 1).bit_length())
-        rows: dict[int, list[int]] = {}
-        for row, key in enumerate(keys):
-            rows.setdefault(stamp_names.hash64(key) >> (64 - bits), []).append(row)
         settings = hashlib.sha256(json.dumps([self.version, self.options.content()], sort_keys=True).encode())
         return [
             Tile(
-                name=f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}",
+                name=name,
                 files=(
                     TileFile("options", "", settings.hexdigest()),
                     TileFile("labels", "", stamp_labels.checksum(table.take(members))),
@@ -125,7 +119,7 @@ class Stamps(Survey):
                 ),
                 bands=self.bands,
             )
-            for number, members in sorted(rows.items())
+            for name, members in stamp_names.dealt(keys, self.options.images_per_tile, self.options.tile_bits).items()
         ]
 
     def _find(self) -> dict[str, list[TileFile]]:

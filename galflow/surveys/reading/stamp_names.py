@@ -33,6 +33,19 @@ def hash64(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
+def dealt(keys: Sequence[str], per_tile: int, bits: int | None = None) -> dict[str, list[int]]:
+    """Tile name ``h<bits>-<number>`` -> rows of ``keys``, by the first ``bits`` bits of each key's hash.
+
+    Without ``bits`` the fewest that leave ``per_tile`` or less in a tile on average.
+    """
+    if bits is None:
+        bits = max(0, (-(-len(keys) // per_tile) - 1).bit_length())
+    rows: dict[int, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(hash64(key) >> (64 - bits), []).append(row)
+    return {f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}": members for number, members in sorted(rows.items())}
+
+
 def source_name(key: str) -> str:
     """The name by which its owner knows an image: the file's without folder and ending, or the {id} that it is."""
     name = PurePosixPath(key).name

@@ -17,7 +17,7 @@ from galflow.errors import DataError
 from galflow.spec.run import SurveySpec
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey
 from galflow.surveys.resolve import find_survey, open_survey, survey_kinds
-from tests.galflow.surveys import survey_files
+from tests.galflow.surveys import simulation_files, survey_files
 
 Tiny = dict[str, Any]
 """Options of a survey that reads in a moment."""
@@ -82,6 +82,24 @@ def _sersic_mock(root: Path, seed: int) -> Tiny:
     return {"like": like, "count": 4, "stamp_size": 24}
 
 
+OBSERVED: Tiny = {"pixel_scale_arcsec": 0.396, "psf_fwhm_arcsec": 1.3, "sky_sigma_njy": 50.0, "stamp_size": 32}
+
+
+def _illustris(root: Path, seed: int) -> Tiny:
+    for galaxy in (7, 12, 20):
+        simulation_files.sunrise(root / f"broadband_{galaxy}.fits", seed=seed + galaxy)
+    return {"root": str(root), "galaxies_per_tile": 1} | OBSERVED
+
+
+def _skirt(root: Path, seed: int) -> Tiny:
+    for galaxy in ("m1", "m2"):
+        for band in "gr":
+            for camera in ("i0", "i1"):
+                simulation_files.skirt(root / f"{galaxy}_{camera}_{band}.fits", band, seed=seed, camera=camera)
+    pattern = "{galaxy}_{camera}_{band}.fits"
+    return {"root": str(root), "pattern": pattern, "bands": ["g", "r"], "light": "seen"} | OBSERVED
+
+
 SECOND = {
     "des": ("tile", "DES2200-5248"),
     "euclid": ("tile", "102018212"),
@@ -111,8 +129,10 @@ def _known(kind: str) -> Callable[[Path, int], Tiny]:
 BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
     "fits_tiles": _fits_tiles,
     "hubble": _hubble,
+    "illustris": _illustris,
     "multimodal_universe": _multimodal_universe,
     "sersic_mock": _sersic_mock,
+    "skirt": _skirt,
     "stamp_cubes": _stamp_cubes,
     "stamps": _stamps,
     "synthetic": _synthetic,
@@ -121,8 +141,10 @@ BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
 CHANGED: dict[str, Tiny] = {
     "fits_tiles": {"zero_point": 25.0},
     "hubble": {"background": "none"},
+    "illustris": {"redshift": 0.1},
     "sersic_mock": {"seed": 9},
     "multimodal_universe": {"zero_point_ab": 27.0},
+    "skirt": {"dimming": "bolometric"},
     "stamp_cubes": {"bin": 2},
     "stamps": {"bin": 2},
     "synthetic": {"psf_fwhm_arcsec": 0.9},

@@ -16,6 +16,7 @@ from galflow.spec.run import SurveySpec
 from galflow.surveys.preset import Preset
 from galflow.surveys.recognise import recognise
 from galflow.surveys.resolve import open_survey, survey_kinds
+from tests.galflow.surveys import simulation_files as simulated
 from tests.galflow.surveys import survey_files as written
 
 PRESETS = {
@@ -178,3 +179,13 @@ def test_a_band_in_each_extension_is_known_by_its_name(tiles: tuple[str, ...], t
         assert image_read.psf is not None
         assert image_read.psf.image is not None
         assert image_read.psf.image.shape == (9 + 2 * number,) * 2
+
+
+def test_simulated_galaxies_are_told_with_the_sample_to_write(tmp_path: Path) -> None:
+    """They are no survey of the sky: no specification that would run them as one is made up."""
+    simulated.sunrise(tmp_path / "sunrise/broadband_7.fits")
+    with pytest.raises(SpecError, match=r"Sunrise \(broadband_7\.fits, 2 cameras\).*kind: illustris, options"):
+        recognise(str(tmp_path / "sunrise"))
+    simulated.skirt(tmp_path / "skirt/m_i0_r.fits", "r", ORIGIN="SKIRT simulation")
+    with pytest.raises(SpecError, match=r"SKIRT \(m_i0_r\.fits, BUNIT = AB mag/arcsec2\).*kind: skirt"):
+        recognise(str(tmp_path / "skirt"))
