@@ -158,7 +158,7 @@ def _ranking(
     if not survey_learners(spec):  # the survey holds out nobody, so the models' own held-out objects calibrate
         stated = stated_reference(rule, spec.of_survey(models))
     masks = MaskLevels.from_json(evidence["masks"]["levels"]) if evidence["masks"] else None
-    return rank_objects(store, scores.receipts, rule, stated, masks)
+    return rank_objects(store, scores.receipts, rule, stated, masks, spec.scoring.trim_reference)
 
 
 def _difference(

@@ -16,6 +16,7 @@ import pyarrow as pa
 from galflow.catalog.published import each_file, planted_copies
 from galflow.catalog.ranking import ANOMALY, RunRanking
 from galflow.compare.samples import INCONSISTENT_LEVEL
+from galflow.report.left_out import left_out_counts
 from galflow.report.planted import TOP_FRACTION
 from galflow.report.ranking import rank_copies
 from galflow.report.resolution import Resolution
@@ -71,6 +72,7 @@ def findings(
     found["judged"] = int(ranking.p_counts.counts.sum())
     found["tile_levels"] = ranking.levels.to_json()
     found["tail"] = _tail(ranking, tally.by_tail)
+    found["left_out"] = left_out_counts(models, ranking)
     copies = planted_copies(store, catalog, [ANOMALY, *names]) if planted else None
     if copies is not None:
         tally.add(PLANTED, copies)

@@ -1,4 +1,4 @@
-"""The sections with pictures: most anomalous, set apart, random normal and planted objects, drawn by one display.
+"""The sections with pictures: most anomalous, set apart, left out, random normal and planted, drawn by one display.
 
 Each is a contact sheet, one picture an object, followed by cards with what every model makes of it. Where a run asks
 for more objects than a small file can show, the first ones get pictures and the rest a line each.
@@ -13,6 +13,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.models.base import Reconstructs
 from galflow.report.cards import Card, make_cards, make_display, objects_pictured, read_cutouts
 from galflow.report.inputs import ReportInputs
+from galflow.report.left_out import LeftOut
 from galflow.report.objects import Selection, Shown
 from galflow.report.pictures import LARGEST_SIDE, MISSING_RGB, data_uri
 from galflow.report.residuals import RESIDUAL_LIMIT, residual_legend_png
@@ -34,13 +35,14 @@ class Gallery:
     rest: list[Shown]
 
 
-def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
+def galleries(inputs: ReportInputs, selection: Selection, left_out: LeftOut) -> dict[str, Any]:
     """The pictures of all sections, and in words how to read them."""
-    room = _room(inputs)
+    room = _room(inputs, left_out)
     examples, titles = _planted_examples(selection, inputs.primary)
     wanted = {
         "top": (selection.top, [f"#{row.rank}" for row in selection.top]),
         "apart": (selection.apart, [f"#{row.rank} {row.triage}" for row in selection.apart]),
+        "left": (selection.left, [f"#{row.rank} {left_out.of_what(row.tile, row.row)}" for row in selection.left]),
         "normal": (selection.normal, [f"normal {i + 1}" for i in range(len(selection.normal))]),
         "planted": (examples, titles),
     }
@@ -49,7 +51,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     # All at once, so that each chunk is read once and each model sees full batches.
     every = [row for part in rows.values() for row in part]
     cutouts = read_cutouts(inputs.store, products, every, inputs.survey_models)
-    first_normal = len(rows["top"]) + len(rows["apart"])
+    first_normal = len(rows["top"]) + len(rows["apart"]) + len(rows["left"])
     display = make_display(inputs.survey_models, cutouts[first_normal : first_normal + len(rows["normal"])])
     cards = iter(
         make_cards(
@@ -89,11 +91,11 @@ def _layout(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _room(inputs: ReportInputs) -> int:
+def _room(inputs: ReportInputs, left_out: LeftOut) -> int:
     """How many objects of each gallery get pictures."""
     card = next(iter(inputs.survey_models.values())).card
     reconstructing = sum(isinstance(m.module, Reconstructs) for m in inputs.survey_models.values())
-    sections = 4 if inputs.spec.cutouts.plant is not None else 3
+    sections = 3 + (inputs.spec.cutouts.plant is not None) + left_out.any
     return max(1, objects_pictured(len(card.bands), inputs.spec.cutouts.size, reconstructing) // sections)
 
 
