@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from benchmarks import (
     allocator,
     compiled,
+    contamination,
     costs,
     cutana,
     defects,
@@ -87,6 +88,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
+    "contamination": contamination.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""
