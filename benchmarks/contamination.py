@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,8 +107,12 @@ def trained(sky: Sky, model: ModelSpec, trim: float) -> TrainedModel:
     return TrainedModel.load(sky.store, key)
 
 
-def published(sky: Sky, model: TrainedModel, own: bool, trim_reference: float) -> dict[str, np.ndarray]:
-    """(n,) q and q by the tail of all objects; ``own``: calibrated by this survey, else by the model's own held-out."""
+def published(sky: Sky, model: TrainedModel, own: bool, trims: Sequence[float]) -> list[dict[str, np.ndarray]]:
+    """(n,) of all objects, p, q and q by the tail, for each share by which the reference may be trimmed.
+
+    ``own``: calibrated by this survey's held-out objects, else by the model's own.
+    """
+    names = ("anomaly_score_p", "anomaly_q", "anomaly_tail_q")
     shares = (TRAINING.validation_fraction, TRAINING.reference_fraction) if own else None
     settings = PartSettings(shares=shares, learners=(model.card.name,) if own else ())
     parts: list[Receipt] = []
@@ -117,10 +121,13 @@ def published(sky: Sky, model: TrainedModel, own: bool, trim_reference: float) -
         parts.append(score_set(sky.store, cutouts, {model.card.name: model}, of, settings))
     rule = RankingRule.of(f"{model.card.name}_{model.card.main_score}")
     stated = None if own else stated_reference(rule, {model.card.name: model})
-    ranking, _ = rank_objects(sky.store, parts, rule, stated, trim_reference=trim_reference)
-    columns = [ranking.columns(pq.read_table(io.BytesIO(sky.store.get(part.product)))) for part in parts]
-    names = ("anomaly_q", "anomaly_tail_q")
-    return {n: np.concatenate([c[n].to_numpy(zero_copy_only=False).astype(float) for c in columns]) for n in names}
+    tables = [pq.read_table(io.BytesIO(sky.store.get(part.product))) for part in parts]
+    found = []
+    for trim in trims:
+        ranking, _ = rank_objects(sky.store, parts, rule, stated, trim_reference=trim)
+        columns = [ranking.columns(table) for table in tables]
+        found.append({n: np.concatenate([c[n].to_numpy(zero_copy_only=False) for c in columns]) for n in names})
+    return found
 
 
 def judged(q: np.ndarray, sky: Sky, tested: np.ndarray) -> tuple[float, float]:
@@ -150,11 +157,13 @@ def _surveys(root: str) -> Iterator[Figures]:
         for share in SHARES:
             sky = skies[share]
             as_is, trimmed = trained(sky, model, 0.0), trained(sky, model, TRIM)
-            found = [published(sky, clean, False, 0.0)["anomaly_q"]]
-            for one, most in ((as_is, 0.0), (as_is, MOST), (trimmed, 0.0), (trimmed, MOST)):
-                found += published(sky, one, True, most).values()
-            tested = np.isfinite(found[1])
-            each = [judged(q, sky, tested) for q in found]
+            found = [*published(sky, as_is, True, (0.0, MOST)), *published(sky, trimmed, True, (0.0, MOST))]
+            tested = np.isfinite(found[0]["anomaly_q"])
+            [by_clean] = published(sky, clean, False, (0.0,))
+            q = np.full(len(tested), np.nan)
+            q[tested] = false_discovery_control(by_clean["anomaly_score_p"][tested])  # of the same objects alone
+            each = [judged(q, sky, tested)]
+            each += [judged(one[name], sky, tested) for one in found for name in ("anomaly_q", "anomaly_tail_q")]
             name = f"{model.name}, {share:.0%}"
             power[name] = tuple("" if np.isnan(p) else p for p, _ in each)
             false[name] = tuple(f for _, f in each)

@@ -36,11 +36,10 @@ def stamp(flux: np.ndarray) -> Image.Image:
 def main(root: str, name: str, out: str, *bands: str) -> None:
     """Draw the list and print it."""
     run = galflow.open_run(f"{root}/runs/{name}")
-    columns = [c.removesuffix("_sigma") for c in run.catalog.column_names if c.endswith("_sigma")]
+    scores = [c.removesuffix("_sigma") for c in run.catalog.column_names if c.endswith("_sigma")]
+    scores.sort(key=lambda name: name != ANOMALY)
     product = f"catalogs/{run.spec['output']['catalog']}/{name}"
-    found = select_objects(
-        Store.open(root), product, ANOMALY, columns, count=COUNT, seed=0, planted=False, likelihood_edges={}
-    )
+    found = select_objects(Store.open(root), product, scores, count=COUNT, seed=0, planted=False, likelihood_edges={})
     sheet = Image.new("RGB", (COLUMNS * SIDE, -(-len(found.top) // COLUMNS) * (SIDE + LABEL)), "white")
     for place, row in enumerate(found.top):
         cutout = run.cutout(row.object_id)

@@ -159,7 +159,6 @@ class _Scan:
 def select_objects(
     store: Store,
     catalog: str,
-    primary: str,
     scores: Sequence[str],
     *,
     count: int,
@@ -170,9 +169,10 @@ def select_objects(
 ) -> Selection:
     """Go through the catalogue at key ``catalog``.
 
-    ``scores`` are the calibrated score columns, ``primary`` among them. ``planted``: whether planted copies are to be
+    ``scores`` are the calibrated score columns, what ranks first. ``planted``: whether planted copies are to be
     expected; only then are they ranked among all objects.
     """
+    primary = scores[0]
     scan = _Scan(primary, tuple(scores), count, seed, left_out)
     histograms = {name: Histogram.empty(edges) for name, edges in likelihood_edges.items()}
     files = partial(each_file, store, catalog)

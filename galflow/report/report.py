@@ -60,7 +60,6 @@ def build_report(inputs: ReportInputs) -> bytes:
     selection = select_objects(
         inputs.store,
         inputs.catalog,
-        inputs.primary,
         inputs.calibrated,
         count=inputs.spec.output.top,
         seed=inputs.spec.seed,

@@ -79,7 +79,7 @@ def whole(tmp_path):
 def select(store: Store, seed: int = 0, count: int = 12, planted: bool = True):
     edges = {"bpd_m": np.linspace(0, 6, 13)}
     return select_objects(
-        store, "catalogs/c/run", "m_a", SCORES, count=count, seed=seed, planted=planted, likelihood_edges=edges
+        store, "catalogs/c/run", SCORES, count=count, seed=seed, planted=planted, likelihood_edges=edges
     )
 
 
