@@ -19,4 +19,5 @@ class ScoringSpec(Part):
     trim_reference: Annotated[float, Field(ge=0, le=0.1)] = 0.0
     """Largest share of the held-out objects that may be left out of the reference of what ranks, because their own
     fitted tail expects no such score. For a survey of which some percent are anomalies: held-out ones make every
-    p-value large. It assumes that tail, where p-values otherwise assume nothing. 0 leaves out none."""
+    p-value large. It assumes that tail, where p-values otherwise assume nothing: where it is heavier, q promises too
+    much. 0 leaves out none."""
