@@ -22,6 +22,7 @@ from benchmarks import (
     allocator,
     compared,
     compiled,
+    contamination,
     costs,
     cutana,
     defects,
@@ -91,6 +92,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
     "simulations": simulations.run,
+    "contamination": contamination.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.terminal import minute, show_left_out, show_partial, show_table, table_of, uri_line
 from galflow.report.left_out import selection_tables
-from galflow.report.verdicts import ALIKE, parts_failed, verdict
+from galflow.report.verdicts import ALIKE, left_out_sentences, parts_failed, verdict
 
 if TYPE_CHECKING:
     from galflow.storage.receipts import RunManifest
@@ -64,6 +64,8 @@ def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
     out.print(f"{found['objects']:,} objects{twice}{planted}; {scored}.")
     if "ranked_by" in found:
         out.print(found["ranked_by"]["why"], soft_wrap=True)
+    for sentence in left_out_sentences(found["left_out"]) if "left_out" in found else ():
+        out.print(sentence, soft_wrap=True)
     level = found["false_discovery_rate"]
     stands = f"at a false discovery rate of {level:.0%} (column anomaly_q <= {level:g})"
     if found["discoveries"]:

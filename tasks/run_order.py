@@ -29,5 +29,6 @@ def order_of(record: RunRecord) -> tuple[RunRanking, tuple[str, ...]]:
             places = spec.of_survey(record.model_places())
             stated = stated_reference(rule, {n: open_model(record.store, *at, "cpu") for n, at in places.items()})
         masks = MaskLevels.from_json(evidence["masks"]["levels"]) if evidence["masks"] else None
-        record.order = rank_objects(record.store, record.scores[None].receipts, rule, stated, masks)
+        trim = spec.scoring.trim_reference
+        record.order = rank_objects(record.store, record.scores[None].receipts, rule, stated, masks, trim)
     return record.order

@@ -24,6 +24,7 @@ from galflow.scores.calibration import PValueCounts, Reference, calibrated, conf
 from galflow.scores.false_discoveries import false_share
 from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.part_columns import SHARES, floats, shares_of_part
+from galflow.scores.reference_trimming import trimmed_reference
 from galflow.scores.rule import RankingRule
 from galflow.scores.tail import ParetoTail
 from galflow.scores.tile_levels import TileLevels
@@ -45,7 +46,9 @@ class RunRanking:
     values: np.ndarray
     """(n,) what ranks, of every object that has it, sorted."""
     reference: np.ndarray
-    """(r,) the same of the held-out normal objects, sorted."""
+    """(r,) the same of the held-out normal objects, sorted, without those that were left out."""
+    left_out: int
+    """Held-out objects that were taken for anomalies: what ranks of them lies beyond all of the reference."""
     p_counts: PValueCounts
     """Of the objects that no model of the rule has learnt from."""
     false_share: np.ndarray
@@ -120,6 +123,7 @@ class RunRanking:
             "rule": self.rule.to_json(),
             "levels": self.levels.to_json(),
             "masks": self.masks.to_json(),
+            "left_out": self.left_out,
             "p_counts": self.p_counts.to_json(),
             "tail": None if self.tail is None else self.tail.to_json(),
         }
@@ -140,6 +144,7 @@ class RunRanking:
             MaskLevels.from_json(said["masks"]),
             values,
             reference,
+            said.get("left_out", 0),
             PValueCounts.from_json(said["p_counts"]),
             false_share,
             None if said["tail"] is None else ParetoTail.from_json(said["tail"]),
@@ -201,12 +206,14 @@ def rank_objects(
     rule: RankingRule,
     stated: np.ndarray | None,
     masks: MaskLevels | None = None,
+    trim_reference: float = 0.0,
 ) -> tuple[RunRanking, tuple[str, ...]]:
     """The ranking of all objects of these parts, and what is to be said of ids that several objects share.
 
-    ``stated``: (r,) what the rule gives a model's own held-out objects, for a survey that holds out none. Of a part a
-    few columns are read; its file is compared with its checksum when it is read whole. DataError where no object could
-    be compared with any held-out one.
+    ``stated``: (r,) what the rule gives a model's own held-out objects, for a survey that holds out none.
+    ``trim_reference``: share of the held-out objects that may be left out as anomalies. Of a part a few columns are
+    read; its file is compared with its checksum when it is read whole. DataError where no object could be compared with
+    any held-out one.
     """
     masks = masks or MaskLevels.none()
     names = ["object_id", "split", *columns_that_rank(rule, masks), *(f"{c}_p" for c in rule.columns)]
@@ -239,13 +246,15 @@ def rank_objects(
             "no held-out normal object has a score, so nothing can be calibrated; hold out more "
             "(training.reference_fraction), or give more tiles"
         )
-    tested, reference = np.sort(every[np.concatenate(unseen)]), np.sort(reference)
+    held_out_all, tested = np.sort(reference), np.sort(every[np.concatenate(unseen)])
+    reference = trimmed_reference(held_out_all, trim_reference)
     counts = PValueCounts.empty(len(reference)).add(conformal_p(tested, Reference(ANOMALY, reference)))
     tail = ParetoTail.of(reference)
     beyond, tail_q = _tail_q(tail, tested, counts, reference)
     ranking = RunRanking(
-        rule, levels, masks, np.sort(every), reference, counts, false_share(counts), tail, beyond, tail_q, alike
-    )
+        rule, levels, masks, np.sort(every), reference, len(held_out_all) - len(reference),
+        counts, false_share(counts), tail, beyond, tail_q, alike,
+    )  # fmt: skip
     return ranking, _shared(np.concatenate(ids))
 
 

@@ -40,6 +40,8 @@ from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
 from galflow.report.triage import highest_ranked, judged_triage
+from galflow.report.trimmed import Trimmed
+from galflow.report.verdicts import left_out_sentences
 from galflow.scores.score import columns_of
 
 __all__ = ["ReportInputs", "StageRecord", "build_report"]
@@ -56,17 +58,19 @@ def build_report(inputs: ReportInputs) -> bytes:
     )  # fmt: skip
     environment.filters["count"] = count_text
     stated = stated_likelihoods(inputs.survey_models, inputs.comparison, inputs.spec.ratios)
+    trained = {name: model for name, model in inputs.survey_models.items() if name not in inputs.reused}
+    left_out = Trimmed.of(trained, inputs.findings["left_out"])
     selection = select_objects(
         inputs.store,
         inputs.catalog,
-        inputs.primary,
         inputs.calibrated,
         count=inputs.spec.output.top,
         seed=inputs.spec.seed,
         planted=inputs.spec.cutouts.plant is not None,
         likelihood_edges=likelihood_edges(stated),
+        left_out=left_out,
     )
-    pictures = galleries(inputs, selection)
+    pictures = galleries(inputs, selection, left_out)
     context = _what_ran(inputs) | pictures | _planted(inputs, selection) | _distributions(inputs, selection)
     context |= _comparison(inputs, selection, stated) | population(inputs)
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
@@ -76,6 +80,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     tail = inputs.findings["tail"]
     context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
     context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
+    context["left_out"] = left_out_sentences(inputs.findings["left_out"])
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 

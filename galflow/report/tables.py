@@ -193,6 +193,7 @@ def model_rows(
         card = trained.card
         counts: Mapping[str, Any] = card.training.get("counts", {})
         options = {k: v for k, v in card.arguments.items() if k not in ("channels", "size")}
+        left_out = card.training.get("left_out")
         seconds = duration(card.metrics.get("training_seconds", 0.0))
         rows.append(
             ModelRow(
@@ -201,7 +202,8 @@ def model_rows(
                 card.source,
                 ", ".join(f"{k} = {v}" for k, v in options.items()) or "defaults",
                 ", ".join(f"{count_text(n)} {split}" for split, n in counts.items())
-                + (f" of sample {samples[name]}" if name in samples else ""),
+                + (f" of sample {samples[name]}" if name in samples else "")
+                + (f"; trained without {count_text(left_out['objects'])}" if left_out else ""),
                 f"reused, not trained here: {reused[name]}" if name in reused else seconds,
                 card.fingerprint,
                 [ability.replace("_", " ") for ability, holds in card.abilities.items() if holds],

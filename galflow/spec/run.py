@@ -23,6 +23,7 @@ from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.output import OutputSpec
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
+from galflow.spec.scoring import ScoringSpec
 from galflow.spec.store import StoreSpec
 from galflow.spec.stretch import StretchSpec
 from galflow.spec.survey import SurveySpec
@@ -84,17 +85,6 @@ class JoinSpec(Part):
     def margin_arcsec(self) -> float:
         """Tiles that come nearer than this to one another are joined."""
         return max(30.0, 4 * (self.radius_arcsec or 0) + 2 * (self.split_radius_arcsec or 0))
-
-
-class ScoringSpec(Part):
-    """How objects are scored."""
-
-    primary: str | None = None
-    """The score that ranks, as wgan_anomaly; by default what finds most of the anomalies that a run paints itself."""
-    batch_objects: Annotated[int, Field(ge=1)] = 128
-    """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
-    triage: bool = True
-    """Measure each object for the triage and for its rank among its like; costs about half of what a VAE does."""
 
 
 class SampleSpec(Part):

@@ -40,6 +40,12 @@ class TrainingSpec(Part):
     """Workers that train one model together, each on its share of every batch. The result is that of one worker but for
     rounding, with two exceptions: numbers that a model draws otherwise than one an object (dropout; permutations), and
     what it takes from the whole batch (the codes of a quantiser that nobody uses)."""
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of the training objects that a model leaves out: it is trained, scores what it has learnt from, and is
+    trained anew without the highest scores, so that a survey's own anomalies are not learnt. Takes twice the time. Give
+    somewhat more than the share of anomalies that you expect, as 0.05."""
+    trim_rounds: Annotated[int, Field(ge=1, le=5)] = 1
+    """How often what is left out is chosen anew, each time by a model trained without the last choice."""
     seeds: Annotated[int, Field(ge=1, le=10)] = 1
     """Trainings of each model, from other random numbers each (columns <model>_seed2_...): what is said of scores then
     rests on all of them, and their scatter is in its intervals. Three are a good number where it matters."""
@@ -61,4 +67,8 @@ class TrainingOverrides(Part):
     precision: Precision | None = None
     """As in `training`."""
     compiled: bool | None = None
+    """As in `training`."""
+    trim: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    """As in `training`."""
+    trim_rounds: Annotated[int, Field(ge=1, le=5)] | None = None
     """As in `training`."""

@@ -38,6 +38,7 @@ from galflow.training.randomness import derived_seed, seeded
 from galflow.training.ranks import SINGLE_PROCESS, Ranks
 from galflow.training.stretch_card import StretchCard
 from galflow.training.trained_model import BPD, ModelCard, TrainedModel, fields_of
+from galflow.training.trimming import left_out_facts
 
 TRAINING_VERSION = "2"
 """Raised when the same specification and cutouts would give other weights or reference scores."""
@@ -65,8 +66,10 @@ def model_fingerprint(
     that the model brings.
     """
     # Came later: models from before these keep their fingerprint.
-    later = {"precision": "float32", "compiled": False}
+    later = {"precision": "float32", "compiled": False, "trim": 0.0, "trim_rounds": 1}
     defaults = {name for name, default in later.items() if getattr(training, name) == default}
+    if not training.trim:
+        defaults.add("trim_rounds")
     return fingerprint_of(
         {
             "training_version": TRAINING_VERSION,
@@ -126,6 +129,7 @@ def train_model(
     fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
     if not ranks.is_main:
         return None
+    left_out = {"left_out": left_out_facts(fitted, data)} if training.trim else {}
     card = ModelCard(
         bands=bands,
         unit=unit,
@@ -133,7 +137,7 @@ def train_model(
         arguments=arguments,
         metrics=_metrics(model, fitted),
         curves=fitted.curves,
-        training=_training_facts(target, recipe, counts),
+        training=_training_facts(target, recipe, counts) | left_out,
         fingerprint=target.fingerprint,
         code_version=version("galflow"),
         **_recipe_facts(recipe),
@@ -148,7 +152,7 @@ def train_model(
         rows=counts[Split.TRAIN],
         outcome=outcome,
         reasons=told,
-        details={"counts": card.training["counts"], "metrics": card.metrics},
+        details={"counts": card.training["counts"], "metrics": card.metrics} | _left_out_counts(card),
     )
     trained = TrainedModel(card, model, reference)
     receipt = write_product(target.store, unwritten, lambda key: trained.save(target.store, key), started)
@@ -206,6 +210,11 @@ def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size
                 "lie outside the model's valid input range, or train with a lower training.learning_rate"
             )
     return reference
+
+
+def _left_out_counts(card: ModelCard) -> dict[str, Any]:
+    found = card.training.get("left_out")
+    return {} if found is None else {"left_out": {name: found[name] for name in ("objects", "of")}}
 
 
 def require_one_layout(sets: Sequence[CutoutSet]) -> tuple[tuple[str, ...], str, int]:
