@@ -1,0 +1,143 @@
+"""Whose light is in a pixel, and what is put in the place of a neighbour's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from galflow.cutouts.batches import make_batch
+from galflow.cutouts.neighbours import NEIGHBOUR, OBJECT, SKY, mirror_places, segments, without_neighbours
+from galflow.photometry import AsinhStretch
+
+SIDE, BANDS = 32, 3
+Source = tuple[float, float, float]
+"""Peak in sigmas, and how far (y, x) from the middle."""
+
+
+def sky(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(3.0, 1.0, (BANDS, SIDE, SIDE)).astype(np.float32)
+
+
+def blob(peak: float, y: float, x: float, width: float = 1.8) -> np.ndarray:
+    axis = np.arange(SIDE) - SIDE // 2
+    return peak * np.exp(-((axis[:, None] - y) ** 2 + (axis - x) ** 2) / (2 * width**2))
+
+
+def cutout(*sources: Source, seed: int = 0) -> Tensor:
+    """(1, band, y, x) with noise of 1 on a level of 3."""
+    light = sum((blob(*source) for source in sources), np.zeros((SIDE, SIDE)))
+    return torch.from_numpy(sky(seed) + light.astype(np.float32))[None]
+
+
+def ones(flux: Tensor) -> Tensor:
+    return torch.ones_like(flux)
+
+
+def test_each_pixel_has_an_owner() -> None:
+    flux = cutout((30, 0, 0), (60, 10, -8))
+    (found,) = segments(flux, ones(flux))
+    assert found[16, 16] == OBJECT
+    assert found[26, 8] == NEIGHBOUR
+    assert found[4, 28] == SKY
+    # All of the neighbour's light that noise does not hide, and nothing of the object's.
+    bright, own = torch.from_numpy(blob(60, 10, -8) > 2), torch.from_numpy(blob(30, 0, 0) > 3)
+    assert (found[bright] == NEIGHBOUR).float().mean() > 0.95
+    assert (found[own] == NEIGHBOUR).sum() == 0
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [(40, 0, 0)],
+        [(40, 0, 0), (30, 3, 3)],  # a second nucleus, with no dark between them
+        [(40, 0, 0), (30, 9, 0), (30, -9, 0)],  # alike on both sides, as arms and rings are
+        [(5, 0, 0), (9, 3, 0)],  # on its flank
+    ],
+)
+def test_what_is_the_objects_own_is_no_neighbours(sources: list[Source]) -> None:
+    flux = cutout(*sources)
+    assert (segments(flux, ones(flux)) != NEIGHBOUR).all()
+
+
+def test_noise_and_an_empty_cutout_are_nobodys() -> None:
+    flux = torch.cat([cutout(seed=seed) for seed in range(100)])
+    shares = (segments(flux, ones(flux)) == NEIGHBOUR).float().mean((1, 2))
+    assert (shares > 0).float().mean() <= 0.02
+    nothing = torch.zeros(2, BANDS, SIDE, SIDE)
+    assert (segments(nothing, nothing) == SKY).all()
+    assert segments(nothing[:0], nothing[:0]).shape == (0, SIDE, SIDE)
+
+
+def test_a_band_of_more_noise_counts_less_and_a_missing_pixel_is_no_light() -> None:
+    flux = cutout((30, 0, 0), (40, -9, 6))
+    expected = segments(flux, ones(flux))
+    ivar = ones(flux)
+    flux[:, 1] = torch.from_numpy(np.random.default_rng(5).normal(0, 1000, (SIDE, SIDE)).astype(np.float32))
+    ivar[:, 1] = 1e-6
+    assert (segments(flux, ivar) == expected).float().mean() > 0.97
+    ivar[:, :, 3:12, 18:27] = 0  # where the neighbour is
+    assert (segments(torch.where(ivar > 0, flux, 0), ivar) != NEIGHBOUR).all()
+
+
+def test_it_depends_on_the_object_alone() -> None:
+    """Not on who else is in the batch, on the unit, or on the sky's level."""
+    flux = torch.cat([cutout((20 + i, 0, 0), (30, 9, i % 10 - 5), seed=i) for i in range(200)])
+    together = segments(flux, ones(flux))
+    assert (together == NEIGHBOUR).any(2).any(1).all()
+    for i in (0, 77, 199):
+        assert torch.equal(segments(flux[i : i + 1], ones(flux[:1]))[0], together[i])
+    scaled = segments(flux * 1e6 + 1e5, ones(flux) * 1e-12)
+    assert (scaled == together).float().mean() > 0.999
+
+
+def test_masked_pixels_are_missing_and_the_others_as_they_were() -> None:
+    flux = torch.cat([cutout((30, 0, 0), (60, 10, -8)), cutout((30, 0, 0), seed=1)])
+    theirs = (segments(flux, ones(flux)) == NEIGHBOUR)[:, None].expand_as(flux)
+    kept = without_neighbours(flux, ones(flux), "keep")
+    assert kept[0] is flux
+    found, ivar = without_neighbours(flux, ones(flux), "mask")
+    assert (found[theirs] == 0).all() and (ivar[theirs] == 0).all()
+    assert torch.equal(found[~theirs], flux[~theirs]) and (ivar[~theirs] == 1).all()
+    assert theirs[0].any() and not theirs[1].any()
+
+
+def test_mirrored_pixels_come_from_the_other_side_of_the_object() -> None:
+    flux = cutout((30, 0, 0), (60, 10, -8))
+    weight = torch.rand(flux.shape, generator=torch.Generator().manual_seed(1)) + 0.5
+    theirs = segments(flux, weight)[0] == NEIGHBOUR
+    found, ivar = without_neighbours(flux, weight, "mirror")
+    for y, x in theirs.nonzero().tolist():
+        across = (min(SIDE - y, SIDE - 1), min(SIDE - x, SIDE - 1))  # the object is at (16, 16)
+        assert torch.equal(found[0, :, y, x], flux[0, :, *across])
+        assert torch.equal(ivar[0, :, y, x], weight[0, :, *across])
+    assert torch.equal(found[0, :, ~theirs], flux[0, :, ~theirs])
+    assert mirror_places(SIDE, SIDE)[16 * SIDE + 16] == 16 * SIDE + 16
+
+
+def test_neighbours_on_both_sides_are_replaced_by_sky() -> None:
+    flux = cutout((30, 0, 0), (90, 10, -8), (90, -11, 3))
+    theirs = segments(flux, ones(flux))[0] == NEIGHBOUR
+    both = theirs & theirs.flatten()[torch.from_numpy(mirror_places(SIDE, SIDE))].view(SIDE, SIDE)
+    assert both.sum() > 3
+    found, ivar = without_neighbours(flux, ones(flux), "mirror")
+    assert (ivar == 1).all()
+    filled = found[0][:, both]
+    assert filled.max() < 3 + 5 and abs(float(filled.mean()) - 3) < 0.5
+    again, _ = without_neighbours(torch.cat([cutout((30, 0, 0), (60, 10, -8)), flux]), ones(flux).repeat(2, 1, 1, 1), "mirror")
+    assert torch.equal(again[1], found[0])
+
+
+def test_a_batch_is_made_of_what_is_left() -> None:
+    stretch = AsinhStretch(3.0, 1000.0, (1.0,) * BANDS)
+    flux = (cutout((30, 0, 0), (300, 10, -8)) - 3).numpy()
+    ivar = np.ones_like(flux)
+    kept, masked, mirrored = (
+        make_batch(flux, ivar, stretch, with_ivar=True, neighbours=how) for how in ("keep", "mask", "mirror")
+    )
+    assert kept.observed.all() and mirrored.observed.all() and not masked.observed.all()
+    assert masked.ivar is not None and (masked.ivar[~masked.observed] == 0).all()
+    assert (masked.pixels[~masked.observed] == 0).all()
+    assert kept.pixels.max() > 1.5 * mirrored.pixels.max()
+    assert make_batch(flux, ivar, stretch, neighbours="mask").ivar is None
