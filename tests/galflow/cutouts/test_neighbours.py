@@ -98,9 +98,12 @@ def test_masked_pixels_are_missing_and_the_others_as_they_were() -> None:
     kept = without_neighbours(flux, ones(flux), "keep")
     assert kept[0] is flux
     found, ivar = without_neighbours(flux, ones(flux), "mask")
-    assert (found[theirs] == 0).all() and (ivar[theirs] == 0).all()
-    assert torch.equal(found[~theirs], flux[~theirs]) and (ivar[~theirs] == 1).all()
-    assert theirs[0].any() and not theirs[1].any()
+    assert (found[theirs] == 0).all()
+    assert (ivar[theirs] == 0).all()
+    assert torch.equal(found[~theirs], flux[~theirs])
+    assert (ivar[~theirs] == 1).all()
+    assert theirs[0].any()
+    assert not theirs[1].any()
 
 
 def test_mirrored_pixels_come_from_the_other_side_of_the_object() -> None:
@@ -124,8 +127,11 @@ def test_neighbours_on_both_sides_are_replaced_by_sky() -> None:
     found, ivar = without_neighbours(flux, ones(flux), "mirror")
     assert (ivar == 1).all()
     filled = found[0][:, both]
-    assert filled.max() < 3 + 5 and abs(float(filled.mean()) - 3) < 0.5
-    again, _ = without_neighbours(torch.cat([cutout((30, 0, 0), (60, 10, -8)), flux]), ones(flux).repeat(2, 1, 1, 1), "mirror")
+    assert filled.max() < 3 + 5
+    assert abs(float(filled.mean()) - 3) < 0.5
+    again, _ = without_neighbours(
+        torch.cat([cutout((30, 0, 0), (60, 10, -8)), flux]), ones(flux).repeat(2, 1, 1, 1), "mirror"
+    )
     assert torch.equal(again[1], found[0])
 
 
@@ -136,8 +142,11 @@ def test_a_batch_is_made_of_what_is_left() -> None:
     kept, masked, mirrored = (
         make_batch(flux, ivar, stretch, with_ivar=True, neighbours=how) for how in ("keep", "mask", "mirror")
     )
-    assert kept.observed.all() and mirrored.observed.all() and not masked.observed.all()
-    assert masked.ivar is not None and (masked.ivar[~masked.observed] == 0).all()
+    assert kept.observed.all()
+    assert mirrored.observed.all()
+    assert not masked.observed.all()
+    assert masked.ivar is not None
+    assert (masked.ivar[~masked.observed] == 0).all()
     assert (masked.pixels[~masked.observed] == 0).all()
     assert kept.pixels.max() > 1.5 * mirrored.pixels.max()
     assert make_batch(flux, ivar, stretch, neighbours="mask").ivar is None

@@ -212,6 +212,8 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
         fingerprint_of(training=TrainingSpec(memory_gigabytes=1)),
         fingerprint_of(training=TrainingSpec(precision="bf16")),
         fingerprint_of(training=TrainingSpec(compiled=True)),
+        fingerprint_of(training=TrainingSpec(neighbours="mask")),
+        fingerprint_of(training=TrainingSpec(neighbours="mirror")),
         fingerprint_of(cutouts=CutoutSpec(size=33)),
         fingerprint_of(stretch=StretchSpec(white_sigma=999)),
         fingerprint_of(seed=1),
@@ -221,7 +223,7 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
     ]
     monkeypatch.setattr(toys.Denoiser, "version", "2")
     changed.append(fingerprint_of())
-    assert len({same, *changed}) == 15
+    assert len({same, *changed}) == 17
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken_up(
