@@ -37,6 +37,7 @@ from benchmarks import (
     labelled,
     local_security,
     mergers,
+    neighbours,
     ranked_million,
     ranking,
     sampling,
@@ -87,6 +88,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
+    "neighbours": neighbours.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

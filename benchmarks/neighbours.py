@@ -1,4 +1,4 @@
-"""What becomes of the light of neighbours (training.neighbours): kept, masked, or the object's other side in its place.
+"""What becomes of the light of neighbours (training.neighbours): kept, masked, or replaced by sky.
 
 Three fields: `synthetic` with six times as many galaxies as usual, the KiDS tile and the HSC patch. A run cuts each;
 then models are trained in these ways on the same cutouts. Anomalies painted into held-out objects say what is found; of
@@ -79,7 +79,12 @@ def fields() -> dict[str, dict[str, Any]]:
 
 def specification(field: str, parts: dict[str, Any]) -> dict[str, Any]:
     """A run that cuts a field."""
-    named = {"name": field.replace("_", "-"), "seed": SEED, "models": [{"name": "kmeans", "model": "kmeans.KMeans"}], "output": {"report": False}}
+    named = {
+        "name": field.replace("_", "-"),
+        "seed": SEED,
+        "models": [{"name": "kmeans", "model": "kmeans.KMeans"}],
+        "output": {"report": False},
+    }
     return named | parts
 
 

@@ -45,48 +45,40 @@ def segments(flux: Tensor, ivar: Tensor) -> Tensor:
 def without_neighbours(flux: Tensor, ivar: Tensor, how: Neighbours) -> tuple[Tensor, Tensor]:
     """Flux and inverse variance, (N, band, y, x), as a model sees them; missing pixels have flux and ``ivar`` 0.
 
-    "mask": a neighbour's pixels are missing. "mirror": they are replaced by the pixels on the other side of the
-    object; where a neighbour is there, too, by pixels of the cutout's sky; without any sky they are missing.
+    "mask": a neighbour's pixels are missing. "sky": each takes the values, in all bands, of a pixel of the same
+    cutout's sky; in a cutout without any it is missing. The tensors given are not changed.
     """
     if how == "keep":
         return flux, ivar
-    parts = segments(flux, ivar)
-    rows = (parts == NEIGHBOUR).flatten(1).any(1).nonzero()[:, 0]
-    if not len(rows):
+    parts = segments(flux, ivar).flatten(1)
+    row, place = (parts == NEIGHBOUR).nonzero(as_tuple=True)
+    if not len(row):
         return flux, ivar
-    flux, ivar, part = flux.clone(), ivar.clone(), parts[rows].flatten(1)
-    theirs = part == NEIGHBOUR
-    if how == "mask":
-        hidden = theirs.view(len(rows), 1, *flux.shape[2:])
-        for planes in (flux, ivar):
-            planes[rows] = planes[rows].masked_fill(hidden, 0)
-        return flux, ivar
-    source, known = _substitutes(part, theirs, flux.shape[2:])
+    source, known = place, torch.zeros_like(place)
+    if how == "sky":
+        bands = (ivar > 0).sum(1).flatten(1)
+        source, known = _sky_pixels((parts == SKY) & (bands == bands.amax(1, keepdim=True)), row, place)
+    found = []
     for planes in (flux, ivar):
-        flat = planes[rows].flatten(2)
-        found = flat.gather(2, source[:, None].expand_as(flat)) * known[:, None]
-        planes[rows] = found.view(len(rows), *flux.shape[1:])
-    return flux, ivar
+        flat = planes.flatten(2).clone()
+        flat[row, :, place] = flat[row, :, source] * known[:, None]
+        found.append(flat.view_as(planes))
+    return found[0], found[1]
 
 
-def _substitutes(part: Tensor, theirs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """(N, pixels) of which pixel each takes the value, and whether there is one: (N, pixels) segments, and where."""
-    here = torch.arange(part.shape[1], device=part.device).expand_as(part)
-    across = torch.from_numpy(mirror_places(*shape)).to(part.device)
-    source = torch.where(theirs, across, here)
-    both = theirs & theirs[:, across]
-    known = torch.ones_like(theirs)
-    again = both.any(1).nonzero()[:, 0]
-    if len(again):
-        sky = part[again] == SKY
-        # The same order for all: what an object gets depends on itself alone.
-        order = torch.randperm(part.shape[1], generator=torch.Generator().manual_seed(_SEED)).to(part.device)
-        first = sky[:, order].sort(dim=1, descending=True, stable=True).indices
-        count = sky.sum(1, keepdim=True)
-        turn = (both[again].cumsum(1) - 1).clamp_min(0) % count.clamp_min(1)
-        source[again] = torch.where(both[again], order[first.gather(1, turn)], source[again])
-        known[again] = ~(both[again] & (count == 0))
-    return source, known
+def _sky_pixels(sky: Tensor, row: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """(k,) a pixel of the row's ``sky``, (N, pixels) bool, for each of the pixels (row, place); and 1 if there is one.
+
+    A row's come in an order that is the same for all: what an object gets depends on itself alone.
+    """
+    order = torch.randperm(sky.shape[1], generator=torch.Generator().manual_seed(_SEED)).to(sky.device)
+    pixels = order[sky[:, order].nonzero(as_tuple=True)[1]]
+    count = sky.sum(1)
+    start, number = count.cumsum(0) - count, torch.bincount(row, minlength=len(sky))
+    turn = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
+    known = (count > 0)[row]
+    chosen = torch.where(known, start[row] + turn % count[row].clamp_min(1), 0)
+    return (pixels[chosen] if len(pixels) else place), known.to(row.dtype)
 
 
 def _segments(flux: Tensor, ivar: Tensor) -> Tensor:
@@ -97,7 +89,7 @@ def _segments(flux: Tensor, ivar: Tensor) -> Tensor:
     lit = flat > LIT_SIGMA
     own = _own_light(smooth, basin, peak, lit)
     # Of each basin its light, and the part of it that the other side of the centre lacks.
-    mirror = torch.from_numpy(mirror_places(*smooth.shape[1:])).to(flat.device)
+    mirror = torch.from_numpy(_mirror_places(*smooth.shape[1:])).to(flat.device)
     light = torch.where(lit, flat, 0)
     lacking = torch.where(lit, (flat - flat[:, mirror]).clamp_min(0), 0)
     sums = torch.zeros_like(flat).scatter_add_(1, basin, light), torch.zeros_like(flat).scatter_add_(1, basin, lacking)
@@ -109,7 +101,7 @@ def _segments(flux: Tensor, ivar: Tensor) -> Tensor:
     return found.to(torch.uint8).view_as(smooth)
 
 
-def mirror_places(side_y: int, side_x: int) -> np.ndarray:
+def _mirror_places(side_y: int, side_x: int) -> np.ndarray:
     """(pixels,) for each pixel the one on the other side of the object's, side // 2; at the edge the nearest to it."""
     y, x = ((2 * (side // 2) - np.arange(side)).clip(0, side - 1) for side in (side_y, side_x))
     return (y[:, None] * side_x + x).ravel()

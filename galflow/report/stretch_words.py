@@ -11,7 +11,7 @@ from galflow.training.trained_model import ModelCard, TrainedModel
 _WITHOUT: Mapping[Neighbours, str] = {
     "keep": "",
     "mask": "; pixels with a neighbour's light are missing",
-    "mirror": "; in the place of a neighbour's light they see the other side of the object",
+    "sky": "; in the place of a neighbour's light they see sky of the same cutout",
 }
 
 

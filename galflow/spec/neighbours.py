@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
-Neighbours = Literal["keep", "mask", "mirror"]
-"""All light as it is; neighbours' pixels missing; or replaced by those on the other side of the object."""
+Neighbours = Literal["keep", "mask", "sky"]
+"""All light as it is; neighbours' pixels missing; or replaced by pixels of the cutout's sky."""

@@ -35,7 +35,7 @@ class TrainingSpec(Part):
     """At most so much training is lost when a worker dies."""
     neighbours: Neighbours = "keep"
     """What a model sees of other objects in a cutout, in training and in scoring alike: keep all light, mask their
-    pixels as missing, or mirror: see in their place what lies on the other side of the object."""
+    pixels as missing, or sky: see the cutout's own sky in their place."""
     precision: Precision = "float32"
     """bf16: networks are trained in bfloat16, which GPUs compute faster. Scores and validation stay in float32."""
     compiled: bool = False

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from galflow.cutouts.batches import make_batch
-from galflow.cutouts.neighbours import NEIGHBOUR, OBJECT, SKY, mirror_places, segments, without_neighbours
+from galflow.cutouts.neighbours import NEIGHBOUR, OBJECT, SKY, _sky_pixels, segments, without_neighbours
 from galflow.photometry import AsinhStretch
 
 SIDE, BANDS = 32, 3
@@ -106,47 +106,55 @@ def test_masked_pixels_are_missing_and_the_others_as_they_were() -> None:
     assert not theirs[1].any()
 
 
-def test_mirrored_pixels_come_from_the_other_side_of_the_object() -> None:
-    flux = cutout((30, 0, 0), (60, 10, -8))
+def test_sky_takes_the_place_of_neighbours() -> None:
+    """Whole pixels of the cutout's own sky, all bands and their inverse variance together."""
+    flux = torch.cat([cutout((30, 0, 0), (60, 10, -8)), cutout((30, 0, 0), (400, 8, -8), seed=1)])
     weight = torch.rand(flux.shape, generator=torch.Generator().manual_seed(1)) + 0.5
-    theirs = segments(flux, weight)[0] == NEIGHBOUR
-    found, ivar = without_neighbours(flux, weight, "mirror")
-    for y, x in theirs.nonzero().tolist():
-        across = (min(SIDE - y, SIDE - 1), min(SIDE - x, SIDE - 1))  # the object is at (16, 16)
-        assert torch.equal(found[0, :, y, x], flux[0, :, *across])
-        assert torch.equal(ivar[0, :, y, x], weight[0, :, *across])
-    assert torch.equal(found[0, :, ~theirs], flux[0, :, ~theirs])
-    assert mirror_places(SIDE, SIDE)[16 * SIDE + 16] == 16 * SIDE + 16
+    parts = segments(flux, weight)
+    before = flux.clone()
+    found, ivar = without_neighbours(flux, weight, "sky")
+    assert torch.equal(flux, before)
+    for i in range(2):
+        theirs, sky = parts[i] == NEIGHBOUR, parts[i] == SKY
+        assert torch.equal(found[i][:, ~theirs], flux[i][:, ~theirs])
+        both = torch.cat([flux[i], weight[i]])[:, sky].T.tolist()
+        put = torch.cat([found[i], ivar[i]])[:, theirs].T.tolist()
+        assert {tuple(pixel) for pixel in put} <= {tuple(pixel) for pixel in both}
+        assert len({tuple(pixel) for pixel in put}) == min(len(put), len(both))
+        assert abs(float(found[i][:, theirs].mean()) - 3) < 0.3
+    alone, _ = without_neighbours(flux[1:], weight[1:], "sky")
+    assert torch.equal(alone[0], found[1])
 
 
-def test_neighbours_on_both_sides_are_replaced_by_sky() -> None:
-    flux = cutout((30, 0, 0), (90, 10, -8), (90, -11, 3))
-    theirs = segments(flux, ones(flux))[0] == NEIGHBOUR
-    both = theirs & theirs.flatten()[torch.from_numpy(mirror_places(SIDE, SIDE))].view(SIDE, SIDE)
-    assert both.sum() > 3
-    found, ivar = without_neighbours(flux, ones(flux), "mirror")
-    assert (ivar == 1).all()
-    filled = found[0][:, both]
-    assert filled.max() < 3 + 5
-    assert abs(float(filled.mean()) - 3) < 0.5
-    again, _ = without_neighbours(
-        torch.cat([cutout((30, 0, 0), (60, 10, -8)), flux]), ones(flux).repeat(2, 1, 1, 1), "mirror"
-    )
-    assert torch.equal(again[1], found[0])
+def test_where_no_sky_is_seen_a_neighbours_pixels_are_missing() -> None:
+    flux = cutout((30, 0, 0), (60, 10, -8))
+    parts = segments(flux, ones(flux))[0]
+    blind = torch.where(parts == SKY, 0.0, 1.0).expand_as(flux).clone()
+    blind[:, :, :2] = blind[:, :, -2:] = blind[..., :2] = blind[..., -2:] = 1  # the rim, by which the sky is known
+    seen = segments(torch.where(blind > 0, flux, 0), blind)[0]
+    found, ivar = without_neighbours(torch.where(blind > 0, flux, 0), blind, "sky")
+    here = (seen == SKY) & (blind[0, 0] > 0)
+    put = found[0][:, seen == NEIGHBOUR].T.tolist()
+    assert here.any()
+    assert {tuple(pixel) for pixel in put} <= {tuple(pixel) for pixel in flux[0][:, here].T.tolist()}
+    assert (ivar[0][:, seen == NEIGHBOUR] == 1).all()
+    source, known = _sky_pixels(torch.zeros(2, 9, dtype=torch.bool), torch.tensor([0, 1]), torch.tensor([3, 4]))
+    assert known.tolist() == [0, 0]
+    assert source.tolist() == [3, 4]
 
 
 def test_a_batch_is_made_of_what_is_left() -> None:
     stretch = AsinhStretch(3.0, 1000.0, (1.0,) * BANDS)
     flux = (cutout((30, 0, 0), (300, 10, -8)) - 3).numpy()
     ivar = np.ones_like(flux)
-    kept, masked, mirrored = (
-        make_batch(flux, ivar, stretch, with_ivar=True, neighbours=how) for how in ("keep", "mask", "mirror")
+    kept, masked, filled = (
+        make_batch(flux, ivar, stretch, with_ivar=True, neighbours=how) for how in ("keep", "mask", "sky")
     )
     assert kept.observed.all()
-    assert mirrored.observed.all()
+    assert filled.observed.all()
     assert not masked.observed.all()
     assert masked.ivar is not None
     assert (masked.ivar[~masked.observed] == 0).all()
     assert (masked.pixels[~masked.observed] == 0).all()
-    assert kept.pixels.max() > 1.5 * mirrored.pixels.max()
+    assert kept.pixels.max() > 1.5 * filled.pixels.max()
     assert make_batch(flux, ivar, stretch, neighbours="mask").ivar is None
