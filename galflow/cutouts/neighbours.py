@@ -55,13 +55,15 @@ def without_neighbours(flux: Tensor, ivar: Tensor, how: Neighbours) -> tuple[Ten
     if not len(row):
         return flux, ivar
     source, known = place, torch.zeros_like(place)
+    seen = (ivar > 0).flatten(2)
     if how == "sky":
-        bands = (ivar > 0).sum(1).flatten(1)
+        bands = seen.sum(1)
         source, known = _sky_pixels((parts == SKY) & (bands == bands.amax(1, keepdim=True)), row, place)
+    kept = known[:, None] * seen[row, :, place]  # what the survey lacks stays missing
     found = []
     for planes in (flux, ivar):
         flat = planes.flatten(2).clone()
-        flat[row, :, place] = flat[row, :, source] * known[:, None]
+        flat[row, :, place] = flat[row, :, source] * kept
         found.append(flat.view_as(planes))
     return found[0], found[1]
 
@@ -92,8 +94,11 @@ def _segments(flux: Tensor, ivar: Tensor) -> Tensor:
     mirror = torch.from_numpy(_mirror_places(*smooth.shape[1:])).to(flat.device)
     light = torch.where(lit, flat, 0)
     lacking = torch.where(lit, (flat - flat[:, mirror]).clamp_min(0), 0)
-    sums = torch.zeros_like(flat).scatter_add_(1, basin, light), torch.zeros_like(flat).scatter_add_(1, basin, lacking)
-    one_sided = (sums[1] > ONE_SIDED * sums[0]).gather(1, basin)
+    # In double precision, for on a GPU the order of the terms is by chance.
+    total, lacked = (
+        torch.zeros_like(flat, dtype=torch.float64).scatter_add_(1, basin, part.double()) for part in (light, lacking)
+    )
+    one_sided = (lacked > ONE_SIDED * total).gather(1, basin)
     other = lit & ~own & one_sided & (peak > PEAK_SIGMA)
     # A pixel more: the faint rim of a neighbour. It ends where the object's own light begins.
     wider = _highest_around(other.to(torch.uint8).view_as(smooth)).flatten(1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from galflow.cutouts.batches import make_batch
 from galflow.cutouts.neighbours import NEIGHBOUR, OBJECT, SKY, _sky_pixels, segments, without_neighbours
 from galflow.photometry import AsinhStretch
+from galflow.spec.neighbours import Neighbours
 
 SIDE, BANDS = 32, 3
 Source = tuple[float, float, float]
@@ -124,6 +125,19 @@ def test_sky_takes_the_place_of_neighbours() -> None:
         assert abs(float(found[i][:, theirs].mean()) - 3) < 0.3
     alone, _ = without_neighbours(flux[1:], weight[1:], "sky")
     assert torch.equal(alone[0], found[1])
+
+
+@pytest.mark.parametrize("how", ["mask", "sky"])
+def test_what_the_survey_lacks_stays_missing(how: Neighbours) -> None:
+    """Also beside a neighbour, and in one band alone."""
+    flux = cutout((30, 0, 0), (60, 10, -8))
+    weight = ones(flux)
+    weight[:, 1, 24:, 4:12] = 0
+    weight[:, :, 26, 8] = 0
+    found, ivar = without_neighbours(torch.where(weight > 0, flux, 0), weight, how)
+    assert (segments(flux, weight) == NEIGHBOUR).any()
+    assert (ivar[weight == 0] == 0).all()
+    assert (found[weight == 0] == 0).all()
 
 
 def test_where_no_sky_is_seen_a_neighbours_pixels_are_missing() -> None:
