@@ -109,7 +109,7 @@ def judged(field: str, published: PublishedRun) -> Figures:
     real = ~has_flag(flags, NOT_SCORED)
     theirs = neighbour_shares(cutouts)[real]
     flagged = has_flag(flags, Flag.BRIGHT_NEIGHBOUR)[real]
-    rows = {}
+    rows: dict[str, tuple[float | str, ...]] = {}
     for model in MODELS:
         for way in WAYS:
             if (model["name"], way) in LEFT_OUT:

@@ -44,12 +44,13 @@ def finished(
         "root": str(folder / "stamps"), "pattern": "*.npy", "bands": ["g", "r", "i"], "unit": "nJy",
         "pixel_scale_arcsec": 0.2, "id_pattern": r"(\d+)", "tile_bits": 0,
     }  # fmt: skip
+    # One component: a second one would be the noise that a galaxy and its twin share.
     document = {
         "name": "neighbours",
         "survey": {"kind": "stamps", "options": options},
         "cutouts": {"size": SIDE},
         "models": [
-            {"name": way, "model": "pca.PCA", "options": {"components": 2}, "training": {"neighbours": way}}
+            {"name": way, "model": "pca.PCA", "options": {"components": 1}, "training": {"neighbours": way}}
             for way in WAYS
         ],
         "training": {"reference_fraction": 0.3, "neighbours": "mask"},
