@@ -39,6 +39,7 @@ from benchmarks import (
     labelled,
     local_security,
     mergers,
+    neighbours,
     ranked_million,
     ranking,
     sampling,
@@ -93,6 +94,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "ranking": ranking.run,
     "simulations": simulations.run,
     "contamination": contamination.run,
+    "neighbours": neighbours.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

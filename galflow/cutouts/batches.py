@@ -18,9 +18,11 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.neighbours import without_neighbours
 from galflow.cutouts.object_psfs import ObjectPsfs
 from galflow.errors import DataError
 from galflow.photometry import FWHM_PER_SIGMA, Stretch
+from galflow.spec.neighbours import Neighbours
 
 _PSF_REACH_FWHM = 2.5
 """A Gaussian PSF made of a FWHM is cut off so many FWHM from its centre, where 1e-7 of its peak is left."""
@@ -34,6 +36,8 @@ class BatchFields:
     psf: bool = False
     conditions: tuple[str, ...] = ()
     """Catalogue columns."""
+    neighbours: Neighbours = "keep"
+    """What is seen of other objects' light. It asks nothing of a set, and says nothing of what is read."""
 
     def within(self, other: BatchFields) -> bool:
         """Whether ``other`` holds all of it."""
@@ -55,6 +59,7 @@ def make_batch(
     stretch: Stretch,
     *,
     with_ivar: bool = False,
+    neighbours: Neighbours = "keep",
     device: torch.device | str = "cpu",
 ) -> Batch:
     """The batch of cutouts (N, band, y, x) on ``device``: stretched, 0 and unobserved where ``ivar`` is 0.
@@ -63,8 +68,13 @@ def make_batch(
     """
     seen = ivar > 0
     known = _tensor(flux if seen.all() else np.where(seen, flux, np.float32(0))).to(device)
-    stretched_ivar = _tensor(ivar).to(device) / stretch.derivative(known, torch) ** 2 if with_ivar else None
-    return Batch(stretch.forward(known, torch), torch.from_numpy(seen).to(device), stretched_ivar)
+    if neighbours == "keep":
+        weight, observed = _tensor(ivar).to(device) if with_ivar else None, torch.from_numpy(seen).to(device)
+    else:
+        known, weight = without_neighbours(known, _tensor(ivar).to(device), neighbours)
+        observed = weight > 0
+    stretched_ivar = weight / stretch.derivative(known, torch) ** 2 if with_ivar and weight is not None else None
+    return Batch(stretch.forward(known, torch), observed, stretched_ivar)
 
 
 def _tensor(values: np.ndarray) -> Tensor:
@@ -122,7 +132,9 @@ class CutoutRows:
 
     def batch(self, stretch: Stretch, contents: BatchFields, device: torch.device | str = "cpu") -> Batch:
         """The batch in one stretch with the contents that one model wants, made on ``device``."""
-        plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar, device=device)
+        plain = make_batch(
+            self.flux, self.ivar, stretch, with_ivar=contents.ivar, neighbours=contents.neighbours, device=device
+        )
         psf, conditions = None, None
         if contents.psf and self.psf is not None:
             psf = torch.from_numpy(self.psf).to(device).expand(len(plain), *self.psf.shape[-3:])

@@ -52,7 +52,7 @@ def _check(spec: RunSpec) -> list[str]:
         ask(partial(check_model, model, bands, spec.cutouts.size, stretch, ranks_by, displayed), faults)
     ask(lambda: check_residuals(spec), faults)
     for ratio in spec.ratios:
-        ask(partial(check_ratio, ratio, spec.models), faults)
+        ask(partial(check_ratio, ratio, spec.models, spec.training), faults)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
     refuse(faults)

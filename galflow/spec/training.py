@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from galflow.spec.neighbours import Neighbours
 from galflow.spec.part import Part
 
 Precision = Literal["float32", "bf16"]
@@ -32,6 +33,9 @@ class TrainingSpec(Part):
     """Pixels held in memory by one training; a larger training set is read in pieces, anew each epoch."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """At most so much training is lost when a worker dies."""
+    neighbours: Neighbours = "keep"
+    """What a model sees of other objects in a cutout, in training and in scoring alike: keep all light, mask their
+    pixels as missing, or sky: see the cutout's own sky in their place."""
     precision: Precision = "float32"
     """bf16: networks are trained in bfloat16, which GPUs compute faster. Scores and validation stay in float32."""
     compiled: bool = False
@@ -63,6 +67,8 @@ class TrainingOverrides(Part):
     patience: Annotated[int, Field(ge=1)] | None = None
     """As in `training`."""
     augment: bool | None = None
+    """As in `training`."""
+    neighbours: Neighbours | None = None
     """As in `training`."""
     precision: Precision | None = None
     """As in `training`."""

@@ -66,7 +66,7 @@ def model_fingerprint(
     that the model brings.
     """
     # Came later: models from before these keep their fingerprint.
-    later = {"precision": "float32", "compiled": False, "trim": 0.0, "trim_rounds": 1}
+    later = {"precision": "float32", "compiled": False, "neighbours": "keep", "trim": 0.0, "trim_rounds": 1}
     defaults = {name for name, default in later.items() if getattr(training, name) == default}
     if not training.trim:
         defaults.add("trim_rounds")
@@ -167,7 +167,7 @@ def _training_set(recipe: Recipe, sets: Sequence[CutoutSet], model: GenerativeMo
         validation=recipe.training.validation_fraction,
         reference=recipe.training.reference_fraction,
         memory_bytes=recipe.training.memory_gigabytes * 1e9,
-        contents=fields_of(model),
+        contents=fields_of(model, recipe.training.neighbours),
     )
 
 
@@ -178,6 +178,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
         "model": recipe.model.model,
         "cutouts": recipe.cutouts.model_dump(mode="json"),
         "stretch": StretchCard.of(recipe.stretch),
+        "neighbours": recipe.training.neighbours,
     }
 
 

@@ -23,6 +23,7 @@ from galflow.cutouts.batches import BatchFields
 from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Conditional, Density, GenerativeModel, Reconstructs, bits_per_dim, build_model
 from galflow.photometry import Stretch
+from galflow.spec.neighbours import Neighbours
 from galflow.storage.checksums import FileSum
 from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
@@ -62,6 +63,8 @@ class ModelCard(BaseModel):
     display_white: tuple[float, ...] | None = None
     """White per band of pictures that were stretched for display before galflow saw them; None: of flux."""
     stretch: StretchCard
+    neighbours: Neighbours = "keep"
+    """What it sees of other objects in a cutout."""
     bin_width: float | None
     """Width in stretched units of the bins whose mass a Density states; None: a density, or no Density at all."""
     training: dict[str, Any]
@@ -102,7 +105,7 @@ class TrainedModel:
     @property
     def contents(self) -> BatchFields:
         """What it must be given beside pixels."""
-        return fields_of(self.module)
+        return fields_of(self.module, self.card.neighbours)
 
     @property
     def device(self) -> torch.device:
@@ -219,10 +222,10 @@ class TrainedModel:
         return cls(card, module, reference)
 
 
-def fields_of(model: GenerativeModel) -> BatchFields:
-    """What a model must be given beside pixels."""
+def fields_of(model: GenerativeModel, neighbours: Neighbours) -> BatchFields:
+    """What a model must be given beside pixels, and what it sees of neighbours."""
     conditions = tuple(model.conditions) if isinstance(model, Conditional) else ()
-    return BatchFields(ivar=model.needs_ivar, psf=model.needs_psf, conditions=conditions)
+    return BatchFields(model.needs_ivar, model.needs_psf, conditions, neighbours)
 
 
 def load_uri(uri: str, endpoint_url: str | None = None, model: str | None = None) -> TrainedModel:

@@ -40,5 +40,20 @@ def test_each_way_of_seeing_has_its_sentence(finished_run: ReportInputs) -> None
     assert [sentence.split(" pixels")[0] for sentence in both] == ["a sees", "b sees"]
 
 
+def test_what_becomes_of_neighbours_is_said_where_it_is_not_kept(finished_run: ReportInputs) -> None:
+    model = next(iter(finished_run.models.values()))
+
+    def sees(how: str) -> TrainedModel:
+        return replace(model, card=model.card.model_copy(update={"neighbours": how}))
+
+    (kept,) = stretch_sentences({"a": model, "b": sees("keep")})
+    assert "neighbour" not in kept
+    (sentence,) = stretch_sentences({"a": sees("mask"), "b": sees("mask")})
+    assert sentence == kept.removesuffix(".") + "; pixels with a neighbour's light are missing."
+    both = stretch_sentences({"a": sees("sky"), "b": model})
+    assert both[0].endswith("since they are flux; in the place of a neighbour's light they see sky of the same cutout.")
+    assert both[1].startswith("b sees")
+
+
 def test_the_report_of_flux_says_asinh(finished_run: ReportInputs) -> None:
     assert stretch_sentences(finished_run.models)[0].startswith("Models see pixels in an asinh stretch, linear up to 3")

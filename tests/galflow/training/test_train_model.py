@@ -215,6 +215,8 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
         fingerprint_of(training=TrainingSpec(compiled=True)),
         fingerprint_of(training=TrainingSpec(trim=0.02)),
         fingerprint_of(training=TrainingSpec(trim=0.02, trim_rounds=2)),
+        fingerprint_of(training=TrainingSpec(neighbours="mask")),
+        fingerprint_of(training=TrainingSpec(neighbours="sky")),
         fingerprint_of(cutouts=CutoutSpec(size=33)),
         fingerprint_of(stretch=StretchSpec(white_sigma=999)),
         fingerprint_of(seed=1),
