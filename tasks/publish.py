@@ -77,8 +77,7 @@ def publish(record: RunRecord) -> RunManifest:
     planted = spec.cutouts.plant is not None
     found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
     found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
-    found["difference"] = None if difference is None else difference.to_json()
-    found["selection"] = record.left_out
+    found |= {"selection": record.left_out, "difference": None if difference is None else difference.to_json()}
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
     found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
