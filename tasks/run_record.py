@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES
+from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MEASUREMENTS, MODELS, RANKING, SCORES
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
@@ -38,6 +38,8 @@ class RunRecord:
     models: StageResult = field(default_factory=StageResult)
     ranking: StageResult = field(default_factory=StageResult)
     """The rule that ranks, with its evidence."""
+    measurements: dict[str | None, StageResult] = field(default_factory=dict)
+    """Empty where nothing is to be measured."""
     scores: dict[str | None, StageResult] = field(default_factory=dict)
     comparison: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
@@ -60,6 +62,7 @@ class RunRecord:
             **_named(CUTOUTS, self.cutouts),
             **_named(JOINS, self.joined),
             MODELS: self.models,
+            **_named(MEASUREMENTS, self.measurements),
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,

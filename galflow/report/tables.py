@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from galflow.report.flag_words import FLAG_WORDS
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES, StageRecord
+from galflow.report.inputs import (
+    CATALOG,
+    COMPARISON,
+    CUTOUTS,
+    JOINS,
+    MEASUREMENTS,
+    MODELS,
+    RANKING,
+    SCORES,
+    StageRecord,
+)
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
 from galflow.training.trained_model import TrainedModel
@@ -21,6 +31,7 @@ _STAGE_WORDS = {
     CUTOUTS: ("ingest", "cutout sets, one a tile"),
     JOINS: ("join", "objects joined across tiles, one a tile"),
     MODELS: ("train", "models"),
+    MEASUREMENTS: ("measure", "parts of measurements, one a tile"),
     SCORES: ("score", "score parts, one a tile"),
     RANKING: ("rank", "the rule that orders the objects"),
     COMPARISON: ("compare", "comparison of all samples"),

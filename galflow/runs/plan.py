@@ -15,7 +15,17 @@ from typing import Any
 from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
 from galflow.runs.plan_joins import plan_joins
-from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, RankingUnit, ScoreUnit, TileUnit, Unit
+from galflow.runs.plan_measurements import plan_measurements
+from galflow.runs.plan_units import (
+    JoinedTile,
+    JoinUnit,
+    MeasureUnit,
+    ModelUnit,
+    RankingUnit,
+    ScoreUnit,
+    TileUnit,
+    Unit,
+)
 from galflow.scores.leading import declared_score, first_score, may_rank
 from galflow.scores.ranking import RankingSettings, ranking_fingerprint
 from galflow.scores.reuse import best_earlier
@@ -163,12 +173,15 @@ class RunPlan:
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
     comparison: Unit | None
+    measurements: dict[str | None, list[MeasureUnit]]
+    """By sample; None is the survey itself."""
 
     @property
     def units(self) -> list[Unit]:
         """All units in the order of the work."""
         units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
         units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
+        units += [u for us in self.measurements.values() for u in us]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
         return units + ([self.comparison] if self.comparison else [])
@@ -231,7 +244,13 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
-    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison)
+    measured: dict[str | None, list[MeasureUnit]] = {}
+    measured[None] = plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])
+    for s in spec.comparison.samples:
+        measured[s.name] = plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]])
+    plan = RunPlan(
+        "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured
+    )
     run = run_id(spec, [u.fingerprint for u in plan.units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
 

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
 
 from galflow.errors import SpecError
-from galflow.spec.addresses import clean_address, is_loopback
+from galflow.spec.addresses import is_loopback
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
+from galflow.spec.store import StoreSpec
 from galflow.spec.stretch import StretchSpec
 from galflow.spec.training import TrainingSpec
 
@@ -133,17 +134,6 @@ class ComparisonSpec(Part):
         return self
 
 
-class StoreSpec(Part):
-    """Where products go."""
-
-    root: Annotated[str, AfterValidator(clean_address)] = "galflow-out"
-    """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
-    endpoint_url: Annotated[str | None, AfterValidator(clean_address)] = None
-    """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
-    credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
-    """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""
-
-
 class OutputSpec(Part):
     """What is published."""
 
@@ -172,6 +162,9 @@ class RunSpec(Part):
     """The survey."""
     cutouts: CutoutSpec = CutoutSpec()
     """How galaxies are cut out."""
+    measure: tuple[Literal["sersic", "morphology"], ...] = ()
+    """Columns measured on every cutout, of the survey and of the samples alike: sersic (flux, half-light radius, index,
+    shape of a fitted Sersic profile), morphology (Petrosian radius, concentration, asymmetry, Gini, M20)."""
     join: JoinSpec = JoinSpec()
     """Which rows of different tiles are one object."""
     stretch: StretchSpec = StretchSpec()
@@ -203,6 +196,7 @@ class RunSpec(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> RunSpec:
         _require_distinct([m.name for m in self.trainings], "model names")
+        _require_distinct(list(self.measure), "what is to be measured")
         return self
 
     @model_validator(mode="after")
@@ -262,7 +256,8 @@ class RunSpec(Part):
 
     def content(self) -> dict[str, Any]:
         """What the results depend on, as JSON: all but where the work runs and where it is stored."""
-        return self.model_dump(mode="json", exclude={"cluster", "store"})
+        # Where nothing is measured, a run keeps the name it had before anything could be.
+        return self.model_dump(mode="json", exclude={"cluster", "store", *(() if self.measure else ("measure",))})
 
 
 def fingerprint(*content: Any) -> str:

@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-PRODUCT_KINDS = ("cutouts", "joins", "models", "scores", "rankings", "comparisons", "catalogs", "reports")
+PRODUCT_KINDS = (
+    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "catalogs", "reports",
+)  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
 RUNS, LEASES, REPORTS = "runs", "leases", "reports"
 RECEIPT_SUFFIX = ".receipt.json"
@@ -25,7 +27,7 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet|(?:rankings|comparisons)/[^/]+/.+?\.json)(?=[/.]|$)"
+    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet|(?:rankings|comparisons)/[^/]+/.+?\.json)(?=[/.]|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
@@ -50,6 +52,11 @@ def join_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
     return f"{joins_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
 
 
+def measurements_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of what was measured on the cutouts of a tile."""
+    return f"{measurements_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
 def scores_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
     """Key of a tile's score part."""
     return f"{scores_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
@@ -63,6 +70,11 @@ def cutouts_folder(survey: str) -> str:
 def joins_folder(survey: str) -> str:
     """Folder of a survey's joins."""
     return f"joins/{survey}"
+
+
+def measurements_folder(survey: str) -> str:
+    """Folder of what was measured on a survey's cutouts."""
+    return f"measurements/{survey}"
 
 
 def scores_folder(survey: str) -> str:
@@ -140,7 +152,7 @@ def performance_page(run: str, at: datetime) -> str:
 
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
-    of_survey = (cutouts_folder, joins_folder, scores_folder, rankings_folder)
+    of_survey = (cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder)
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
     folders += [comparisons_folder(run_name), catalogs_folder(catalog)]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from galflow.layers.images.sersic_profile import INDEX_RANGE, SersicModel
+from galflow.measurements.sersic_profile import INDEX_RANGE, SersicModel
 
 PARAMETERS = ("flux", "x", "y", "r50", "n", "q", "theta", "sky")
 """What is fitted: total flux; centre in pixels of the cutout, (0, 0) that of its first pixel; half-light radius along
@@ -65,7 +65,7 @@ class SersicFits:
     errors: Tensor
     """(B, 8) float64 standard deviations; NaN also of a parameter at its bound."""
     shape: Tensor
-    """(B, 6) float64, as galflow.layers.images.sersic_profile.SHAPE_PARAMETERS; the start where there is no fit."""
+    """(B, 6) float64, as galflow.measurements.sersic_profile.SHAPE_PARAMETERS; the start where there is no fit."""
     chi2: Tensor
     """(B,) float64: chi squared per degree of freedom."""
     snr: Tensor

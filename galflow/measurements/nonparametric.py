@@ -21,7 +21,8 @@ from galflow.layers.images.blocks import standard_normal
 
 STATISTICS = ("petrosian_radius", "concentration", "asymmetry", "gini", "m20")
 """Radius in pixels, along the major axis, where the mean of an elliptical annulus is a fifth of the mean within;
-5 log10(r80 / r20); Gini coefficient; log10 of the second moment of the brightest fifth of the light over that of all."""
+5 log10(r80 / r20); Gini coefficient; log10 of the second moment of the brightest fifth of the light over that
+of all."""
 NOISE_DRAWS = 6
 """Behind each error, which is therefore itself known to 30 %."""
 _ETA, _EXTENT, _SMOOTHING = 0.2, 1.5, 0.2
@@ -237,7 +238,9 @@ def _at_peak(spectrum: Tensor, place: Tensor, period: int) -> Tensor:
     twice[0] = 1.0
     start = place
     for _ in range(_NEWTON_STEPS):
-        wave_x, wave_y = (torch.polar(torch.ones_like(k * p), k * p) for k, p in ((kx, place[:, :1]), (ky, place[:, 1:])))
+        wave_x, wave_y = (
+            torch.polar(torch.ones_like(k * p), k * p) for k, p in ((kx, place[:, :1]), (ky, place[:, 1:]))
+        )
         powers_y = torch.stack([wave_y, ky * wave_y, ky**2 * wave_y], 1)
         powers_x = torch.stack([wave_x * twice, kx * wave_x * twice, kx**2 * wave_x * twice], 2)
         sums = powers_y @ spectrum @ powers_x  # by powers of ky, and of kx
@@ -260,9 +263,7 @@ def _ellipticity(frame: _Frame, of_object: Tensor, centre: Tensor, total: Tensor
     return torch.stack([1 - ratio, 0.5 * torch.atan2(2 * xy, xx - yy)], 1)
 
 
-def _asymmetry(
-    frame: _Frame, light: Tensor, noise: Tensor, seen: Tensor, centre: Tensor, aperture: Tensor
-) -> Tensor:
+def _asymmetry(frame: _Frame, light: Tensor, noise: Tensor, seen: Tensor, centre: Tensor, aperture: Tensor) -> Tensor:
     """(B,) sum of |I - I turned| over that of |I|, less what the noise alone gives."""
     turn_x, turn_y = (_turning(frame, centre[:, axis]) for axis in (0, 1))
     turned, covered = (turn_y @ values @ turn_x.mT for values in (light, seen.float()))

@@ -55,7 +55,8 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
     b = gammaincinv(2 * n, 0.5)
     central = 2 * n * np.log(b) - np.log(2 * math.pi * n) - gammaln(2 * n)
     constants = np.stack([b, central, np.gradient(b, step, edge_order=2), np.gradient(central, step, edge_order=2)], 1)
-    return tuple(torch.tensor(t, dtype=torch.float32, device=device) for t in (curves, constants))
+    on_device = (torch.tensor(table, dtype=torch.float32, device=device) for table in (curves, constants))
+    return next(on_device), next(on_device)
 
 
 def _transformed(n: float) -> np.ndarray:
