@@ -36,6 +36,7 @@ from benchmarks import (
     ingest_curve,
     labelled,
     local_security,
+    measured,
     mergers,
     ranked_million,
     ranking,
@@ -71,6 +72,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
+    "measured": measured.run,
     "ranked_million": ranked_million.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {

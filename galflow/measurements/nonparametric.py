@@ -43,7 +43,7 @@ class ShapeFlag(enum.IntFlag):
     NOT_DETECTED = 1
     """No pixels of the cutout are the object's."""
     BEYOND_CUTOUT = 2
-    """The Petrosian radius lies beyond the cutout."""
+    """The Petrosian radius lies beyond the cutout, or where too few pixels are observed."""
     NO_LIGHT = 4
     """The pixels within the Petrosian radius hold no positive light, or too few of them are observed."""
 
@@ -102,20 +102,20 @@ def _statistics(light: Tensor, noise: Tensor, seen: Tensor, own: Tensor) -> tupl
     detected = (total > 0) & (centroid > 0).all(1) & (centroid < frame.size - 1).all(1)
     centroid = torch.where(detected[:, None], centroid, (frame.size - 1) / 2)
     circle = torch.zeros(len(light), 2, device=light.device)
-    first = _petrosian(_growth(frame, light, seen, centroid, circle))
+    first = _petrosian(_growth(frame, light, seen, centroid, circle), circle)
     aperture = _EXTENT * first.nan_to_num(frame.size / 2)
     centre = _symmetry_centre(frame, light, centroid, aperture, 0.2 * first.nan_to_num(5.0))
     ellipse = _ellipticity(frame, of_object, centre, safe)
     growth = _growth(frame, light, seen, centre, circle)
-    radius = _petrosian(growth)
-    major = _petrosian(_growth(frame, light, seen, centre, ellipse))
+    radius = _petrosian(growth, circle)
+    major = _petrosian(_growth(frame, light, seen, centre, ellipse), ellipse)
     r20, r80 = _radii_at(growth[0], _EXTENT * radius)
     asymmetry = _asymmetry(frame, light, noise, seen, centre, aperture)
     region = _gini_region(frame, light, centroid, ellipse, major)
     gini, m20 = _gini_m20(frame, torch.where(region, light, 0), region)
     found = torch.stack([major, 5 * torch.log10(r80 / r20), asymmetry, gini, m20], 1).double()
     found = torch.where(torch.isfinite(found), found, torch.nan)
-    beyond = detected & (major.isnan() | radius.isnan() | (major > frame.size))
+    beyond = detected & (major.isnan() | radius.isnan())
     dark = detected & ~beyond & found.isnan().any(1)
     flags = ShapeFlag.NOT_DETECTED * ~detected + ShapeFlag.BEYOND_CUTOUT * beyond + ShapeFlag.NO_LIGHT * dark
     return found.masked_fill((~detected | beyond)[:, None], math.nan), flags
@@ -165,17 +165,20 @@ def _growth(frame: _Frame, light: Tensor, seen: Tensor, centre: Tensor, ellipse:
     return cumulated(light), cumulated(seen.float())
 
 
-def _petrosian(growth: tuple[Tensor, Tensor]) -> Tensor:
-    """(B,) where the mean of an annulus one pixel wide falls below a fifth of the mean within; NaN if nowhere."""
+def _petrosian(growth: tuple[Tensor, Tensor], ellipse: Tensor) -> Tensor:
+    """(B,) where the mean of an annulus one pixel wide falls below a fifth of the mean within.
+
+    NaN if it does nowhere before less than half of an annulus is observed.
+    """
     light, area = growth
     half = round(0.5 / _BIN)
     at = torch.arange(round(1 / _BIN), light.shape[1] - half, _SEARCH, device=light.device)  # outer edges of bins
-    ring = (light[:, at + half - 1] - light[:, at - half - 1]) / (area[:, at + half - 1] - area[:, at - half - 1])
+    in_ring = area[:, at + half - 1] - area[:, at - half - 1]
+    ring = (light[:, at + half - 1] - light[:, at - half - 1]) / in_ring
     ratio = ring.abs() / (light[:, at - 1] / area[:, at - 1]).abs() - _ETA
-    # A ring that lies outside the picture has no area and no ratio: the light ends there unseen.
-    below = ratio < 0
-    known = torch.isnan(ratio).cumsum(1) == 0
-    found = below & known
+    whole = 2 * math.pi * at * _BIN * (1 - ellipse[:, :1])
+    known = (in_ring < 0.5 * whole).cumsum(1) == 0
+    found = (ratio < 0) & known
     first = found.int().argmax(1)
     before = (first - 1).clamp_min(0)
     rows = torch.arange(len(light), device=light.device)

@@ -32,7 +32,7 @@ _FIT_WORDS = {
 }
 _SHAPE_WORDS = {
     ShapeFlag.NOT_DETECTED: "no pixels stand out of the noise where it should be",
-    ShapeFlag.BEYOND_CUTOUT: "its Petrosian radius lies beyond the cutout",
+    ShapeFlag.BEYOND_CUTOUT: "its Petrosian radius lies beyond the cutout, or where too few pixels are observed",
     ShapeFlag.NO_LIGHT: "its pixels hold no positive light, or too few of them are observed",
 }
 

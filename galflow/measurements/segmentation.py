@@ -15,8 +15,9 @@ from scipy import ndimage
 
 from galflow.surveys.reading.detection import SEP_LOCK
 
-THRESHOLD_SIGMA = 2.0
-"""Standard deviations of a pixel's noise, in a picture that is smoothed a little, above which pixels are somebody's."""
+THRESHOLD_SIGMA = 3.0
+"""Standard deviations of the noise of a picture that is smoothed a little, above which pixels are somebody's. Lower,
+and peaks of the noise would be taken out, which leaves the rest too dark."""
 _LEAST_PIXELS = 5
 _NOISELESS = 1e-3
 """Where the stated noise is less than this share of the brightest pixel, this share is taken."""
@@ -71,7 +72,7 @@ def _labels(flux: np.ndarray, ivar: np.ndarray, seen: np.ndarray) -> np.ndarray:
             np.where(seen, light - level, 0), THRESHOLD_SIGMA, err=error, mask=~seen, minarea=_LEAST_PIXELS,
             segmentation_map=True,
         )  # fmt: skip
-    return np.asarray(found[1])
+    return np.where(seen, found[1], 0)
 
 
 def _label_at(labels: np.ndarray, centre: np.ndarray) -> int:

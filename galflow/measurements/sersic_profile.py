@@ -45,7 +45,7 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
     """
     log_n = np.linspace(math.log(INDEX_RANGE[0]) - 0.2, math.log(INDEX_RANGE[1]) + 0.2, _INDICES)
     step = log_n[1] - log_n[0]
-    values = np.stack([_transformed(math.exp(value)) for value in log_n])  # (indices, steps + 1)
+    values = np.stack([profile_transform(math.exp(value))[1] for value in log_n])  # (indices, steps + 1)
     slope = np.gradient(values, axis=1, edge_order=2)
     by_n = np.gradient(values, step, axis=0, edge_order=2)
     low, high, start, end = values[:, :-1], values[:, 1:], slope[:, :-1], slope[:, 1:]
@@ -59,8 +59,8 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
     return next(on_device), next(on_device)
 
 
-def _transformed(n: float) -> np.ndarray:
-    """(steps + 1,) the Hankel transform of the profile of flux 1 and r50 1, on the table's grid of log k."""
+def profile_transform(n: float) -> tuple[np.ndarray, np.ndarray]:
+    """(steps + 1,) log k, and the Hankel transform there of the profile of flux 1, index ``n`` and r50 1."""
     spacing = (_HIGHEST - _LOWEST) / _STEPS
     finer = 2  # FFTLog (Hamilton 00, MNRAS 312, 257) on a grid twice as fine, and far beyond both of its ends
     count, bias = 4096, -0.5
@@ -74,7 +74,7 @@ def _transformed(n: float) -> np.ndarray:
         profile = np.exp(-b * np.exp(log_r / n)) / (2 * math.pi * n * math.exp(gammaln(2 * n) - 2 * n * math.log(b)))
     found = 2 * math.pi * fht(profile * np.exp(log_r), ln, mu=0.0, offset=offset, bias=bias) / np.exp(log_k)
     wanted = _LOWEST + np.arange(_STEPS + 1) * spacing
-    return np.asarray(CubicSpline(log_k, found)(wanted))
+    return wanted, np.asarray(CubicSpline(log_k, found)(wanted))
 
 
 class SersicModel:
