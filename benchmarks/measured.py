@@ -1,4 +1,4 @@
-"""Sersic profiles and shapes measured by galflow in batches, against GalSim's truth and fitters of one galaxy at a time.
+"""Sersic profiles and shapes measured in batches, against GalSim's truth and fitters of one galaxy at a time.
 
 The other fitter is scipy's least_squares on astropy's Sersic2D, drawn on pixels split 5 x 5, and convolved with the
 same PSF. It is told the same pixels, begins at the same place and is given the true size and index rounded, which
@@ -49,7 +49,7 @@ def run() -> Iterator[Figures]:
 _COLUMNS = ("flux %", "scatter", "r50 %", "scatter ", "n %", "scatter  ", "q", "scatter   ")
 
 
-def _accuracy(found: np.ndarray, galaxies: list[Galaxy]) -> tuple[float, ...]:
+def _accuracy(found: np.ndarray, galaxies: list[Galaxy]) -> tuple[float | str, ...]:
     """``found`` (N, 4): flux, half-light radius along the major axis, index, axis ratio."""
     truth = np.array([(1.0, g.r50 / math.sqrt(g.q), g.n, g.q) for g in galaxies])
     off = 100 * (found / truth - 1)

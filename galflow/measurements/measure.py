@@ -6,24 +6,20 @@ not be measured has nulls, and its outcome says why; no row is ever missing.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
-from galflow.cutouts.batches import psf_of
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.displayed import white_of
 from galflow.cutouts.flags import NOT_SCORED, has_flag, outcome_text
 from galflow.measurements.nonparametric import STATISTICS, measure_statistics
 from galflow.measurements.part import (
     ERROR,
-    MORPHOLOGY,
     NOT_MEASURED,
     SERSIC,
     SERSIC_NUMBERS,
@@ -34,21 +30,22 @@ from galflow.measurements.part import (
     outcome_column,
     shape_outcomes,
 )
-from galflow.measurements.segmentation import Segments, segment
-from galflow.measurements.sersic_fit import PARAMETERS, fit_fluxes, fit_sersic
+from galflow.measurements.portion import MeasuredTile, Portion, portions
+from galflow.measurements.sersic_fit import PARAMETERS, SersicFits, fit_fluxes, fit_sersic
 from galflow.spec.run import fingerprint
 from galflow.storage.layout import measurements_product
 from galflow.storage.products import outcome_of, write_one_file
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
-from galflow.surveys.reading.windows import corners
 
 MEASUREMENTS_VERSION = "1"
 """Raised when the same cutouts would give other numbers."""
 BANDS_DETAIL, UNIT_DETAIL = "bands", "unit"
 """Where a part's receipt says what its fluxes are of, bands separated by blanks."""
-_ROWS = 512
-"""Measured at a time, so that memory is bounded whatever a chunk holds."""
+SKY_SIGMA = 0.05
+"""How well the sky of a survey's image is known to be 0, in standard deviations of a pixel's noise."""
+_OFF_SKY = 0.5
+"""Standard deviations that the sky of a tile's cutouts may lie off 0, in their median, before it is said."""
 
 
 def measurements_fingerprint(cutouts: str, what: Sequence[str]) -> str:
@@ -88,17 +85,18 @@ def measured_columns(
     cutouts: CutoutSet, what: Sequence[str], device: str = "cpu"
 ) -> tuple[dict[str, pa.Array], list[str]]:
     """Columns of every row by name, in order, and what is to be said of the whole set."""
-    n, bands = len(cutouts), list(cutouts.attributes["bands"])
+    n, tile = len(cutouts), MeasuredTile.of(cutouts, device)
     flags = cutouts.read("flags")
     wanted = ~has_flag(flags, NOT_SCORED)
-    psfs = _psfs(cutouts)
-    unable = {kind: _why_unable(cutouts, kind, psfs) for kind in what}
+    unable = {kind: _why_unable(tile, kind) for kind in what}
     outcomes = {kind: _first_outcomes(flags, unable[kind]) for kind in what}
-    values = {kind: {name: np.full(n, np.nan) for name in number_columns(kind, bands)} for kind in what}
+    values = {kind: {name: np.full(n, np.nan) for name in number_columns(kind, tile.bands)} for kind in what}
     able = [kind for kind in what if unable[kind] is None]
-    for portion in _portions(cutouts, wanted) if able else ():
+    skies = []
+    for portion in portions(cutouts, wanted) if able else ():
+        skies.append(portion.segments.sky)
         for kind in able:
-            found, texts = _MEASURES[kind](portion, cutouts, psfs, device)
+            found, texts = (_sersic if kind == SERSIC else _morphology)(portion, tile)
             outcomes[kind][portion.rows] = texts
             for name, numbers in found.items():
                 values[kind][name][portion.rows] = numbers
@@ -106,7 +104,10 @@ def measured_columns(
     for kind in what:
         columns |= {name: nullable(numbers) for name, numbers in values[kind].items()}
         columns[outcome_column(kind)] = pa.array(outcomes[kind], pa.string())
-    return columns, [f"{kind} {NOT_MEASURED}{why}" for kind, why in unable.items() if why is not None and wanted.any()]
+    reasons = [f"{kind} {NOT_MEASURED}{why}" for kind, why in unable.items() if why is not None]
+    if SERSIC in able:
+        reasons += _said_of_fits(tile, np.concatenate(skies) if skies else np.zeros(0))
+    return columns, reasons if wanted.any() else []
 
 
 def _first_outcomes(flags: np.ndarray, why_unable: str | None) -> np.ndarray:
@@ -118,112 +119,64 @@ def _first_outcomes(flags: np.ndarray, why_unable: str | None) -> np.ndarray:
     return texts
 
 
-def _why_unable(cutouts: CutoutSet, kind: str, psfs: Sequence[np.ndarray | None]) -> str | None:
-    if any(white_of(cutouts.attributes)):
+def _why_unable(tile: MeasuredTile, kind: str) -> str | None:
+    if not tile.is_flux:
         return "its pixels are stretched for display, and no flux"
-    if kind == SERSIC and psfs[0] is None:
-        band = cutouts.attributes["bands"][0]
-        return f"the tile has no PSF in {band} (give the survey its image or its FWHM, as option psf_fwhm_arcsec)"
+    if kind == SERSIC and tile.psfs[0] is None:
+        return f"the tile has no PSF in {tile.bands[0]} (give the survey its image or its FWHM: psf_fwhm_arcsec)"
     return None
 
 
-def _psfs(cutouts: CutoutSet) -> list[np.ndarray | None]:
-    """The PSF image of each band, (y, x); None where the survey tells nothing of it."""
-    known = [cutouts.has("psf") or bool(f) for f in cutouts.attributes["psf_fwhm_arcsec"]]
-    if not any(known):
-        return [None] * len(known)
-    with np.errstate(invalid="ignore", divide="ignore"):  # of a band without a width, whose image is not used
-        images = psf_of(cutouts)
-    return [image if told and np.isfinite(image).all() else None for image, told in zip(images, known, strict=True)]
+def _said_of_fits(tile: MeasuredTile, sky: np.ndarray) -> list[str]:
+    without = [band for band, psf in zip(tile.bands, tile.psfs, strict=True) if psf is None]
+    said = [f"{flux_column(band)} is null: the tile has no PSF in {band}" for band in without]
+    off = float(np.median(sky)) / tile.sky_sigma[0] if len(sky) else 0.0
+    if abs(off) > _OFF_SKY:
+        said.append(
+            f"the sky between the objects lies {off:.1f} standard deviations of a pixel off 0, but Sersic profiles are "
+            "fitted as if it were subtracted; subtract it (option background)"
+        )
+    return said
 
 
-@dataclass(frozen=True, eq=False)
-class _Portion:
-    """Some rows of one chunk."""
-
-    rows: np.ndarray
-    flux: np.ndarray
-    """(b, band, y, x), 0 where missing."""
-    ivar: np.ndarray
-    centre: np.ndarray
-    """(b, 2): x, y of the catalogue's position, in pixels of the cutout."""
-    segments: Segments
-    """Of the reference band."""
-
-    def tensors(self, band: int, device: str) -> tuple[Tensor, Tensor]:
-        """Flux and inverse variance (b, y, x) of a band, the latter 0 also where a neighbour is."""
-        ivar = np.where(self.segments.neighbour, 0, self.ivar[:, band])
-        return torch.from_numpy(self.flux[:, band].copy()).to(device), torch.from_numpy(ivar).to(device)
-
-
-def _portions(cutouts: CutoutSet, wanted: np.ndarray) -> Iterator[_Portion]:
-    size = cutouts.pixel_shape[-1]
-    place = np.stack([cutouts.read(name) for name in ("x_pixel", "y_pixel")], axis=1).astype(np.float64)
-    for chunk in cutouts.chunks():
-        inside = np.flatnonzero(wanted[chunk])
-        if not len(inside):
-            continue
-        flux, ivar = cutouts.read("flux", chunk), cutouts.read("ivar", chunk)
-        for start in range(0, len(inside), _ROWS):
-            some = inside[start : start + _ROWS]
-            weight = np.where(np.isfinite(flux[some]), ivar[some], 0).astype(np.float32)
-            light = np.where(weight > 0, flux[some], 0).astype(np.float32)
-            rows = some + chunk.start
-            centre = place[rows] - corners(place[rows], size)
-            yield _Portion(rows, light, weight, centre, segment(light[:, 0], weight[:, 0], centre))
-
-
-def _sersic(
-    portion: _Portion, cutouts: CutoutSet, psfs: Sequence[np.ndarray | None], device: str
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _sersic(portion: Portion, tile: MeasuredTile) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Structure in the reference band; the flux of the other bands with that structure and their own PSF and sky."""
-    scale = float(cutouts.attributes["pixel_scale_arcsec"])
-    bands = cutouts.attributes["bands"]
-    centre = torch.from_numpy(portion.centre).float().to(device)
-    fits = fit_sersic(*portion.tensors(0, device), _on(psfs[0], device), centre)
-    # From the cutout's pixels to those of the tile, in which the catalogue's x and y are.
-    corner = np.stack([cutouts.read(name)[portion.rows] for name in ("x_pixel", "y_pixel")], 1) - portion.centre
+    centre = torch.from_numpy(portion.centre).float().to(tile.device)
+    pixels = portion.tensors(0, tile.device)
+    fits = fit_sersic(*pixels, tile.psf(0), centre, SKY_SIGMA * tile.sky_sigma[0])
     values, errors = (dict(zip(PARAMETERS, table.cpu().numpy().T, strict=True)) for table in (fits.values, fits.errors))
-    values |= {"x": values["x"] + corner[:, 0], "y": values["y"] + corner[:, 1], "r50": values["r50"] * scale}
-    errors["r50"] = errors["r50"] * scale
+    values |= {"x": values["x"] + portion.corner[:, 0], "y": values["y"] + portion.corner[:, 1]}
+    for numbers in (values, errors):
+        numbers["r50"] = numbers["r50"] * tile.pixel_scale_arcsec
     found = {f"{SERSIC}_{name}": values[name] for name in SERSIC_NUMBERS}
     found |= {f"{SERSIC}_{name}{ERROR}": errors[name] for name in SERSIC_NUMBERS}
     found |= {f"{SERSIC}_chi2": fits.chi2.cpu().numpy(), f"{SERSIC}_snr": fits.snr.cpu().numpy()}
-    flux, error = values["flux"], errors["flux"]
-    for number, band in enumerate(bands):
-        if number:
-            psf = psfs[number]
-            pair = (
-                (np.full_like(flux, np.nan),) * 2
-                if psf is None
-                else tuple(
-                    t.cpu().numpy() for t in fit_fluxes(*portion.tensors(number, device), _on(psf, device), fits.shape)
-                )
-            )
-            unknown = np.isnan(values["flux"])
-            flux, error = (np.where(unknown, np.nan, one) for one in pair)
+    for number, band in enumerate(tile.bands):
+        flux, error = (values["flux"], errors["flux"]) if number == 0 else _flux_in(portion, tile, number, fits)
         found |= {flux_column(band): flux, flux_column(band) + ERROR: error}
     return found, fit_outcomes(fits.flags.cpu().numpy())
 
 
-def _on(psf: np.ndarray | None, device: str) -> Tensor:
-    return torch.from_numpy(np.asarray(psf, np.float32)).to(device)
+def _flux_in(portion: Portion, tile: MeasuredTile, band: int, fits: SersicFits) -> tuple[np.ndarray, np.ndarray]:
+    """(b,) flux of the fitted profiles in another band, and its error; NaN without a fit or a PSF."""
+    unknown = np.full(len(portion.rows), math.nan)
+    if tile.psfs[band] is None:
+        return unknown, unknown
+    pixels = portion.tensors(band, tile.device)
+    pair = fit_fluxes(*pixels, tile.psf(band), fits.shape, SKY_SIGMA * tile.sky_sigma[band])
+    fitted = ~np.isnan(fits.values[:, 0].cpu().numpy())
+    flux, error = (np.where(fitted, one.cpu().numpy(), math.nan) for one in pair)
+    return flux, error
 
 
-def _morphology(
-    portion: _Portion, cutouts: CutoutSet, psfs: Sequence[np.ndarray | None], device: str
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _morphology(portion: Portion, tile: MeasuredTile) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Of the reference band, above the sky between the objects."""
-    flux, ivar = portion.tensors(0, device)
-    own = torch.from_numpy(portion.segments.own).to(device)
-    sky = torch.from_numpy(portion.segments.sky).float().to(device)
+    flux, ivar = portion.tensors(0, tile.device)
+    own = torch.from_numpy(portion.segments.own).to(tile.device)
+    sky = torch.from_numpy(portion.segments.sky).float().to(tile.device)
     found = measure_statistics(flux - sky[:, None, None], ivar, own, seed=int(portion.rows[0]))
-    values, errors = found.values.cpu().numpy(), found.errors.cpu().numpy()
-    scale = np.where(np.array(STATISTICS) == "petrosian_radius", float(cutouts.attributes["pixel_scale_arcsec"]), 1.0)
-    values, errors = values * scale, errors * scale
+    scale = np.where(np.array(STATISTICS) == "petrosian_radius", tile.pixel_scale_arcsec, 1.0)
+    values, errors = found.values.cpu().numpy() * scale, found.errors.cpu().numpy() * scale
     columns = {name: values[:, i] for i, name in enumerate(STATISTICS)}
     columns |= {name + ERROR: errors[:, i] for i, name in enumerate(STATISTICS)}
     return columns, shape_outcomes(found.flags.cpu().numpy())
-
-
-_MEASURES = {SERSIC: _sersic, MORPHOLOGY: _morphology}

@@ -38,7 +38,7 @@ _BATCH = 16
 
 
 class ShapeFlag(enum.IntFlag):
-    """Why statistics are missing."""
+    """Why statistics, or their errors, are missing."""
 
     NOT_DETECTED = 1
     """No pixels of the cutout are the object's."""
@@ -46,6 +46,8 @@ class ShapeFlag(enum.IntFlag):
     """The Petrosian radius lies beyond the cutout, or where too few pixels are observed."""
     NO_LIGHT = 4
     """The pixels within the Petrosian radius hold no positive light, or too few of them are observed."""
+    NO_ERROR = 8
+    """Under further noise something could mostly not be measured, so that its error is unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Statistics:
     values: Tensor
     """(B, 5) float64, as STATISTICS."""
     errors: Tensor
-    """(B, 5) float64; NaN also where a draw of the noise has no value."""
+    """(B, 5) float64; NaN also where most draws of the noise have no value."""
     flags: Tensor
     """(B,) int64 bits of ShapeFlag."""
 
@@ -87,9 +89,19 @@ def _measured(
     for _ in range(draws):
         drawn = standard_normal(light.shape, generator, light)
         again.append(_statistics(light + noise * drawn, noise * math.sqrt(2), seen, own)[0])
-    errors = torch.stack(again).std(0) if draws > 1 else torch.full_like(values, math.nan)
-    missing = torch.isnan(values)
-    return values, errors.masked_fill(missing, math.nan), flags
+    errors = _scatter(torch.stack(again)) if draws > 1 else torch.full_like(values, math.nan)
+    known = ~torch.isnan(values)
+    flags = flags | (ShapeFlag.NO_ERROR * (known & torch.isnan(errors)).any(1) if draws > 1 else 0)
+    return values, errors.masked_fill(~known, math.nan), flags
+
+
+def _scatter(draws: Tensor) -> Tensor:
+    """Standard deviation over the first axis of the numbers there are; NaN where fewer than half are."""
+    known = ~torch.isnan(draws)
+    count = known.sum(0)
+    mean = torch.where(known, draws, 0).sum(0) / count
+    variance = torch.where(known, draws - mean, 0).square().sum(0) / (count - 1)
+    return torch.where(count > len(draws) // 2, variance.sqrt(), torch.nan)
 
 
 def _statistics(light: Tensor, noise: Tensor, seen: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,10 @@ def fit_outcomes(flags: np.ndarray) -> np.ndarray:
 
 def shape_outcomes(flags: np.ndarray) -> np.ndarray:
     """(N,) texts of bits of ShapeFlag."""
-    return _outcomes(flags, _SHAPE_WORDS)
+    found = _outcomes(flags, _SHAPE_WORDS)
+    unsure = (found == MEASURED) & ((flags & ShapeFlag.NO_ERROR) != 0)
+    found[unsure] = f"{MEASURED}, but under a little more noise it mostly could not be: its error is not known"
+    return found
 
 
 def _outcomes(flags: np.ndarray, words: dict[FitFlag, str] | dict[ShapeFlag, str]) -> np.ndarray:

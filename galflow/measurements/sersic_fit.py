@@ -33,6 +33,9 @@ _FARTHEST = 4.0
 _EDM = 1e-3
 """A fit has converged if chi squared is estimated to lie so little above its minimum (in units of its value per
 degree of freedom where that is above 1): a thirtieth of a standard deviation."""
+_STALLED = 10.0
+"""Where rounding lets no step lower chi squared any more, or the iterations end, so many times that is near enough."""
+_MOST_DAMPING = 1e5
 _STEPS = (math.inf, 2.0, 2.0, 0.7, 0.7, 0.3, 0.3, math.inf)
 _BATCH = 32
 """Fits at a time on a CPU: more than its caches hold is slower."""
@@ -74,11 +77,15 @@ class SersicFits:
     """(B,) int64 bits of FitFlag."""
 
 
-def fit_sersic(images: Tensor, ivar: Tensor, psf: Tensor, centre: Tensor | None = None) -> SersicFits:
+def fit_sersic(
+    images: Tensor, ivar: Tensor, psf: Tensor, centre: Tensor | None = None, sky_sigma: float = math.inf
+) -> SersicFits:
     """Fit each of ``images`` (B, size, size), in any unit, with ``ivar`` in one over that unit squared.
 
     ``psf`` (h, h), odd side, is that of all. ``centre`` (B, 2): x, y in pixels where each object is looked for; the
-    middle by default.
+    middle by default. ``sky_sigma``, in the images' unit: how well the sky is known to be 0 (a Gaussian prior); by
+    default not at all. Without it whatever in a galaxy is no Sersic profile can be mended by a negative sky, under
+    wings that are not there.
     """
     size = images.shape[-1]
     model = SersicModel(psf, size)
@@ -86,16 +93,18 @@ def fit_sersic(images: Tensor, ivar: Tensor, psf: Tensor, centre: Tensor | None 
         centre = torch.full((len(images), 2), (size - 1) / 2, device=images.device)
     batch = _BATCH if images.device.type == "cpu" else 64 * _BATCH
     parts = [
-        _Fitting(model, images[i : i + batch], ivar[i : i + batch], centre[i : i + batch]).run()
+        _Fitting(model, images[i : i + batch], ivar[i : i + batch], centre[i : i + batch], sky_sigma).run()
         for i in range(0, len(images), batch)
-    ] or [_Fitting(model, images, ivar, centre).run()]
+    ] or [_Fitting(model, images, ivar, centre, sky_sigma).run()]
     return SersicFits(**{name: torch.cat([getattr(p, name) for p in parts]) for name in SersicFits.__annotations__})
 
 
-def fit_fluxes(images: Tensor, ivar: Tensor, psf: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+def fit_fluxes(
+    images: Tensor, ivar: Tensor, psf: Tensor, shape: Tensor, sky_sigma: float = math.inf
+) -> tuple[Tensor, Tensor]:
     """(B,) flux and its error of profiles of a known ``shape`` (B, 6) in another band, with a sky of its own.
 
-    NaN where the pixels do not tell.
+    ``sky_sigma``: see ``fit_sersic``. NaN where the pixels do not tell.
     """
     if not len(images):
         return shape.new_zeros(0), shape.new_zeros(0)
@@ -108,6 +117,7 @@ def fit_fluxes(images: Tensor, ivar: Tensor, psf: Tensor, shape: Tensor) -> tupl
         light = torch.where(weight > 0, light, 0)
         basis = torch.stack([drawn, torch.ones_like(drawn)], 1)
         curvature = (basis * weight[:, None]) @ basis.mT
+        curvature[:, 1, 1] += sky_sigma**-2
         known = torch.linalg.det(curvature) > 0
         safe = torch.where(known[:, None, None], curvature, torch.eye(2).to(curvature))
         inverse = torch.linalg.inv(safe)
@@ -121,13 +131,14 @@ def fit_fluxes(images: Tensor, ivar: Tensor, psf: Tensor, shape: Tensor) -> tupl
 class _Fitting:
     """The fits of one batch: parameters (B, 8) are flux and sky in units of ``scale``, and between them the shape."""
 
-    def __init__(self, model: SersicModel, images: Tensor, ivar: Tensor, centre: Tensor) -> None:
+    def __init__(self, model: SersicModel, images: Tensor, ivar: Tensor, centre: Tensor, sky_sigma: float) -> None:
         self.model = model
         seen = (ivar > 0) & torch.isfinite(images) & torch.isfinite(ivar)
         self.light = torch.where(seen, images, 0).float()
         self.root = torch.where(seen, ivar, 0).float().sqrt()
         self.pixels = seen.sum((1, 2))
         self.scale, self.values = _start(self.light, seen, centre.float(), model.psf_sigma)
+        self.sky_weight = (self.scale.double() / sky_sigma) ** 2
         self.few = (self.pixels < _LEAST_PIXELS) | ~_seen_inside(seen, self.values)
         size = images.shape[-1]
         reach = max(_FARTHEST, size / 8)
@@ -154,7 +165,11 @@ class _Fitting:
         weighted *= (scale * root)[:, None]
         slopes, rest = weighted.flatten(2), residual.flatten(1)
         chi2 = rest.double().square().sum(1)
-        return (slopes @ slopes.mT).double(), (slopes @ rest[..., None])[..., 0].double(), chi2
+        curvature, gradient = (slopes @ slopes.mT).double(), (slopes @ rest[..., None])[..., 0].double()
+        known = self.sky_weight[rows]
+        curvature[:, 7, 7] += known
+        gradient[:, 7] -= known * values[:, 7]
+        return curvature, gradient, chi2 + known * values[:, 7] ** 2
 
     def run(self) -> SersicFits:
         """All fits to their ends."""
@@ -170,7 +185,7 @@ class _Fitting:
         for _ in range(MOST_ITERATIONS):
             near = self._distance(curvature[rows], gradient[rows], rows) < self._tolerance(chi2[rows], rows)
             converged[rows[near]] = True
-            rows = rows[~near & (damping[rows] < 1e8)]
+            rows = rows[~near & (damping[rows] < _MOST_DAMPING)]
             if not len(rows):
                 break
             step = self._step(curvature[rows], gradient[rows], damping[rows], rows)
@@ -182,7 +197,9 @@ class _Fitting:
             for kept, new in zip((curvature, gradient, chi2), found, strict=True):
                 kept[taken] = new[better]
             damping[rows] = torch.where(better, (damping[rows] / 8).clamp_min(1e-9), damping[rows] * 6)
-        return self._result(curvature, gradient, chi2, converged)
+        every = torch.arange(count, device=self.values.device)
+        distance = self._distance(curvature, gradient, every)
+        return self._result(curvature, gradient, chi2, converged | (distance < _STALLED * self._tolerance(chi2, every)))
 
     def _tolerance(self, chi2: Tensor, rows: Tensor) -> Tensor:
         return _EDM * (chi2 / (self.pixels[rows] - 8).clamp_min(1)).clamp_min(1)
