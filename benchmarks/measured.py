@@ -21,7 +21,8 @@ from scipy.special import gamma, gammaincinv
 from benchmarks.measured_galaxies import SIZE, Galaxy, draw, noisy, own_pixels, population, psf_image, read_golden
 from benchmarks.tables import Figures
 from galflow.measurements.nonparametric import STATISTICS, measure_statistics
-from galflow.measurements.sersic_fit import PARAMETERS, fit_sersic
+from galflow.measurements.sersic_fit import fit_sersic
+from galflow.measurements.sersic_parameters import PARAMETERS
 
 COUNT, SNRS, FIT_SIZE = 100, (1000.0, 100.0), 48
 BATCHED = 2000

@@ -67,11 +67,9 @@ def publish(record: RunRecord) -> RunManifest:
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
-    parts = record.measurements[None].receipts if record.measurements else ()
-    measured = MeasuredColumns.of(spec.measure, parts) if spec.measure else None
-    plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys), evidence, measured)
+    plan, remarks = _plan_catalog(record, run, models, read_receipts(store, keys), evidence)
     ranking, shared_ids = _ranking(store, spec, evidence, models, scores)
-    basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, parts))
+    basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, record.measured))
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
@@ -133,16 +131,17 @@ class CatalogBasis:
 
 
 def _plan_catalog(
-    spec: RunSpec,
+    record: RunRecord,
     run: str,
     models: Mapping[str, TrainedModel],
     parts: Iterable[Receipt],
     evidence: Mapping[str, Any],
-    measured: MeasuredColumns | None,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
+    spec = record.spec
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
+    measured = MeasuredColumns.of(spec.measure, record.measured) if spec.measure else None
     plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns, measured)
     return replace(plan, triage=fitted_triage(evidence)), remarks
 

@@ -8,7 +8,7 @@ from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MEASUREMENTS, MODE
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
-from galflow.storage.receipts import RunManifest
+from galflow.storage.receipts import Receipt, RunManifest
 from galflow.storage.store import Store
 from tasks.fan_out import Failure, StageResult
 
@@ -77,6 +77,11 @@ class RunRecord:
     def partial(self) -> tuple[str, ...]:
         """Why products are partial or empty, a line a reason."""
         return tuple(line for result in self.stages.values() for line in result.partial)
+
+    @property
+    def measured(self) -> tuple[Receipt, ...]:
+        """Of what was measured on the survey's cutouts."""
+        return self.measurements[None].receipts if self.measurements else ()
 
     @property
     def has_scores(self) -> bool:

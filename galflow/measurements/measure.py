@@ -31,7 +31,8 @@ from galflow.measurements.part import (
     shape_outcomes,
 )
 from galflow.measurements.portion import MeasuredTile, Portion, portions
-from galflow.measurements.sersic_fit import PARAMETERS, SersicFits, fit_fluxes, fit_sersic
+from galflow.measurements.sersic_fit import SersicFits, fit_fluxes, fit_sersic
+from galflow.measurements.sersic_parameters import PARAMETERS
 from galflow.spec.run import fingerprint
 from galflow.storage.layout import measurements_product
 from galflow.storage.products import outcome_of, write_one_file

@@ -18,6 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from galflow.layers.images.blocks import standard_normal
+from galflow.measurements.apertures import Frame, growth, petrosian_radius, radii_at, reduced_radius
 
 STATISTICS = ("petrosian_radius", "concentration", "asymmetry", "gini", "m20")
 """Radius in pixels, along the major axis, where the mean of an elliptical annulus is a fifth of the mean within;
@@ -25,14 +26,9 @@ STATISTICS = ("petrosian_radius", "concentration", "asymmetry", "gini", "m20")
 of all."""
 NOISE_DRAWS = 6
 """Behind each error, which is therefore itself known to 30 %."""
-_ETA, _EXTENT, _SMOOTHING = 0.2, 1.5, 0.2
-_BIN = 0.1
-"""Pixels of radius in a bin of a growth curve."""
-_SUBPIXELS, _FINE_WITHIN = 3, 10
-"""Pixels within so many pixels of the cutout's middle are split into 3 x 3 on their way into growth curves."""
+_EXTENT, _SMOOTHING = 1.5, 0.2
+"""Of the aperture of concentration and asymmetry, and the width of the smoothing before Gini, in Petrosian radii."""
 _NEWTON_STEPS = 3
-_SEARCH = 5
-"""Bins from one radius to the next at which the Petrosian ratio is looked at."""
 _BATCH = 16
 """Objects at a time on a CPU: more than its caches hold is slower."""
 
@@ -106,7 +102,7 @@ def _scatter(draws: Tensor) -> Tensor:
 
 def _statistics(light: Tensor, noise: Tensor, seen: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 5) float64 and (B,) flags."""
-    frame = _Frame(light.shape[-1], light.device)
+    frame = Frame(light.shape[-1], light.device)
     of_object = torch.where(own, light, 0)
     total = of_object.sum((1, 2))
     safe = torch.where(total > 0, total, 1)
@@ -114,14 +110,14 @@ def _statistics(light: Tensor, noise: Tensor, seen: Tensor, own: Tensor) -> tupl
     detected = (total > 0) & (centroid > 0).all(1) & (centroid < frame.size - 1).all(1)
     centroid = torch.where(detected[:, None], centroid, (frame.size - 1) / 2)
     circle = torch.zeros(len(light), 2, device=light.device)
-    first = _petrosian(_growth(frame, light, seen, centroid, circle), circle)
+    first = petrosian_radius(growth(frame, light, seen, centroid, circle), circle)
     aperture = _EXTENT * first.nan_to_num(frame.size / 2)
     centre = _symmetry_centre(frame, light, centroid, aperture, 0.2 * first.nan_to_num(5.0))
     ellipse = _ellipticity(frame, of_object, centre, safe)
-    growth = _growth(frame, light, seen, centre, circle)
-    radius = _petrosian(growth, circle)
-    major = _petrosian(_growth(frame, light, seen, centre, ellipse), ellipse)
-    r20, r80 = _radii_at(growth[0], _EXTENT * radius)
+    curve = growth(frame, light, seen, centre, circle)
+    radius = petrosian_radius(curve, circle)
+    major = petrosian_radius(growth(frame, light, seen, centre, ellipse), ellipse)
+    r20, r80 = radii_at(curve[0], _EXTENT * radius)
     asymmetry = _asymmetry(frame, light, noise, seen, centre, aperture)
     region = _gini_region(frame, light, centroid, ellipse, major)
     gini, m20 = _gini_m20(frame, torch.where(region, light, 0), region)
@@ -133,90 +129,7 @@ def _statistics(light: Tensor, noise: Tensor, seen: Tensor, own: Tensor) -> tupl
     return found.masked_fill((~detected | beyond)[:, None], math.nan), flags
 
 
-class _Frame:
-    """Coordinates of a square picture's pixels, and of the subpixels of growth curves."""
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.size = size
-        axis = torch.arange(size, device=device, dtype=torch.float32)
-        self.x, self.y = axis.expand(size, size), axis[:, None].expand(size, size)
-        self.sample_x, self.sample_y, self.source, self.share = _samples(size, device)
-        self.bins = math.ceil(size * math.sqrt(2) / _BIN)
-
-
-def _samples(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points that stand for the pixels in growth curves: x, y, number of the pixel, and the point's share of it."""
-    middle = (size - 1) / 2
-    row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    inner = torch.maximum((row - middle).abs(), (column - middle).abs()) <= _FINE_WITHIN
-    offset = (torch.arange(_SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5
-    split = torch.cartesian_prod(offset, offset)
-    x = torch.cat([column[~inner].float(), (column[inner][:, None] + split[:, 0]).flatten()])
-    y = torch.cat([row[~inner].float(), (row[inner][:, None] + split[:, 1]).flatten()])
-    source = torch.cat([(row * size + column)[~inner], (row * size + column)[inner].repeat_interleave(len(split))])
-    share = torch.where(inner.flatten()[source], 1 / len(split), 1.0)
-    return x.to(device), y.to(device), source.to(device), share.to(device)
-
-
-def _reduced(dx: Tensor, dy: Tensor, ellipse: Tensor) -> Tensor:
-    """Semi-major axis of the ellipse through each offset (B, ...); ``ellipse`` (B, 2): 1 - b / a, angle."""
-    shape, angle = ellipse.view(len(ellipse), 2, *[1] * (dx.ndim - 1)).unbind(1)
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.hypot(dx * cosine + dy * sine, (dy * cosine - dx * sine) / (1 - shape))
-
-
-def _growth(frame: _Frame, light: Tensor, seen: Tensor, centre: Tensor, ellipse: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, bins) light and observed area within the outer edge of each bin of semi-major axis."""
-    radius = _reduced(frame.sample_x - centre[:, :1], frame.sample_y - centre[:, 1:], ellipse)
-    place = (radius / _BIN).long().clamp_max(frame.bins - 1)
-
-    def cumulated(values: Tensor) -> Tensor:
-        parts = values.flatten(1)[:, frame.source] * frame.share
-        return torch.zeros(len(light), frame.bins, device=light.device).scatter_add_(1, place, parts).cumsum(1)
-
-    return cumulated(light), cumulated(seen.float())
-
-
-def _petrosian(growth: tuple[Tensor, Tensor], ellipse: Tensor) -> Tensor:
-    """(B,) where the mean of an annulus one pixel wide falls below a fifth of the mean within.
-
-    NaN if it does nowhere before less than half of an annulus is observed.
-    """
-    light, area = growth
-    half = round(0.5 / _BIN)
-    at = torch.arange(round(1 / _BIN), light.shape[1] - half, _SEARCH, device=light.device)  # outer edges of bins
-    in_ring = area[:, at + half - 1] - area[:, at - half - 1]
-    ring = (light[:, at + half - 1] - light[:, at - half - 1]) / in_ring
-    ratio = ring.abs() / (light[:, at - 1] / area[:, at - 1]).abs() - _ETA
-    whole = 2 * math.pi * at * _BIN * (1 - ellipse[:, :1])
-    known = (in_ring < 0.5 * whole).cumsum(1) == 0
-    found = (ratio < 0) & known
-    first = found.int().argmax(1)
-    before = (first - 1).clamp_min(0)
-    rows = torch.arange(len(light), device=light.device)
-    high, low = ratio[rows, before], ratio[rows, first]
-    share = torch.where(first > 0, high / (high - low), 1.0)
-    radius = (at[before] + share * (at[first] - at[before])) * _BIN
-    return torch.where(found.any(1), radius, torch.nan)
-
-
-def _radii_at(light: Tensor, outermost: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) radii that hold 20 and 80 per cent of the ``light`` (B, bins) within ``outermost``."""
-    edge = (outermost.nan_to_num(1.0) / _BIN).long().clamp(1, light.shape[1]) - 1
-    total = light.gather(1, edge[:, None])
-    found = []
-    for share in (0.2, 0.8):
-        wanted = share * total
-        after = (light >= wanted).int().argmax(1)
-        rows = torch.arange(len(light), device=light.device)
-        high, low = light[rows, after], torch.where(after > 0, light[rows, (after - 1).clamp_min(0)], 0)
-        part = (wanted[:, 0] - low) / (high - low)
-        radius = (after + part) * _BIN
-        found.append(torch.where((total[:, 0] > 0) & outermost.isfinite(), radius, torch.nan))
-    return found[0], found[1]
-
-
-def _symmetry_centre(frame: _Frame, light: Tensor, centroid: Tensor, aperture: Tensor, reach: Tensor) -> Tensor:
+def _symmetry_centre(frame: Frame, light: Tensor, centroid: Tensor, aperture: Tensor, reach: Tensor) -> Tensor:
     """(B, 2) the point about which a picture is most like itself turned by 180 degrees, within ``reach`` pixels.
 
     The squared differences are smallest where the picture's convolution with itself peaks: one transform for all
@@ -268,7 +181,7 @@ def _at_peak(spectrum: Tensor, place: Tensor, period: int) -> Tensor:
     return torch.where((place - start).abs().amax(1, keepdim=True) < 1, place, start)
 
 
-def _ellipticity(frame: _Frame, of_object: Tensor, centre: Tensor, total: Tensor) -> Tensor:
+def _ellipticity(frame: Frame, of_object: Tensor, centre: Tensor, total: Tensor) -> Tensor:
     """(B, 2) 1 - b / a and angle of the second moments about ``centre``."""
     dx, dy = frame.x - centre[:, 0, None, None], frame.y - centre[:, 1, None, None]
     xx, yy, xy = ((of_object * a * b).sum((1, 2)) / total for a, b in ((dx, dx), (dy, dy), (dx, dy)))
@@ -278,7 +191,7 @@ def _ellipticity(frame: _Frame, of_object: Tensor, centre: Tensor, total: Tensor
     return torch.stack([1 - ratio, 0.5 * torch.atan2(2 * xy, xx - yy)], 1)
 
 
-def _asymmetry(frame: _Frame, light: Tensor, noise: Tensor, seen: Tensor, centre: Tensor, aperture: Tensor) -> Tensor:
+def _asymmetry(frame: Frame, light: Tensor, noise: Tensor, seen: Tensor, centre: Tensor, aperture: Tensor) -> Tensor:
     """(B,) sum of |I - I turned| over that of |I|, less what the noise alone gives."""
     turn_x, turn_y = (_turning(frame, centre[:, axis]) for axis in (0, 1))
     turned, covered = (turn_y @ values @ turn_x.mT for values in (light, seen.float()))
@@ -292,7 +205,7 @@ def _asymmetry(frame: _Frame, light: Tensor, noise: Tensor, seen: Tensor, centre
     return ((weight * (light - turned).abs()).sum((1, 2)) - floor) / absolute
 
 
-def _turning(frame: _Frame, centre: Tensor) -> Tensor:
+def _turning(frame: Frame, centre: Tensor) -> Tensor:
     """(B, size, size) matrices that turn one axis about ``centre`` (B,), by Lanczos interpolation over six pixels."""
     axis = torch.arange(frame.size, device=centre.device)
     off = 2 * centre[:, None, None] - axis[:, None] - axis
@@ -301,7 +214,7 @@ def _turning(frame: _Frame, centre: Tensor) -> Tensor:
     return torch.where(whole > 0.9, weight / whole, 0)
 
 
-def _gini_region(frame: _Frame, light: Tensor, centroid: Tensor, ellipse: Tensor, major: Tensor) -> Tensor:
+def _gini_region(frame: Frame, light: Tensor, centroid: Tensor, ellipse: Tensor, major: Tensor) -> Tensor:
     """(B, size, size) bool: the clump around the brightest point of the smoothed picture that is brighter than the
     picture is at the Petrosian radius.
     """
@@ -313,7 +226,7 @@ def _gini_region(frame: _Frame, light: Tensor, centroid: Tensor, ellipse: Tensor
     kernel = kernel / torch.exp(-0.5 * (far / sigma[:, 0]) ** 2).sum(1)[:, None, None]
     smooth = kernel @ light @ kernel
     dx, dy = frame.x - centroid[:, 0, None, None], frame.y - centroid[:, 1, None, None]
-    off = (_reduced(dx, dy, ellipse) - radius[:, None, None]).abs()
+    off = (reduced_radius(dx, dy, ellipse) - radius[:, None, None]).abs()
     ring = (1 - off).clamp(0, 1)
     level = (smooth * ring).sum((1, 2)) / ring.sum((1, 2)).clamp_min(1e-6)
     above = (smooth >= level[:, None, None]).cpu().numpy()
@@ -324,7 +237,7 @@ def _gini_region(frame: _Frame, light: Tensor, centroid: Tensor, ellipse: Tensor
     return ((labels == brightest) & (brightest > 0)).view_as(light)
 
 
-def _gini_m20(frame: _Frame, light: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+def _gini_m20(frame: Frame, light: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     flat, members = light.flatten(1), region.sum((1, 2))
     ranked = flat.abs().sort(dim=1, descending=True).values.double()
     place = torch.arange(1, flat.shape[1] + 1, device=light.device)

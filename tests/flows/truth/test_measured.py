@@ -97,7 +97,7 @@ def test_fits_has_the_same_numbers_with_their_units(measured: Finished) -> None:
     )
 
 
-def test_the_sample_is_measured_alike_and_a_second_run_measures_nothing(measured: Finished) -> None:
+def test_the_sample_is_measured_alike_and_the_manifest_names_its_part(measured: Finished) -> None:
     products = measured.manifest.products
     assert len(products["measurements"]) == len(products["measurements of mock"]) == 1
     (receipt,) = measured.receipts("measurements/mock")

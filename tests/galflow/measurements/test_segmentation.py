@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.measured_galaxies import Galaxy, draw, noisy, psf_image
 from galflow.measurements.segmentation import segment
-from galflow.measurements.sersic_fit import PARAMETERS, fit_sersic
+from galflow.measurements.sersic_fit import fit_sersic
+from galflow.measurements.sersic_parameters import PARAMETERS
 
 SIZE = 48
 MIDDLE = np.full((1, 2), (SIZE - 1) / 2)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.measured_galaxies import Galaxy, draw, noisy, psf_image
-from galflow.measurements.sersic_fit import PARAMETERS, FitFlag, SersicFits, fit_fluxes, fit_sersic
+from galflow.measurements.sersic_fit import FitFlag, SersicFits, fit_fluxes, fit_sersic
+from galflow.measurements.sersic_parameters import PARAMETERS
 
 SIZE = 40
 PSF = torch.from_numpy(psf_image())
