@@ -26,14 +26,14 @@ GALAXIES = [Galaxy(1.0, 2.5, 0.6, 30, 0.2, -0.1), Galaxy(2.5, 2.0, 0.8, 100, 0, 
 WHAT = (SERSIC, MORPHOLOGY)
 
 
-def stored(store: Store, psf: np.ndarray | None, **changed: Any) -> CutoutSet:
+def stored(store: Store, psf: np.ndarray | None, sky: float = 0.0, **changed: Any) -> CutoutSet:
     """Three galaxies in two bands, the last of them not to be measured."""
     flux = np.zeros((3, 2, SIZE, SIZE), np.float32)
     ivar = np.zeros_like(flux)
     for number, galaxy in enumerate(GALAXIES):
         for band, level in enumerate(LEVELS.values()):
             image, sigma = noisy(level * draw(galaxy, SIZE), 200, 10 * number + band)
-            flux[number, band], ivar[number, band] = image, sigma**-2
+            flux[number, band], ivar[number, band] = image + sky, sigma**-2
     # A cutout's pixel size // 2 holds the position, and the galaxies are in its middle, half a pixel before.
     rows = pa.table(
         {"object_id": np.arange(3) + 7, "ra": np.zeros(3), "dec": np.zeros(3),
@@ -113,6 +113,12 @@ def test_a_fwhm_serves_where_there_is_no_image_and_a_band_without_either_has_no_
     assert part["sersic_flux_r"][0].as_py() == pytest.approx(LEVELS["r"], rel=0.1)
     assert "petrosian_radius" not in part.column_names
     assert receipt.reasons == ("sersic_flux_i is null: the tile has no PSF in i",)
+
+
+def test_a_sky_that_was_not_subtracted_is_said(local_store: Store, both_psfs: np.ndarray) -> None:
+    receipt = measure_set(local_store, stored(local_store, both_psfs, sky=2.0), "c", [SERSIC])
+    (reason,) = receipt.reasons
+    assert reason.startswith("the sky between the objects lies 2.0 standard deviations of a pixel off 0")
 
 
 def test_pixels_stretched_for_display_are_no_flux(local_store: Store, both_psfs: np.ndarray) -> None:
