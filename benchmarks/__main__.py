@@ -38,6 +38,7 @@ from benchmarks import (
     ingest_curve,
     labelled,
     local_security,
+    measured,
     mergers,
     neighbours,
     ranked_million,
@@ -75,6 +76,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
+    "measured": measured.run,
     "ranked_million": ranked_million.run,
     "compared": compared.run,
 }

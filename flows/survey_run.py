@@ -18,7 +18,7 @@ from galflow.spec.run import RunSpec
 from tasks.publish import publish
 from tasks.residuals import select, store_residuals
 from tasks.run_record import RunRecord
-from tasks.stages import check, choose_rule, compare, ingest, join, score_cutouts, train_models
+from tasks.stages import check, choose_rule, compare, ingest, join, measure_cutouts, score_cutouts, train_models
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
 _FLOW: dict[str, Any] = {"persist_result": False}
@@ -45,6 +45,8 @@ def run_until(spec: RunSpec, last: str) -> RunOutcome:
     run.joined = {sample: join(quote(run), sample) for sample in run.surveys}
     if "train" in wanted:
         run.models = train_models(quote(run))
+    if "score" in wanted and spec.measure:
+        run.measurements = {sample: measure_cutouts(quote(run), sample) for sample in run.surveys}
     if "score" in wanted:
         run.ranking = choose_rule(quote(run))
         run.scores = {sample: score_cutouts(quote(run), sample) for sample in run.surveys}

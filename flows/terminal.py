@@ -64,7 +64,10 @@ def stages(planned: RunPlan) -> dict[str, Sequence[Unit]]:
     found: dict[str, Sequence[Unit]] = {"ingest": planned.cutouts}
     found |= {f"ingest {name}": units for name, units in planned.samples.items()}
     found |= {"join": planned.joins} | {f"join {name}": units for name, units in planned.sample_joins.items()}
-    found |= {"train": planned.models, "score": planned.scores}
+    found |= {"train": planned.models}
+    for name, units in planned.measurements.items():
+        found |= {"measure" if name is None else f"measure {name}": units} if units else {}
+    found |= {"score": planned.scores}
     found |= {f"score {name}": units for name, units in planned.sample_scores.items()}
     found |= {"compare": [planned.comparison]} if planned.comparison else {}
     return found | ({"residuals": [planned.selection, *planned.residuals]} if planned.selection else {})

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.formats import write_other_formats
-from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, write_basis
+from galflow.catalog.measured_columns import MeasuredColumns, measured_beside
+from galflow.catalog.published import CatalogPlan, PartFiles, group_parts, plan_catalog, write_basis
 from galflow.catalog.ranking import RunRanking
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
-from galflow.report.inputs import CATALOG, StageRecord
+from galflow.report.inputs import CATALOG, StageRecord, code_versions
 from galflow.report.mock_observations import mock_observations
 from galflow.report.report import ReportInputs, build_report
 from galflow.runs.plan import Unit, run_id
@@ -55,8 +54,6 @@ from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
 from tasks.worker_jobs import TAKEN, open_model, write_file
 
-_REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
-
 
 @stage("publish")
 def publish(record: RunRecord) -> RunManifest:
@@ -69,9 +66,9 @@ def publish(record: RunRecord) -> RunManifest:
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
-    plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys), evidence)
+    plan, remarks = _plan_catalog(record, run, models, read_receipts(store, keys), evidence)
     ranking, shared_ids = order_of(record)
-    basis = CatalogBasis(plan, summary, ranking, difference)
+    basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, record.measured))
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
@@ -92,7 +89,7 @@ def publish(record: RunRecord) -> RunManifest:
             ReportInputs(
                 run=run,
                 spec=spec,
-                code_versions=_versions(),
+                code_versions=code_versions(),
                 store=store,
                 stages=records,
                 models=models,
@@ -129,19 +126,23 @@ class CatalogBasis:
     summary: PartSummary
     ranking: RunRanking
     difference: Difference | None
+    measured: Mapping[str, PartFiles]
+    """Key of a score part -> what was measured on the same cutouts."""
 
 
 def _plan_catalog(
-    spec: RunSpec,
+    record: RunRecord,
     run: str,
     models: Mapping[str, TrainedModel],
     parts: Iterable[Receipt],
     evidence: Mapping[str, Any],
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
+    spec = record.spec
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
-    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns)
+    measured = MeasuredColumns.of(spec.measure, record.measured) if spec.measure else None
+    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns, measured)
     return replace(plan, triage=fitted_triage(evidence)), remarks
 
 
@@ -200,7 +201,7 @@ def _write_catalog(
     started = time.perf_counter()
     plan, summary, difference = basis.plan, basis.summary, basis.difference
     beside = write_basis(store, product, plan, summary, basis.ranking)
-    files = _write_files(store, spec, plan.run, product, scores)
+    files = _write_files(store, spec, basis, product, scores)
     prefix = f"{supplement_of(product)}/"
     beside |= {name.removeprefix(prefix): found for name, found in files.items() if name.startswith(prefix)}
     other, lost = write_other_formats(store, product, spec.output.catalog, spec.output.formats, plan.schema)
@@ -229,18 +230,20 @@ def _write_catalog(
     return catalog, supplement
 
 
-def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: StageResult) -> dict[str, FileSum]:
+def _write_files(
+    store: Store, spec: RunSpec, basis: CatalogBasis, product: str, scores: StageResult
+) -> dict[str, FileSum]:
     """The catalogue's Parquet files, each of them one worker's; GalflowError if one cannot be written.
 
     TakenError if other bytes lie where one is to be written.
     """
     todo = []
     for index, parts in enumerate(group_parts(scores.receipts)):
-        name = catalog_file(index)
+        name, run = catalog_file(index), basis.plan.run
         unit = Unit("publish", name, f"{run}-{index}", f"{product}/{name}", None)
-        todo.append(
-            Work(unit, write_file, {"store": store, "catalog": product, "index": index, "parts": parts, "run": run})
-        )
+        arguments = {"store": store, "catalog": product, "index": index, "parts": parts, "run": run}
+        measured = {key: basis.measured[key] for key in parts if key in basis.measured}
+        todo.append(Work(unit, write_file, arguments | {"measured": measured}))
     written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster, needs=Needs(store))
     if written.failures:
         first = written.failures[0]
@@ -256,11 +259,6 @@ def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: St
 
 def _record(result: StageResult) -> StageRecord:
     return StageRecord(result.receipts, tuple((f.name, f.reason) for f in result.failures), result.made)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"galflow": galflow.__version__, "python": platform.python_version()}
-    return versions | {name: version(name) for name in _REPORTED_PACKAGES}
 
 
 def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:

@@ -6,12 +6,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from galflow.catalog.ranking import RunRanking
-from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, RESIDUALS, SCORES, SELECTION
+from galflow.report.inputs import (
+    COMPARISON,
+    CUTOUTS,
+    JOINS,
+    MEASUREMENTS,
+    MODELS,
+    RANKING,
+    RESIDUALS,
+    SCORES,
+    SELECTION,
+)
 from galflow.report.left_out import left_out_of_run
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
-from galflow.storage.receipts import RunManifest
+from galflow.storage.receipts import Receipt, RunManifest
 from galflow.storage.store import Store
 from tasks.fan_out import Failure, StageResult
 
@@ -41,6 +51,8 @@ class RunRecord:
     models: StageResult = field(default_factory=StageResult)
     ranking: StageResult = field(default_factory=StageResult)
     """The rule that ranks, with its evidence."""
+    measurements: dict[str | None, StageResult] = field(default_factory=dict)
+    """Empty where nothing is to be measured."""
     scores: dict[str | None, StageResult] = field(default_factory=dict)
     comparison: StageResult = field(default_factory=StageResult)
     order: tuple[RunRanking, tuple[str, ...]] | None = None
@@ -68,6 +80,7 @@ class RunRecord:
             **_named(CUTOUTS, self.cutouts),
             **_named(JOINS, self.joined),
             MODELS: self.models,
+            **_named(MEASUREMENTS, self.measurements),
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
@@ -100,6 +113,11 @@ class RunRecord:
             for sample, survey in self.surveys.items()
             if survey.selection is not None
         }
+
+    @property
+    def measured(self) -> tuple[Receipt, ...]:
+        """Of what was measured on the survey's cutouts."""
+        return self.measurements[None].receipts if self.measurements else ()
 
     @property
     def has_scores(self) -> bool:

@@ -29,6 +29,7 @@ from galflow.runs.plan import (
     plan_scores,
     planned_selection,
 )
+from galflow.runs.plan_measurements import plan_measurements
 from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import declared_score, may_rank
 from galflow.scores.score import columns_of
@@ -44,7 +45,7 @@ from tasks.monitoring import stage
 from tasks.progress import StageProgress
 from tasks.run_record import Joined, RunRecord
 from tasks.worker_check import Needs
-from tasks.worker_jobs import choose_ranking, cut, open_model, open_set, score, train
+from tasks.worker_jobs import choose_ranking, cut, measure, open_model, open_set, score, train
 
 logger = logging.getLogger(__name__)
 _FILES_ASKED = 4
@@ -154,6 +155,21 @@ def train_models(run: RunRecord) -> StageResult:
     if spec.training.workers > 1:
         return train_together("train", units, todo, spec.cluster, spec.training.workers, Needs(store))
     return run_stage("train", units, todo, spec.cluster, needs=Needs(store))
+
+
+@stage("measure")
+def measure_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
+    """Measure every cutout set of the survey, or of a sample, that is not yet measured as the run wants it."""
+    spec, store = run.spec, run.store
+    cuts = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in run.cutouts[sample].receipts]
+    units = plan_measurements(spec, store, run.surveys[sample], cuts)
+    todo = [
+        Work(unit, measure, {"store": store, "cutouts": unit.cutouts, "what": spec.measure})
+        for unit in units
+        if not unit.done
+    ]
+    name = "measure" if sample is None else f"measure {sample}"
+    return run_stage(name, units, todo, spec.cluster, needs=Needs(store))
 
 
 @stage("score")

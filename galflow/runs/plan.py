@@ -16,10 +16,12 @@ from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selection
 from galflow.runs.plan_joins import plan_joins
+from galflow.runs.plan_measurements import plan_measurements
 from galflow.runs.plan_residuals import plan_residuals, plan_selection
 from galflow.runs.plan_units import (
     JoinedTile,
     JoinUnit,
+    MeasureUnit,
     ModelUnit,
     PlannedSelection,
     RankingUnit,
@@ -180,6 +182,8 @@ class RunPlan:
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
     comparison: Unit | None
+    measurements: dict[str | None, list[MeasureUnit]]
+    """By sample; None is the survey itself."""
     selection: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
     """Empty as long as their selection is to be made."""
@@ -196,6 +200,7 @@ class RunPlan:
         """Those by which the run is named: known before any of them is made."""
         units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
         units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
+        units += [u for us in self.measurements.values() for u in us]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
         return units + [unit for unit in (self.comparison, self.selection) if unit is not None]
@@ -267,14 +272,17 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
+    measured: dict[str | None, list[MeasureUnit]] = {
+        s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]])
+        for s in spec.comparison.samples
+    } | {None: plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])}
     selection = plan_selection(spec, store, [u.fingerprint for u in scores], ranking.fingerprint if ranking else None)
     residuals = []
     if selection is not None and selection.receipt is not None:
-        tiles = [unit.cut for unit in cutouts]
-        residuals = plan_residuals(spec, store, selection.receipt.product, tiles, fingerprints)
+        residuals = plan_residuals(spec, store, selection.receipt.product, [u.cut for u in cutouts], fingerprints)
     plan = RunPlan(
-        "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, selection,
-        residuals, _selections(spec, cutouts, samples),
+        "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
+        selection, residuals, _selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))

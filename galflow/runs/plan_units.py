@@ -92,6 +92,13 @@ class PlannedSelection:
 
 
 @dataclass(frozen=True, eq=False)
+class MeasureUnit(Unit):
+    """What is measured on one tile's cutouts."""
+
+    cutouts: CutTile = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
 class RankingUnit(Unit):
     """The rule by which the run's objects are ranked."""
 

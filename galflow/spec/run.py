@@ -129,6 +129,9 @@ class RunSpec(Part):
     """The survey."""
     cutouts: CutoutSpec = CutoutSpec()
     """How galaxies are cut out."""
+    measure: tuple[Literal["sersic", "morphology"], ...] = ()
+    """Columns measured on every cutout, of the survey and of the samples alike: sersic (flux, half-light radius, index,
+    shape of a fitted Sersic profile), morphology (Petrosian radius, concentration, asymmetry, Gini, M20)."""
     join: JoinSpec = JoinSpec()
     """Which rows of different tiles are one object."""
     stretch: StretchSpec = StretchSpec()
@@ -160,6 +163,7 @@ class RunSpec(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> RunSpec:
         _require_distinct([m.name for m in self.trainings], "model names")
+        _require_distinct(list(self.measure), "what is to be measured")
         return self
 
     @model_validator(mode="after")
@@ -223,7 +227,9 @@ class RunSpec(Part):
 
     def content(self) -> dict[str, Any]:
         """What the results depend on, as JSON: all but where the work runs and where it is stored."""
-        return self.model_dump(mode="json", exclude={"cluster": True, "store": True, "output": self.output.unused})
+        # Where nothing is measured, a run keeps the name it had before anything could be.
+        left_out: dict[str, Any] = {"cluster": True, "store": True, "output": self.output.unused}
+        return self.model_dump(mode="json", exclude=left_out | ({} if self.measure else {"measure": True}))
 
 
 def fingerprint(*content: Any) -> str:

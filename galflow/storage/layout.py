@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 PRODUCT_KINDS = (
-    "cutouts", "joins", "models", "scores", "rankings", "comparisons", "selections", "residuals", "catalogs", "reports",
+    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "selections", "residuals",
+    "catalogs", "reports",
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
 RUNS, LEASES, REPORTS = "runs", "leases", "reports"
@@ -27,7 +28,7 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet"
+    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
     r"|(?:rankings|comparisons)/[^/]+/.+?\.json|selections/[^/]+/.+?\.parquet)(?=[/.]|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
@@ -53,6 +54,11 @@ def join_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
     return f"{joins_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
 
 
+def measurements_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of what was measured on the cutouts of a tile."""
+    return f"{measurements_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
 def scores_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
     """Key of a tile's score part."""
     return f"{scores_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
@@ -71,6 +77,11 @@ def cutouts_folder(survey: str) -> str:
 def joins_folder(survey: str) -> str:
     """Folder of a survey's joins."""
     return f"joins/{survey}"
+
+
+def measurements_folder(survey: str) -> str:
+    """Folder of what was measured on a survey's cutouts."""
+    return f"measurements/{survey}"
 
 
 def scores_folder(survey: str) -> str:
@@ -164,7 +175,8 @@ def performance_page(run: str, at: datetime) -> str:
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
     of_survey = (
-        cutouts_folder, joins_folder, scores_folder, rankings_folder, selections_folder, residuals_folder,
+        cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, selections_folder,
+        residuals_folder,
     )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
