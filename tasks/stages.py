@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.catalog.published import read_parts
-from galflow.compare.matched import MatchedSamples
-from galflow.compare.populations import Population, read_population
-from galflow.compare.ratios import unseen_ratios
 from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
 from galflow.runs.check import check_run
 from galflow.runs.plan import (
-    matching_of,
     part_settings,
     plan_comparison,
     plan_cutouts,
@@ -27,18 +21,17 @@ from galflow.runs.plan import (
     plan_models,
     plan_ranking,
     plan_scores,
-    planned_selection,
 )
+from galflow.runs.plan_cutouts import planned_selection
 from galflow.runs.plan_measurements import plan_measurements
 from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import declared_score, may_rank
-from galflow.scores.score import columns_of
 from galflow.spec.run import RunSpec
 from galflow.storage.layout import assigned_rows
 from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
-from galflow.training.trained_model import TrainedModel
+from tasks.compared import matched_samples, unseen_ratios_of
 from tasks.distributed_training import train_together
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.monitoring import stage
@@ -244,6 +237,7 @@ def compare(run: RunRecord) -> StageResult:
         {n: [r.fingerprint for r in of.receipts] for n, of in scores.items()},
         fingerprints,
         [r.fingerprint for r in run.scores[None].receipts],
+        [r.fingerprint for of in run.measurements.values() for r in of.receipts],
     )
     if unit is None or unit.receipt is not None:
         return StageResult((unit.receipt,) if unit and unit.receipt else ())
@@ -260,38 +254,10 @@ def compare(run: RunRecord) -> StageResult:
             spec.of_survey(models),
             bootstraps=spec.comparison.bootstraps,
             seed=spec.seed,
-            survey_ratios=_ratios(run, None, models),
-            sample_ratios={name: _ratios(run, name, models) for name in scores},
-            matched=_matched(run, models),
+            survey_ratios=unseen_ratios_of(run, None, models),
+            sample_ratios={name: unseen_ratios_of(run, name, models) for name in scores},
+            matched=matched_samples(run, models),
         )
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))
     return StageResult((receipt,), (), 1)
-
-
-def _matched(run: RunRecord, models: Mapping[str, TrainedModel]) -> MatchedSamples | None:
-    """The objects that are to be compared at equal properties or in pairs; None where neither is asked for."""
-    if (matching := matching_of(run.spec)) is None:
-        return None
-    columns = [column.name for column in columns_of(run.spec.of_survey(models))]
-    columns += [ratio.column for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
-    learnt = {model.sample for model in run.spec.trainings if model.trained is None and model.name in models}
-
-    def population(name: str | None, key: tuple[str, ...] = ()) -> Population:
-        receipts = run.scores[name].receipts
-        return read_population(run.store, receipts, columns, matching.columns, held_out=name in learnt, key=key)
-
-    samples = {name: population(name) for name in run.scores if name is not None} if matching.match else {}
-    paired = tuple((population(pair.first, pair.by), population(pair.second, pair.by)) for pair in matching.pairs)
-    return MatchedSamples(population(None), samples, matching, paired)
-
-
-def _ratios(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:
-    """Ratio column -> values of the survey's objects, or of a sample's, that no model of the ratio learnt from."""
-    there = [ratio for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
-    if not there:
-        return {}
-    learners = {m.name for m in run.spec.trainings if m.sample == sample}
-    learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
-    sets = {tile.fingerprint: open_set(run.store, tile) for tile in run.joined[sample].tiles}
-    return unseen_ratios(run.store, run.scores[sample].receipts, sets, learnt)

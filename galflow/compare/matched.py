@@ -40,12 +40,16 @@ class Matching:
     seed: int = 0
     pairs: tuple[PairSpec, ...] = ()
     """Samples of the same galaxies."""
+    measured: tuple[str, ...] = ()
+    """Fingerprints of what was measured on the cutouts of both sides."""
 
     @property
     def content(self) -> list[Any]:
         """What a comparison depends on, as plain values."""
         pairs = [spec.model_dump(mode="json") for spec in self.pairs]
-        return [[spec.model_dump(mode="json") for spec in self.match], list(self.explain), *([pairs] if pairs else [])]
+        more: list[Any] = [pairs] if pairs else []
+        more += [sorted(self.measured)] if self.measured else []
+        return [[spec.model_dump(mode="json") for spec in self.match], list(self.explain), *more]
 
     @property
     def columns(self) -> list[str]:

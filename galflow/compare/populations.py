@@ -65,16 +65,25 @@ def read_population(
     *,
     held_out: bool,
     key: Sequence[str] = (),
+    measured: Sequence[Receipt] = (),
 ) -> Population:
     """Of these score parts the objects to compare; ``properties`` are names of the survey's or galflow's columns.
 
+    ``measured``: parts of what was measured on the same cutouts, whose columns are properties, too.
     ``key``: columns that together name an object's galaxy. ``held_out``: a model of the comparison learnt from these
     objects, so that those of the reference split alone count.
     """
+    beside = {r.inputs["cutouts"]: r for r in measured if r.rows}
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         found = list(
             threads.map(
-                lambda part: _of_part(store, part, scores, properties, held_out, key),
+                lambda part: _of_part(
+                    _table_of(store, part, beside.get(part.inputs.get("cutouts", "")), [*scores, *properties, *key]),
+                    scores,
+                    properties,
+                    held_out,
+                    key,
+                ),
                 [part for part in parts if part.rows],
             )
         )
@@ -86,21 +95,28 @@ def read_population(
     )
 
 
-def _of_part(
-    store: Store,
-    part: Receipt,
-    scores: Sequence[str],
-    properties: Sequence[str],
-    held_out: bool,
-    key: Sequence[str],
-) -> Population:
+def _table_of(store: Store, part: Receipt, measured: Receipt | None, columns: Sequence[str]) -> pa.Table:
+    """The columns that are there, of a score part and of what was measured on its cutouts, under their plain names."""
+    table = _read(store, part, ["is_primary", "flags", "split", *columns])
+    if measured is not None:
+        beside = _read(store, measured, [name for name in columns if name not in table.column_names])
+        for name in beside.column_names:
+            table = table.append_column(name, beside.column(name))
+    return table
+
+
+def _read(store: Store, part: Receipt, columns: Sequence[str]) -> pa.Table:
     (data,) = read_sound(store, {part.product: part.files[""]}).values()
     there = set(pq.read_schema(pa.BufferReader(data)).names)
-    places, parts_of_key = (
-        [name if name in there else CARRIED + name for name in names] for names in (properties, key)
-    )
-    asked = dict.fromkeys(["is_primary", "flags", "split", *scores, *places, *parts_of_key])
-    table = pq.read_table(pa.BufferReader(data), columns=[name for name in asked if name in there])
+    places = {name: name if name in there else CARRIED + name for name in dict.fromkeys(columns)}
+    found = {name: place for name, place in places.items() if place in there}
+    table = pq.read_table(pa.BufferReader(data), columns=list(found.values()))
+    return table.select(list(found.values())).rename_columns(list(found))
+
+
+def _of_part(
+    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, key: Sequence[str]
+) -> Population:
     flags = table["flags"].to_numpy()
     offered = table["is_primary"].to_numpy() & ~has_flag(flags, Flag.PLANTED)
     if held_out:
@@ -113,9 +129,9 @@ def _of_part(
 
     return Population(
         {name: column(name) for name in scores},
-        np.stack([column(name) for name in places], axis=1) if places else np.empty((len(rows), 0)),
+        np.stack([column(name) for name in properties], axis=1) if properties else np.empty((len(rows), 0)),
         int(offered.sum()) - len(rows),
-        _keys(table, parts_of_key)[rows] if key else np.empty(0, object),
+        _keys(table, key)[rows] if key else np.empty(0, object),
     )
 
 

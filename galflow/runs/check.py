@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from functools import partial
 
+from galflow.measurements.part import number_columns
 from galflow.runs.check_columns import check_group, check_matching, sample_title
 from galflow.runs.check_display import displayed_run, remarks_of
 from galflow.runs.check_survey import ask, check_survey, refuse
@@ -42,7 +43,8 @@ def _check(spec: RunSpec) -> list[str]:
     stretch = spec.stretch.model_copy(update={"kind": spec.stretch.kind_for(bool(displayed))})
     if bands:
         ask(lambda: check_group(spec.output, open_survey(spec.survey)), faults)
-        ask(lambda: check_matching(spec.comparison, _surveys(spec)), faults)
+        measured = {name for what in spec.measure for name in number_columns(what, bands)}
+        ask(lambda: check_matching(spec.comparison, _surveys(spec), measured), faults)
     declared = ask(lambda: declared_score(spec), faults)
     leader = may_rank(spec)[declared] if declared is not None else None
     if bands is None:  # of what models are built of nothing is known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
@@ -38,10 +38,11 @@ def sample_title(name: str) -> str:
     return f"comparison sample {name}"
 
 
-def check_matching(comparison: ComparisonSpec, surveys: Mapping[str, Survey]) -> None:
+def check_matching(comparison: ComparisonSpec, surveys: Mapping[str, Survey], measured: Collection[str] = ()) -> None:
     """SpecError where a column of ``comparison`` is one that the objects of a survey or sample will not have.
 
-    ``surveys``: the run's survey and its samples by what a person calls them.
+    ``surveys``: the run's survey and its samples by what a person calls them; ``measured``: columns that the run
+    measures on the cutouts of all of them.
     """
     if comparison.explain and not comparison.match:
         raise SpecError("comparison.explain explains differences of matched samples; give comparison.match as well")
@@ -57,7 +58,7 @@ def check_matching(comparison: ComparisonSpec, surveys: Mapping[str, Survey]) ->
         lacking += [
             f"{field}: no object of {name} has a column {column!r}; expected one of {', '.join(sorted(known))}"
             for column, field in asked[name].items()
-            if known is not None and column not in known and column not in _OWN
+            if known is not None and column not in known and column not in _OWN and column not in measured
         ]
     if lacking:
         raise SpecError("\n".join(lacking))

@@ -14,7 +14,7 @@ from typing import Any
 
 from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
-from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selection
+from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selections
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_measurements import plan_measurements
 from galflow.runs.plan_residuals import plan_residuals, plan_selection
@@ -222,10 +222,12 @@ class RunPlan:
         return found | ({"selections": selections} if selections else {})
 
 
-def matching_of(spec: RunSpec) -> Matching | None:
-    """How samples are matched or paired; None where they are not."""
+def matching_of(spec: RunSpec, measured: Sequence[str] = ()) -> Matching | None:
+    """How samples are matched or paired, by properties with these fingerprints, too; None where they are not."""
     of = spec.comparison
-    return Matching(of.match, of.explain, of.bootstraps, spec.seed, of.pairs) if of.match or of.pairs else None
+    if not (of.match or of.pairs):
+        return None
+    return Matching(of.match, of.explain, of.bootstraps, spec.seed, of.pairs, tuple(measured) if of.match else ())
 
 
 def plan_comparison(
@@ -234,14 +236,16 @@ def plan_comparison(
     sample_scores: Mapping[str, Sequence[str]],
     models: Mapping[str, str],
     scores: Sequence[str],
+    measured: Sequence[str] = (),
 ) -> Unit | None:
     """The comparison of all samples (name -> fingerprints of its score parts); None if there are none.
 
-    ``scores`` are the fingerprints of the survey's score parts, on which likelihood ratios are compared.
+    ``scores`` are the fingerprints of the survey's score parts, on which likelihood ratios are compared; ``measured``
+    those of what was measured on all cutouts, by which samples may be matched.
     """
     if not sample_scores:
         return None
-    matching = matching_of(spec)
+    matching = matching_of(spec, measured)
     survey = scores if spec.ratios or matching else ()
     found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey, matching)
     receipt = find_receipts(store, comparisons_folder(spec.name)).get(found)
@@ -271,18 +275,19 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
         for s in spec.comparison.samples
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
-    comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
     measured: dict[str | None, list[MeasureUnit]] = {
         s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]])
         for s in spec.comparison.samples
     } | {None: plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])}
+    of_measured = [u.fingerprint for units in measured.values() for u in units]
+    comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores], of_measured)
     selection = plan_selection(spec, store, [u.fingerprint for u in scores], ranking.fingerprint if ranking else None)
     residuals = []
     if selection is not None and selection.receipt is not None:
         residuals = plan_residuals(spec, store, selection.receipt.product, [u.cut for u in cutouts], fingerprints)
     plan = RunPlan(
         "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
-        selection, residuals, _selections(spec, cutouts, samples),
+        selection, residuals, planned_selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
@@ -290,12 +295,3 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
 
 def _joins_of(spec: RunSpec, survey: SurveySpec, store: Store, tiles: Sequence[TileUnit]) -> list[JoinUnit]:
     return plan_joins(spec, survey, store, [u.cut for u in tiles], {u.name: u.place for u in tiles})
-
-
-def _selections(
-    spec: RunSpec, cutouts: Sequence[TileUnit], samples: Mapping[str, Sequence[TileUnit]]
-) -> dict[str, PlannedSelection]:
-    """Of the survey and of each sample that select objects, what is left out."""
-    found = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
-    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
-    return {name: one for name, one in found.items() if one is not None}

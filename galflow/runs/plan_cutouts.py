@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -120,3 +120,12 @@ def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint
     except DataError as error:
         logger.warning("tile %s covers no object: %s", tile.name, error)
         return None
+
+
+def planned_selections(
+    spec: RunSpec, cutouts: Sequence[TileUnit], samples: Mapping[str, Sequence[TileUnit]]
+) -> dict[str, PlannedSelection]:
+    """Of the survey and of each sample that select objects, what is left out."""
+    found = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
+    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
+    return {name: one for name, one in found.items() if one is not None}

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import read_published
+from galflow.compare.populations import read_population
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import has_flag
 from galflow.cutouts.observed_shares import INCOMPLETE
@@ -93,6 +95,8 @@ def run(spec: RunSpec) -> Ran:
     ran.cutouts = {sample: stages.ingest.fn(ran, sample) for sample in ran.surveys}
     ran.joined = {sample: stages.join.fn(ran, sample) for sample in ran.surveys}
     ran.models = stages.train_models.fn(ran)
+    if spec.measure:
+        ran.measurements = {sample: stages.measure_cutouts.fn(ran, sample) for sample in ran.surveys}
     ran.ranking = stages.choose_rule.fn(ran)
     ran.scores = {sample: stages.score_cutouts.fn(ran, sample) for sample in ran.surveys}
     ran.comparison = stages.compare.fn(ran)
@@ -262,9 +266,10 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
         comparison={
             "samples": [{"name": "mock", "survey": mocks}, {"name": "marred", "survey": marred}], "bootstraps": 50,
             "pairs": [{"first": "marred", "second": "mock", "by": ["id_in_tile", "tile"]}],
-            "match": [{"column": "magnitude", "bins": 2}], "explain": ["axis_ratio"],
+            "match": [{"column": "magnitude", "bins": 2}],
+            "explain": ["axis_ratio", "sersic_r50"],
         },
-        output={"report": True},
+        measure=["sersic"], output={"report": True},
     )  # fmt: skip
     ran = run(spec)
     assert [s.failures for s in (ran.models, ran.scores[None], ran.comparison)] == [(), (), ()]
@@ -310,6 +315,15 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     assert matched["pairs"] == np.minimum(*counts).sum(), (
         "equal counts in each bin of objects that no model learnt from"
     )
+    explained = {one["column"] for one in matched["explained"]["all"]["properties"]}
+    assert explained == {"magnitude", "axis_ratio", "sersic_r50"}
+    population = read_population(
+        store, ran.scores[None].receipts, ["bpd_maf"], ["half_light_radius_arcsec", "sersic_r50"], held_out=True,
+        measured=ran.measurements[None].receipts,
+    )  # fmt: skip
+    true, measured = population.properties.T
+    assert np.isfinite(measured).mean() > 0.5, "what was measured stands beside the catalogue's columns"
+    assert spearmanr(true, measured, nan_policy="omit").statistic > 0.4
     assert set(matched["columns"]["llr_maf_plain"]["p"]) == {"ks", "wasserstein", "energy", "auroc"}
     assert "of sample mock" in report
     (pair,) = compared["pairs"]
