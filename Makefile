@@ -24,6 +24,8 @@ check: .venv/ready-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_import_floors.py
+	@mkdir -p build   # each test's fixtures exist, those of the long ones too
+	$(BIN)/python -m pytest --setup-plan > build/fixtures.txt || { grep -E "^(E  |ERROR)" build/fixtures.txt; exit 1; }
 
 docs: .venv/ready-docs     # the pages as a site, build/docs/index.html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs

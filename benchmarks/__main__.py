@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    compared,
     compiled,
+    contamination,
     costs,
     cutana,
     defects,
@@ -36,13 +38,16 @@ from benchmarks import (
     ingest_curve,
     labelled,
     local_security,
+    measured,
     mergers,
+    neighbours,
     ranges,
     ranked_million,
     ranking,
     sampling,
     scale,
     scoring,
+    simulations,
     training,
     vqvae2,
 )
@@ -72,8 +77,10 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "defects": defects.run,
     "compiled": compiled.run,
     "local_security": local_security.run,
+    "measured": measured.run,
     "ranges": ranges.run,
     "ranked_million": ranked_million.run,
+    "compared": compared.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
@@ -89,6 +96,9 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
+    "simulations": simulations.run,
+    "contamination": contamination.run,
+    "neighbours": neighbours.run,
 }
 LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
 """Of the machinery too, but an hour and 20 GB of disk."""

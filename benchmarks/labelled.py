@@ -29,7 +29,8 @@ from benchmarks.tables import Figures
 from galflow.batch import Batch
 from galflow.models.base import GenerativeModel, build_model
 from galflow.photometry import AsinhStretch
-from galflow.surveys.reading.stamp_files import decode, reshape
+from galflow.surveys.reading.stamp_files import decode
+from galflow.surveys.reading.stamp_sizing import Sizing, StampPlanes, reshape
 
 FOLDER = Path(os.environ.get("GALFLOW_DATA", Path(__file__).parents[2] / "shared" / "data")) / "hsc_wgan_thumbs"
 BORING = "boring"
@@ -96,9 +97,11 @@ class Labelled:
 def thumbnails(folder: Path = FOLDER) -> Labelled:
     """Read and bin them."""
 
+    small = Sizing(block=BLOCK, mode="mean")
+
     def read(where: Path) -> torch.Tensor:
         images = [
-            reshape(decode(path.read_bytes(), path.name, bands=3), path.name, block=BLOCK, mode="mean")
+            reshape(StampPlanes(decode(path.read_bytes(), path.name, bands=3)), small, 1.0, path.name)[0].flux
             for path in sorted(where.glob("*.png"))
         ]
         return torch.from_numpy(np.stack(images) / np.float32(255))

@@ -99,7 +99,8 @@ def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]], root: s
     for names in groups:
         some = {name: models[name] for name in names}
         cases: dict[str, Callable[[], object]] = {
-            "galflow": partial(galflow_way, store, out, some),
+            "galflow": partial(galflow_way, store, out, some, triage=False),
+            "with triage": partial(galflow_way, store, out, some, triage=True),
             "bare passes": partial(bare_passes, some, batches),
         }
         timings = interleaved(cases, between=lambda: out.delete("scores"))
@@ -108,14 +109,14 @@ def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]], root: s
         yield table(f"scoring, {' + '.join(names)}: {size}", "bare passes", timings, objects=OBJECTS)
 
 
-def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel]) -> None:
-    """From the stored cutouts to the stored part and its receipt."""
+def galflow_way(store: Store, out: Store, models: Mapping[str, TrainedModel], *, triage: bool) -> None:
+    """From the stored cutouts to the stored part and its receipt, with the triage's measurements or without."""
     receipt = score_set(
         out,
         CutoutSet(store, PRODUCT),
         models,
         PartFingerprints("s0", "c0"),
-        PartSettings(),
+        PartSettings(triage=triage),
         batch_objects=BATCH_OBJECTS,
     )
     if receipt.outcome is not Outcome.DONE or receipt.rows != OBJECTS:

@@ -13,7 +13,8 @@ from galflow.cutouts.set_writing import CutoutData
 from galflow.models.base import Density, GenerativeModel, abilities
 from galflow.photometry import AsinhStretch
 from galflow.spec.run import CutoutSpec
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import ModelCard, TrainedModel
 
 BANDS = ("g", "r", "i")
 SKY_SIGMA = 10.0

@@ -113,8 +113,9 @@ def named_by(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
     yield from _of_cluster(spec)
     surveys = [("survey", spec.survey), *((f"comparison sample {s.name}", s.survey) for s in spec.comparison.samples)]
     for what, survey in surveys:
-        if "." in survey.kind and survey.kind not in _paths(survey_kinds()):
-            yield "plug_ins", f"{what}.kind", survey.kind
+        for field, kind in _kinds(f"{what}.kind", survey.kind, survey.options):
+            if "." in kind and kind not in _paths(survey_kinds()):
+                yield "plug_ins", field, kind
     models = all_models()
     files = {name.partition(".")[0] for name in models}
     for model in spec.models:
@@ -127,6 +128,14 @@ def named_by(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
             yield "encoders", f"model {model.name}.options.encoder", encoder
     for field, name in _variables(spec.model_dump(mode="json"), ""):
         yield "variables", field, name
+
+
+def _kinds(field: str, kind: str, options: Any) -> Iterator[tuple[str, str]]:
+    """(field, kind) of a survey and of the one that it imitates."""
+    yield field, kind
+    like = options.get("like") if isinstance(options, Mapping) else None
+    if isinstance(like, Mapping) and isinstance(like.get("kind"), str):
+        yield from _kinds(f"{field.removesuffix('.kind')}.options.like.kind", like["kind"], like.get("options"))
 
 
 def _program(model: ModelSpec) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from galflow.cutouts.cut import cut_tile
+from galflow.cutouts.tile_rows import SELECTION_DETAIL
 from galflow.errors import ChangedError, SpecError
 from galflow.runs.check_survey import check_survey, refuse
 from galflow.runs.plan_cutouts import plan_cutouts
@@ -33,7 +34,9 @@ class CutOutcome:
             return f"failed: tile {self.tile}: {self.failure}"
         done = "" if self.fresh else ", as before"
         reasons = f" ({self.receipt.outcome}: {'; '.join(self.receipt.reasons)})" if self.receipt.reasons else ""
-        return f"{self.tile}: {self.receipt.rows} objects{done}  {store.uri(self.receipt.product)}{reasons}"
+        selection = self.receipt.details.get(SELECTION_DETAIL)
+        of = "" if selection is None else f" of {selection['rows']}"
+        return f"{self.tile}: {self.receipt.rows}{of} objects{done}  {store.uri(self.receipt.product)}{reasons}"
 
 
 def check_cut(spec: RunSpec) -> list[str]:

@@ -29,7 +29,8 @@ from flows.login import Login, served_at
 from flows.served_api import Server
 from galflow.errors import GalflowError, SpecError
 from galflow.runs.check import check_run
-from galflow.spec.run import RunSpec, StoreSpec, load_spec
+from galflow.spec.run import RunSpec, load_spec
+from galflow.spec.store import StoreSpec
 from galflow.storage.store import Store
 from tasks.ports import taken
 

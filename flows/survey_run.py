@@ -16,8 +16,9 @@ from flows.run_state import RunOutcome, outcome_of, stage_end, whole_end
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
 from tasks.publish import publish
+from tasks.residuals import select, store_residuals
 from tasks.run_record import RunRecord
-from tasks.stages import check, choose_rule, compare, ingest, join, score_cutouts, train_models
+from tasks.stages import check, choose_rule, compare, ingest, join, measure_cutouts, score_cutouts, train_models
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
 _FLOW: dict[str, Any] = {"persist_result": False}
@@ -44,12 +45,17 @@ def run_until(spec: RunSpec, last: str) -> RunOutcome:
     run.joined = {sample: join(quote(run), sample) for sample in run.surveys}
     if "train" in wanted:
         run.models = train_models(quote(run))
+    if "score" in wanted and spec.measure:
+        run.measurements = {sample: measure_cutouts(quote(run), sample) for sample in run.surveys}
     if "score" in wanted:
         run.ranking = choose_rule(quote(run))
         run.scores = {sample: score_cutouts(quote(run), sample) for sample in run.surveys}
     if "compare" in wanted:
         run.comparison = compare(quote(run))
     if "publish" in wanted and run.has_scores:
+        if spec.output.residuals:
+            run.selection = select(quote(run))
+            run.residuals = store_residuals(quote(run))
         run.manifest = publish(quote(run))
     return outcome_of(run, nothing_scored="publish" in wanted and not run.has_scores)
 

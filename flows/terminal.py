@@ -17,11 +17,13 @@ from rich.table import Table
 if TYPE_CHECKING:
     from galflow.models.base import GenerativeModel
     from galflow.runs.plan import RunPlan, Unit
+    from galflow.runs.plan_units import PlannedSelection
     from galflow.storage.receipts import RunManifest
 
 _WHOLE_LINES = 100_000
 """Columns of what is no terminal."""
 _REASONS_SHOWN = 3
+_TILES_NAMED = 4
 _PARTIAL_SHOWN = 20
 
 
@@ -62,9 +64,13 @@ def stages(planned: RunPlan) -> dict[str, Sequence[Unit]]:
     found: dict[str, Sequence[Unit]] = {"ingest": planned.cutouts}
     found |= {f"ingest {name}": units for name, units in planned.samples.items()}
     found |= {"join": planned.joins} | {f"join {name}": units for name, units in planned.sample_joins.items()}
-    found |= {"train": planned.models, "score": planned.scores}
+    found |= {"train": planned.models}
+    for name, units in planned.measurements.items():
+        found |= {"measure" if name is None else f"measure {name}": units} if units else {}
+    found |= {"score": planned.scores}
     found |= {f"score {name}": units for name, units in planned.sample_scores.items()}
-    return found | ({"compare": [planned.comparison]} if planned.comparison else {})
+    found |= {"compare": [planned.comparison]} if planned.comparison else {}
+    return found | ({"residuals": [planned.selection, *planned.residuals]} if planned.selection else {})
 
 
 def show_plan(out: Console, planned: RunPlan, root: str) -> None:
@@ -74,11 +80,36 @@ def show_plan(out: Console, planned: RunPlan, root: str) -> None:
         todo = [u for u in units if not u.done]
         table.add_row(stage, str(len(units) - len(todo)), str(len(todo)), _reasons(u.why for u in todo))
     show_table(out, table)
+    for name, selection in planned.selections.items():
+        _show_selection(out, name, selection)
     out.print(f"\nrun {planned.run} at {root}", soft_wrap=True)
     if planned.done:
         out.print(f"Nothing to do: it is published. `galflow show {planned.run}` says what it found.")
     else:
         out.print(f"{todo_line(planned)}, then catalogue, report and manifest.")
+
+
+def _show_selection(out: Console, name: str, planned: PlannedSelection) -> None:
+    """What is left out before any tile is opened."""
+    if planned.unopened:
+        number = len(planned.unopened)
+        named = ", ".join(planned.unopened[:_TILES_NAMED]) + (", ..." if number > _TILES_NAMED else "")
+        beyond = "lies beyond select.regions and is" if number == 1 else "lie beyond select.regions and are"
+        out.print(f"\n{name}: {number:,} tile{'s' * (number > 1)} {beyond} not opened: {named}", soft_wrap=True)
+    found = planned.left_out
+    if found is not None:
+        rows = [(reason, *counts) for reason, counts in found.reasons.items()]
+        taken = f"{found.rows - found.total:,} of {found.rows:,} catalogued objects are selected."
+        show_left_out(out, f"{name}: {taken}", rows)
+
+
+def show_left_out(out: Console, sentence: str, rows: Iterable[tuple[str, int, int]]) -> None:
+    """A sentence, then a row a reason: objects that it is the first to leave out, and those that it would by itself."""
+    out.print(f"\n{sentence}", soft_wrap=True)
+    table = table_of("left out because", "objects", "by this alone", right=("objects", "by this alone"))
+    for reason, first, alone in rows:
+        table.add_row(reason, f"{first:,}", f"{alone:,}")
+    show_table(out, table, indent=2)
 
 
 def todo_line(planned: RunPlan) -> str:

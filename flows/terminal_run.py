@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from flows.terminal import minute, show_partial, show_table, table_of, uri_line
+from flows.terminal import minute, show_left_out, show_partial, show_table, table_of, uri_line
+from galflow.report.left_out import selection_tables
 from galflow.report.reading import reading_words
-from galflow.report.verdicts import ALIKE, parts_failed, verdict
+from galflow.report.verdicts import ALIKE, left_out_sentences, parts_failed, verdict
 
 if TYPE_CHECKING:
     from galflow.storage.receipts import RunManifest
@@ -22,6 +23,8 @@ def show_run(out: Console, manifest: RunManifest, *, models: bool = False) -> No
     out.print(f"\nRun {manifest.run}", style="bold", end="")
     out.print(f"   finished {minute(manifest.finished)} UTC")
     _show_counts(out, found)
+    for selection in selection_tables(found):
+        show_left_out(out, f"Selection of {selection.name}: {selection.sentence}", selection.rows)
     if found.get("recall_in_top_5_percent"):
         _show_recall(out, found["recall_in_top_5_percent"])
     for name, columns in found.get("samples", {}).items():
@@ -64,6 +67,8 @@ def _show_counts(out: Console, found: Mapping[str, Any]) -> None:
         out.print(f"{reading_words(found['reading'])}.")
     if "ranked_by" in found:
         out.print(found["ranked_by"]["why"], soft_wrap=True)
+    for sentence in left_out_sentences(found["left_out"]) if "left_out" in found else ():
+        out.print(sentence, soft_wrap=True)
     level = found["false_discovery_rate"]
     stands = f"at a false discovery rate of {level:.0%} (column anomaly_q <= {level:g})"
     if found["discoveries"]:

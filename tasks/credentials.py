@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL
 
 from galflow.errors import SpecError
 from galflow.spec.addresses import require_clean_endpoints
-from galflow.spec.run import StoreSpec
+from galflow.spec.store import StoreSpec
 
 VARIABLES = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION",

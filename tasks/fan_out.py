@@ -57,6 +57,8 @@ class StageResult:
     """How many units were made now rather than found done."""
     places: Mapping[str, Place | None] = field(default_factory=dict)
     """Of an ingest: where each tile lies."""
+    unopened: tuple[str, ...] = ()
+    """Of an ingest: tiles that lie wholly beyond the selected regions."""
 
     @property
     def partial(self) -> list[str]:

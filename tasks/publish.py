@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
 from galflow.catalog.formats import write_other_formats
-from galflow.catalog.published import CatalogPlan, group_parts, plan_catalog, write_basis
-from galflow.catalog.ranking import RunRanking, rank_objects
+from galflow.catalog.measured_columns import MeasuredColumns, measured_beside
+from galflow.catalog.published import CatalogPlan, PartFiles, group_parts, plan_catalog, write_basis
+from galflow.catalog.ranking import RunRanking
 from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
-from galflow.report.inputs import CATALOG, StageRecord
-from galflow.report.reading import survey_reading
+from galflow.report.inputs import CATALOG, StageRecord, code_versions
+from galflow.report.mock_observations import mock_observations
 from galflow.report.report import ReportInputs, build_report
-from galflow.runs.plan import Unit, run_id, survey_learners
-from galflow.scores.mask_levels import MaskLevels
-from galflow.scores.ranking import stated_reference
-from galflow.scores.rule import RankingRule
+from galflow.runs.plan import Unit, run_id
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
 from galflow.scores.triage import fitted_triage
@@ -53,36 +49,35 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
+from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
 from tasks.worker_jobs import TAKEN, open_model, write_file
-
-_REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
 
 
 @stage("publish")
 def publish(record: RunRecord) -> RunManifest:
     """Write the catalogue, the report and, last and only if absent, the manifest; here with URIs for keys."""
     spec, store, stages, scores = record.spec, record.store, record.stages, record.scores[None]
-    run = run_id(spec, [r.fingerprint for result in stages.values() for r in result.receipts])
+    run = run_id(spec, record.fingerprints)
     places = record.model_products()
     models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
-    evidence = json.loads(store.get(record.ranking.receipts[0].product))
+    evidence = evidence_of(record)
     keys = [r.key for r in scores.receipts if r.rows]
     summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
     difference, why_not = _difference(store, spec, run, scores, places)
-    plan, remarks = _plan_catalog(spec, run, models, read_receipts(store, keys), evidence)
-    ranking, shared_ids = _ranking(store, spec, evidence, models, scores)
-    basis = CatalogBasis(plan, summary, ranking, difference)
+    plan, remarks = _plan_catalog(record, run, models, read_receipts(store, keys), evidence)
+    ranking, shared_ids = order_of(record)
+    basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, record.measured))
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
     found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
     found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
-    found["reading"] = survey_reading(receipt for part in record.cutouts.values() for receipt in part.receipts)
-    found["difference"] = None if difference is None else difference.to_json()
+    found |= record.of_cutting | {"difference": None if difference is None else difference.to_json()}
     found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
     found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
+    found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
     products[CATALOG] = [catalog.key, supplement.key]
     report = None
@@ -94,7 +89,7 @@ def publish(record: RunRecord) -> RunManifest:
             ReportInputs(
                 run=run,
                 spec=spec,
-                code_versions=_versions(),
+                code_versions=code_versions(),
                 store=store,
                 stages=records,
                 models=models,
@@ -131,36 +126,24 @@ class CatalogBasis:
     summary: PartSummary
     ranking: RunRanking
     difference: Difference | None
+    measured: Mapping[str, PartFiles]
+    """Key of a score part -> what was measured on the same cutouts."""
 
 
 def _plan_catalog(
-    spec: RunSpec,
+    record: RunRecord,
     run: str,
     models: Mapping[str, TrainedModel],
     parts: Iterable[Receipt],
     evidence: Mapping[str, Any],
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
+    spec = record.spec
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
-    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns)
+    measured = MeasuredColumns.of(spec.measure, record.measured) if spec.measure else None
+    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns, measured)
     return replace(plan, triage=fitted_triage(evidence)), remarks
-
-
-def _ranking(
-    store: Store,
-    spec: RunSpec,
-    evidence: Mapping[str, Any],
-    models: Mapping[str, TrainedModel],
-    scores: StageResult,
-) -> tuple[RunRanking, tuple[str, ...]]:
-    """The order of all objects by the rule that the evidence chose, and what is to be said of their ids."""
-    rule = RankingRule.from_json(evidence["chosen"])
-    stated = None
-    if not survey_learners(spec):  # the survey holds out nobody, so the models' own held-out objects calibrate
-        stated = stated_reference(rule, spec.of_survey(models))
-    masks = MaskLevels.from_json(evidence["masks"]["levels"]) if evidence["masks"] else None
-    return rank_objects(store, scores.receipts, rule, stated, masks)
 
 
 def _difference(
@@ -218,7 +201,7 @@ def _write_catalog(
     started = time.perf_counter()
     plan, summary, difference = basis.plan, basis.summary, basis.difference
     beside = write_basis(store, product, plan, summary, basis.ranking)
-    files = _write_files(store, spec, plan.run, product, scores)
+    files = _write_files(store, spec, basis, product, scores)
     prefix = f"{supplement_of(product)}/"
     beside |= {name.removeprefix(prefix): found for name, found in files.items() if name.startswith(prefix)}
     other, lost = write_other_formats(store, product, spec.output.catalog, spec.output.formats, plan.schema)
@@ -247,18 +230,20 @@ def _write_catalog(
     return catalog, supplement
 
 
-def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: StageResult) -> dict[str, FileSum]:
+def _write_files(
+    store: Store, spec: RunSpec, basis: CatalogBasis, product: str, scores: StageResult
+) -> dict[str, FileSum]:
     """The catalogue's Parquet files, each of them one worker's; GalflowError if one cannot be written.
 
     TakenError if other bytes lie where one is to be written.
     """
     todo = []
     for index, parts in enumerate(group_parts(scores.receipts)):
-        name = catalog_file(index)
+        name, run = catalog_file(index), basis.plan.run
         unit = Unit("publish", name, f"{run}-{index}", f"{product}/{name}", None)
-        todo.append(
-            Work(unit, write_file, {"store": store, "catalog": product, "index": index, "parts": parts, "run": run})
-        )
+        arguments = {"store": store, "catalog": product, "index": index, "parts": parts, "run": run}
+        measured = {key: basis.measured[key] for key in parts if key in basis.measured}
+        todo.append(Work(unit, write_file, arguments | {"measured": measured}))
     written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster, needs=Needs(store))
     if written.failures:
         first = written.failures[0]
@@ -274,11 +259,6 @@ def _write_files(store: Store, spec: RunSpec, run: str, product: str, scores: St
 
 def _record(result: StageResult) -> StageRecord:
     return StageRecord(result.receipts, tuple((f.name, f.reason) for f in result.failures), result.made)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"galflow": galflow.__version__, "python": platform.python_version()}
-    return versions | {name: version(name) for name in _REPORTED_PACKAGES}
 
 
 def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from prefect.settings import PREFECT_API_AUTH_STRING
 
-from galflow.spec.run import StoreSpec
+from galflow.spec.store import StoreSpec
 from galflow.storage.layout import REPORTS, report_product
 
 SERVED_AT = "GALFLOW_UI_URL"

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from galflow.report.inputs import COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES
+from galflow.catalog.ranking import RunRanking
+from galflow.report.inputs import (
+    COMPARISON,
+    CUTOUTS,
+    JOINS,
+    MEASUREMENTS,
+    MODELS,
+    RANKING,
+    RESIDUALS,
+    SCORES,
+    SELECTION,
+)
+from galflow.report.left_out import left_out_of_run
+from galflow.report.reading import survey_reading
 from galflow.runs.plan_units import JoinedTile
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import models_folder
-from galflow.storage.receipts import RunManifest
+from galflow.storage.receipts import Receipt, RunManifest
 from galflow.storage.store import Store
 from tasks.fan_out import Failure, StageResult
 
@@ -38,8 +52,15 @@ class RunRecord:
     models: StageResult = field(default_factory=StageResult)
     ranking: StageResult = field(default_factory=StageResult)
     """The rule that ranks, with its evidence."""
+    measurements: dict[str | None, StageResult] = field(default_factory=dict)
+    """Empty where nothing is to be measured."""
     scores: dict[str | None, StageResult] = field(default_factory=dict)
     comparison: StageResult = field(default_factory=StageResult)
+    order: tuple[RunRanking, tuple[str, ...]] | None = None
+    """The order of all objects, once it is known, and what is to be said of their ids."""
+    selection: StageResult = field(default_factory=StageResult)
+    """The objects whose residuals are stored."""
+    residuals: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
     """What was published, if anything was."""
 
@@ -60,10 +81,18 @@ class RunRecord:
             **_named(CUTOUTS, self.cutouts),
             **_named(JOINS, self.joined),
             MODELS: self.models,
+            **_named(MEASUREMENTS, self.measurements),
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
+            **({SELECTION: self.selection, RESIDUALS: self.residuals} if self.spec.output.residuals else {}),
         }
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of all by which the run is named. Residuals follow from the rest, but for those that failed."""
+        found = [r.fingerprint for name, of in self.stages.items() if name != RESIDUALS for r in of.receipts]
+        return found + [f"without {RESIDUALS} of {failure.name}" for failure in self.residuals.failures]
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -74,6 +103,28 @@ class RunRecord:
     def partial(self) -> tuple[str, ...]:
         """Why products are partial or empty, a line a reason."""
         return tuple(line for result in self.stages.values() for line in result.partial)
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """What the selections of the survey and of samples left out, by name; nothing of those without one."""
+        return {
+            survey.survey_name if sample is None else f"sample {sample}": left_out_of_run(
+                self.store, self.cutouts[sample].receipts, self.cutouts[sample].unopened
+            )
+            for sample, survey in self.surveys.items()
+            if survey.selection is not None
+        }
+
+    @property
+    def of_cutting(self) -> dict[str, Any]:
+        """What the summary says of the surveys' objects and files: what was left out, and what was read."""
+        receipts = (receipt for part in self.cutouts.values() for receipt in part.receipts)
+        return {"selection": self.left_out, "reading": survey_reading(receipts)}
+
+    @property
+    def measured(self) -> tuple[Receipt, ...]:
+        """Of what was measured on the survey's cutouts."""
+        return self.measurements[None].receipts if self.measurements else ()
 
     @property
     def has_scores(self) -> bool:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.catalog.published import read_parts
-from galflow.compare.ratios import unseen_ratios
 from galflow.compare.samples import compare_samples, require_same_space
 from galflow.cutouts.joins import join_tiles
 from galflow.errors import GalflowError
@@ -25,6 +22,8 @@ from galflow.runs.plan import (
     plan_ranking,
     plan_scores,
 )
+from galflow.runs.plan_cutouts import planned_selection
+from galflow.runs.plan_measurements import plan_measurements
 from galflow.runs.plan_units import CutTile, TileUnit
 from galflow.scores.leading import declared_score, may_rank
 from galflow.spec.run import RunSpec
@@ -32,14 +31,14 @@ from galflow.storage.layout import assigned_rows
 from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
-from galflow.training.trained_model import TrainedModel
+from tasks.compared import matched_samples, unseen_ratios_of
 from tasks.distributed_training import train_together
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.monitoring import stage
 from tasks.progress import StageProgress
 from tasks.run_record import Joined, RunRecord
 from tasks.worker_check import Needs
-from tasks.worker_jobs import choose_ranking, cut, open_model, open_set, score, train
+from tasks.worker_jobs import choose_ranking, cut, measure, open_model, open_set, score, train
 
 logger = logging.getLogger(__name__)
 _FILES_ASKED = 4
@@ -79,7 +78,9 @@ def ingest(run: RunRecord, sample: str | None = None) -> StageResult:
     files = [file.uri for unit in units if not unit.done for file in unit.tile.files if "://" in file.uri]
     needs = Needs(store, tuple(files[:_FILES_ASKED]))
     found = run_stage("ingest" if sample is None else f"ingest {sample}", units, todo, spec.cluster, needs=needs)
-    return replace(found, places={unit.name: unit.place for unit in units})
+    selection = planned_selection(survey, units)
+    unopened = () if selection is None else selection.unopened
+    return replace(found, places={unit.name: unit.place for unit in units}, unopened=unopened)
 
 
 @stage("join")
@@ -147,6 +148,21 @@ def train_models(run: RunRecord) -> StageResult:
     if spec.training.workers > 1:
         return train_together("train", units, todo, spec.cluster, spec.training.workers, Needs(store))
     return run_stage("train", units, todo, spec.cluster, needs=Needs(store))
+
+
+@stage("measure")
+def measure_cutouts(run: RunRecord, sample: str | None = None) -> StageResult:
+    """Measure every cutout set of the survey, or of a sample, that is not yet measured as the run wants it."""
+    spec, store = run.spec, run.store
+    cuts = [CutTile(r.details["tile"], r.fingerprint, r.product) for r in run.cutouts[sample].receipts]
+    units = plan_measurements(spec, store, run.surveys[sample], cuts)
+    todo = [
+        Work(unit, measure, {"store": store, "cutouts": unit.cutouts, "what": spec.measure})
+        for unit in units
+        if not unit.done
+    ]
+    name = "measure" if sample is None else f"measure {sample}"
+    return run_stage(name, units, todo, spec.cluster, needs=Needs(store))
 
 
 @stage("score")
@@ -221,6 +237,7 @@ def compare(run: RunRecord) -> StageResult:
         {n: [r.fingerprint for r in of.receipts] for n, of in scores.items()},
         fingerprints,
         [r.fingerprint for r in run.scores[None].receipts],
+        [r.fingerprint for of in run.measurements.values() for r in of.receipts],
     )
     if unit is None or unit.receipt is not None:
         return StageResult((unit.receipt,) if unit and unit.receipt else ())
@@ -237,20 +254,10 @@ def compare(run: RunRecord) -> StageResult:
             spec.of_survey(models),
             bootstraps=spec.comparison.bootstraps,
             seed=spec.seed,
-            survey_ratios=_ratios(run, None, models),
-            sample_ratios={name: _ratios(run, name, models) for name in scores},
+            survey_ratios=unseen_ratios_of(run, None, models),
+            sample_ratios={name: unseen_ratios_of(run, name, models) for name in scores},
+            matched=matched_samples(run, models),
         )
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))
     return StageResult((receipt,), (), 1)
-
-
-def _ratios(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:
-    """Ratio column -> values of the survey's objects, or of a sample's, that no model of the ratio learnt from."""
-    there = [ratio for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
-    if not there:
-        return {}
-    learners = {m.name for m in run.spec.trainings if m.sample == sample}
-    learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
-    sets = {tile.fingerprint: open_set(run.store, tile) for tile in run.joined[sample].tiles}
-    return unseen_ratios(run.store, run.scores[sample].receipts, sets, learnt)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distributed import get_worker
@@ -16,12 +16,15 @@ from distributed import get_worker
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
 from galflow.catalog.ranking import RunRanking
+from galflow.catalog.selection import rows_by_tile
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
-from galflow.runs.plan_units import JoinedTile, ModelUnit
+from galflow.measurements.measure import measure_set
+from galflow.runs.plan_units import CutTile, JoinedTile, ModelUnit, ResidualsUnit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
+from galflow.scores.residuals import ChosenRows, store_residuals
 from galflow.scores.reuse import EarlierPart
 from galflow.scores.score import PartFingerprints, PartSettings, score_set
 from galflow.spec.repeats import seed_of
@@ -59,6 +62,11 @@ def cut(store: Store, survey: str, tile: Tile, spec: CutoutSpec, fingerprint: st
     """Cut one tile; the rows assigned to it from a survey-wide catalogue lie at ``rows_key``."""
     rows = read_catalog(store.get(rows_key)) if rows_key is not None else None
     return cut_tile(store, _survey(survey), tile, spec, fingerprint, rows).brief()
+
+
+def measure(store: Store, cutouts: CutTile, what: Sequence[str]) -> Receipt:
+    """Measure one cutout set."""
+    return measure_set(store, CutoutSet(store, cutouts.product), cutouts.fingerprint, what, pick_device()).brief()
 
 
 def train(
@@ -161,19 +169,51 @@ def score(
 
 
 @functools.lru_cache(maxsize=1)
+def _selected(store: Store, selection: str) -> dict[str, ChosenRows]:
+    return rows_by_tile(store, selection)
+
+
+def picture_residuals(
+    store: Store,
+    unit: ResidualsUnit,
+    selection: str,
+    models: dict[str, tuple[str, str]],
+    spec: CutoutSpec,
+    batch_objects: int,
+) -> Receipt:
+    """Store what ``models``, name -> (key or URI, class), leave unexplained of a tile's objects in a selection."""
+    device = pick_device()
+    loaded = {name: open_model(store, *place, device) for name, place in models.items()}
+    inputs = {"cutouts": unit.cutouts.fingerprint} | {f"model {name}": found for name, found in unit.models.items()}
+    return store_residuals(
+        Target(store, unit.product, unit.fingerprint, inputs),
+        CutoutSet(store, unit.cutouts.product),
+        _selected(store, selection)[unit.cutouts.tile],
+        loaded,
+        spec,
+        batch_objects=batch_objects,
+        device=device,
+    ).brief()
+
+
+@functools.lru_cache(maxsize=1)
 def _basis(store: Store, catalog: str) -> tuple[CatalogPlan, RunRanking]:
     return read_basis(store, catalog)
 
 
-def write_file(store: Store, catalog: str, index: int, parts: PartFiles, run: str) -> Receipt:
+def write_file(
+    store: Store, catalog: str, index: int, parts: PartFiles, measured: Mapping[str, PartFiles], run: str
+) -> Receipt:
     """Write one file of the catalogue at key ``catalog`` from score parts; its basis lies there already.
+
+    ``measured``: key of a score part -> what was measured on the same cutouts.
 
     The receipt is on no store: it says what was written, the supplement's files under their whole keys; or, under
     ``TAKEN``, that other bytes lie there.
     """
     product = f"{catalog}/{catalog_file(index)}"
     try:
-        files, beside = write_catalog_file(store, catalog, index, parts, *_basis(store, catalog))
+        files, beside = write_catalog_file(store, catalog, index, parts, *_basis(store, catalog), measured)
     except TakenError as error:
         return Receipt(product=product, fingerprint=f"{run}-{index}", details={TAKEN: str(error)})
     files |= {f"{supplement_of(catalog)}/{name}": found for name, found in beside.items()}

@@ -40,11 +40,12 @@ ROOMS: dict[str, set[str]] = {
     "surveys.drawing": _GROUND | {"surveys.base", "surveys.reading"},
     "surveys": _SURVEYS,
     "cutouts": _CUTTING,
+    "measurements": _CUTTING | {"constants", "layers", "cutouts"},
     "training": _CUTTING | _MODELS | {"cutouts"},
     "scores": _CUTTING | _MODELS | {"cutouts", "training"},
     "compare": _CUTTING | _MODELS | {"cutouts", "training", "scores"},
-    "catalog": _CUTTING | _MODELS | {"cutouts", "training", "scores", "compare"},
-    "report": _CUTTING | _MODELS | {"cutouts", "training", "scores", "compare", "catalog"},
+    "catalog": _CUTTING | _MODELS | {"cutouts", "measurements", "training", "scores", "compare"},
+    "report": _CUTTING | _MODELS | {"cutouts", "measurements", "training", "scores", "compare", "catalog"},
 }
 """Room of galflow -> rooms (or modules of one) that it may import beside itself."""
 TOP = {"runs", "__init__"}

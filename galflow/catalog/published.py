@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
+from galflow.catalog.measured_columns import MeasuredColumns
 from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
 from galflow.catalog.ranking import FILES as RANKING_FILES
@@ -55,6 +56,8 @@ class CatalogPlan:
     """A carried column's name in score parts -> its name in the catalogue."""
     triage: Triage | None = None
     """What tells artefacts, stars and blends apart; None: nothing could be learnt."""
+    measured: MeasuredColumns | None = None
+    """What was measured on the cutouts; None: nothing."""
 
     @property
     def planted_schema(self) -> pa.Schema:
@@ -64,13 +67,16 @@ class CatalogPlan:
     def to_json(self) -> dict[str, object]:
         """Plain values."""
         names, triage = dict(self.names), None if self.triage is None else self.triage.to_json()
-        return {"run": self.run, "schema": packed_schema(self.schema), "names": names, "triage": triage}
+        found: dict[str, object] = {"run": self.run, "schema": packed_schema(self.schema)}
+        found |= {"names": names, "triage": triage}
+        return found | ({} if self.measured is None else {"measured": self.measured.to_json()})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CatalogPlan:
         """The inverse of ``to_json``."""
         triage = None if value.get("triage") is None else Triage.from_json(value["triage"])
-        return cls(value["run"], unpacked_schema(value["schema"]), value["names"], triage)
+        measured = None if value.get("measured") is None else MeasuredColumns.from_json(value["measured"])
+        return cls(value["run"], unpacked_schema(value["schema"]), value["names"], triage, measured)
 
 
 def plan_catalog(
@@ -79,10 +85,11 @@ def plan_catalog(
     likelihoods: Sequence[str],
     parts: Iterable[Receipt],
     wanted: Sequence[str] | None = None,
+    measured: MeasuredColumns | None = None,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     """The one schema of a run's catalogue from the receipts of its score parts, and what is to be said about it.
 
-    ``wanted``: names of the survey's and the user's columns to carry; None: all.
+    ``wanted``: names of the survey's and the user's columns to carry; None: all. ``measured``: what else is known.
     """
     packed = dict.fromkeys(str(r.details["carried"][SCHEMA_DETAIL]) for r in parts if r.rows)
     schemas = [unpacked_schema(text) for text in packed]
@@ -102,11 +109,13 @@ def plan_catalog(
         absent = [name for name in wanted if name not in chosen.names]
         reasons += [f"output.columns: no tile's catalogue has a column {name!r}" for name in absent]
         chosen = pa.schema([field for field in chosen if field.name in set(wanted)])
-    own = catalog_schema(scores, likelihoods, pa.schema([]), next(iter(ids.values())), named)
+    beside = () if measured is None else measured.columns
+    id_type = next(iter(ids.values()))
+    own = catalog_schema(scores, likelihoods, pa.schema([]), id_type, named, beside)
     names = carried_names(chosen.names, [*own.names, PLANTED_COLUMN])
     carried = pa.schema([field.with_name(names[field.name]) for field in chosen])
-    schema = catalog_schema(scores, likelihoods, carried, next(iter(ids.values())), named)
-    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}), tuple(reasons)
+    schema = catalog_schema(scores, likelihoods, carried, id_type, named, beside)
+    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, measured=measured), tuple(reasons)
 
 
 def write_basis(
@@ -156,9 +165,11 @@ def write_catalog_file(
     parts: PartFiles,
     plan: CatalogPlan,
     ranking: RunRanking,
+    measured: Mapping[str, PartFiles] | None = None,
 ) -> tuple[dict[str, FileSum], dict[str, FileSum]]:
     """Write file ``index`` of a catalogue from these score parts, and their planted copies into the supplement.
 
+    ``measured``: key of a score part -> what was measured on the same cutouts, if anything was.
     What was written: below the catalogue's folder, and below the supplement.
     """
     real: list[pa.Table] = []
@@ -166,6 +177,7 @@ def write_catalog_file(
     found = read_sound(store, parts)
     for key in parts:
         table = _ranked(read_catalog(found.pop(key)), plan, ranking)
+        table = _with_measured(store, table, plan, (measured or {}).get(key, {}))
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
@@ -187,6 +199,16 @@ def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     for name, values in (*ranking.columns(part).items(), *triage_columns(part, plan.triage).items()):
         table = table.append_column(name, values)
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
+
+
+def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
+    """A part with what was measured on its rows."""
+    if plan.measured is None:
+        return table
+    found = [read_catalog(data) for data in read_sound(store, part).values()]
+    for name, values in plan.measured.beside(len(table), found[0] if found else None).items():
+        table = table.append_column(name, values)
+    return table
 
 
 def file_keys(store: Store, product: str) -> list[str]:

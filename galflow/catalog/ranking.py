@@ -24,6 +24,7 @@ from galflow.scores.calibration import PValueCounts, Reference, calibrated, conf
 from galflow.scores.false_discoveries import false_share
 from galflow.scores.mask_levels import MaskLevels
 from galflow.scores.part_columns import SHARES, floats, shares_of_part
+from galflow.scores.reference_trimming import trimmed_reference
 from galflow.scores.rule import RankingRule
 from galflow.scores.tail import ParetoTail
 from galflow.scores.tile_levels import TileLevels
@@ -45,7 +46,9 @@ class RunRanking:
     values: np.ndarray
     """(n,) what ranks, of every object that has it, sorted."""
     reference: np.ndarray
-    """(r,) the same of the held-out normal objects, sorted."""
+    """(r,) the same of the held-out normal objects, sorted, without those that were left out."""
+    left_out: int
+    """Held-out objects that were taken for anomalies: what ranks of them lies beyond all of the reference."""
     p_counts: PValueCounts
     """Of the objects that no model of the rule has learnt from."""
     false_share: np.ndarray
@@ -61,9 +64,7 @@ class RunRanking:
 
     def columns(self, part: pa.Table) -> dict[str, pa.Array]:
         """The columns of a part's rows: anomaly, its sigma and p, rank and q. Rank and q are those of objects alone."""
-        value = self.levels.levelled(_ranked_values(part, self.rule, self.masks), part)
-        sigma, p, _ = calibrated(value, Reference(ANOMALY, self.reference))
-        # Held-out objects that are all alike give none: the models' own sigmas are null then too, with the reason.
+        value, sigma, p = self._judged(part)
         good = np.isfinite(sigma)
         q, false = np.full((2, len(part)), np.nan)
         unseen = good & ~_learnt(part, self.rule)
@@ -73,18 +74,35 @@ class RunRanking:
         false[counted] = self.false_share[np.rint(p[counted] * len(self.false_share)).astype(np.int64) - 1]
         alike = self.alike.p_values(_light_and_size(part), value)
         tail_p, tail_q = self._by_tail(value, p, q, counted)
-        rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
         return {
             ANOMALY: pa.array(value, mask=~good),
             f"{ANOMALY}_sigma": pa.array(sigma, mask=~good),
             f"{ANOMALY}_p": pa.array(p, mask=~unseen),
-            "anomaly_rank": pa.array(np.where(objects, rank, 0), pa.int64(), mask=~objects),
+            "anomaly_rank": pa.array(self._ranks(value, objects), pa.int64(), mask=~objects),
             "anomaly_q": pa.array(q, mask=~counted),
             "anomaly_fdp": pa.array(false, mask=~counted),
             "anomaly_alike_p": pa.array(alike, mask=~(unseen & np.isfinite(alike))),
             "anomaly_tail_p": pa.array(tail_p, mask=~(unseen & np.isfinite(tail_p))),
             "anomaly_tail_q": pa.array(tail_q, mask=~(counted & np.isfinite(tail_q))),
         }
+
+    def ranks(self, part: pa.Table) -> np.ndarray:
+        """(n,) rank of each of a part's rows among all objects, 1 the most anomalous; 0 of rows that have none."""
+        value, sigma, _ = self._judged(part)
+        return self._ranks(value, _objects(part) & np.isfinite(sigma))
+
+    def _judged(self, part: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(n,) what ranks, its sigma and its p.
+
+        Held-out objects that are all alike give no sigma: the models' own are null then too, with the reason.
+        """
+        value = self.levels.levelled(_ranked_values(part, self.rule, self.masks), part)
+        sigma, p, _ = calibrated(value, Reference(ANOMALY, self.reference))
+        return value, sigma, p
+
+    def _ranks(self, value: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+        rank = 1 + len(self.values) - np.searchsorted(self.values, value, side="right")
+        return np.where(ranked, rank, 0)
 
     def _by_tail(
         self, value: np.ndarray, p: np.ndarray, q: np.ndarray, counted: np.ndarray
@@ -105,6 +123,7 @@ class RunRanking:
             "rule": self.rule.to_json(),
             "levels": self.levels.to_json(),
             "masks": self.masks.to_json(),
+            "left_out": self.left_out,
             "p_counts": self.p_counts.to_json(),
             "tail": None if self.tail is None else self.tail.to_json(),
         }
@@ -125,6 +144,7 @@ class RunRanking:
             MaskLevels.from_json(said["masks"]),
             values,
             reference,
+            said.get("left_out", 0),
             PValueCounts.from_json(said["p_counts"]),
             false_share,
             None if said["tail"] is None else ParetoTail.from_json(said["tail"]),
@@ -156,6 +176,12 @@ def _ranked_values(part: pa.Table, rule: RankingRule, masks: MaskLevels) -> np.n
     return masks.levelled(values, shares_of_part(part))
 
 
+def columns_that_rank(rule: RankingRule, masks: MaskLevels) -> list[str]:
+    """The columns of a score part that ``RunRanking.ranks`` needs."""
+    shares = [f"{SHARES}{number}" for number in range(masks.shares.shape[1])]
+    return ["is_primary", "tile", "flags", *(f"{column}_sigma" for column in rule.columns), *shares]
+
+
 def _light_and_size(part: pa.Table) -> np.ndarray:
     """(n, 2) logarithms of a part's rows, NaN where nothing was measured."""
     found = measured_of_part(part.select([name for name in LIGHT_AND_SIZE if name in part.column_names]))
@@ -180,24 +206,24 @@ def rank_objects(
     rule: RankingRule,
     stated: np.ndarray | None,
     masks: MaskLevels | None = None,
+    trim_reference: float = 0.0,
 ) -> tuple[RunRanking, tuple[str, ...]]:
     """The ranking of all objects of these parts, and what is to be said of ids that several objects share.
 
-    ``stated``: (r,) what the rule gives a model's own held-out objects, for a survey that holds out none. Of a part a
-    few columns are read; its file is compared with its checksum when it is read whole. DataError where no object could
-    be compared with any held-out one.
+    ``stated``: (r,) what the rule gives a model's own held-out objects, for a survey that holds out none.
+    ``trim_reference``: share of the held-out objects that may be left out as anomalies. Of a part a few columns are
+    read; its file is compared with its checksum when it is read whole. DataError where no object could be compared with
+    any held-out one.
     """
-    names = ["is_primary", "object_id", "tile", "split", "flags"]
-    names += [f"{c}_{kind}" for c in rule.columns for kind in ("sigma", "p")]
     masks = masks or MaskLevels.none()
-    shares = [f"{SHARES}{number}" for number in range(masks.shares.shape[1])]
+    names = ["object_id", "split", *columns_that_rank(rule, masks), *(f"{c}_p" for c in rule.columns)]
     values, unseen, held_out, tiles, ids = [np.zeros(0)], [np.zeros(0, bool)], [], [], [np.zeros(0, np.uint64)]
     covariates = [np.zeros((0, len(LIGHT_AND_SIZE)))]
     for part in parts:
         if not part.rows:
             continue
         with store.reading(part.product) as file:
-            table = read_columns(file, store.uri(part.product), [*names, *shares, *LIGHT_AND_SIZE])
+            table = read_columns(file, store.uri(part.product), [*names, *LIGHT_AND_SIZE])
         is_object = _objects(table)
         found = _ranked_values(table, rule, masks)
         counted = is_object & np.isfinite(found)
@@ -220,13 +246,15 @@ def rank_objects(
             "no held-out normal object has a score, so nothing can be calibrated; hold out more "
             "(training.reference_fraction), or give more tiles"
         )
-    tested, reference = np.sort(every[np.concatenate(unseen)]), np.sort(reference)
+    held_out_all, tested = np.sort(reference), np.sort(every[np.concatenate(unseen)])
+    reference = trimmed_reference(held_out_all, trim_reference)
     counts = PValueCounts.empty(len(reference)).add(conformal_p(tested, Reference(ANOMALY, reference)))
     tail = ParetoTail.of(reference)
     beyond, tail_q = _tail_q(tail, tested, counts, reference)
     ranking = RunRanking(
-        rule, levels, masks, np.sort(every), reference, counts, false_share(counts), tail, beyond, tail_q, alike
-    )
+        rule, levels, masks, np.sort(every), reference, len(held_out_all) - len(reference),
+        counts, false_share(counts), tail, beyond, tail_q, alike,
+    )  # fmt: skip
     return ranking, _shared(np.concatenate(ids))
 
 

@@ -14,6 +14,7 @@ from galflow.catalog.carried import DESCRIBED, DESCRIPTION, FROM_CATALOG, ORIGIN
 from galflow.catalog.columns import ID_TYPES, require_finite
 from galflow.catalog.own_columns import (
     RANK_COLUMNS,
+    Column,
     identity_columns,
     last_columns,
     likelihood_column,
@@ -32,12 +33,14 @@ def catalog_schema(
     carried: pa.Schema,
     id_type: pa.DataType,
     with_names: bool,
+    measured: Sequence[Column] = (),
 ) -> pa.Schema:
     """The schema of a catalogue's files.
 
     ``scores`` are full names ("wgan_anomaly"), ``likelihoods`` full column names ("loglike_pixelcnn", "bpd_pixelcnn",
     "llr_pixelcnn_sersic"), ``carried`` the user's and the survey's columns under the names that
-    ``carried.carried_names`` gives and with the types of ``carried.merged_carried``. Raises SpecError for ids that are
+    ``carried.carried_names`` gives and with the types of ``carried.merged_carried``, ``measured`` what was measured on
+    the cutouts (galflow.catalog.measured_columns). Raises SpecError for ids that are
     no 64-bit integers, and for names that occur twice.
     """
     if id_type not in ID_TYPES:
@@ -48,6 +51,7 @@ def catalog_schema(
         *RANK_COLUMNS,
         *triage_columns(),
         *(likelihood_column(name) for name in likelihoods),
+        *measured,
         *last_columns(),
     ]
     fields = [*(column.field() for column in own), *(_carried_field(field) for field in carried)]

@@ -97,6 +97,15 @@ def _n_cells(edges: list[FloatArray]) -> int:
     return int(np.prod([e.size - 1 for e in edges]))
 
 
+def cell_numbers(properties: npt.ArrayLike, edges: Sequence[npt.ArrayLike]) -> IndexArray:
+    """(n,) number of each object's cell, in row-major order of the D lists of ``edges``; -1 where it lies in none."""
+    checked = _checked_edges(edges)
+    found = _cells_of(properties, checked, "given")
+    numbers = np.full(len(np.asarray(properties)), -1, dtype=np.int64)
+    numbers[found.rows] = found.cells
+    return numbers
+
+
 def match_counts(
     a: npt.ArrayLike, b: npt.ArrayLike, edges: Sequence[npt.ArrayLike], rng: np.random.Generator
 ) -> Matched:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.compare.two_sample import TwoSample, compare_scalars
+from galflow.compare.matched import MatchedSamples, Matching
+from galflow.compare.two_sample import TwoSample, compare_scalars, permutation_p
 from galflow.cutouts.displayed import white_of
 from galflow.errors import DataError, SpecError
 from galflow.scores.calibration import Reference
@@ -24,7 +25,7 @@ from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
 from galflow.training.trained_model import TrainedModel
 
-COMPARISON_VERSION = "3"
+COMPARISON_VERSION = "4"
 _KEPT_VALUES = 4000
 """Values of a sample kept in the product for plots; more are thinned evenly in rank."""
 MINIMUM_OBJECTS = 20
@@ -39,13 +40,16 @@ def comparison_fingerprint(
     bootstraps: int,
     seed: int,
     survey: Sequence[str] = (),
+    matching: Matching | None = None,
 ) -> str:
     """Of the samples' score parts, the models, the number of bootstraps and their seed.
 
-    ``survey`` are the survey's own score parts where those count too: for likelihood ratios.
+    ``survey`` are the survey's own score parts where those count too: for likelihood ratios and matched samples.
     """
     parts = {n: sorted(p) for n, p in samples.items()}
-    return fingerprint(COMPARISON_VERSION, parts, dict(models), bootstraps, seed, *([sorted(survey)] if survey else []))
+    more: list[Any] = [sorted(survey)] if survey else []
+    more += [matching.content] if matching is not None else []
+    return fingerprint(COMPARISON_VERSION, parts, dict(models), bootstraps, seed, *more)
 
 
 def require_same_space(name: str, attributes: Mapping[str, Any], model: TrainedModel) -> None:
@@ -77,13 +81,15 @@ def compare_samples(
     seed: int,
     survey_ratios: Mapping[str, np.ndarray] | None = None,
     sample_ratios: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    matched: MatchedSamples | None = None,
 ) -> Receipt:
     """Compare each sample's scores and likelihoods with the reference objects'; store the result and its receipt.
 
     ``samples`` are concatenated score parts by sample name, ``models`` those that learnt the survey. Likelihood ratios
     (see galflow.compare.ratios) come as values by column, of the survey and of each sample. The result is JSON: sample
     -> column -> statistics, some values of both for plots and, of an anomaly score, the fraction of inconsistent images
-    (Margalef-Bentabol+20). Several trainings of a model are one result, their scatter in its intervals.
+    (Margalef-Bentabol+20). Several trainings of a model are one result, their scatter in its intervals. ``matched``:
+    what is to be compared at equal properties, too.
     """
     started = time.perf_counter()
     results: dict[str, Any] = {}
@@ -102,7 +108,10 @@ def compare_samples(
             except DataError as error:
                 reasons.append(f"{name}, {ratio}: {error}")
     over = {name: _over_trainings(of_sample) for name, of_sample in results.items()}
-    data = to_json({"samples": over, "bootstraps": bootstraps})
+    found: dict[str, Any] = {"samples": over, "bootstraps": bootstraps}
+    if matched is not None:
+        found |= matched.compare(reasons)
+    data = to_json(found)
     outcome, told = outcome_of(reasons)
     receipt = Receipt(
         product=target.product,
@@ -126,7 +135,9 @@ def _over_trainings(results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str
         joined[name] = dict(each[0])
         if len(each) > 1:
             statistics = TwoSample.over_trainings([TwoSample.from_json(one["statistics"]) for one in each])
-            joined[name] |= {"statistics": statistics.to_json(), "trainings": len(each)}
+            # Twice the mean of p-values is one, however they depend on each other (Rueschendorf 82).
+            p = {key: min(1.0, 2 * float(np.mean([one["p"][key] for one in each]))) for key in each[0]["p"]}
+            joined[name] |= {"statistics": statistics.to_json(), "p": p, "trainings": len(each)}
         if len(each) > 1 and "inconsistent" in each[0]:
             fractions = [Fraction(**one["inconsistent"]) for one in each]
             joined[name]["inconsistent"] = Fraction.over_trainings(fractions).to_json()
@@ -157,6 +168,7 @@ def _compared(held_out: np.ndarray, values: np.ndarray, bootstraps: int, seed: i
     statistics = compare_scalars(held_out, values, bootstraps=bootstraps, seed=seed)
     return {
         "statistics": statistics.to_json(),
+        "p": permutation_p(held_out, values, permutations=bootstraps, seed=seed),
         "sample_values": _thinned(values),
         "reference_values": _thinned(held_out),
     }

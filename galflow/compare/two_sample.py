@@ -25,6 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
 STATISTICS = ("ks", "wasserstein", "energy", "auroc")
+_ROUNDING = 1e-9
+"""A permutation that comes this close, relatively, to what is observed counts as equal."""
 BLOCK_VALUES = 500_000
 """Weights held at once while bootstrapping (a few MB an array, so that a block stays in cache)."""
 
@@ -92,25 +94,14 @@ class TwoSample:
         return replace(found[0], **joined)
 
 
-@dataclass(frozen=True)
-class ClassifierTwoSample:
-    """How well a classifier tells b from a on objects it was not fitted on; 0.5: not at all."""
+def finite_sample(values: npt.ArrayLike, name: str, ndim: int = 1, along: int = 0) -> FloatArray:
+    """A sample as float64, its objects along one axis.
 
-    auroc: Interval
-    accuracy: Interval
-    """Balanced: the mean of the fractions of a and of b that are recognised."""
-    n_a: int
-    n_b: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Nested plain values."""
-        return asdict(self)
-
-
-def _sample(values: npt.ArrayLike, name: str, ndim: int = 1) -> FloatArray:
+    SpecError where its shape is none, ModelError where a value is not finite.
+    """
     array = np.asarray(values, dtype=np.float64)
-    if array.ndim != ndim or len(array) < 2:
-        shape = "(n,)" if ndim == 1 else "(n, features)"
+    if array.ndim != ndim or array.shape[along] < 2:
+        shape = "(n,)" if ndim == 1 else ("(n, features)", "(columns, n)")[along]
         raise SpecError(f"sample {name} has shape {array.shape}; give {shape} with at least two objects")
     if not np.all(np.isfinite(array)):
         raise ModelError(
@@ -122,9 +113,7 @@ def _sample(values: npt.ArrayLike, name: str, ndim: int = 1) -> FloatArray:
 
 def _resampled(rng: np.random.Generator, place: IndexArray, rows: int, width: int) -> FloatArray:
     """(rows, width) weights of ``rows`` bootstraps of the objects that lie at ``place`` of the pooled values."""
-    drawn = place[rng.integers(0, place.size, size=(rows, place.size))]
-    drawn += (np.arange(rows) * width)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * width).reshape(rows, width) / place.size
+    return _weights(place[rng.integers(0, place.size, size=(rows, place.size))], width)
 
 
 def _statistics(weights_a: FloatArray, weights_b: FloatArray, steps: FloatArray) -> FloatArray:
@@ -155,18 +144,15 @@ def _point(a: FloatArray, b: FloatArray) -> FloatArray:
     return _statistics(weights[0], weights[1], steps)[:, 0]
 
 
-def _check_bootstraps(bootstraps: int) -> None:
+def require_bootstraps(bootstraps: int) -> None:
+    """SpecError where an interval cannot be made of so few."""
     if bootstraps < 2:
         raise SpecError(f"bootstraps is {bootstraps}; an interval needs at least 2, and 1000 for stable percentiles")
 
 
-def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 1000, seed: int = 0) -> TwoSample:
-    """Distances of (n_b,) ``b`` from (n_a,) ``a`` with 95% intervals; both samples are resampled. The same seed gives
-    the same intervals.
-    """
-    first, second = _sample(a, "a"), _sample(b, "b")
-    _check_bootstraps(bootstraps)
-    steps, place_a, place_b = _pooled(first, second)
+def scalar_draws(a: FloatArray, b: FloatArray, bootstraps: int, seed: int) -> FloatArray:
+    """(4, bootstraps) of ``STATISTICS``, both samples resampled. The same seed draws the same objects of ``a``."""
+    steps, place_a, place_b = _pooled(a, b)
     # One stream a sample, so that the draws do not depend on the blocks.
     streams = np.random.default_rng(seed).spawn(2)
     width = steps.size + 1
@@ -176,7 +162,16 @@ def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 100
         rows = min(block, bootstraps - start)
         weights_a, weights_b = (_resampled(s, p, rows, width) for s, p in zip(streams, (place_a, place_b), strict=True))
         parts.append(_statistics(weights_a, weights_b, steps))
-    draws = np.concatenate(parts, axis=1)
+    return np.concatenate(parts, axis=1)
+
+
+def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 1000, seed: int = 0) -> TwoSample:
+    """Distances of (n_b,) ``b`` from (n_a,) ``a`` with 95% intervals; both samples are resampled. The same seed gives
+    the same intervals.
+    """
+    first, second = finite_sample(a, "a"), finite_sample(b, "b")
+    require_bootstraps(bootstraps)
+    draws = scalar_draws(first, second, bootstraps, seed)
     intervals = {name: Interval.of(*pair) for name, *pair in zip(STATISTICS, _point(first, second), draws, strict=True)}
     return TwoSample(
         **intervals,
@@ -187,53 +182,95 @@ def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 100
     )
 
 
-def compare_matched(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> TwoSample:
-    """Distances over bootstrapped matched samples (``matching.match_bootstraps``): medians over the bootstraps, with
-    their 2.5 to 97.5 percentiles; n and medians of the values are the bootstraps' medians too.
+def matched_draws(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> FloatArray:
+    """(C, 8, bootstraps) of bootstrapped matched samples (``matching.match_bootstraps``) of C columns of values.
+
+    ``a`` is (C, n_a), ``b`` (C, n_b). ``STATISTICS`` of each, then both numbers of objects and both medians. One
+    bootstrap is held at a time.
     """
-    first, second = _sample(a, "a"), _sample(b, "b")
+    first, second = finite_sample(a, "a", ndim=2, along=1), finite_sample(b, "b", ndim=2, along=1)
+    pooled = [_pooled(one, two) for one, two in zip(first, second, strict=True)]
     rows = []
     for index_a, index_b in matches:
-        one, two = _sample(first[index_a], "a, matched,"), _sample(second[index_b], "b, matched,")
-        rows.append([*_point(one, two), one.size, two.size, float(np.median(one)), float(np.median(two))])
-    _check_bootstraps(len(rows))
-    draws = np.asarray(rows).T
+        if min(index_a.size, index_b.size) < 2:
+            raise SpecError(f"{index_a.size} objects are matched; at least two are needed. Give fewer bins")
+        rows.append([_of_matched(x, y, of, index_a, index_b) for x, y, of in zip(first, second, pooled, strict=True)])
+    require_bootstraps(len(rows))
+    return np.asarray(rows).transpose(1, 2, 0)
+
+
+def _of_matched(
+    a: FloatArray,
+    b: FloatArray,
+    pooled: tuple[FloatArray, IndexArray, IndexArray],
+    index_a: IndexArray,
+    index_b: IndexArray,
+) -> list[float]:
+    """What ``matched_draws`` gives of one column in one bootstrap."""
+    steps, place_a, place_b = pooled
+    weights = [
+        _weights(place[index][None], steps.size + 1) for place, index in ((place_a, index_a), (place_b, index_b))
+    ]
+    found = _statistics(weights[0], weights[1], steps)[:, 0]
+    return [*found, index_a.size, index_b.size, float(np.median(a[index_a])), float(np.median(b[index_b]))]
+
+
+def compare_matched(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> TwoSample:
+    """Distances over bootstrapped matched samples: medians over the bootstraps, with their 2.5 to 97.5 percentiles; n
+    and medians of the values are the bootstraps' medians too.
+    """
+    return over_draws(matched_draws(finite_sample(a, "a")[None], finite_sample(b, "b")[None], matches)[0])
+
+
+def over_draws(draws: FloatArray) -> TwoSample:
+    """What ``matched_draws`` gave of one column, (8, bootstraps), as medians with intervals."""
     middle = np.median(draws, axis=1)
     intervals = {name: Interval.of(middle[i], draws[i]) for i, name in enumerate(STATISTICS)}
-    n_a, n_b, median_a, median_b = middle[4:].tolist()
+    n_a, n_b, median_a, median_b = middle[len(STATISTICS) :].tolist()
     return TwoSample(**intervals, n_a=round(n_a), n_b=round(n_b), median_a=median_a, median_b=median_b)
 
 
-def classifier_two_sample(
-    a_features: npt.ArrayLike, b_features: npt.ArrayLike, seed: int, *, folds: int = 5, bootstraps: int = 1000
-) -> ClassifierTwoSample:
-    """Classifier two-sample test (Lopez-Paz & Oquab 17) on (n_a, D) and (n_b, D) features.
+def permutation_p(
+    a: npt.ArrayLike, b: npt.ArrayLike, *, permutations: int = 999, seed: int = 0, paired: bool = False
+) -> dict[str, float]:
+    """Statistic -> p-value that (n_a,) ``a`` and (n_b,) ``b`` are of one population, by exchanging their objects.
 
-    A logistic regression on standardised features, classes weighted equally, judged on the folds it was not fitted on.
-    The intervals resample the judged objects, not the fits.
+    Exact for any number of objects: of one population, p is at most x in a share x of cases (Phipson & Smyth 10). The
+    statistics are those of ``STATISTICS``, AUROC as its distance from 0.5. ``paired``: the i-th of both lie in one cell
+    of matched samples, and only they are exchanged, so that what differs from cell to cell does not count.
     """
-    first, second = _sample(a_features, "a", ndim=2), _sample(b_features, "b", ndim=2)
-    _check_bootstraps(bootstraps)
-    if first.shape[1] != second.shape[1] or min(len(first), len(second)) < folds or folds < 2:
+    first, second = finite_sample(a, "a"), finite_sample(b, "b")
+    if permutations < 1 or (paired and first.size != second.size):
         raise SpecError(
-            f"features of shape {first.shape} and {second.shape} in {folds} folds; give the same features for both, "
-            "and at least one object of each per fold, in two folds or more"
+            f"{permutations} permutations of {first.size} and {second.size} values; give at least 1, and pairs"
         )
-    is_b = np.repeat([0, 1], [len(first), len(second)])
-    # Here, because every process of a run would wait a second for it, and one compares.
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    steps, place_a, place_b = _pooled(first, second)
+    width, rng = steps.size + 1, np.random.default_rng(seed)
+    observed = _distances(_weights(place_a[None], width), _weights(place_b[None], width), steps)
+    as_far = np.zeros(len(STATISTICS))
+    block = max(1, BLOCK_VALUES // width)
+    for start in range(0, permutations, block):
+        rows = min(block, permutations - start)
+        if paired:
+            exchanged = rng.random((rows, place_a.size)) < 0.5
+            one, two = np.where(exchanged, place_b, place_a), np.where(exchanged, place_a, place_b)
+        else:
+            shuffled = rng.permuted(np.tile(np.concatenate([place_a, place_b]), (rows, 1)), axis=1)
+            one, two = shuffled[:, : place_a.size], shuffled[:, place_a.size :]
+        found = _distances(_weights(one, width), _weights(two, width), steps)
+        as_far += (found >= observed * (1 - _ROUNDING)).sum(axis=1)
+    return dict(zip(STATISTICS, ((1 + as_far) / (1 + permutations)).tolist(), strict=True))
 
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    features = np.concatenate([first, second])
-    decision = cross_val_predict(classifier, features, is_b, cv=split, method="decision_function")
-    auroc = compare_scalars(decision[is_b == 0], decision[is_b == 1], bootstraps=bootstraps, seed=seed).auroc
-    right_a, right_b = float(np.mean(decision[is_b == 0] <= 0)), float(np.mean(decision[is_b == 1] > 0))
-    rng = np.random.default_rng(seed)
-    n_a, n_b = len(first), len(second)
-    # Resampling yes/no outcomes is a binomial draw.
-    draws = (rng.binomial(n_a, right_a, bootstraps) / n_a + rng.binomial(n_b, right_b, bootstraps) / n_b) / 2
-    return ClassifierTwoSample(auroc, Interval.of((right_a + right_b) / 2, draws), n_a, n_b)
+
+def _weights(place: IndexArray, width: int) -> FloatArray:
+    """(rows, width) weights of the objects that lie at ``place``, (rows, n), of the pooled values."""
+    rows, n = place.shape
+    flat = (place + (np.arange(rows) * width)[:, None]).ravel()
+    return np.bincount(flat, minlength=rows * width).reshape(rows, width) / n
+
+
+def _distances(weights_a: FloatArray, weights_b: FloatArray, steps: FloatArray) -> FloatArray:
+    """(4, rows) of ``STATISTICS``, AUROC as its distance from 0.5."""
+    found = _statistics(weights_a, weights_b, steps)
+    found[-1] = np.abs(found[-1] - 0.5)
+    return found

@@ -18,8 +18,11 @@ from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.neighbours import without_neighbours
+from galflow.cutouts.object_psfs import ObjectPsfs
 from galflow.errors import DataError
 from galflow.photometry import FWHM_PER_SIGMA, Stretch
+from galflow.spec.neighbours import Neighbours
 
 _PSF_REACH_FWHM = 2.5
 """A Gaussian PSF made of a FWHM is cut off so many FWHM from its centre, where 1e-7 of its peak is left."""
@@ -33,6 +36,8 @@ class BatchFields:
     psf: bool = False
     conditions: tuple[str, ...] = ()
     """Catalogue columns."""
+    neighbours: Neighbours = "keep"
+    """What is seen of other objects' light. It asks nothing of a set, and says nothing of what is read."""
 
     def within(self, other: BatchFields) -> bool:
         """Whether ``other`` holds all of it."""
@@ -54,6 +59,7 @@ def make_batch(
     stretch: Stretch,
     *,
     with_ivar: bool = False,
+    neighbours: Neighbours = "keep",
     device: torch.device | str = "cpu",
 ) -> Batch:
     """The batch of cutouts (N, band, y, x) on ``device``: stretched, 0 and unobserved where ``ivar`` is 0.
@@ -62,13 +68,21 @@ def make_batch(
     """
     seen = ivar > 0
     known = _tensor(flux if seen.all() else np.where(seen, flux, np.float32(0))).to(device)
-    stretched_ivar = _tensor(ivar).to(device) / stretch.derivative(known, torch) ** 2 if with_ivar else None
-    return Batch(stretch.forward(known, torch), torch.from_numpy(seen).to(device), stretched_ivar)
+    if neighbours == "keep":
+        weight, observed = _tensor(ivar).to(device) if with_ivar else None, torch.from_numpy(seen).to(device)
+    else:
+        known, weight = without_neighbours(known, _tensor(ivar).to(device), neighbours)
+        observed = weight > 0
+    stretched_ivar = weight / stretch.derivative(known, torch) ** 2 if with_ivar and weight is not None else None
+    return Batch(stretch.forward(known, torch), observed, stretched_ivar)
 
 
 def _tensor(values: np.ndarray) -> Tensor:
     """Of the same memory where it may be written, which is what torch wants."""
     return torch.from_numpy(np.require(values, requirements="W"))
+
+
+Rows = slice | np.ndarray | list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +93,7 @@ class CutoutRows:
     """(N, band, y, x) float32."""
     ivar: np.ndarray
     psf: np.ndarray | None
-    """(band, y, x): one for all, since a set is of one tile."""
+    """(band, y, x) of all of them, or (N, band, y, x) of each."""
     columns: Mapping[str, np.ndarray]
     """Catalogue column -> (N,) float32, NaN where nobody knows."""
 
@@ -88,17 +102,42 @@ class CutoutRows:
         """The most that batches of these objects can hold."""
         return BatchFields(True, self.psf is not None, tuple(self.columns))
 
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    def __getitem__(self, rows: slice) -> CutoutRows:
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return CutoutRows(self.flux[rows], self.ivar[rows], self.psf, columns)
+
+    @staticmethod
+    def joined(parts: Sequence[CutoutRows]) -> CutoutRows:
+        """The rows of all parts, at least one, of one cutout set."""
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        flux, ivar = (np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "ivar"))
+        return CutoutRows(flux, ivar, parts[0].psf, columns)
+
     def row(self, number: int) -> CutoutRows:
         """One of them, copied, so that the others can be forgotten."""
         columns = {name: values[number : number + 1].copy() for name, values in self.columns.items()}
-        return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf, columns)
+        return CutoutRows(self.flux[[number]], self.ivar[[number]], self.psf_of([number]), columns)
+
+    def psf_of(self, rows: Rows) -> np.ndarray | None:
+        """The PSF of some of them, as ``psf``."""
+        return self.psf if self.psf is None or self.psf.ndim == 3 else self.psf[rows]
+
+    @property
+    def mean_psf(self) -> np.ndarray | None:
+        """(band, y, x)."""
+        return self.psf if self.psf is None or self.psf.ndim == 3 else self.psf.mean(axis=0)
 
     def batch(self, stretch: Stretch, contents: BatchFields, device: torch.device | str = "cpu") -> Batch:
         """The batch in one stretch with the contents that one model wants, made on ``device``."""
-        plain = make_batch(self.flux, self.ivar, stretch, with_ivar=contents.ivar, device=device)
+        plain = make_batch(
+            self.flux, self.ivar, stretch, with_ivar=contents.ivar, neighbours=contents.neighbours, device=device
+        )
         psf, conditions = None, None
         if contents.psf and self.psf is not None:
-            psf = torch.from_numpy(self.psf).to(device).expand(len(plain), *self.psf.shape)
+            psf = torch.from_numpy(self.psf).to(device).expand(len(plain), *self.psf.shape[-3:])
         if contents.conditions:
             chosen = np.stack([self.columns[name] for name in contents.conditions], axis=1)
             conditions = torch.from_numpy(chosen).to(device)
@@ -113,6 +152,8 @@ class ObjectReader:
     contents: BatchFields
     psf: np.ndarray | None
     columns: Mapping[str, np.ndarray]
+    psfs: ObjectPsfs | None = None
+    """Of sets in which objects have PSFs of their own."""
 
     @classmethod
     def of(cls, cutouts: CutoutSet, contents: BatchFields) -> Self:
@@ -120,13 +161,14 @@ class ObjectReader:
         if (reason := missing_inputs(cutouts, contents)) is not None:
             raise DataError(reason)
         columns = {name: _numbers(cutouts, name) for name in contents.conditions}
-        return cls(cutouts, contents, psf_of(cutouts) if contents.psf else None, columns)
+        psf, psfs = (psf_of(cutouts), ObjectPsfs.read(cutouts)) if contents.psf else (None, None)
+        return cls(cutouts, contents, psf, columns, psfs)
 
     def read(self, rows: slice, wanted: np.ndarray | slice = slice(None)) -> CutoutRows:
         """The ``wanted`` rows, counted from ``rows.start``, of the rows read."""
         flux, ivar = self.cutouts.read("flux", rows)[wanted], self.cutouts.read("ivar", rows)[wanted]
         columns = {name: values[rows][wanted] for name, values in self.columns.items()}
-        return CutoutRows(flux, ivar, self.psf, columns)
+        return CutoutRows(flux, ivar, self.psf if self.psfs is None else self.psfs.images(rows, wanted), columns)
 
 
 def missing_inputs(cutouts: CutoutSet, contents: BatchFields) -> str | None:

@@ -24,11 +24,13 @@ from galflow.cutouts.cutting import TileCutter, positions, reading_order
 from galflow.cutouts.displayed import display_attribute
 from galflow.cutouts.flags import Flag, flag_counts, has_flag
 from galflow.cutouts.likeness import IMAGE_HASH, IMAGE_VECTOR
+from galflow.cutouts.object_psfs import NODES, STAMPS, WEIGHTS, ObjectPsfs, with_fwhm_columns
 from galflow.cutouts.opened_tile import opened_tile
 from galflow.cutouts.pixel_defects import PixelDefects, is_coarse
 from galflow.cutouts.plant import Planting
 from galflow.cutouts.set_writing import CutoutWriter, objects_per_shard
 from galflow.cutouts.tile_images import TileImages
+from galflow.cutouts.tile_rows import TileRows
 from galflow.errors import DataError, SpecError
 from galflow.spec.run import CutoutSpec, fingerprint
 from galflow.storage.checksums import FileSum
@@ -38,13 +40,16 @@ from galflow.storage.receipts import DOUBTS_DETAIL, Receipt
 from galflow.storage.store import Store
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey, Tile
 from galflow.surveys.reading.fits_wcs import wcs_cards
-from galflow.surveys.reading.table_metadata import reasons_of, without_reasons
+from galflow.surveys.reading.selection import left_out_of
 from galflow.surveys.reading.transfers import counted
 
 CUTOUTS_VERSION = "5"
 """Raised when the same tile and specification would give other cutouts."""
+PREPARED = "prepared"
+"""Attribute of a cutout set, and detail of its receipt: what was done to images before they were cut."""
 _OWN_NAMES = frozenset(
     {"flags", "planted_kind", "ra", "dec", IMAGE_HASH, IMAGE_VECTOR, "flux", "ivar", "mask", "psf", "band", "object"}
+    | {STAMPS, NODES, WEIGHTS}
 )
 """What galflow itself stores; a catalogue's column of that name becomes ``catalog_flux`` and so on."""
 
@@ -67,7 +72,7 @@ def chosen_bands(survey: Survey, spec: CutoutSpec) -> tuple[str, ...]:
 
 def cutouts_fingerprint(survey: Survey, tile: Tile, spec: CutoutSpec, rows: pa.Table | None = None) -> str:
     """Of what a tile's cutout set depends on: its data, the survey's options, the specification, the rows given."""
-    content = [
+    content: list[Any] = [
         CUTOUTS_VERSION,
         type(survey).__qualname__,
         survey.version,
@@ -77,7 +82,11 @@ def cutouts_fingerprint(survey: Survey, tile: Tile, spec: CutoutSpec, rows: pa.T
         list(chosen_bands(survey, spec)),
         spec,
     ]
-    return fingerprint(*content, None if rows is None else _rows_digest(rows))
+    content.append(None if rows is None else _rows_digest(rows))
+    if survey.selection is not None:  # sets from before there were selections keep their fingerprint
+        before = None if rows is None else left_out_of(rows)
+        content += [survey.selection, None if before is None else before.to_json()]
+    return fingerprint(*content)
 
 
 def _rows_digest(rows: pa.Table) -> str:
@@ -111,33 +120,24 @@ def cut_tile(
     product = cutouts_product(survey.name, survey.release, tile.name, product_fingerprint)
     receipt = Receipt(product=product, fingerprint=product_fingerprint, inputs={"tile": tile.identity})
     with counted(tile.files) as transfers, ExitStack() as stack:
-        images, rows, reasons, whole = opened_tile(stack, survey, tile, spec, bands, rows)
-        reasons += reasons_of(rows)
-        plain = without_reasons(rows)
+        images, chosen, whole = opened_tile(stack, survey, tile, spec, bands, rows)
         written: list[_Written] = []
 
         def put(key: str) -> dict[str, FileSum]:
-            written.append(_write(store, key, survey, tile, spec, bands, images, plain))
+            written.append(_write(store, key, survey, tile, spec, bands, images, chosen))
             return written[-1].files
 
         def completed(receipt: Receipt) -> Receipt:
-            moved = transfers.details(whole or images.whole)
-            return _told(receipt, survey, tile, written[-1], images.reasons + reasons, images.doubts, moved)
+            told = _told(receipt, survey, tile, written[-1], images, chosen)
+            return told.model_copy(update={"details": told.details | transfers.details(whole or images.whole)})
 
         return write_product(store, receipt, put, started, completed)
 
 
-def _told(
-    receipt: Receipt,
-    survey: Survey,
-    tile: Tile,
-    cut: _Written,
-    reasons: list[str],
-    doubts: list[str],
-    moved: dict[str, int | str],
-) -> Receipt:
+def _told(receipt: Receipt, survey: Survey, tile: Tile, cut: _Written, images: TileImages, chosen: TileRows) -> Receipt:
     """The receipt with what was found while the tile was cut."""
-    outcome, told = outcome_of(reasons + cut.reasons, empty=None if len(cut.flags) else "no object in this tile")
+    reasons = images.reasons + chosen.reasons + cut.reasons
+    outcome, told = outcome_of(reasons, empty=None if len(cut.flags) else chosen.emptiness)
     update = {
         "rows": len(cut.flags),
         "outcome": outcome,
@@ -146,12 +146,13 @@ def _told(
             "tile": tile.name,
             "flags": flag_counts(cut.flags),
             "sky_sigma": cut.sky_sigma,
-            DOUBTS_DETAIL: "; ".join(doubts),
+            DOUBTS_DETAIL: "; ".join(images.doubts + chosen.doubts),
+            **cut.prepared,
             "files": [
                 {"role": file.role, "file": survey.below_root(file.uri), "checksum": file.checksum}
                 for file in tile.files
             ],
-            **moved,
+            **chosen.details,
         },
     }
     return receipt.model_copy(update=update)
@@ -166,6 +167,7 @@ class _Written:
     """(N,) of all its rows, planted copies included."""
     sky_sigma: list[float | None]
     reasons: list[str]
+    prepared: dict[str, Any]
 
 
 def _write(
@@ -176,26 +178,29 @@ def _write(
     spec: CutoutSpec,
     bands: tuple[str, ...],
     images: TileImages,
-    rows: pa.Table,
+    chosen: TileRows,
 ) -> _Written:
     """Cut all rows a chunk at a time, and write them as they come."""
+    rows = chosen.table
     reference = next((images[b] for b in bands if b in images), None)
     planted = 0 if spec.plant is None else spec.plant.per_tile
     if reference is not None and len(rows) > objects_per_shard(spec, len(bands), 1 << 62):
         order = reading_order(positions(rows, "x"), positions(rows, "y"), spec.size, reference.flux.shape)
-        rows = rows.take(pa.array(order))
+        chosen = chosen.take(order)
+        rows = chosen.table
     attributes = _attributes(survey, tile, bands, images)
     attributes["tile_shape"] = None if reference is None else list(reference.flux.shape)
     attributes["wcs"] = None if reference is None or reference.wcs is None else wcs_cards(reference.wcs)
     trails = {band: images.trails(band) for band in bands}
     defects = _defects(bands, images) if spec.defects else None
     cutter = TileCutter(rows, tile.name, bands, images, spec.size, spec.minimum_observed, trails, defects)
-    star = None
     if spec.defects and reference is not None:
         cutter.note_lines({band: images.spikes(band) for band in bands}, Flag.SPIKE)
-        star = cutter.note_stars(images.sky(next(band for band in bands if band in images)))
-    attributes["stellar_fwhm_pixels"] = None if star is None else star.fwhm_pixels
+        cutter.note_stars(chosen.stars)
+    attributes["stellar_fwhm_pixels"] = None if chosen.star is None else chosen.star.fwhm_pixels
     sigma = np.array([s or np.nan for s in attributes["sky_sigma"]])
+    rows, psfs = with_fwhm_columns(rows, cutter, bands, images), ObjectPsfs.of(cutter, bands, images)
+    copied = np.zeros(0, np.int64)
     with CutoutWriter(store, product, spec, cutter.pixel_shape, len(rows) + planted) as writer:
         stream = CutoutStream(cutter, writer, spec, sigma, ready_made=survey.ready_made)
         stream.write_all(len(rows))
@@ -205,14 +210,17 @@ def _write(
         if spec.plant is not None:
             try:
                 planting = Planting(table, attributes, spec.plant, tile.name)
-                reasons += planting.reasons
+                reasons, copied = reasons + planting.reasons, planting.chosen
                 stream.write_copies(planting)
                 table = planting.rows(table, stream.flags[len(rows) :])
             except DataError as error:
                 reasons.append(str(error))
-        files = writer.finish(table, attributes, _psf_images(bands, images), stream.likeness)
+        beside = stream.likeness | ({} if psfs is None else psfs.per_object(copied))
+        stamps = None if psfs is None else psfs.stamps
+        files = writer.finish(table, attributes, _psf_images(bands, images), beside, stamps)
     flags = table.column("flags").to_numpy()
-    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons)
+    prepared = {name: attributes[name] for name in (PREPARED,) if name in attributes}
+    return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons, prepared)
 
 
 def _defects(bands: tuple[str, ...], images: TileImages) -> PixelDefects:
@@ -262,7 +270,15 @@ def _attributes(survey: Survey, tile: Tile, bands: tuple[str, ...], images: Tile
         "sky_sigma": [s if math.isfinite(s := images.sigma(b)) else None for b in bands],
         "psf_fwhm_arcsec": [p.fwhm_arcsec if p is not None else None for p in psfs],
         **display_attribute(bands, images),
+        **_prepared(survey, tile, images),
+        **survey.attributes(tile),
     }
+
+
+def _prepared(survey: Survey, tile: Tile, images: TileImages) -> dict[str, Any]:
+    """What was done to the images before they were cut; nothing where there is no image or nothing to tell."""
+    told = survey.prepared(tile) if len(images) else {}
+    return {PREPARED: dict(told)} if told else {}
 
 
 def _psf_images(bands: tuple[str, ...], images: TileImages) -> np.ndarray | None:

@@ -29,8 +29,7 @@ from galflow.cutouts.pixel_defects import PixelDefects
 from galflow.cutouts.set_writing import Pixels
 from galflow.errors import DataError
 from galflow.surveys.base import OUTSIDE_TILE, Image, Plane
-from galflow.surveys.reading.sky import Sky, all_finite
-from galflow.surveys.reading.stellar import StarSize, find_stars
+from galflow.surveys.reading.sky import all_finite
 from galflow.surveys.reading.trails import Trail
 
 
@@ -109,6 +108,13 @@ class TileCutter:
         """(band, y, x) of a cutout."""
         return len(self._bands), self._size, self._size
 
+    def places(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) x and y of the objects in the pixels of a band, by its number; NaN where they have no place in it."""
+        band, x, y = self._bands[number], np.full(self._count, np.nan), np.full(self._count, np.nan)
+        if band is not None:
+            x[self._placed], y[self._placed] = band.grid.x, band.grid.y
+        return x, y
+
     def _band(self, name: str, images: Mapping[str, Image]) -> _Band | None:
         image, reference = images.get(name), self._reference
         if image is None or reference is None:
@@ -145,16 +151,9 @@ class TileCutter:
             if band is not None and lines.get(name):
                 self._known[self._placed] |= np.where(crossed(lines[name], band.grid, self._size), int(flag), 0)
 
-    def note_stars(self, sky: Sky) -> StarSize | None:
-        """Give the objects that are as small as the reference band's stars their flag; what a star looks like there.
-
-        ``sky``: of the reference band.
-        """
-        if self._reference is None:
-            return None
-        stars, star = find_stars(self._reference, self._x, self._y, sky)
+    def note_stars(self, stars: np.ndarray) -> None:
+        """Give these objects, (N,) bool, the flag of stars."""
         self._known[stars] |= int(Flag.STAR)
-        return star
 
     def cut(self, rows: slice | np.ndarray) -> tuple[Pixels, np.ndarray]:
         """The cutouts of these rows, and their flags, (n,) int64."""

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 
 import pyarrow as pa
 
-from galflow.cutouts.flags import repeated
 from galflow.cutouts.sparse import sparse_reading
 from galflow.cutouts.tile_images import TileImages
-from galflow.errors import DataError
+from galflow.cutouts.tile_rows import TileRows, finds_stars, rows_to_cut, tile_catalog
 from galflow.spec.run import CutoutSpec
-from galflow.surveys.base import REQUIRED_COLUMNS, Image, Survey, Tile
+from galflow.surveys.base import Survey, Tile
 
 
 def opened_tile(
     stack: ExitStack, survey: Survey, tile: Tile, spec: CutoutSpec, bands: tuple[str, ...], given: pa.Table | None
-) -> tuple[TileImages, pa.Table, list[str], str]:
-    """A tile's bands and rows, what is wrong with the rows, and why all bands are read whole ("": they are not)."""
+) -> tuple[TileImages, TileRows, str]:
+    """A tile's bands, its rows that are cut, and why all bands are read whole ("": they are not)."""
     sparse, whole = sparse_reading(survey, tile, bands, spec)
-    lines = spec.defects is True
+    lines, stars = spec.defects is True, finds_stars(survey, spec)
     if sparse is not None:
-        rows, reasons = (given, []) if given is not None else _own_rows(survey, tile, sparse.reference)
-        sparse.place(rows)
+        catalog = tile_catalog(survey, tile, sparse.reference, given)
+        sparse.place(catalog.table, catalog.taken, stars=stars)
         images = stack.enter_context(TileImages(survey, tile, bands, sparse, lines=lines))
         if all(band in images for band in sparse.reference):
-            return images, rows, reasons, ""
+            return images, rows_to_cut(survey, bands, images, catalog, stars=stars), ""
         whole = "the pixels of the reference band cannot be read"
     images = stack.enter_context(TileImages(survey, tile, bands, lines=lines))
-    rows, reasons = (given, []) if given is not None else _own_rows(survey, tile, images)
-    return images, rows, reasons, whole
-
-
-def _own_rows(survey: Survey, tile: Tile, images: Mapping[str, Image]) -> tuple[pa.Table, list[str]]:
-    """The tile's own catalogue; an empty one with the reason if there is none to be had."""
-    reasons: list[str] = []
-    try:
-        rows = survey.catalog(tile, images)
-    except DataError as error:
-        rows = pa.table({n: pa.array([], pa.int64() if n == "object_id" else pa.float64()) for n in REQUIRED_COLUMNS})
-        reasons = [f"catalogue: {error}"]
-    return rows.append_column("repeated_id", pa.array(repeated(rows.column("object_id")))), reasons
+    catalog = tile_catalog(survey, tile, images, given)
+    return images, rows_to_cut(survey, bands, images, catalog, stars=stars), whole

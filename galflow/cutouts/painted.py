@@ -106,7 +106,8 @@ def _read(cutouts: CutoutSet, contents: BatchFields, rows: np.ndarray) -> Cutout
             parts.append(reader.read(chunk, inside))
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
     flux, ivar = (np.concatenate([getattr(part, name) for part in parts]) for name in ("flux", "ivar"))
-    return CutoutRows(flux, ivar, parts[0].psf, columns)
+    own = [part.psf for part in parts if part.psf is not None and part.psf.ndim == 4]
+    return CutoutRows(flux, ivar, np.concatenate(own) if own else parts[0].psf, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,7 @@ def masked_objects(objects: HeldOut, masks: np.ndarray, count: int, seed: int) -
         mask = masks[rng.permutation(len(drawn)) % len(masks)]
         columns = {name: values[drawn] for name, values in rows.columns.items()}
         ivar = np.where(mask, rows.ivar[drawn], np.float32(0))
-        tiles.append(CutoutRows(rows.flux[drawn], ivar, rows.psf, columns))
+        tiles.append(CutoutRows(rows.flux[drawn], ivar, rows.psf_of(drawn), columns))
         shares.append(shares_of(mask))
         originals.append(first + drawn)
         first += number
@@ -174,7 +175,7 @@ def painted_copies(objects: HeldOut, copies: int, seed: int, kinds: Sequence[str
                 sky_sigma=objects.sky_sigma[number], psf_fwhm_pix=objects.fwhm_pixels[number], rng=rng,
             )  # fmt: skip
         columns = {name: values[local] for name, values in rows.columns.items()}
-        tiles.append(CutoutRows(flux, rows.ivar[local], rows.psf, columns))
+        tiles.append(CutoutRows(flux, rows.ivar[local], rows.psf_of(local), columns))
     return Painted(tuple(tiles), original, kind)
 
 

@@ -48,7 +48,7 @@ def painted_sources(objects: HeldOut, half: np.ndarray, copies: int, seed: int, 
         ]
         flux = np.stack(made) if made else np.zeros((0, *rows.flux.shape[1:]), np.float32)
         columns = {name: values[drawn] for name, values in rows.columns.items()}
-        tiles.append(CutoutRows(flux.astype(np.float32), rows.ivar[drawn], rows.psf, columns))
+        tiles.append(CutoutRows(flux.astype(np.float32), rows.ivar[drawn], rows.psf_of(drawn), columns))
         originals.append(first[number] + drawn)
         names.append(kind)
     return Painted(tuple(tiles), np.concatenate(originals), np.concatenate(names))
@@ -68,7 +68,7 @@ class _Tile:
         axis = np.arange(side) - side // 2
         self._y, self._x = axis[:, None], axis[None, :]
         self._ring = np.rint(np.hypot(self._y, self._x)).astype(np.int64)
-        self._psf = self._profiles(rows.psf, fwhm)
+        self._psf = self._profiles(rows.mean_psf, fwhm)
         near = self._ring <= max(3, side // 6)
         self._light = np.maximum(rows.flux[:, :, near].sum(2), 20.0 * sigma * fwhm)
         """(n, band) of each object near its centre, at least that of a source seen clearly."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -183,9 +183,14 @@ class CutoutWriter:
         rows: pa.Table,
         attributes: Mapping[str, Any],
         psf: np.ndarray | None = None,
-        likeness: Mapping[str, np.ndarray] | None = None,
+        beside: Mapping[str, np.ndarray] | None = None,
+        psf_stamps: np.ndarray | None = None,
     ) -> dict[str, FileSum]:
-        """Write the rest of the pixels, the columns and the layout; what was written, for the receipt."""
+        """Write the rest of the pixels, the columns and the layout; what was written, for the receipt.
+
+        ``psf``: (band, y, x). ``beside``: arrays of each object that are no columns, (N,) or (N, k). ``psf_stamps``:
+        (k, y, x), where objects have PSFs of their own (galflow.cutouts.object_psfs).
+        """
         with self._store.translate_errors("write", self._product):
             self._finish_pixels()
             if len(rows) != self._count:
@@ -198,17 +203,15 @@ class CutoutWriter:
             for name in rows.column_names:
                 values, said = encode_column(rows.schema.field(name), rows.column(name))
                 staged.add(name, values, ("object", f"{name}_element")[: values.ndim], said)
-            for name, values in (likeness or {}).items():
+            for name, values in (beside or {}).items():
                 staged.add(name, values, ("object", f"{name}_element")[: values.ndim])
             if psf is not None:
                 staged.add("psf", psf, ("band", "psf_y", "psf_x"))
+            if psf_stamps is not None:
+                staged.add("psf_stamps", psf_stamps, ("psf_stamp", "psf_stamp_y", "psf_stamp_x"))
             staged.put_into(self._zarr)
         written = self._shards.sums | self._zarr.sums
-        others = set(self._store.list(f"{self._product}/")) - {f"{self._product}/{path}" for path in written}
-        if others:  # of an attempt that was cut short, by a galflow that laid it out otherwise
-            raise TakenError(
-                f"{self._store.uri(self._product)} holds {len(others)} objects that are not of it, as {min(others)}"
-            )
+        require_alone(self._store, self._product, written)
         return written
 
     def _finish_pixels(self) -> None:
@@ -235,6 +238,15 @@ class CutoutWriter:
                 attributes=_pixel_attributes(name, unit),
             )
         put_objects(self._zarr, layout)
+
+
+def require_alone(store: Store, product: str, written: Collection[str]) -> None:
+    """TakenError if other objects than those ``written``, paths below a product, lie in it.
+
+    So it is after an attempt that was cut short, by a galflow that laid it out otherwise.
+    """
+    if others := set(store.list(f"{product}/")) - {f"{product}/{path}" for path in written}:
+        raise TakenError(f"{store.uri(product)} holds {len(others)} objects that are not of it, as {min(others)}")
 
 
 _KNOWN = 7

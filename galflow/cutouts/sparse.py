@@ -24,6 +24,8 @@ from galflow.surveys.reading.stellar import STAR_REACH
 
 _MOST_SHARE = 0.02
 """Of a tile's pixels: to look for more of them one by one takes longer than to read all."""
+_STAR_SIDE = 2 * STAR_REACH + 3
+"""Pixels a side of what is read around a source to tell whether it is a star."""
 
 
 def sparse_reading(
@@ -58,7 +60,8 @@ class SparseReading:
                     problems.append(str(error))
         if not self._blank:
             raise DataError(f"tile {tile.name} has no readable header: {'; '.join(problems) or 'no band is there'}")
-        self._x, self._y = np.zeros((2, 0))
+        self._cut = self._sources = np.zeros((2, 0))
+        """(2, n) x and y of the objects that are cut, and of the sources that are measured for which are stars."""
 
     def _header_of(self, band: str) -> Image:
         """An image of a band's shape and WCS, of which no pixel is read."""
@@ -74,11 +77,15 @@ class SparseReading:
         band = next(iter(self._blank))
         return {band: self._blank[band]}
 
-    def place(self, rows: pa.Table) -> None:
-        """Say which objects are to be cut; before any image is asked for."""
-        x, y = positions(rows, "x"), positions(rows, "y")
-        placed = np.isfinite(x) & np.isfinite(y)
-        self._x, self._y = x[placed], y[placed]
+    def place(self, rows: pa.Table, taken: np.ndarray, *, stars: bool) -> None:
+        """Say which objects are to be cut, (N,) bool; before any image is asked for.
+
+        ``stars``: all rows are measured in the reference band for which of them are stars.
+        """
+        places = np.stack([positions(rows, "x"), positions(rows, "y")])
+        placed = np.isfinite(places).all(axis=0)
+        self._cut = places[:, placed & taken]
+        self._sources = places[:, placed] if stars else np.zeros((2, 0))
 
     def image(self, band: str) -> CompleteImage:
         """A band of which nothing but what cutouts need may be looked at; WholeNeeded where that does not do."""
@@ -96,17 +103,19 @@ class SparseReading:
     def _part(self, band: str) -> Part:
         """The pixels of a band that are looked at."""
         size, (reference, blank) = self._spec.size, next(iter(self._blank.items()))
-        shape = self._blank[band].flux.shape
-        share = len(self._x) * size**2 / max(1, shape[0] * shape[1])
+        shape, (x, y) = self._blank[band].flux.shape, self._cut
+        sources = self._sources if band == reference else np.zeros((2, 0))
+        share = max(len(x), sources.shape[1]) * size**2 / max(1, math.prod(shape))
         if share > _MOST_SHARE:
-            raise WholeNeeded(f"its cutouts have {100 * share:.3g} % of the tile's pixels")
-        grid = grid_in_band(self._x, self._y, size, blank, self._blank[band])
+            what = "its cutouts have" if len(x) >= sources.shape[1] else "squares as large around all its sources have"
+            raise WholeNeeded(f"{what} {100 * share:.3g} % of the tile's pixels")
+        grid = grid_in_band(x, y, size, blank, self._blank[band])
         if grid.matrix is not None:
             raise WholeNeeded("it lies on another pixel grid than the reference band")
         more = [square_pixels(shape, corners(grid.x, size), corners(grid.y, size), size)]
         if self._spec.defects:
             more.append(row_pixels(shape))
-            if band == reference:
-                x, y = (central_pixel(v).astype(np.int64) - STAR_REACH - 1 for v in (self._x, self._y))
-                more.append(square_pixels(shape, x, y, 2 * STAR_REACH + 3))
+        if sources.size:
+            left, low = (central_pixel(v).astype(np.int64) - STAR_REACH - 1 for v in sources)
+            more.append(square_pixels(shape, left, low, _STAR_SIDE))
         return part_of(shape, *more)

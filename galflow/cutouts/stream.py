@@ -5,13 +5,14 @@ What a batch holds is made in galflow.cutouts.batches; this file decides which o
 
 from __future__ import annotations
 
+import copy
 import math
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -151,29 +152,50 @@ class TrainingSet:
         self._pieces = {split: _pieces(readers, split, validation, reference) for split in Split}
         self._kept: dict[Split, Batch] = {}
         self._object_bytes = _object_bytes(readers[0]) if readers else 1
+        self._left_out = np.zeros(0, np.int64)
 
     def count(self, split: Split) -> int:
         """Objects of a split."""
+        return self._stored(split) - (len(self._left_out) if split is Split.TRAIN else 0)
+
+    def _stored(self, split: Split) -> int:
         return sum(len(p.wanted) for p in self._pieces[split])
+
+    def without(self, numbers: np.ndarray) -> TrainingSet:
+        """The same sets without some objects of the whole training split, numbered in stored order; pixels are shared.
+
+        Instead of those that this one is without.
+        """
+        other = copy.copy(self)
+        other._left_out = np.unique(np.asarray(numbers, dtype=np.int64))
+        return other
+
+    def places(self, split: Split) -> list[tuple[CutoutSet, np.ndarray]]:
+        """Where all objects of the split are stored, in stored order: sets, and row numbers in them."""
+        return [(piece.reader.cutouts, piece.rows.start + piece.wanted) for piece in self._pieces[split]]
 
     def batches(self, split: Split, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
         """One pass over a split; in stored order without a seed. The last batch may be smaller."""
         rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
-        for group in self._groups(split, rng):
-            order = np.arange(len(group)) if rng is None else rng.permutation(len(group))
+        for group, rows in self._groups(split, rng):
+            order = rows if rng is None else rows[rng.permutation(len(rows))]
             for start in range(0, len(order), batch_size):
                 yield group[torch.from_numpy(order[start : start + batch_size])]
 
-    def _groups(self, split: Split, rng: np.random.Generator | None) -> Iterator[Batch]:
+    def _groups(self, split: Split, rng: np.random.Generator | None) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Objects that are in memory together, and the rows of them that take part."""
         pieces = self._pieces[split]
-        if self.count(split) * self._object_bytes <= self._memory:
+        left_out = self._left_out if split is Split.TRAIN else self._left_out[:0]
+        if self._stored(split) * self._object_bytes <= self._memory:
             if split not in self._kept and pieces:
                 self._kept[split] = self._load(pieces)
             if pieces:
-                yield self._kept[split]
+                yield self._kept[split], np.delete(np.arange(self._stored(split)), left_out)
             return
+        pieces = _without(pieces, left_out)
         order = range(len(pieces)) if rng is None else rng.permutation(len(pieces))
-        yield from prefetch(self._load(group) for group in self._grouped([pieces[i] for i in order]))
+        for group in prefetch(self._load(group) for group in self._grouped([pieces[i] for i in order])):
+            yield group, np.arange(len(group))
 
     def _grouped(self, pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
         group: list[_Piece] = []
@@ -189,6 +211,14 @@ class TrainingSet:
 
     def _load(self, pieces: Sequence[_Piece]) -> Batch:
         return join_batches([p.reader.read(p.rows, p.wanted).batch(self.stretch, self._contents) for p in pieces])
+
+
+def _without(pieces: Sequence[_Piece], numbers: np.ndarray) -> list[_Piece]:
+    """The pieces without these objects, numbered over all of them."""
+    last = np.cumsum([len(piece.wanted) for piece in pieces])[:-1]
+    keep = np.ones(sum(len(piece.wanted) for piece in pieces), bool)
+    keep[numbers] = False
+    return [replace(p, wanted=p.wanted[k]) for p, k in zip(pieces, np.split(keep, last), strict=True) if k.any()]
 
 
 def _object_bytes(reader: ObjectReader) -> int:

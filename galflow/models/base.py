@@ -139,14 +139,18 @@ class Density(GenerativeModel):
     def log_prob(self, batch: Batch) -> Tensor:
         """(B,) natural-log probability, summed over observed pixels only."""
 
-    def scores_of(self, log_prob: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The scores, given ``log_prob(batch)``, so that nothing is computed twice. Override this, not ``score``."""
-        return {"bits_per_dim": bits_per_dim(log_prob, batch.observed)}
+    def log_prob_and_scores(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """``log_prob`` as float64 and the scores from one pass; by default bits per observed dimension alone.
+
+        Override this, not ``score``, so that nothing is computed twice.
+        """
+        log_prob = self.log_prob(batch).double()
+        return log_prob, {"bits_per_dim": bits_per_dim(log_prob, batch.observed)}
 
     @torch.no_grad()
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        """The scores of ``scores_of``; by default bits per observed dimension, 0 for an object without any."""
-        return self.scores_of(self.log_prob(batch), batch)
+        """The scores of ``log_prob_and_scores`` in the pixels' type; 0 for an object without any observed pixel."""
+        return {name: values.to(batch.pixels.dtype) for name, values in self.log_prob_and_scores(batch)[1].items()}
 
 
 class Reconstructs(GenerativeModel):

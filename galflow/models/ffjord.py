@@ -5,7 +5,6 @@ Pixels are one flat vector here: for images of many pixels see ffjord_latent and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from galflow.layers.flows.actnorm import ActNorm
@@ -26,9 +25,6 @@ class FFJORD(ContinuousFlow):
     """
 
     source: ClassVar[str] = "Grathwohl+18"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "negative log2-density of the stretched pixels per observed pixel and band, by a solved ODE"
-    }
     learning_rate = 5e-3
 
     def __init__(

@@ -6,7 +6,6 @@ of all pixels (galflow.layers.flows.pyramid).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from galflow.layers.flows.actnorm import ActNorm
@@ -29,9 +28,6 @@ class FFJORDLatent(ContinuousFlow):
     """
 
     source: ClassVar[str] = "Grathwohl+18"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "negative log2-density of the stretched pixels per observed pixel and band, by a solved ODE"
-    }
     free_form_jacobian: ClassVar[bool] = False
     learning_rate = 2e-3
 

@@ -5,7 +5,6 @@ The paper's multi-scale FFJORD estimates traces; here each dynamics has one hidd
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from galflow.errors import SpecError
@@ -27,9 +26,6 @@ class FFJORDMultiscale(ContinuousFlow):
     """
 
     source: ClassVar[str] = "Grathwohl+18"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "negative log2-density of the stretched pixels per observed pixel and band, by solved ODEs"
-    }
     learning_rate = 2e-3
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
@@ -80,9 +79,6 @@ class Glow(Flow):
     """
 
     source: ClassVar[str] = "Kingma+18"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"
-    }
     free_form_jacobian: ClassVar[bool] = False
     learning_rate = 2e-3
 

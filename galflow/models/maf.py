@@ -6,7 +6,6 @@ dense layers know no neighbourhoods: where there are many pixels and few objects
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
@@ -112,9 +111,6 @@ class MAF(Flow):
 
     source: ClassVar[str] = "Papamakarios+17"
     version: ClassVar[str] = "2"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"
-    }
     one_pass_sampling: ClassVar[bool] = False
     free_form_jacobian: ClassVar[bool] = False
 

@@ -147,20 +147,13 @@ class PCA(Density, Encodes, Reconstructs):
         """(B, C, H, W) what the observed pixels say of the whole image, without noise."""
         return self.mean + (self.encode(batch) @ self.loadings).view_as(batch.pixels)
 
-    @torch.no_grad()
-    def score(self, batch: Batch) -> dict[str, Tensor]:
-        """``residual``, ``reconstruction`` and ``bits_per_dim``, each (B,); 0 for an object without any pixel."""
+    def log_prob_and_scores(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """With ``residual``, ``reconstruction`` and ``bits_per_dim``, each (B,); 0 for an object without any pixel."""
         log_prob, residual = self._log_prob(batch)
-        return self._scores(log_prob, residual, batch)
-
-    def scores_of(self, log_prob: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The same, given ``log_prob(batch)``."""
-        return self._scores(log_prob, self._posterior(batch)[2], batch)
-
-    def _scores(self, log_prob: Tensor, residual: Tensor, batch: Batch) -> dict[str, Tensor]:
+        log_prob = log_prob.double()
         counted = batch.observed.sum((1, 2, 3)).clamp_min(1)
         squares = residual.square()
-        return {
+        return log_prob, {
             # One product for all pixels: the residual is 0 where nothing was observed.
             "residual": (squares @ self.scatter.flatten().square().reciprocal() / counted).sqrt(),
             "reconstruction": squares.sum(1) / counted,

@@ -8,7 +8,6 @@ base, the flow is trained on data by maximum likelihood, and samples iterate.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 import torch
@@ -25,8 +24,6 @@ from galflow.models.shared.flow import Flow
 
 LEAST_VARIANCE = 1e-6
 """Of a pixel of the default target, in stretched units squared: a band that never varies keeps a density."""
-
-_SCORES = {"bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"}
 
 
 class PlanarToBase(Transform):
@@ -86,7 +83,6 @@ class ReverseFlow(Flow):
     """
 
     source: ClassVar[str] = "Rezende+15, Grathwohl+18"
-    scores: ClassVar[Mapping[str, str]] = _SCORES
     one_pass_sampling: ClassVar[bool] = False
     free_form_jacobian: ClassVar[bool] = False
     learning_rate = 5e-3
@@ -122,7 +118,6 @@ class PlanarFlow(Flow):
     """
 
     source: ClassVar[str] = "Rezende+15"
-    scores: ClassVar[Mapping[str, str]] = _SCORES
     trains_on_data: ClassVar[bool] = False
     free_form_jacobian: ClassVar[bool] = False
     learning_rate = 5e-3

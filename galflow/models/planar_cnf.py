@@ -5,7 +5,6 @@ It is the continuous limit of planar flows (Rezende+15): a step adds every unit'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
 from galflow.layers.flows.actnorm import ActNorm
@@ -25,9 +24,6 @@ class PlanarCNF(ContinuousFlow):
     """
 
     source: ClassVar[str] = "Chen+18"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "negative log2-density of the stretched pixels per observed pixel and band, by a solved ODE"
-    }
     free_form_jacobian: ClassVar[bool] = False
     learning_rate = 3e-3
 

@@ -6,7 +6,6 @@ others in its batch; a learnt scale and shift takes its place (see actnorm).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from galflow.errors import SpecError
@@ -32,9 +31,6 @@ class RealNVP(Flow):
     """
 
     source: ClassVar[str] = "Dinh+17"
-    scores: ClassVar[Mapping[str, str]] = {
-        "bits_per_dim": "-log2 density per observed pixel and band; follows brightness (Nalisnick+19)"
-    }
     free_form_jacobian: ClassVar[bool] = False
     learning_rate = 2e-3
 

@@ -21,7 +21,7 @@ from galflow.layers.flows.actnorm import ActNorm
 from galflow.layers.flows.conditioners import Conditioner, LinearNetwork, MaskedNetwork, RecurrentNetwork
 from galflow.layers.flows.transform import Chain, Flatten, FlowState, Transform
 from galflow.layers.images.blocks import standard_normal
-from galflow.models.base import Player
+from galflow.models.base import Density, Player
 from galflow.models.maf import raster_places
 from galflow.models.shared.flow import Flow
 
@@ -202,6 +202,10 @@ class TAN(Flow):
         """(B,) log-density in nats of the observed stretched pixels."""
         values, mask, log_det = self.to_base(batch)
         return (EntryMixture(self.conditioner(values)).log_prob(values) * mask).sum(1) + log_det
+
+    def log_prob_and_scores(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """``bits_per_dim`` alone: the base values are no noise."""
+        return Density.log_prob_and_scores(self, batch)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:

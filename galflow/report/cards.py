@@ -15,6 +15,7 @@ import torch
 from galflow.cutouts.batches import BatchFields, CutoutRows, ObjectReader, join_batches, missing_inputs
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
+from galflow.cutouts.neighbours import without_neighbours
 from galflow.errors import DataError
 from galflow.models.base import Reconstructs
 from galflow.photometry import AsinhStretch
@@ -30,6 +31,7 @@ from galflow.report.pictures import (
     picture_png,
 )
 from galflow.report.residuals import residual_png, strongest_residual
+from galflow.spec.neighbours import Neighbours
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
@@ -179,7 +181,9 @@ def make_cards(
     cards = []
     for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
         explained = [
-            _explain(name, cutout, pixels, display) for name, found in flux.items() if (pixels := found[i]) is not None
+            _explain(name, _known(cutout, models[name].card.neighbours), cutout.sky_sigma, pixels, display)
+            for name, found in flux.items()
+            if (pixels := found[i]) is not None
         ]
         picture = data_uri(picture_png(display.picture(_known(cutout))))
         cards.append(
@@ -207,9 +211,11 @@ def _sorted_sigmas(sigma: Mapping[str, float | None]) -> list[tuple[str, str]]:
     return [(name, _sigma_text(value).removesuffix(" σ")) for name, value in largest_first]
 
 
-def _known(cutout: Cutout) -> np.ndarray:
-    """Flux with every unobserved pixel NaN."""
-    return np.where(cutout.ivar > 0, cutout.flux, np.nan)
+def _known(cutout: Cutout, neighbours: Neighbours = "keep") -> np.ndarray:
+    """Flux with every unobserved pixel NaN, as a model sees it that sees ``neighbours`` so."""
+    seen = torch.tensor(np.where(cutout.ivar > 0, cutout.flux, np.float32(0)))
+    flux, ivar = without_neighbours(seen[None], torch.tensor(cutout.ivar)[None], neighbours)
+    return np.where(ivar[0].numpy() > 0, flux[0].numpy(), np.nan)
 
 
 def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.ndarray | None]:
@@ -221,16 +227,17 @@ def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.
     for start in range(0, len(able), _BATCH_OBJECTS):
         part = able[start : start + _BATCH_OBJECTS]
         batch = join_batches([cutouts[i].stored.batch(model.stretch, model.contents) for i in part])
-        with torch.no_grad():
-            stretched = model.module.reconstruct(batch.to(model.device)).cpu()
-        for i, pixels in zip(part, model.stretch.inverse(stretched.double(), torch).numpy(), strict=True):
+        stretched = model.reconstruct(batch).astype(np.float64)
+        for i, pixels in zip(part, model.stretch.inverse(stretched), strict=True):
             found[i] = pixels
     return found
 
 
-def _explain(name: str, cutout: Cutout, model_flux: np.ndarray, display: Display) -> Explained:
-    sigma = [own or run for own, run in zip(cutout.sky_sigma, display.sigma, strict=True)]
-    known = _known(cutout)
+def _explain(
+    name: str, known: np.ndarray, sky_sigma: Sequence[float | None], model_flux: np.ndarray, display: Display
+) -> Explained:
+    """``known``: (band, y, x) flux as the model saw it, NaN where missing."""
+    sigma = [own or run for own, run in zip(sky_sigma, display.sigma, strict=True)]
     scaled = (known - model_flux) / np.asarray(sigma)[:, None, None]
     squares = scaled[np.isfinite(scaled)] ** 2
     rms = f"{float(np.sqrt(squares.mean())):.2g}" if squares.size else "no pixel"

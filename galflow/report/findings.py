@@ -19,6 +19,7 @@ from galflow.compare.samples import INCONSISTENT_LEVEL
 from galflow.report.planted import TOP_FRACTION
 from galflow.report.ranking import rank_copies
 from galflow.report.resolution import Resolution
+from galflow.report.trimmed import trimmed_counts
 from galflow.scores.calibration import Reference
 from galflow.scores.fractions import Fraction, inconsistent_above
 from galflow.scores.part_columns import floats
@@ -71,6 +72,7 @@ def findings(
     found["judged"] = int(ranking.p_counts.counts.sum())
     found["tile_levels"] = ranking.levels.to_json()
     found["tail"] = _tail(ranking, tally.by_tail)
+    found["left_out"] = trimmed_counts(models, ranking)
     copies = planted_copies(store, catalog, [ANOMALY, *names]) if planted else None
     if copies is not None:
         tally.add(PLANTED, copies)

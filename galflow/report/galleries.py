@@ -1,4 +1,4 @@
-"""The sections with pictures: most anomalous, set apart, random normal and planted objects, drawn by one display.
+"""The sections with pictures: most anomalous, set apart, left out, random normal and planted, drawn by one display.
 
 Each is a contact sheet, one picture an object, followed by cards with what every model makes of it. Where a run asks
 for more objects than a small file can show, the first ones get pictures and the rest a line each.
@@ -12,10 +12,12 @@ from typing import Any
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.models.base import Reconstructs
 from galflow.report.cards import Card, make_cards, make_display, objects_pictured, read_cutouts
-from galflow.report.inputs import ReportInputs
+from galflow.report.inputs import RESIDUALS, ReportInputs
 from galflow.report.objects import Selection, Shown
 from galflow.report.pictures import LARGEST_SIDE, MISSING_RGB, data_uri
 from galflow.report.residuals import RESIDUAL_LIMIT, residual_legend_png
+from galflow.report.trimmed import Trimmed
+from galflow.storage.layout import residuals_folder
 
 _FEW_MODELS = 4
 """So many models' pictures stand side by side at full size; of more models, six do at a smaller one."""
@@ -34,13 +36,14 @@ class Gallery:
     rest: list[Shown]
 
 
-def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
+def galleries(inputs: ReportInputs, selection: Selection, left_out: Trimmed) -> dict[str, Any]:
     """The pictures of all sections, and in words how to read them."""
-    room = _room(inputs)
+    room = _room(inputs, left_out)
     examples, titles = _planted_examples(selection, inputs.primary)
     wanted = {
         "top": (selection.top, [f"#{row.rank}" for row in selection.top]),
         "apart": (selection.apart, [f"#{row.rank} {row.triage}" for row in selection.apart]),
+        "left": (selection.left, [f"#{row.rank} {left_out.of_what(row.tile, row.row)}" for row in selection.left]),
         "normal": (selection.normal, [f"normal {i + 1}" for i in range(len(selection.normal))]),
         "planted": (examples, titles),
     }
@@ -49,7 +52,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
     # All at once, so that each chunk is read once and each model sees full batches.
     every = [row for part in rows.values() for row in part]
     cutouts = read_cutouts(inputs.store, products, every, inputs.survey_models)
-    first_normal = len(rows["top"]) + len(rows["apart"])
+    first_normal = len(rows["top"]) + len(rows["apart"]) + len(rows["left"])
     display = make_display(inputs.survey_models, cutouts[first_normal : first_normal + len(rows["normal"])])
     cards = iter(
         make_cards(
@@ -73,6 +76,7 @@ def galleries(inputs: ReportInputs, selection: Selection) -> dict[str, Any]:
         "residual_legend": data_uri(residual_legend_png()),
         "residual_limit": RESIDUAL_LIMIT,
         "missing_colour": "#{:02x}{:02x}{:02x}".format(*MISSING_RGB),
+        "stored": _stored_residuals(inputs),
         **_layout(inputs),
     }
 
@@ -89,11 +93,21 @@ def _layout(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _room(inputs: ReportInputs) -> int:
+def _stored_residuals(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Of how many objects, by which models and where residuals are stored; None where none are."""
+    receipts = inputs.stages[RESIDUALS].receipts if RESIDUALS in inputs.stages else ()
+    models = dict.fromkeys(name for r in receipts for name in str(r.details["models"]).split(", ") if name)
+    if not models:
+        return None
+    folder = residuals_folder(inputs.spec.survey.survey_name)
+    return {"objects": sum(r.rows for r in receipts), "models": list(models), "folder": folder}
+
+
+def _room(inputs: ReportInputs, left_out: Trimmed) -> int:
     """How many objects of each gallery get pictures."""
     card = next(iter(inputs.survey_models.values())).card
     reconstructing = sum(isinstance(m.module, Reconstructs) for m in inputs.survey_models.values())
-    sections = 4 if inputs.spec.cutouts.plant is not None else 3
+    sections = 3 + (inputs.spec.cutouts.plant is not None) + left_out.any
     return max(1, objects_pictured(len(card.bands), inputs.spec.cutouts.size, reconstructing) // sections)
 
 

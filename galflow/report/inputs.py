@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
+import galflow
 from galflow.catalog.ranking import ANOMALY
 from galflow.errors import SpecError
 from galflow.scores.score import columns_of
@@ -16,8 +19,17 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 CUTOUTS, JOINS, MODELS, SCORES, RANKING = "cutouts", "joins", "models", "scores", "ranking"
-COMPARISON, CATALOG = "comparison", "catalog"
+COMPARISON, SELECTION, RESIDUALS, CATALOG = "comparison", "selection", "residuals", "catalog"
+MEASUREMENTS = "measurements"
 """Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
+
+_REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")
+
+
+def code_versions() -> dict[str, str]:
+    """Of galflow, Python and what the numbers depend on."""
+    versions = {"galflow": galflow.__version__, "python": platform.python_version()}
+    return versions | {name: version(name) for name in _REPORTED_PACKAGES}
 
 
 @dataclass(frozen=True)

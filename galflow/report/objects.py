@@ -1,7 +1,7 @@
 """Which objects a report shows: the most anomalous, random normal ones, planted ones; found file by file.
 
-Of the most anomalous those that the triage takes for artefacts, stars or blends, or that an edge cuts off, are a list
-of their own.
+Of the most anomalous those that the triage takes for artefacts, stars or blends, or that are as small as a star or
+cut off by an edge, are a list of their own; so are those that a run left out of training or of the reference.
 
 The catalogue is read one file at a time, and only what may be shown is kept, so that a survey's catalogue need not fit
 into memory. Nothing is drawn at random at run time: "random" rows have the smallest hashes of object id and seed.
@@ -25,6 +25,7 @@ from galflow.cutouts.identities import hashed_unit
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.report.planted import TOP_FRACTION, KindRecall, recall_by_kind
 from galflow.report.ranking import rank_copies
+from galflow.report.trimmed import Trimmed
 from galflow.scores.distributions import Histogram
 from galflow.scores.part_columns import SOURCE_NAME, floats
 from galflow.storage.store import Store
@@ -33,12 +34,13 @@ NORMAL_SIGMA = 1.0
 """A normal object's primary score lies within so many sigmas of the reference median, and nothing is flagged."""
 _HASH_SALT = 0x5EED_0F_7E_9027
 """Keeps the choice of normal objects apart from the split into training and reference, made by the same hash."""
-_IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q", "anomaly_rank", TRIAGE)
+_IDENTITY = ("object_id", "ra", "dec", "tile", "row", "flags", "outcome", "anomaly_q", "anomaly_rank", TRIAGE, "split")
 SET_APART = ("artefact", "star", "blend")
-"""Classes of the triage that are listed apart: what ranks high for a detector's, star's or neighbour's sake. So is
-what the edge of its tile cuts off, where there is a triage."""
+"""Classes of the triage that are listed apart: what ranks high for a detector's, star's or neighbour's sake."""
+FLAGS_APART = Flag.EDGE | Flag.STAR
+"""What one of these is set for is listed apart too, where there is a triage."""
 
-_LISTS = ("top", "apart", "highest", "normal", "planted")
+_LISTS = ("top", "apart", "highest", "normal", "planted", "left")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Selection:
     """Those that are."""
     highest: list[Shown]
     """As many of both together, most anomalous first."""
+    left: list[Shown]
+    """Of those that were left out, most anomalous first."""
     normal: list[Shown]
     planted: list[Shown]
     """All planted copies, most anomalous first."""
@@ -95,6 +99,7 @@ class _Scan:
     scores: tuple[str, ...]
     count: int
     seed: int
+    left_out: Trimmed
     kept: dict[str, list[pa.Table]] = field(default_factory=lambda: {name: [] for name in _LISTS})
 
     def add(self, table: pa.Table) -> None:
@@ -105,10 +110,11 @@ class _Scan:
         clean = (table.column("flags").to_numpy() == 0) & (np.abs(np.nan_to_num(sigma, nan=np.inf)) < NORMAL_SIGMA)
         scored = np.isfinite(sigma)
         told = pc.is_in(table.column(TRIAGE), value_set=pa.array(SET_APART)).to_numpy()
-        cut_off = table.column(TRIAGE).is_valid().to_numpy() & has_flag(table.column("flags").to_numpy(), Flag.EDGE)
-        apart = told | cut_off
+        flagged = has_flag(table.column("flags").to_numpy(), FLAGS_APART)
+        apart = told | (table.column(TRIAGE).is_valid().to_numpy() & flagged)
         for name, wanted in (("top", scored & ~apart), ("apart", scored & apart), ("highest", scored)):
             self._keep(name, table, wanted, -sigma, self.count)
+        self._keep("left", table, scored & self.left_out.among(table), -sigma, self.count)
         self._keep("normal", table, clean, draw, self.count)
 
     def add_planted(self, copies: pa.Table) -> None:
@@ -153,20 +159,21 @@ class _Scan:
 def select_objects(
     store: Store,
     catalog: str,
-    primary: str,
     scores: Sequence[str],
     *,
     count: int,
     seed: int,
     planted: bool,
     likelihood_edges: Mapping[str, np.ndarray],
+    left_out: Trimmed = Trimmed(),  # noqa: B008 - frozen
 ) -> Selection:
     """Go through the catalogue at key ``catalog``.
 
-    ``scores`` are the calibrated score columns, ``primary`` among them. ``planted``: whether planted copies are to be
+    ``scores`` are the calibrated score columns, what ranks first. ``planted``: whether planted copies are to be
     expected; only then are they ranked among all objects.
     """
-    scan = _Scan(primary, tuple(scores), count, seed)
+    primary = scores[0]
+    scan = _Scan(primary, tuple(scores), count, seed, left_out)
     histograms = {name: Histogram.empty(edges) for name, edges in likelihood_edges.items()}
     files = partial(each_file, store, catalog)
     named = [SOURCE_NAME] if has_names(store, catalog) else []
@@ -187,6 +194,7 @@ def select_objects(
         scan.rows("top"),
         scan.rows("apart"),
         scan.rows("highest"),
+        scan.rows("left"),
         scan.rows("normal"),
         found,
         [] if copies is None else recall_by_kind(copies, {score: rankings[score] for score in scores}),

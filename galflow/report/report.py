@@ -19,6 +19,7 @@ from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.inputs import MODELS, ReportInputs, StageRecord
+from galflow.report.left_out import selection_tables
 from galflow.report.likelihoods import (
     StatedLikelihood,
     compared_rows,
@@ -28,6 +29,8 @@ from galflow.report.likelihoods import (
     sentences,
     stated_likelihoods,
 )
+from galflow.report.matched import order_rows, shown_pairs, shown_samples
+from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
@@ -37,6 +40,8 @@ from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
 from galflow.report.triage import highest_ranked, judged_triage
+from galflow.report.trimmed import Trimmed
+from galflow.report.verdicts import left_out_sentences
 from galflow.scores.score import columns_of
 
 __all__ = ["ReportInputs", "StageRecord", "build_report"]
@@ -53,25 +58,29 @@ def build_report(inputs: ReportInputs) -> bytes:
     )  # fmt: skip
     environment.filters["count"] = count_text
     stated = stated_likelihoods(inputs.survey_models, inputs.comparison, inputs.spec.ratios)
+    trained = {name: model for name, model in inputs.survey_models.items() if name not in inputs.reused}
+    left_out = Trimmed.of(trained, inputs.findings["left_out"])
     selection = select_objects(
         inputs.store,
         inputs.catalog,
-        inputs.primary,
         inputs.calibrated,
         count=inputs.spec.output.top,
         seed=inputs.spec.seed,
         planted=inputs.spec.cutouts.plant is not None,
         likelihood_edges=likelihood_edges(stated),
+        left_out=left_out,
     )
-    pictures = galleries(inputs, selection)
+    pictures = galleries(inputs, selection, left_out)
     context = _what_ran(inputs) | pictures | _planted(inputs, selection) | _distributions(inputs, selection)
     context |= _comparison(inputs, selection, stated) | population(inputs)
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
+    context |= {"mock_observations": shown_observations(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
     context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
     context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
+    context["left_out"] = left_out_sentences(inputs.findings["left_out"])
     context["tiles_of_numbers"] = _numbers(inputs)
     return environment.get_template("report.html.j2").render(context).encode("utf-8")
 
@@ -113,6 +122,7 @@ def _what_ran(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "stages": stage_rows(inputs.stages),
         "reasons": listed,
+        "selections": selection_tables(inputs.findings),
         "more_reasons": more,
         "failed": FAILED,
         "troubles": troubles(inputs.stages),
@@ -173,12 +183,16 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         plot = likelihood_plot(one.label, one.reference, selection.likelihoods[one.column], one.samples)
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
+    matched = shown_samples(inputs.comparison, ratios)
     said = sentences(inputs.comparison, inputs.survey_models, inputs.leading, ratios)
     return {
         "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),
         "sentences": said,
-        "headlines": headlines(said),
+        "headlines": headlines(said) + [one.sentence for one in matched],
+        "matched_samples": matched,
+        "order": order_rows(inputs.comparison, ratios),
+        "paired_samples": shown_pairs(inputs.comparison, ratios),
         "ratios": ratios,
     }
 

@@ -1,18 +1,25 @@
-"""In which stretch the models of a run see pixels, and why, in a sentence."""
+"""How the models of a run see pixels, and why, in a sentence: the stretch, and what becomes of neighbours' light."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from galflow.photometry import COUNT, AsinhStretch, LinearStretch
+from galflow.spec.neighbours import Neighbours
 from galflow.training.trained_model import ModelCard, TrainedModel
+
+_WITHOUT: Mapping[Neighbours, str] = {
+    "keep": "",
+    "mask": "; pixels with a neighbour's light are missing",
+    "sky": "; in the place of a neighbour's light they see sky of the same cutout",
+}
 
 
 def stretch_sentences(models: Mapping[str, TrainedModel]) -> list[str]:
-    """A sentence for each way of seeing: one, unless a model was trained elsewhere."""
+    """A sentence for each way of seeing: one, unless a model was trained elsewhere or sees neighbours otherwise."""
     names: dict[str, list[str]] = {}
     for name, model in models.items():
-        names.setdefault(_way_of(model.card), []).append(name)
+        names.setdefault(_way_of(model.card) + _WITHOUT[model.card.neighbours], []).append(name)
     if len(names) == 1:
         return [f"Models see {way}." for way in names]
     return [f"{', '.join(who)} see{'s' * (len(who) == 1)} {way}." for way, who in names.items()]

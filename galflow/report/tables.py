@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from galflow.report.flag_words import FLAG_WORDS
-from galflow.report.inputs import CATALOG, COMPARISON, CUTOUTS, JOINS, MODELS, RANKING, SCORES, StageRecord
+from galflow.report.inputs import (
+    CATALOG,
+    COMPARISON,
+    CUTOUTS,
+    JOINS,
+    MEASUREMENTS,
+    MODELS,
+    RANKING,
+    RESIDUALS,
+    SCORES,
+    SELECTION,
+    StageRecord,
+)
 from galflow.report.reading import reading_words, survey_reading
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
@@ -22,9 +34,12 @@ _STAGE_WORDS = {
     CUTOUTS: ("ingest", "cutout sets, one a tile"),
     JOINS: ("join", "objects joined across tiles, one a tile"),
     MODELS: ("train", "models"),
+    MEASUREMENTS: ("measure", "parts of measurements, one a tile"),
     SCORES: ("score", "score parts, one a tile"),
     RANKING: ("rank", "the rule that orders the objects"),
     COMPARISON: ("compare", "comparison of all samples"),
+    SELECTION: ("select", "the objects whose residuals are stored"),
+    RESIDUALS: ("residuals", "residual pictures, one set a tile"),
     CATALOG: ("publish", "catalogue"),
 }
 
@@ -184,6 +199,7 @@ def model_rows(
         card = trained.card
         counts: Mapping[str, Any] = card.training.get("counts", {})
         options = {k: v for k, v in card.arguments.items() if k not in ("channels", "size")}
+        left_out = card.training.get("left_out")
         seconds = duration(card.metrics.get("training_seconds", 0.0))
         rows.append(
             ModelRow(
@@ -192,7 +208,8 @@ def model_rows(
                 card.source,
                 ", ".join(f"{k} = {v}" for k, v in options.items()) or "defaults",
                 ", ".join(f"{count_text(n)} {split}" for split, n in counts.items())
-                + (f" of sample {samples[name]}" if name in samples else ""),
+                + (f" of sample {samples[name]}" if name in samples else "")
+                + (f"; trained without {count_text(left_out['objects'])}" if left_out else ""),
                 f"reused, not trained here: {reused[name]}" if name in reused else seconds,
                 card.fingerprint,
                 [ability.replace("_", " ") for ability, holds in card.abilities.items() if holds],

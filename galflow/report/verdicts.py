@@ -5,6 +5,9 @@ This file imports nothing, so that the terminal need not wait for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 ALIKE = 0.5
 """P(sample > sky) of two equal distributions."""
 
@@ -22,3 +25,18 @@ def verdict(low: float, high: float, *, above: str, below: str, alike: str) -> s
 def parts_failed(number: int) -> str:
     """How much of a run is not in it, as "3 of its parts failed"."""
     return f"{number:,} of its parts failed"
+
+
+def left_out_sentences(counts: Mapping[str, Any]) -> list[str]:
+    """In words how many; none where nothing was left out."""
+    said = []
+    if counts["training"]:
+        each = [f"{name} {found['objects']:,} of {found['of']:,}" for name, found in counts["training"].items()]
+        said.append(f"Trained without what each explains worst (training.trim): {', '.join(each)} objects.")
+    reference = counts["reference"]
+    if reference["objects"]:
+        said.append(
+            f"Left out of the reference (scoring.trim_reference): {reference['objects']:,} of {reference['of']:,} "
+            "held-out objects, which lie where the others' fitted tail expects none. p and q rest on that tail."
+        )
+    return said

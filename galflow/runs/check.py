@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib.util
 from functools import partial
 
+from galflow.measurements.part import number_columns
+from galflow.runs.check_columns import check_group, check_matching, sample_title
 from galflow.runs.check_display import displayed_run, remarks_of
-from galflow.runs.check_groups import check_group
 from galflow.runs.check_survey import ask, check_survey, refuse
+from galflow.runs.plan_residuals import check_residuals
 from galflow.scores.leading import declared_score, may_rank
 from galflow.spec.run import RunSpec
 from galflow.storage.look import one_look, seen
@@ -35,12 +37,14 @@ def _check(spec: RunSpec) -> list[str]:
     bands = check_survey(spec.survey, spec.cutouts, "survey", faults, remarks)
     for sample in spec.comparison.samples:
         like = spec.cutouts.model_copy(update={"bands": bands}) if bands else spec.cutouts
-        check_survey(sample.survey, like, f"comparison sample {sample.name}", faults, remarks)
+        check_survey(sample.survey, like, sample_title(sample.name), faults, remarks)
     displayed = ask(lambda: displayed_run(_surveys(spec)), faults) if bands and not faults else None
     remarks += remarks_of(displayed, spec.stretch)
     stretch = spec.stretch.model_copy(update={"kind": spec.stretch.kind_for(bool(displayed))})
     if bands:
         ask(lambda: check_group(spec.output, open_survey(spec.survey)), faults)
+        measured = {name for what in spec.measure for name in number_columns(what, bands)}
+        ask(lambda: check_matching(spec.comparison, _surveys(spec), measured), faults)
     declared = ask(lambda: declared_score(spec), faults)
     leader = may_rank(spec)[declared] if declared is not None else None
     if bands is None:  # of what models are built of nothing is known
@@ -48,8 +52,9 @@ def _check(spec: RunSpec) -> list[str]:
     for model in spec.models if bands else ():
         ranks_by = declared.removeprefix(f"{leader}_") if declared is not None and model.name == leader else None
         ask(partial(check_model, model, bands, spec.cutouts.size, stretch, ranks_by, displayed), faults)
+    ask(lambda: check_residuals(spec), faults)
     for ratio in spec.ratios:
-        ask(partial(check_ratio, ratio, spec.models), faults)
+        ask(partial(check_ratio, ratio, spec.models, spec.training), faults)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
     refuse(faults)
@@ -58,5 +63,5 @@ def _check(spec: RunSpec) -> list[str]:
 
 def _surveys(spec: RunSpec) -> dict[str, Survey]:
     """The run's survey and its comparison samples."""
-    others = {f"comparison sample {sample.name}": sample.survey for sample in spec.comparison.samples}
+    others = {sample_title(sample.name): sample.survey for sample in spec.comparison.samples}
     return {"the survey": open_survey(spec.survey)} | {what: open_survey(found) for what, found in others.items()}

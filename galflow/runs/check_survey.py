@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from galflow.cutouts.cut import chosen_bands
 from galflow.errors import DataError, SpecError, StoreError
+from galflow.runs.check_selection import selection_faults
 from galflow.spec.run import CutoutSpec, SurveySpec
 from galflow.surveys.base import Survey
-from galflow.surveys.reading.faults import Fault
+from galflow.surveys.reading.fault import Fault
 from galflow.surveys.resolve import open_survey
 from galflow.variables import without_values
 
@@ -64,7 +65,7 @@ def _look(survey: Survey, faults: list[str], remarks: list[str]) -> None:
     if tiles is None:
         return
     try:
-        found = survey.inspect(tiles)
+        found = [*survey.inspect(tiles), *selection_faults(survey, tiles)]
     except (DataError, StoreError) as error:
         remarks.append(str(error))
         return

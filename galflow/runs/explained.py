@@ -5,6 +5,7 @@ Headers alone are read. A file that cannot be read is refused with the reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from galflow.surveys.reading.fits_names import path_pattern
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.reading.positions import pixel_to_icrs
 from galflow.surveys.recognise import Claim, claim, is_fits, presets
+from galflow.surveys.recognise_extensions import ExtensionBand, bands_of_extensions
 from galflow.surveys.recognise_plain import ZERO_POINT_KEYWORDS, is_zero_point
 
 _PSF_CARDS = (("PSF_FWHM", "arcsec by ESO's standard"), ("SEEING", "unit not said"), ("FWHM", "unit not said"))
@@ -70,7 +72,7 @@ def explain(file: str) -> Explained:
     if not is_fits(uri):
         raise SpecError(
             f"{uri} is no FITS file by its name; expected .fits, .fits.gz, .fits.fz or .fits.bz2. Pictures are read by "
-            "survey.kind: stamps (`galflow init` of their folder)"
+            "survey.kind: stamps, HDF5 and NPZ by stamp_cubes (`galflow init` of their folder)"
         )
     try:
         hdus = contents(uri)
@@ -95,7 +97,20 @@ def explain(file: str) -> Explained:
     _psf(found, plane.header, claimed)
     _masks(found, hdus, claimed)
     _used(found, plane, hdus, claimed)
+    apart = bands_of_extensions(hdus) if claimed is None else None
+    if apart is not None:
+        found.used["bands"] = f"{_bands_told(apart)} (`galflow init` of its folder writes them)"
     return found
+
+
+def _bands_told(bands: Mapping[str, ExtensionBand]) -> str:
+    """Each band's extensions, as their names say them."""
+    told = []
+    for band, of in bands.items():
+        beside = ", ".join(f"{role} {name}" for role, (name, _) in of.beside.items())
+        image = of.image.name if of.image is not None else "none"
+        told.append(f"{band}: {image}{' with ' if beside else ''}{beside}")
+    return "; ".join(told)
 
 
 def _claims(uri: str, refusals: list[str]) -> Claim | None:

@@ -84,6 +84,9 @@ def _lines(found: Recognised, folder: str, name: str) -> Iterator[str]:
     yield _beside("models:", "`galflow models` lists all; which score ranks is found out")
     for label, model, comment in _MODELS:
         yield _beside(f"  - {{name: {label}, model: {model}}}", comment)
+    if not found.ready_made:  # a stamp may be a scene that somebody chose
+        yield "training:"
+        yield _beside("  neighbours: sky", "models see sky in the place of other objects' light; keep: all light")
     yield "store:"
     yield _beside("  root: galflow-out", "or s3://bucket/prefix; credentials come from the environment")
 

@@ -30,6 +30,7 @@ from galflow.training.trained_model import TrainedModel, load_uri
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
     from astropy.wcs import WCS
 
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank", "anomaly_q")
@@ -157,6 +158,19 @@ class PublishedRun:
             if len(found):
                 return self._cutout(read_catalog(self.store.get(key)).slice(found[0].as_py(), 1).to_pylist()[0])
         raise SpecError(f"run {self.name} has no object {object_id}; ids stand in the catalogue's column object_id")
+
+    def residuals(self, model: str, n: int | None = None) -> xr.Dataset:
+        """Pictures of what a model leaves unexplained, of the ``n`` most anomalous objects or of all that have them.
+
+        In memory, dims (object, band, y, x), the most anomalous object first: ``flux``, ``reconstruction``,
+        ``residual`` (data minus reconstruction in the model's stretch) and, where the stretch can be undone,
+        ``flux_reconstruction`` and ``flux_residual``. Data and residuals are NaN where a pixel is not observed.
+        Coordinates: object_id, anomaly_rank, ra, dec, tile, row. The pixels are those of ``cutout(object_id)``, whose
+        WCS is theirs. SpecError if the run stored none by this model.
+        """
+        from galflow.runs.opened_residuals import open_residuals
+
+        return open_residuals(self.store, self.manifest, model, n)
 
     @property
     def _catalog(self) -> str:

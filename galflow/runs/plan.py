@@ -9,13 +9,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from galflow.compare.matched import Matching
 from galflow.compare.samples import comparison_fingerprint
-from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts
+from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selections
 from galflow.runs.plan_joins import plan_joins
-from galflow.runs.plan_units import JoinedTile, JoinUnit, ModelUnit, RankingUnit, ScoreUnit, TileUnit, Unit
+from galflow.runs.plan_measurements import plan_measurements
+from galflow.runs.plan_residuals import plan_residuals, plan_selection
+from galflow.runs.plan_units import (
+    JoinedTile,
+    JoinUnit,
+    MeasureUnit,
+    ModelUnit,
+    PlannedSelection,
+    RankingUnit,
+    ResidualsUnit,
+    ScoreUnit,
+    TileUnit,
+    Unit,
+)
 from galflow.scores.leading import declared_score, first_score, may_rank
 from galflow.scores.ranking import RankingSettings, ranking_fingerprint
 from galflow.scores.reuse import best_earlier
@@ -98,7 +112,7 @@ def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
     surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
     own = [m for m in spec.trainings if m.trained is None]
     learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
-    return PartSettings(spec.ratios, split_shares(spec), learners)
+    return PartSettings(spec.ratios, split_shares(spec), learners, spec.scoring.triage)
 
 
 def split_shares(spec: RunSpec) -> tuple[float, float] | None:
@@ -122,7 +136,12 @@ def plan_ranking(spec: RunSpec, store: Store, joins: Sequence[str], models: Mapp
     if not of_survey or (declared is not None and may_rank(spec)[declared] not in of_survey):
         return None
     settings = RankingSettings(
-        declared, first_score(spec, of_survey), split_shares(spec), spec.seed, spec.scoring.batch_objects
+        declared,
+        first_score(spec, of_survey),
+        split_shares(spec),
+        spec.seed,
+        spec.scoring.batch_objects,
+        spec.scoring.triage,
     )
     found = ranking_fingerprint(joins, of_survey, settings)
     receipt = find_receipts(store, rankings_folder(spec.survey.survey_name)).get(found)
@@ -163,15 +182,28 @@ class RunPlan:
     scores: list[ScoreUnit]
     sample_scores: dict[str, list[ScoreUnit]]
     comparison: Unit | None
+    measurements: dict[str | None, list[MeasureUnit]]
+    """By sample; None is the survey itself."""
+    selection: Unit | None = None
+    residuals: list[ResidualsUnit] = field(default_factory=list)
+    """Empty as long as their selection is to be made."""
+    selections: dict[str, PlannedSelection] = field(default_factory=dict)
+    """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
     @property
     def units(self) -> list[Unit]:
         """All units in the order of the work."""
+        return [*self.named_units, *self.residuals]
+
+    @property
+    def named_units(self) -> list[Unit]:
+        """Those by which the run is named: known before any of them is made."""
         units: list[Unit] = [*self.cutouts, *(u for us in self.samples.values() for u in us)]
         units += [*self.joins, *(u for us in self.sample_joins.values() for u in us), *self.models]
+        units += [u for us in self.measurements.values() for u in us]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
-        return units + ([self.comparison] if self.comparison else [])
+        return units + [unit for unit in (self.comparison, self.selection) if unit is not None]
 
     @property
     def done(self) -> bool:
@@ -185,7 +217,17 @@ class RunPlan:
             | ({} if u.done else {"why": u.why})
             for u in self.units
         ]
-        return {"run": self.run, "published": self.published, "done": self.done, "units": units}
+        found = {"run": self.run, "published": self.published, "done": self.done, "units": units}
+        selections = {name: selection.to_json() for name, selection in self.selections.items()}
+        return found | ({"selections": selections} if selections else {})
+
+
+def matching_of(spec: RunSpec, measured: Sequence[str] = ()) -> Matching | None:
+    """How samples are matched or paired, by properties with these fingerprints, too; None where they are not."""
+    of = spec.comparison
+    if not (of.match or of.pairs):
+        return None
+    return Matching(of.match, of.explain, of.bootstraps, spec.seed, of.pairs, tuple(measured) if of.match else ())
 
 
 def plan_comparison(
@@ -194,15 +236,18 @@ def plan_comparison(
     sample_scores: Mapping[str, Sequence[str]],
     models: Mapping[str, str],
     scores: Sequence[str],
+    measured: Sequence[str] = (),
 ) -> Unit | None:
     """The comparison of all samples (name -> fingerprints of its score parts); None if there are none.
 
-    ``scores`` are the fingerprints of the survey's score parts, on which likelihood ratios are compared.
+    ``scores`` are the fingerprints of the survey's score parts, on which likelihood ratios are compared; ``measured``
+    those of what was measured on all cutouts, by which samples may be matched.
     """
     if not sample_scores:
         return None
-    survey = scores if spec.ratios else ()
-    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey)
+    matching = matching_of(spec, measured)
+    survey = scores if spec.ratios or matching else ()
+    found = comparison_fingerprint(sample_scores, models, spec.comparison.bootstraps, spec.seed, survey, matching)
     receipt = find_receipts(store, comparisons_folder(spec.name)).get(found)
     why = f"samples {', '.join(sample_scores)}: new, or their scores changed"
     product = receipt.product if receipt else comparison_product(spec.name, found)
@@ -230,9 +275,21 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
         for s in spec.comparison.samples
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
-    comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores])
-    plan = RunPlan("", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison)
-    run = run_id(spec, [u.fingerprint for u in plan.units])
+    measured: dict[str | None, list[MeasureUnit]] = {
+        s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]])
+        for s in spec.comparison.samples
+    } | {None: plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])}
+    of_measured = [u.fingerprint for units in measured.values() for u in units]
+    comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores], of_measured)
+    selection = plan_selection(spec, store, [u.fingerprint for u in scores], ranking.fingerprint if ranking else None)
+    residuals = []
+    if selection is not None and selection.receipt is not None:
+        residuals = plan_residuals(spec, store, selection.receipt.product, [u.cut for u in cutouts], fingerprints)
+    plan = RunPlan(
+        "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
+        selection, residuals, planned_selections(spec, cutouts, samples),
+    )  # fmt: skip
+    run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))
 
 

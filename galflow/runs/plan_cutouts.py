@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
 from galflow.cutouts.cut import chosen_bands, cutouts_fingerprint
 from galflow.errors import DataError, SpecError
-from galflow.runs.plan_units import TileUnit
+from galflow.runs.plan_units import PlannedSelection, TileUnit
 from galflow.spec.run import RunSpec, SurveySpec
 from galflow.storage.layout import cutouts_folder, cutouts_product
 from galflow.storage.look import seen
@@ -18,6 +18,8 @@ from galflow.storage.receipts import Receipt, receipt_keys, sound_receipts
 from galflow.storage.store import Store
 from galflow.surveys.base import OUTSIDE_TILE, Footprint, Survey, Tile
 from galflow.surveys.reading.places import Place
+from galflow.surveys.reading.regions import out_of_reach
+from galflow.surveys.reading.selection import left_out_of, selected, with_left_out
 from galflow.surveys.reading.table_metadata import reasons_of, with_reasons, without_reasons
 from galflow.surveys.resolve import open_survey
 
@@ -25,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 def plan_cutouts(spec: RunSpec, survey_spec: SurveySpec, store: Store, *, is_sample: bool = False) -> list[TileUnit]:
-    """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into."""
+    """A unit for each tile of a survey, and one for the rows outside every tile; a sample is never planted into.
+
+    Tiles that lie wholly beyond the selected regions have none (``planned_selection``).
+    """
     survey = open_survey(survey_spec)
     cutouts = spec.cutouts.model_copy(update={"plant": None}) if is_sample else spec.cutouts
     receipts = briefly(store, cutouts_folder(survey.name))
@@ -66,13 +71,16 @@ def by_tile_of(receipts: Iterable[Receipt]) -> dict[str, list[Receipt]]:
 
 def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table | None, Place | None]]:
     """Every tile, its rows of a survey-wide catalogue if there is one, and where it lies."""
-    tiles = survey.listed
-    if not tiles:
+    if not survey.listed:
         raise SpecError(f"survey {survey.name} has no tiles; check the folder and the file patterns of its options")
     footprints = {
-        tile.name: seen for tile in tiles if (seen := _readable_footprint(survey, tile, reference)) is not None
+        tile.name: seen for tile in survey.listed if (seen := _readable_footprint(survey, tile, reference)) is not None
     }
     places = {name: Place.of(footprint) for name, footprint in footprints.items()}
+    tiles = [tile for tile in survey.listed if not out_of_reach(survey.selection, places.get(tile.name))]
+    if not tiles:
+        raise SpecError(f"survey.select.regions: none of the tiles of {survey.name} lies in them; correct them")
+    footprints = {tile.name: footprints[tile.name] for tile in tiles if tile.name in footprints}
     catalog = survey.survey_catalog()
     if catalog is None:
         return [(tile, None, places.get(tile.name)) for tile in tiles]
@@ -80,16 +88,29 @@ def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table
 
     # What is wrong with the one catalogue is told once, with the first tile's rows.
     reasons = reasons_of(catalog)
-    assignment = assign(without_reasons(catalog), footprints)
-    nothing = assignment.outside.slice(0, 0)
+    catalog, left_out = selected(without_reasons(catalog), survey.selection)
+    assignment = assign(catalog, footprints)
+    rows = [assignment.by_tile.get(tile.name, assignment.outside.slice(0, 0)) for tile in tiles]
+    rows = [survey.with_columns(own, tile) for own, tile in zip(rows, tiles, strict=True)]
+    rows[0] = with_reasons(rows[0], reasons)
+    if left_out is not None:
+        rows[0] = with_left_out(rows[0], left_out)
     found: list[tuple[Tile, pa.Table | None, Place | None]] = [
-        (tile, assignment.by_tile.get(tile.name, nothing), places.get(tile.name)) for tile in tiles
+        (tile, own, places.get(tile.name)) for tile, own in zip(tiles, rows, strict=True)
     ]
-    if reasons and found and (first := found[0])[1] is not None:
-        found[0] = (first[0], with_reasons(first[1], reasons), first[2])
     if len(assignment.outside):
         found.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside, None))
     return found
+
+
+def planned_selection(survey_spec: SurveySpec, units: Sequence[TileUnit]) -> PlannedSelection | None:
+    """What is left out of a survey with this plan, as far as it is known; None: nothing is to be selected."""
+    if survey_spec.selection is None:
+        return None
+    planned = {unit.name for unit in units}
+    unopened = [tile.name for tile in open_survey(survey_spec).listed if tile.name not in planned]
+    counts = (left_out_of(unit.rows) for unit in units if unit.rows is not None)
+    return PlannedSelection(tuple(unopened), next((found for found in counts if found is not None), None))
 
 
 def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint | None:
@@ -99,3 +120,12 @@ def _readable_footprint(survey: Survey, tile: Tile, reference: str) -> Footprint
     except DataError as error:
         logger.warning("tile %s covers no object: %s", tile.name, error)
         return None
+
+
+def planned_selections(
+    spec: RunSpec, cutouts: Sequence[TileUnit], samples: Mapping[str, Sequence[TileUnit]]
+) -> dict[str, PlannedSelection]:
+    """Of the survey and of each sample that select objects, what is left out."""
+    found = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
+    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
+    return {name: one for name, one in found.items() if one is not None}

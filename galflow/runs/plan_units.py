@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from galflow.spec.run import SurveySpec
 from galflow.storage.receipts import Receipt
 from galflow.surveys.base import Tile, TileFile
 from galflow.surveys.reading.places import Place
+from galflow.surveys.reading.selection import LeftOut
 
 if TYPE_CHECKING:  # so that a plan of cutouts alone imports no models
     from galflow.cutouts.joins import JoinTask
@@ -75,6 +77,27 @@ class TileUnit(Unit):
         return CutTile(self.name, self.fingerprint, self.product)
 
 
+@dataclass(frozen=True)
+class PlannedSelection:
+    """What a selection leaves out, as far as it is known before any tile is opened."""
+
+    unopened: tuple[str, ...]
+    """Tiles that lie wholly beyond the selected regions, which are not opened."""
+    left_out: LeftOut | None
+    """Of a survey-wide catalogue, by regions and rules; None: each tile has its own rows."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"unopened": list(self.unopened)} | ({} if self.left_out is None else self.left_out.to_json())
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureUnit(Unit):
+    """What is measured on one tile's cutouts."""
+
+    cutouts: CutTile = field(kw_only=True)
+
+
 @dataclass(frozen=True, eq=False)
 class RankingUnit(Unit):
     """The rule by which the run's objects are ranked."""
@@ -103,6 +126,15 @@ class ModelUnit(Unit):
     model: ModelSpec = field(kw_only=True)
     weights: TileFile | None = field(kw_only=True, default=None)
     """The file that it brings."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualsUnit(Unit):
+    """One tile's residual pictures."""
+
+    cutouts: CutTile = field(kw_only=True)
+    models: Mapping[str, str] = field(kw_only=True)
+    """By which models: name -> fingerprint."""
 
 
 @dataclass(frozen=True, eq=False)

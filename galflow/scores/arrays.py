@@ -52,7 +52,9 @@ def score_images(
     raw = {name: np.full(len(flux), np.nan) for name in model.score_names}
     for start in range(0, len(able), batch_objects):
         rows = able[start : start + batch_objects]
-        batch = make_batch(flux[rows], known[rows], model.stretch, with_ivar=contents.ivar)
+        batch = make_batch(
+            flux[rows], known[rows], model.stretch, with_ivar=contents.ivar, neighbours=contents.neighbours
+        )
         for name, values in model.evaluate(batch).items():
             raw[name][rows] = values
     columns: dict[str, np.ndarray] = {}

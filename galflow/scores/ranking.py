@@ -50,12 +50,15 @@ class RankingSettings:
     """Of objects that validate and that calibrate; None: nothing was trained on this survey."""
     seed: int
     batch_objects: int
+    triage: bool = True
+    """Whether a triage is learnt."""
 
 
 def ranking_fingerprint(joins: Sequence[str], models: Mapping[str, str], settings: RankingSettings) -> str:
     """Of the joined sets, the models of the survey, and the settings."""
     of_settings = (settings.declared, settings.first, settings.shares, settings.seed)
-    return fingerprint(RANKING_VERSION, sorted(joins), dict(models), *of_settings)
+    triage = () if settings.triage else ("no triage",)
+    return fingerprint(RANKING_VERSION, sorted(joins), dict(models), *of_settings, *triage)
 
 
 def rank_by_evidence(
@@ -77,7 +80,7 @@ def rank_by_evidence(
         found, reasons = evidence.to_json(), []
         found["masks"] = _masks(sets, objects, trial, evidence.chosen, models, settings, device)
         sigmas = partial(_sigmas, models=models, batch_objects=settings.batch_objects, device=device)
-        found["triage"] = learn_triage(objects, trial.objects, sigmas, settings.seed)
+        found["triage"] = learn_triage(objects, trial.objects, sigmas, settings.seed) if settings.triage else None
     except DataError as error:
         there = [c.name for c in columns_of(models) if c.calibrated]
         rule = RankingRule.of(settings.declared or (settings.first if settings.first in there else there[0]))
@@ -194,7 +197,7 @@ def _sigmas(
 
 def _portion(rows: CutoutRows, part: slice) -> CutoutRows:
     columns = {name: values[part] for name, values in rows.columns.items()}
-    return CutoutRows(rows.flux[part], rows.ivar[part], rows.psf, columns)
+    return CutoutRows(rows.flux[part], rows.ivar[part], rows.psf_of(part), columns)
 
 
 def _add(found: dict[str, list[np.ndarray]], rows: CutoutRows, models: Mapping[str, TrainedModel], device: str) -> None:

@@ -52,7 +52,7 @@ def best_earlier(
 def earlier_scores(
     store: Store, part: EarlierPart, object_ids: np.ndarray, names: Sequence[str]
 ) -> dict[str, np.ndarray] | None:
-    """(N,) float64 of each column, NaN where null; None if the part is gone, damaged or of other objects."""
+    """(N,) float64 of each column, NaN where null; None if the part is gone, damaged, of others, or lacks a column."""
     try:
         data = store.get(part.product)
     except StoreError as error:
@@ -60,6 +60,9 @@ def earlier_scores(
         return None
     if FileSum.of(data) != part.sum:
         logger.warning("%s: not used again, for its bytes are not what its receipt says", part.product)
+        return None
+    if absent := sorted(set(names) - set(pq.read_schema(pa.BufferReader(data)).names)):
+        logger.info("%s: not used again, for it has no column %s", part.product, absent[0])
         return None
     table = pq.read_table(pa.BufferReader(data), columns=["id_in_tile", *names])
     if not np.array_equal(table["id_in_tile"].to_numpy(), object_ids):

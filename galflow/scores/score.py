@@ -79,12 +79,17 @@ class PartSettings:
     learners: tuple[str, ...] = ()
     """The models that were trained on these objects: those that they learnt from get no p-value by them, since p-values
     compare with objects that no training has seen."""
+    triage: bool = True
+    """Whether what the triage goes by is measured on the way."""
 
 
 def scores_fingerprint(joined: str, models: Mapping[str, str], settings: PartSettings) -> str:
     """Of what a score part depends on: its joined set, the models, ratios, splits, and who learnt from them."""
     columns = [ratio.column for ratio in settings.ratios]
-    return fingerprint(SCORES_VERSION, joined, dict(models), columns, settings.shares, sorted(settings.learners))
+    measured = () if settings.triage else ("no triage",)
+    return fingerprint(
+        SCORES_VERSION, joined, dict(models), columns, settings.shares, sorted(settings.learners), *measured
+    )
 
 
 def columns_of(models: Mapping[str, TrainedModel]) -> list[ScoreColumn]:
@@ -164,7 +169,7 @@ def score_set(
     ratios = [ratio for ratio in settings.ratios if {ratio.model, ratio.background} <= models.keys()]
     flux_densities = in_flux(ratios, models)
     raw: dict[ScoreColumn, np.ndarray] = {}
-    measurements = Measurements.of(cutouts)
+    measurements = Measurements.of(cutouts) if settings.triage else Measurements.none()
     if earlier is not None and len(cutouts):
         # A density per flux needs the pixels.
         hold = {name: models[name] for name in earlier.models if name not in flux_densities}

@@ -72,6 +72,11 @@ class Measurements:
         empty = np.full((len(cutouts), count), np.nan, np.float32)
         return cls(stretch, empty, psf_fwhm_pixels(cutouts.attributes))
 
+    @classmethod
+    def none(cls) -> Measurements:
+        """Nothing is measured."""
+        return cls(None, np.empty((0, 0), np.float32), math.nan)
+
     @property
     def view(self) -> View | None:
         """How its pixels are seen; None: they cannot be measured."""

@@ -9,13 +9,14 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from galflow.spec.addresses import clean_address
 from galflow.spec.part import ColumnName, Part
+from galflow.spec.repeats import require_no_repeat
 from galflow.spec.training import TrainingOverrides
 
 
 class ModelSpec(Part):
     """One model of the run."""
 
-    name: ColumnName
+    name: Annotated[ColumnName, AfterValidator(require_no_repeat)]
     """Prefix of its columns in the catalogue, and its folder in the store."""
     model: str
     """Such as wgan.WGAN; `galflow models` lists them."""

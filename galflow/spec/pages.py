@@ -129,8 +129,9 @@ def _fields(definition: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]
 def _name_parts(schema: Schema, named: dict[str, Schema], path: str, field: Schema) -> None:
     for choice in _choices(field):
         inner = choice.get("items", choice.get("additionalProperties", choice))
-        if isinstance(inner, dict) and "$ref" in inner:
-            _name_part(schema, named, path, inner["$ref"])
+        for of in _choices(inner) if isinstance(inner, dict) else ():
+            if "$ref" in of:
+                _name_part(schema, named, path, of["$ref"])
 
 
 def _name_part(schema: Schema, named: dict[str, Schema], path: str, reference: str) -> None:

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from galflow.spec.models import ModelSpec
+if TYPE_CHECKING:
+    from galflow.spec.models import ModelSpec
 
 _MARK = "_seed"
 _REPEAT = re.compile(rf"{_MARK}(\d+)")
 _STEP = 7919
 """Between the seeds of one model's trainings."""
+
+
+def require_no_repeat(name: str) -> str:
+    """The name of a model as it stands in a specification; ValueError for one that reads as that of a repeat."""
+    if (found := _REPEAT.search(name)) is not None:
+        raise ValueError(
+            f"{found[0]!r} in a model's name marks the further trainings of training.seeds, whose scores are joined "
+            f"with those of the first; expected a name without it, such as {name.replace(_MARK, '_s')!r}"
+        )
+    return name
 
 
 def repeated_models(models: Iterable[ModelSpec], seeds: int) -> tuple[ModelSpec, ...]:

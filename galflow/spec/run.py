@@ -12,16 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from galflow.errors import SpecError
-from galflow.spec.addresses import clean_address, is_loopback
+from galflow.spec.addresses import is_loopback
 from galflow.spec.cluster import ClusterSpec
+from galflow.spec.comparison import MatchSpec, PairSpec, require_samples
 from galflow.spec.document import read_document, require_plain
 from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.output import OutputSpec
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
+from galflow.spec.scoring import ScoringSpec
+from galflow.spec.store import StoreSpec
 from galflow.spec.stretch import StretchSpec
+from galflow.spec.survey import SurveySpec
 from galflow.spec.training import TrainingSpec
 
 Value = TypeVar("Value")
@@ -30,25 +35,6 @@ Value = TypeVar("Value")
 def _require_distinct(names: list[str], what: str) -> None:
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"{what} must differ, but {twice[0]!r} occurs {names.count(twice[0])} times")
-
-
-class SurveySpec(Part):
-    """Which survey, or which simulation."""
-
-    kind: str
-    """The file under galflow/surveys: hsc, legacy, kids, vista, jwst, euclid, des, lsst, sdss by their published files;
-    fits_tiles, stamps, hubble, synthetic, sersic_mock; or a plug-in's path."""
-    name: Name | None = None
-    """The survey's name in URIs and in the catalogue; by default its kind."""
-    release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"
-    """The upstream pipeline's version of these data."""
-    options: dict[str, JsonValue] = Field(default={})
-    """Options of that kind; `galflow schema` lists them."""
-
-    @property
-    def survey_name(self) -> str:
-        """The name, or by default the kind's last part in lower case."""
-        return self.name or self.kind.rpartition(".")[2].lower().replace("_", "-")
 
 
 class PlantSpec(Part):
@@ -102,15 +88,6 @@ class JoinSpec(Part):
         return max(30.0, 4 * (self.radius_arcsec or 0) + 2 * (self.split_radius_arcsec or 0))
 
 
-class ScoringSpec(Part):
-    """How objects are scored."""
-
-    primary: str | None = None
-    """The score that ranks, as wgan_anomaly; by default what finds most of the anomalies that a run paints itself."""
-    batch_objects: Annotated[int, Field(ge=1)] = 128
-    """Objects on the device at a time. On a CPU more than its caches hold is slower; give a GPU thousands."""
-
-
 class SampleSpec(Part):
     """A second sample: a simulation, or another survey."""
 
@@ -125,41 +102,21 @@ class ComparisonSpec(Part):
 
     samples: Annotated[tuple[SampleSpec, ...], Field(max_length=100)] = ()
     """The samples; none: no comparison."""
+    match: Annotated[tuple[MatchSpec, ...], Field(max_length=6)] = ()
+    """Properties in which samples are matched: the same comparisons again with equal counts in each cell of these."""
+    explain: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+    """Columns by which a difference is explained; by default those of match."""
+    pairs: Annotated[tuple[PairSpec, ...], Field(max_length=20)] = ()
+    """Pairs of samples that hold the same galaxies: compared galaxy by galaxy."""
     bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
     """Resamplings behind each interval."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> ComparisonSpec:
         _require_distinct([s.name for s in self.samples], "comparison sample names")
+        _require_distinct([m.column for m in self.match], "columns of comparison.match")
+        require_samples(self.pairs, [s.name for s in self.samples])
         return self
-
-
-class StoreSpec(Part):
-    """Where products go."""
-
-    root: Annotated[str, AfterValidator(clean_address)] = "galflow-out"
-    """A folder, file:// or s3://bucket/prefix. Credentials never stand here: see credentials_block."""
-    endpoint_url: Annotated[str | None, AfterValidator(clean_address)] = None
-    """An S3 endpoint other than AWS, as http://127.0.0.1:8333; by default AWS_ENDPOINT_URL."""
-    credentials_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,254}$")] | None = None
-    """Name of a Prefect Secret block that holds AWS_ACCESS_KEY_ID and the rest; by default the environment does."""
-
-
-class OutputSpec(Part):
-    """What is published."""
-
-    catalog: Name = "anomalies"
-    """The catalogue's name."""
-    columns: tuple[str, ...] | None = None
-    """Of the survey's and your own columns those that the catalogue carries; all by default."""
-    formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
-    """Parquet is always written; fits and hats beside it on request."""
-    report: bool = True
-    """Whether to write the HTML report."""
-    top: Annotated[int, Field(ge=1, le=200)] = 16
-    """How many of the most anomalous objects the report shows, and as many random normal ones."""
-    group_by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """A column of the catalogue, as layer: the report shows the ranking score of each of its values side by side."""
 
 
 class RunSpec(Part):
@@ -173,6 +130,9 @@ class RunSpec(Part):
     """The survey."""
     cutouts: CutoutSpec = CutoutSpec()
     """How galaxies are cut out."""
+    measure: tuple[Literal["sersic", "morphology"], ...] = ()
+    """Columns measured on every cutout, of the survey and of the samples alike: sersic (flux, half-light radius, index,
+    shape of a fitted Sersic profile), morphology (Petrosian radius, concentration, asymmetry, Gini, M20)."""
     join: JoinSpec = JoinSpec()
     """Which rows of different tiles are one object."""
     stretch: StretchSpec = StretchSpec()
@@ -204,6 +164,7 @@ class RunSpec(Part):
     @model_validator(mode="after")
     def _names_differ(self) -> RunSpec:
         _require_distinct([m.name for m in self.trainings], "model names")
+        _require_distinct(list(self.measure), "what is to be measured")
         return self
 
     @model_validator(mode="after")
@@ -217,6 +178,10 @@ class RunSpec(Part):
                     raise ValueError(f"model {model.name!r}: {what} is {given!r}; expected one of {known}")
             if model.sample is not None and model.trained is not None:
                 raise ValueError(f"model {model.name!r} has sample and trained; a trained model is trained on neither")
+        trainings = [m.name for m in self.trainings]
+        for name in self.output.residuals_of:
+            if name not in trainings:
+                raise ValueError(f"output.residuals_of has {name!r}; expected models of {', '.join(trainings)}")
         _require_distinct([r.column for r in self.ratios], "likelihood ratios' columns")
         return self
 
@@ -263,7 +228,9 @@ class RunSpec(Part):
 
     def content(self) -> dict[str, Any]:
         """What the results depend on, as JSON: all but where the work runs and where it is stored."""
-        return self.model_dump(mode="json", exclude={"cluster", "store"})
+        # Where nothing is measured, a run keeps the name it had before anything could be.
+        left_out: dict[str, Any] = {"cluster": True, "store": True, "output": self.output.unused}
+        return self.model_dump(mode="json", exclude=left_out | ({} if self.measure else {"measure": True}))
 
 
 def fingerprint(*content: Any) -> str:

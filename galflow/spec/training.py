@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from galflow.spec.neighbours import Neighbours
 from galflow.spec.part import Part
 
 Precision = Literal["float32", "bf16"]
@@ -32,6 +33,9 @@ class TrainingSpec(Part):
     """Pixels held in memory by one training; a larger training set is read in pieces, anew each epoch."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """At most so much training is lost when a worker dies."""
+    neighbours: Neighbours = "keep"
+    """What a model sees of other objects in a cutout, in training and in scoring alike: keep all light, mask their
+    pixels as missing, or sky: see the cutout's own sky in their place."""
     precision: Precision = "float32"
     """bf16: networks are trained in bfloat16, which GPUs compute faster. Scores and validation stay in float32."""
     compiled: bool = False
@@ -40,6 +44,12 @@ class TrainingSpec(Part):
     """Workers that train one model together, each on its share of every batch. The result is that of one worker but for
     rounding, with two exceptions: numbers that a model draws otherwise than one an object (dropout; permutations), and
     what it takes from the whole batch (the codes of a quantiser that nobody uses)."""
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of the training objects that a model leaves out: it is trained, scores what it has learnt from, and is
+    trained anew without the highest scores, so that a survey's own anomalies are not learnt. Takes twice the time. Give
+    somewhat more than the share of anomalies that you expect, as 0.05."""
+    trim_rounds: Annotated[int, Field(ge=1, le=5)] = 1
+    """How often what is left out is chosen anew, each time by a model trained without the last choice."""
     seeds: Annotated[int, Field(ge=1, le=10)] = 1
     """Trainings of each model, from other random numbers each (columns <model>_seed2_...): what is said of scores then
     rests on all of them, and their scatter is in its intervals. Three are a good number where it matters."""
@@ -58,7 +68,13 @@ class TrainingOverrides(Part):
     """As in `training`."""
     augment: bool | None = None
     """As in `training`."""
+    neighbours: Neighbours | None = None
+    """As in `training`."""
     precision: Precision | None = None
     """As in `training`."""
     compiled: bool | None = None
+    """As in `training`."""
+    trim: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    """As in `training`."""
+    trim_rounds: Annotated[int, Field(ge=1, le=5)] | None = None
     """As in `training`."""

@@ -11,7 +11,10 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-PRODUCT_KINDS = ("cutouts", "joins", "models", "scores", "rankings", "comparisons", "catalogs", "reports")
+PRODUCT_KINDS = (
+    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "selections", "residuals",
+    "catalogs", "reports",
+)  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
 RUNS, LEASES, REPORTS = "runs", "leases", "reports"
 RECEIPT_SUFFIX = ".receipt.json"
@@ -25,7 +28,8 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:cutouts/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins)/[^/]+/[^/]+/.+?\.parquet|(?:rankings|comparisons)/[^/]+/.+?\.json)(?=[/.]|$)"
+    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
+    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|selections/[^/]+/.+?\.parquet)(?=[/.]|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
@@ -50,9 +54,19 @@ def join_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
     return f"{joins_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
 
 
+def measurements_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of what was measured on the cutouts of a tile."""
+    return f"{measurements_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
 def scores_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
     """Key of a tile's score part."""
     return f"{scores_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
+def residuals_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of what models leave unexplained of some of a tile's objects: a folder."""
+    return f"{residuals_folder(survey)}/{release}/{tile}/{fingerprint}.zarr"
 
 
 def cutouts_folder(survey: str) -> str:
@@ -65,9 +79,19 @@ def joins_folder(survey: str) -> str:
     return f"joins/{survey}"
 
 
+def measurements_folder(survey: str) -> str:
+    """Folder of what was measured on a survey's cutouts."""
+    return f"measurements/{survey}"
+
+
 def scores_folder(survey: str) -> str:
     """Folder of a survey's score parts."""
     return f"scores/{survey}"
+
+
+def residuals_folder(survey: str) -> str:
+    """Folder of a survey's residual pictures."""
+    return f"residuals/{survey}"
 
 
 # --- products of a run
@@ -91,6 +115,16 @@ def ranking_product(survey: str, fingerprint: str) -> str:
 def rankings_folder(survey: str) -> str:
     """Folder of a survey's ranking rules."""
     return f"rankings/{survey}"
+
+
+def selection_product(survey: str, fingerprint: str) -> str:
+    """Key of the most anomalous objects of a run: who they are."""
+    return f"{selections_folder(survey)}/{fingerprint}.parquet"
+
+
+def selections_folder(survey: str) -> str:
+    """Folder of a survey's selections."""
+    return f"selections/{survey}"
 
 
 def comparison_product(run_name: str, fingerprint: str) -> str:
@@ -140,7 +174,10 @@ def performance_page(run: str, at: datetime) -> str:
 
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
-    of_survey = (cutouts_folder, joins_folder, scores_folder, rankings_folder)
+    of_survey = (
+        cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, selections_folder,
+        residuals_folder,
+    )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
     folders += [comparisons_folder(run_name), catalogs_folder(catalog)]

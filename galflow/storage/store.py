@@ -26,7 +26,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from galflow.errors import SpecError, StoreError, TakenError
 from galflow.spec.addresses import require_no_credentials
-from galflow.spec.run import StoreSpec
+from galflow.spec.store import StoreSpec
 from galflow.storage.checksums import Create, FileSum, StrictReadStore, SummingStore
 from galflow.storage.errors import says_taken, translated
 from galflow.storage.layout import probe_key

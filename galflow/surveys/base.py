@@ -19,10 +19,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 from astropy.wcs import WCS
-from pydantic import BaseModel, ConfigDict
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys.reading.faults import Fault
+from galflow.spec.selection import SelectionSpec
+from galflow.surveys.options import Options as Options
+from galflow.surveys.psf_field import FwhmMap as FwhmMap
+from galflow.surveys.psf_field import Psf as Psf
+from galflow.surveys.psf_field import PsfField as PsfField
+from galflow.surveys.reading.fault import Fault as Fault
 from galflow.surveys.reading.parts import Part, WholeNeeded
 
 OUTSIDE_TILE = "outside"
@@ -47,19 +51,6 @@ class Plane(enum.IntFlag):
 
 UNUSABLE = Plane.NO_DATA | Plane.BAD | Plane.COSMIC_RAY
 """A pixel with one of these has inverse variance 0: it is missing, not data."""
-
-
-class Options(BaseModel):
-    """Base of the options a survey takes from the specification; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    locations: ClassVar[frozenset[str]] = frozenset()
-    """Fields that only say where files lie: moving the data makes nothing stale, since tiles carry checksums."""
-
-    def content(self) -> dict[str, Any]:
-        """What the pixels depend on, as JSON values: all fields but the locations."""
-        return self.model_dump(mode="json", exclude=set(self.locations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +92,6 @@ class Tile:
     def file(self, role: str) -> TileFile | None:
         """The file of that role, or None."""
         return next((f for f in self.files if f.role == role), None)
-
-
-@dataclass(frozen=True, eq=False)
-class Psf:
-    """The point-spread function: an image, a FWHM, or both."""
-
-    image: np.ndarray | None = None
-    """(y, x), odd sides, centred, sum 1."""
-    fwhm_arcsec: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.image is None and self.fwhm_arcsec is None:
-            raise DataError("a PSF needs an image or a FWHM; give neither only by leaving the PSF out")
 
 
 @dataclass(frozen=True)
@@ -165,6 +143,8 @@ class Survey(ABC):
     """The pydantic model of ``survey.options``; its field descriptions are the help texts of the form."""
     version: ClassVar[str] = "1"
     """Raised when the same files would give other pixels or positions."""
+    selection: SelectionSpec | None = None
+    """Which of its objects are wanted; whoever asks for its catalogue applies it. None: all."""
 
     def __init__(self, name: str, release: str, options: BaseOptions) -> None:
         self.name = name
@@ -225,6 +205,10 @@ class Survey(ABC):
         """
         return []
 
+    def prepared(self, tile: Tile) -> Mapping[str, Any]:
+        """What was done to the tile's images before they were cut, counted, as JSON values; empty: nothing to tell."""
+        return {}
+
     @property
     def root_uri(self) -> str | None:
         """Where its files lie; None: it has none, or they lie anywhere."""
@@ -252,6 +236,10 @@ class Survey(ABC):
         """
         return {tile.name: False}
 
+    def attributes(self, tile: Tile) -> Mapping[str, Any]:
+        """What a tile's cutout set says of how its images were made, as JSON values; by default nothing."""
+        return {}
+
     @property
     def detects(self) -> bool:
         """Whether object ids are galflow's own, from where an object peaks, and not the survey's."""
@@ -277,6 +265,24 @@ class Survey(ABC):
         """Names of its objects' columns where they are known without reading a tile; None: they are not."""
         table = self.survey_catalog()
         return None if table is None else frozenset(table.column_names)
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema | None:
+        """The columns of ``catalog(tile)`` (or of the survey-wide catalogue) without reading pixels; None: unknown.
+
+        The type of a column of which only the name is known is null. DataError or SpecError: it cannot be read.
+        """
+        table = self.survey_catalog()
+        if table is not None:
+            return table.schema
+        known = self.catalog_columns
+        return None if known is None else pa.schema([(n, pa.null()) for n in sorted({*REQUIRED_COLUMNS, *known})])
+
+    def with_columns(self, table: pa.Table, tile: Tile) -> pa.Table:
+        """Rows of a tile with the columns that follow from the tile itself; by default they are as they are.
+
+        What ``catalog`` gives has them. Rows of a survey-wide catalogue get them when they are given to a tile.
+        """
+        return table
 
     @property
     def largest_cutout(self) -> int | None:

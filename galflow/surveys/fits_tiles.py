@@ -21,12 +21,18 @@ from galflow.photometry import COUNT, NJY
 from galflow.surveys.base import BaseOptions, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.reading.background import sky_level, subtract_background
 from galflow.surveys.reading.detection import detect, schema
-from galflow.surveys.reading.faults import Fault
+from galflow.surveys.reading.fault import Fault
 from galflow.surveys.reading.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
-from galflow.surveys.reading.fits_companions import companion_roles, read_mask, read_psf, read_weight
+from galflow.surveys.reading.fits_companions import (
+    ImageAsStored,
+    companion_roles,
+    read_mask,
+    read_psf,
+    read_weight,
+)
 from galflow.surveys.reading.fits_inspect import Inspection, stored_header
 from galflow.surveys.reading.fits_io import Extension
-from galflow.surveys.reading.fits_names import files_by_tile, tile_names
+from galflow.surveys.reading.fits_names import files_by_tile, images_by_tile, tile_names
 from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions, extension_of
 from galflow.surveys.reading.fits_parts import pixels_of
 from galflow.surveys.reading.fits_pixels import linear, missing
@@ -42,6 +48,9 @@ from galflow.surveys.reading.identity import id_base, tile_keys
 from galflow.surveys.reading.parts import Part
 from galflow.surveys.reading.table_ids import ids_of_tile
 from galflow.surveys.reading.tables import read_catalog, rows_inside, with_positions
+
+_FIRST_ROWS = 100
+"""Of a catalogue of text, whose types they show."""
 
 
 class FitsTiles(Survey):
@@ -87,21 +96,8 @@ class FitsTiles(Survey):
 
     def _images(self) -> dict[str, dict[str, StoredFile]]:
         """Tile name -> band -> file."""
-        found = {band: files_by_tile(self._root, pattern, band) for band, pattern in self._options.bands.items()}
-        raw = {self._raw_name(name) for files in found.values() for name in files}
-        if not raw:
-            patterns = ", ".join(self._options.bands.values())
-            raise SpecError(f"no file below {self._root} matches {patterns}; check survey root and bands")
-        names = tile_names(raw)
-        tiles: dict[str, dict[str, StoredFile]] = {name: {} for name in sorted(names.values())}
-        for band, files in found.items():
-            for name, file in files.items():
-                tiles[names[self._raw_name(name)]][band] = file
-        return tiles
-
-    def _raw_name(self, name: str | None) -> str:
-        """What {tile} stands for, or the declared or folder's name of the only tile."""
-        return name or self._options.tile or self._root.rsplit("/", 1)[-1]
+        only = self._options.tile or self._root.rsplit("/", 1)[-1]
+        return images_by_tile(self._root, self._options.bands, only)
 
     @property
     def root_uri(self) -> str:
@@ -202,14 +198,14 @@ class FitsTiles(Survey):
         ivar = None
         if weight is not None and options.weight is not None:
             ivar = inverse_variance(weight, options.weight.kind, factor, flux, mask)
-        psf = self._psf(tile, band, header, scale, uri)
+        psf = self._psf(tile, band, ImageAsStored(uri, header, shape), scale)
         kept = {key: header[key] for key in options.header_keywords if isinstance(header.get(key), str | int | float)}
         return Image(flux, self.unit, scale, ivar, mask, wcs, psf, kept)
 
-    def _psf(self, tile: Tile, band: str, header: fits.Header, scale: float, image_uri: str) -> Psf | None:
+    def _psf(self, tile: Tile, band: str, image: ImageAsStored, scale: float) -> Psf | None:
         """The PSF as the options declare it; None where they say nothing for this band."""
         file = self._companion(tile, f"psf/{band}")
-        return None if self._options.psf is None else read_psf(self._options.psf, band, file, header, scale, image_uri)
+        return None if self._options.psf is None else read_psf(self._options.psf, band, file, image, scale)
 
     def _wcs(self, header: fits.Header, shape: tuple[int, int], uri: str) -> WCS | None:
         nominal = self._options.nominal
@@ -261,6 +257,14 @@ class FitsTiles(Survey):
     def survey_catalog(self) -> pa.Table | None:
         """The catalogue that serves all tiles; None where each tile has its own rows."""
         return self._survey_table
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of a detection, of the survey-wide catalogue, or of the first rows of the tile's own."""
+        if self._options.catalog is None:
+            return schema(self.bands)
+        if self._survey_table is not None:
+            return self._survey_table.schema
+        return with_positions(self.read_own_catalog(tile, head=_FIRST_ROWS), None).schema
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """The tile's own catalogue, its part of the survey's, or what is detected in its bands."""

@@ -33,7 +33,7 @@ from galflow.photometry import COUNT
 from galflow.surveys.base import Footprint, Image, Options, Survey, Tile, TileFile
 from galflow.surveys.reading import files, identity, stamp_files
 from galflow.surveys.reading.background import subtract_background
-from galflow.surveys.reading.detection import DetectionOptions, detect
+from galflow.surveys.reading.detection import DetectionOptions, detect, schema
 from galflow.surveys.reading.last_tile import LastTile
 
 SHAPE = (872, 1000)
@@ -139,6 +139,10 @@ class Hubble(Survey):
             raise DataError(f"{self.name} has no band {band!r}; its bands are {', '.join(self.bands)}")
         cube = self._last.get(tile.identity, lambda: self._decode(tile))
         return Image(cube[self.bands.index(band)], COUNT, PIXEL_SCALE_ARCSEC, wcs=self._wcs)
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of a detection."""
+        return schema(self.bands)
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """What the detection finds in the sum of the channels."""

@@ -1,10 +1,11 @@
 """DESI Legacy Imaging Surveys, DR9 and DR10: bricks of coadds in nanomaggies, with inverse variance and maskbits.
 
 Data model: legacysurvey.org/dr10/files and dr10/bitmasks; Dey+19, AJ 157, 168. For each brick and band
-``legacysurvey-<brick>-image-<band>.fits.fz`` and invvar (1/nanomaggy^2), psfsize (a map of the PSF's FWHM in arcsec,
-of which the median is taken), and for each brick one maskbits. Bricks overlap: bit NPRIMARY marks what belongs to a
-neighbour, and an object there is not primary. GALAXY (a large galaxy) and CLUSTER are no faults of a pixel. Pixels are
-resampled (Lanczos 3), so that the noise of neighbours is correlated. The WISE images, in Vega magnitudes, are refused.
+``legacysurvey-<brick>-image-<band>.fits.fz``, invvar (1/nanomaggy^2) and psfsize, a map of the PSF's FWHM in arcsec:
+its median is the tile's, the column psf_fwhm_<band> has it at each object. For each brick one maskbits. Bricks overlap:
+bit NPRIMARY marks what belongs to a neighbour, and an object there is not primary. GALAXY (a large galaxy) and CLUSTER
+are no faults of a pixel. Pixels are resampled (Lanczos 3), so that the noise of neighbours is correlated. The WISE
+images, in Vega magnitudes, are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.errors import DataError
-from galflow.surveys.base import Image, Psf, Tile
+from galflow.surveys.base import FwhmMap, Image, Psf, Tile
 from galflow.surveys.preset import Preset
 from galflow.surveys.preset_options import PresetOptions
 from galflow.surveys.reading.data_models import Companion, DataModel
@@ -45,6 +46,8 @@ class Legacy(Preset):
     """Legacy Surveys bricks; see the module's docstring."""
 
     Options = LegacyOptions
+    options: LegacyOptions
+    version = "2"
     model = DataModel(
         product="a Legacy Surveys coadd (image of a brick)",
         expected="an image of 0.262 arcsec pixels in nanomaggies named IMAGE_<band>, invvar and maskbits beside it",
@@ -70,15 +73,16 @@ class Legacy(Preset):
         """Bright stars, and what is saturated or bad in all exposures of this band."""
         return {**_STARS, **_OF_BAND[band]}
 
-    def completed(self, image: Image, tile: Tile, band: str) -> Image:
-        """With the median FWHM of the brick's psfsize map; without one where the map is not there, or empty."""
+    def completed(self, image: Image, tile: Tile, band: str, shape: tuple[int, int]) -> Image:
+        """With the brick's psfsize map and its median; without one where the map is not there, or empty."""
         file = tile.file(f"psfsize/{band}")
-        if file is None:
+        if file is None or self.options.psf is not None:
             return image
         with unchanged(file) as uri:
             sizes, _ = read_image(uri)
-        known = sizes[np.isfinite(sizes) & (sizes > 0)]
-        return replace(image, psf=Psf(fwhm_arcsec=float(np.median(known)))) if known.size else image
+        found = FwhmMap(sizes, shape)
+        median = found.median
+        return image if median is None else replace(image, psf=Psf(fwhm_arcsec=median, fwhm_map=found))
 
     @property
     def own_columns(self) -> frozenset[str]:

@@ -22,7 +22,7 @@ from galflow.surveys.fits_tiles import FitsTiles
 from galflow.surveys.preset_options import PresetOptions
 from galflow.surveys.reading.data_models import ZERO_POINT_AGREES, Companion, DataModel, Header, has_flux_unit
 from galflow.surveys.reading.detection import schema as detected_columns
-from galflow.surveys.reading.faults import Fault
+from galflow.surveys.reading.fault import Fault
 from galflow.surveys.reading.files import DANGLING, expand_root, list_entries
 from galflow.surveys.reading.fits_names import files_by_tile, path_pattern, tile_names
 from galflow.surveys.reading.fits_options import (
@@ -98,13 +98,9 @@ class Preset(Survey):
         """A further reason why a file is not the survey's; None: there is none."""
         return None
 
-    def completed(self, image: Image, tile: Tile, band: str) -> Image:
-        """An image with what only this kind has."""
+    def completed(self, image: Image, tile: Tile, band: str, shape: tuple[int, int]) -> Image:
+        """An image with what only this kind has; ``shape`` (y, x) is that of all of it, also where it is a part."""
         return image
-
-    def with_columns(self, table: pa.Table, tile: Tile) -> pa.Table:
-        """A tile's rows with the columns that only this kind has."""
-        return table
 
     @property
     def own_columns(self) -> frozenset[str]:
@@ -152,6 +148,8 @@ class Preset(Survey):
             needed = {n: p for n, p in (model.planes or {}).items() if not isinstance(n, str) or n in model.needed}
             patterns, extension = self._companions(model.mask), model.mask.extension
             given["mask"] = MaskOptions(pattern=patterns, extension=extension, planes=needed or None)
+        if options.psf is not None:
+            given["psf"] = options.named_psf({band: model.bands[band] for band in images})
         return FitsTilesOptions(**given)
 
     def _companions(self, companion: Companion) -> dict[str, str]:
@@ -181,7 +179,7 @@ class Preset(Survey):
             change["mask"] = masked.model_copy(update={"planes": self.model.named_planes(mask_file, planes)})
         wcs = celestial_wcs(header, file.uri)
         scale = local_pixel_scale_arcsec(wcs, shape) if wcs is not None else 0.0
-        if (fwhm := self.model.fwhm_arcsec(header, scale)) is not None:
+        if self._options.psf is None and (fwhm := self.model.fwhm_arcsec(header, scale)) is not None:
             change["psf"] = PsfOptions(fwhm_arcsec=fwhm)
         return self._translated.model_copy(update=change)
 
@@ -196,7 +194,8 @@ class Preset(Survey):
 
     def read(self, tile: Tile, band: str) -> Image:
         """One band in nJy, with the survey's own noise, mask and PSF. DataError for a file of another survey."""
-        return self.completed(self._reader(tile, band).read(tile, band), tile, band)
+        image = self._reader(tile, band).read(tile, band)
+        return self.completed(image, tile, band, (image.flux.shape[0], image.flux.shape[1]))
 
     @property
     def reads_parts(self) -> bool:
@@ -205,7 +204,7 @@ class Preset(Survey):
 
     def read_part(self, tile: Tile, band: str, part: Part) -> Image:
         """Some pixels of a band, in planes (1, M)."""
-        return self.completed(self._reader(tile, band).read_part(tile, band, part), tile, band)
+        return self.completed(self._reader(tile, band).read_part(tile, band, part), tile, band, part.shape)
 
     def _reader(self, tile: Tile, band: str) -> FitsTiles:
         """What reads one image, by what its header says."""
@@ -232,14 +231,10 @@ class Preset(Survey):
 
     def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
         """Which files are not the survey's, where headers contradict its data model, and what fits_tiles finds."""
-        own, faults = list[Tile](), list[Fault]()
         with ThreadPoolExecutor(_READERS, thread_name_prefix="galflow-inspect") as readers:
             by_tile = list(readers.map(lambda tile: list(self._of_tile(tile)), tiles))
-        for tile, found in zip(tiles, by_tile, strict=True):
-            faults += found
-            if not any(fault.refuses for fault in found):
-                own.append(tile)
-        return faults + (self._files.inspect(own) if own else [])
+        own = [t for t, found in zip(tiles, by_tile, strict=True) if not any(fault.refuses for fault in found)]
+        return [fault for found in by_tile for fault in found] + (self._files.inspect(own) if own else [])
 
     def _of_tile(self, tile: Tile) -> Iterator[Fault]:
         for band in tile.bands:
@@ -286,10 +281,15 @@ class Preset(Survey):
 
     @property
     def catalog_columns(self) -> frozenset[str] | None:
-        """Those of a detection and of this kind; of a catalogue for each tile they are not known."""
-        if not self.detects:
-            return super().catalog_columns
-        return frozenset(detected_columns(self.bands).names) | self.own_columns
+        """Those of a detection or of the survey-wide catalogue, and of this kind; else they are not known."""
+        known = frozenset(detected_columns(self.bands).names) if self.detects else super().catalog_columns
+        return None if known is None else known | self.own_columns
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of a tile's rows; of a survey-wide catalogue without the columns of this kind, which follow from the tile."""
+        found = self._files.catalog_schema(tile)
+        own = self.own_columns - set(found.names) if self.survey_catalog() is None else ()
+        return pa.schema([*found, *((name, pa.string()) for name in own)])
 
     def footprint(self, tile: Tile, band: str | None = None) -> Footprint:
         """From headers alone."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from galflow.surveys.base import Options
 from galflow.surveys.reading.detection import DetectionOptions
-from galflow.surveys.reading.fits_options import CatalogOptions
+from galflow.surveys.reading.fits_options import CatalogOptions, PsfOptions
 
 
 class PresetOptions(Options):
     """What is left to say of a survey whose files are known."""
 
     locations: ClassVar[frozenset[str]] = frozenset({"root"})
+    later: ClassVar[frozenset[str]] = frozenset({"psf"})
 
     root: str = Field(
         description="Folder or s3:// prefix that holds the survey's files, in sub-folders or not; ${NAME} is taken "
@@ -30,6 +32,11 @@ class PresetOptions(Options):
     background: Literal["none", "constant", "mesh"] | None = Field(
         default=None, description="Background to subtract; empty: what the survey's images still need"
     )
+    psf: PsfOptions | None = Field(
+        default=None,
+        description="PSF files that lie beside the images, below root; {band} is the band's name in file names. Empty: "
+        "what the survey's own files say",
+    )
     catalog: CatalogOptions | None = Field(
         default=None,
         description="The survey's catalogue; columns of its published one are known. Empty: galflow detects objects",
@@ -37,6 +44,13 @@ class PresetOptions(Options):
     detection: DetectionOptions = Field(
         default_factory=DetectionOptions, description="How objects are detected without a catalogue"
     )
+
+    def named_psf(self, names: Mapping[str, str]) -> PsfOptions | None:
+        """``psf`` with a pattern for each band; ``names``: band -> its name in file names."""
+        if self.psf is None or not isinstance(self.psf.pattern, str):
+            return self.psf
+        patterns = {band: self.psf.pattern.replace("{band}", name) for band, name in names.items()}
+        return self.psf.model_copy(update={"pattern": patterns})
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

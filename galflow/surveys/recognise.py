@@ -20,6 +20,7 @@ from galflow.surveys.reading.fits_inspect import stored_header
 from galflow.surveys.reading.fits_names import path_pattern
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.reading.path_patterns import PathPattern
+from galflow.surveys.recognise_simulation import refuse_simulations
 from galflow.surveys.resolve import survey_kinds
 
 FITS_ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2")
@@ -165,6 +166,8 @@ def ask_presets(root: str, entries: Sequence[StoredFile]) -> Asked:
 
 def recognise(folder: str) -> Recognised:
     """What lies below a folder or prefix. SpecError for files of several surveys, and for files of none."""
+    from galflow.surveys.recognise_cubes import recognise_cubes
+    from galflow.surveys.recognise_extensions import recognise_extensions
     from galflow.surveys.recognise_plain import recognise_fits, recognise_stamps
 
     root = expand_root(folder)
@@ -182,8 +185,10 @@ def recognise(folder: str) -> Recognised:
     if asked.claims:
         ((kind, claims),) = asked.claims.items()
         return _of_preset(folder, root, kind, claims, entries)
-    stamps = recognise_stamps(folder, root, entries)
-    return stamps if stamps is not None else recognise_fits(folder, root, entries, asked.refused)
+    refuse_simulations(root, [path for entry in entries if is_fits(path := entry.uri[len(root) + 1 :])])
+    found = recognise_cubes(folder, root, entries) or recognise_stamps(folder, root, entries)
+    found = found or recognise_extensions(folder, root, entries)
+    return found if found is not None else recognise_fits(folder, root, entries, asked.refused)
 
 
 def _of_preset(folder: str, root: str, kind: str, claims: Sequence[Claim], entries: Sequence[StoredFile]) -> Recognised:

@@ -35,14 +35,14 @@ _FILES_ASKED = 8
 _SEEN = 6
 ZERO_POINT_KEYWORDS = ("MAGZERO", "MAGZPT", "PHOTZP", "ZEROPNT", "ZPMAG", "MAG_ZP", "MAGZP", "ZP")
 """Cards that name an AB magnitude of one count in one survey or another."""
-_PLANES = {
+PLANES = {
     "ivar": ("weight", "ivar"), "invvar": ("weight", "ivar"), "var": ("weight", "variance"),
     "variance": ("weight", "variance"), "err": ("weight", "sigma"), "rms": ("weight", "sigma"),
     "sigma": ("weight", "sigma"), "wht": ("weight", "weight"), "weight": ("weight", "weight"),
     "wei": ("weight", "weight"), "mask": ("mask", ""), "msk": ("mask", ""), "dq": ("mask", ""), "flag": ("mask", ""),
 }  # fmt: skip
 """Name of a plane in lower case -> (option of fits_tiles, kind of weight)."""
-_NO_IMAGE = frozenset(_PLANES) | {"psf", "psfsize", "seg", "segmap", "bkg", "resid", "chi2", "nexp", "depth"}
+_NO_IMAGE = frozenset(PLANES) | {"psf", "psfsize", "seg", "segmap", "bkg", "resid", "chi2", "nexp", "depth"}
 """Words in the names of files that are no images of the sky."""
 
 
@@ -167,9 +167,7 @@ def recognise_fits(folder: str, root: str, entries: Sequence[StoredFile], refuse
         f"bands, guessed from file names: {', '.join(f'{band} is {p}' for band, p in named.patterns.items())}",
     ]
     unknown = ["PSF: not known; psf.fwhm_arcsec or psf.fwhm_keyword declares it"]
-    further = [
-        h.name or str(h.number) for h in first if h.is_plane and h is not plane and h.name.lower() not in _PLANES
-    ]
+    further = [h.name or str(h.number) for h in first if h.is_plane and h is not plane and h.name.lower() not in PLANES]
     if further:
         unknown.append(
             f"what the other images of a file are ({', '.join(further[:_SEEN])}); a pattern's end names one, as "
@@ -221,16 +219,16 @@ def _plane(what: str, paths: Sequence[str], named: Named, hdus: Sequence[Hdu]) -
     """Options of the weight or mask: an extension beside the image, or files whose names differ by its word."""
     shape = next(hdu.shape for hdu in hdus if hdu.is_plane)
     for hdu in hdus:
-        role, kind = _PLANES.get(hdu.name.lower(), ("", ""))
+        role, kind = PLANES.get(hdu.name.lower(), ("", ""))
         if role == what and hdu.is_plane and hdu.shape == shape:
             return {"pattern": dict(named.patterns), "extension": hdu.name} | ({"kind": kind} if kind else {})
     for path in paths:
-        word = companion_word(path, _PLANES) if is_fits(path) else None
-        if word is None or _PLANES[word][0] != what:
+        word = companion_word(path, PLANES) if is_fits(path) else None
+        if word is None or PLANES[word][0] != what:
             continue
         patterns = swapped(named, path, paths)
         if patterns is not None:
-            kind = _PLANES[word][1]
+            kind = PLANES[word][1]
             return {"pattern": patterns} | ({"kind": kind} if kind else {})
     return None
 

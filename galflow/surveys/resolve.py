@@ -81,4 +81,6 @@ def _opened(spec: SurveySpec) -> Survey:
         options = kind.Options.model_validate(spec.options)
     except ValidationError as error:
         raise SpecError(describe(error, f"survey.options of kind {spec.kind}")) from None
-    return kind(spec.survey_name, spec.release, options)
+    opened = kind(spec.survey_name, spec.release, options)
+    opened.selection = spec.selection
+    return opened

@@ -49,7 +49,7 @@ class Sdss(Preset):
         columns={"object_id": "objID", "ra_deg": "ra", "dec_deg": "dec"},
     )
 
-    def completed(self, image: Image, tile: Tile, band: str) -> Image:
+    def completed(self, image: Image, tile: Tile, band: str, shape: tuple[int, int]) -> Image:
         """With the inverse variance of a frame."""
         file = tile.file(f"flux/{band}")
         if self.options.noise == "sky" or file is None:

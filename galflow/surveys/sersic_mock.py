@@ -10,33 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 from scipy.spatial import cKDTree
 
-from galflow.errors import DataError, SpecError
-from galflow.spec.run import SurveySpec
+from galflow.errors import DataError
 from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.drawing import galaxies
 from galflow.surveys.drawing.empty_sky import empty_places
-from galflow.surveys.reading.common_grid import on_grid
+from galflow.surveys.imitated import imitated_tile, open_imitated, psfs_of, reach_pix, read_on_one_grid
 from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.reading.grids import WCS_FAULTS, cause
 from galflow.surveys.reading.identity import object_ids, tile_keys
 from galflow.surveys.reading.last_tile import LastTile
 from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.positions import icrs_to_pixel
-from galflow.surveys.reading.psf import estimate_fwhm_pix
-from galflow.surveys.resolve import open_survey
+from galflow.surveys.reading.selection import selected
 from galflow.surveys.sersic_mock_options import SersicMockOptions
 
-_CLEAR_RADII = 2.5
-"""A source reaches so many of its half-light radii: an exponential disc has 97 % of its light within them."""
 _SMALLEST_RADIUS_PIX = 0.3
 """An object no larger than the PSF still gets a size, below which profiles cannot be told from points."""
 _SAME_OBJECT_PIX = 5.0
@@ -63,7 +58,7 @@ class SersicMock(Survey):
 
     @cached_property
     def _base(self) -> Survey:
-        return _open_base(self.options.like)
+        return open_imitated(self.options.like)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -93,10 +88,9 @@ class SersicMock(Survey):
     def tiles(self) -> list[Tile]:
         """One tile of mocks for each tile of the imitated survey, under its name; identity from it and the options."""
         base = self._base
-        settings = json.dumps(
-            [self.version, self.options.content(), base.version, base.options.content()], sort_keys=True
-        )
-        checksum = hashlib.sha256(settings.encode()).hexdigest()
+        settings = [self.version, self.options.content(), base.version, base.options.content()]
+        settings += [base.selection.model_dump(mode="json")] if base.selection is not None else []
+        checksum = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return [
             Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
             for tile in base.listed
@@ -106,24 +100,18 @@ class SersicMock(Survey):
         return self._last.get(tile.identity, lambda: self._make(tile))
 
     def _make(self, tile: Tile) -> _Mocks:
-        imitated = next((t for t in self._base.listed if t.name == tile.name), None)
         wanted = tile.file("base")
-        if imitated is None or wanted is None or imitated.identity != wanted.checksum:
-            raise DataError(
-                f"tile {tile.name} of {self._base.name}, which {self.name} imitates, has changed or gone since this "
-                "run was planned; plan the run again"
-            )
-        images = _on_one_grid({band: self._base.read(imitated, band) for band in imitated.bands})
+        imitated = imitated_tile(self._base, tile.name, "" if wanted is None else wanted.checksum, self.name)
+        images = read_on_one_grid(self._base, imitated, imitated.bands)
         rng = np.random.default_rng([self.options.seed, int(tile.identity[:15], 16)])
         sources = detect(images, DetectionOptions(), 0)
-        psfs = {band: image.psf or _estimated_psf(band, image, sources) for band, image in images.items()}
+        psfs = psfs_of(images, sources)
         truth = _draw_truth(_population(self._base, imitated, images, sources), images, psfs, self.options, rng)
-        radius = np.nan_to_num(sources["half_light_radius_pix"].to_numpy())
         rows, columns = empty_places(
             images,
             sources["x"].to_numpy(),
             sources["y"].to_numpy(),
-            _CLEAR_RADII * radius + self.options.min_separation,
+            reach_pix(sources) + self.options.min_separation,
             count=self.options.count,
             size=self.options.stamp_size,
             rng=rng,
@@ -192,46 +180,6 @@ class SersicMock(Survey):
         return self._mocks(tile).catalog
 
 
-def _open_base(like: SurveySpec) -> Survey:
-    """The survey to imitate. Mocks of mocks are refused: their sky is not real."""
-    base = open_survey(like)
-    if isinstance(base, SersicMock):
-        raise SpecError(f"like.kind is {like.kind!r}, itself simulated; give the real survey that both should imitate")
-    return base
-
-
-def _on_one_grid(images: Mapping[str, Image]) -> dict[str, Image]:
-    """The bands and their PSF images on the pixels of the first: a mock is one galaxy in one place of all bands."""
-    reference = next(iter(images.values()))
-    aligned = {}
-    for band, image in images.items():
-        try:
-            made = on_grid(image, reference)
-        except DataError as error:
-            raise DataError(f"band {band}: {error}") from error
-        aligned[band] = made if made is image else replace(made, psf=_psf_at_scale(image, made.pixel_scale_arcsec))
-    return aligned
-
-
-def _psf_at_scale(image: Image, scale: float) -> Psf | None:
-    """The PSF of ``image`` drawn in pixels of ``scale`` arcsec; the grids' angle to each other is left out."""
-    psf = image.psf
-    if psf is None or psf.image is None or math.isclose(scale, image.pixel_scale_arcsec, rel_tol=1e-3):
-        return psf
-    side = 2 * math.ceil(max(psf.image.shape) * image.pixel_scale_arcsec / scale / 2) + 1
-    drawn = galaxies.psf_image(galaxies.psf_profile(psf, image.pixel_scale_arcsec), scale, side)
-    return Psf(drawn / drawn.sum(), psf.fwhm_arcsec)
-
-
-def _estimated_psf(band: str, image: Image, sources: pa.Table) -> Psf:
-    """A PSF for a band that brings none, from its own compact sources."""
-    try:
-        fwhm = estimate_fwhm_pix(image, sources["x"].to_numpy(), sources["y"].to_numpy())
-    except DataError as error:
-        raise DataError(f"band {band}: {error}") from error
-    return Psf(fwhm_arcsec=fwhm * image.pixel_scale_arcsec)
-
-
 def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: pa.Table) -> pa.Table:
     """The objects to imitate, as galflow's detection measures them.
 
@@ -240,7 +188,7 @@ def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: 
     """
     everywhere = base.survey_catalog()
     if everywhere is None:
-        entries = base.catalog(tile, images)
+        entries, _ = selected(base.catalog(tile, images), base.selection)
         if set(sources.column_names) <= set(entries.column_names):
             return entries
         x, y = (entries[name].to_numpy(zero_copy_only=False) for name in ("x", "y"))
@@ -248,6 +196,7 @@ def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: 
         wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
         if wcs is None:
             raise DataError(f"tile {tile.name} of {base.name} has no WCS, by which its catalogue could be laid on it")
+        everywhere, _ = selected(everywhere, base.selection)
         ra, dec = (everywhere[name].to_numpy(zero_copy_only=False) for name in ("ra_deg", "dec_deg"))
         try:
             with np.errstate(all="ignore"):

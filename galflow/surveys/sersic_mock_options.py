@@ -35,6 +35,8 @@ class SersicMockOptions(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> SersicMockOptions:
+        if self.like.selection is not None and self.like.selection.stars is not None:
+            raise ValueError("like.select.stars: mocks imitate what regions and rules take; leave stars out here")
         low, high = galaxies.SERSIC_RANGE
         if not low <= self.sersic_range[0] <= self.sersic_range[1] <= high:
             raise ValueError(f"sersic_range is {self.sersic_range}; give (low, high) within {low} to {high}")

@@ -10,51 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from galflow.errors import DataError, SpecError
-from galflow.photometry import NJY, njy_per_count
-from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
-from galflow.surveys.reading import files, stamp_files, stamp_labels, stamp_names
+from galflow.photometry import NJY
+from galflow.surveys.base import Image, Survey, Tile, TileFile
+from galflow.surveys.reading import files, stamp_labels, stamp_names
 from galflow.surveys.reading.display import displayed_files, of_one_stretch
 from galflow.surveys.reading.last_tile import LastTile
-from galflow.surveys.reading.mosaic import Mosaic
-from galflow.surveys.reading.stamp_reading import Stamp, check_unchanged, of_like_size, sky_position
+from galflow.surveys.reading.stamp_decoding import ALL_BANDS, StampDecoder
+from galflow.surveys.reading.stamp_reading import of_like_size
+from galflow.surveys.reading.stamp_tile import StampTile, with_fwhm
 from galflow.surveys.reading.stamps_options import StampsOptions
 from galflow.surveys.reading.table_metadata import reasons_of, with_reasons
 
-_ALL_BANDS = "*"
-_SIDE_OF_NOTHING = 32
-"""Side of the cells of a tile in which no image can be read."""
 _READERS = 8
 """Threads that fetch and decode: the latency of an object store is what they hide."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    """The images of one tile, in the order of their names."""
-
-    pixels: tuple[np.ndarray | None, ...]
-    """Each (B, h, w) float32, or None if it cannot be read."""
-    errors: tuple[str | None, ...]
-    sky: np.ndarray
-    """(n, 2) ICRS degrees of each centre pixel, NaN where no WCS tells."""
-    reasons: tuple[str, ...]
-    """What is wrong with stamps that can be read all the same."""
-    side: int
-    """The largest."""
-    white: tuple[float | None, ...]
-    """Per band, as ``Image.display_white``."""
-
-    @property
-    def mosaic(self) -> Mosaic:
-        return Mosaic(len(self.pixels), self.side)
 
 
 class Stamps(Survey):
@@ -67,7 +44,8 @@ class Stamps(Survey):
     def __init__(self, name: str, release: str, options: StampsOptions) -> None:
         super().__init__(name, release, options)
         self._root = files.expand_root(options.root)
-        self._last = LastTile[_Decoded]()
+        self._last = LastTile[StampTile]()
+        self._decoder = StampDecoder(options)
 
     @property
     def ready_made(self) -> bool:
@@ -96,8 +74,8 @@ class Stamps(Survey):
 
     @property
     def pixel_scale_arcsec(self) -> float:
-        """That of the binned images."""
-        return self.options.pixel_scale_arcsec * self.options.bin
+        """That of the images as they are resampled and binned."""
+        return self.options.scale_made_arcsec
 
     @property
     def unit(self) -> str:
@@ -111,7 +89,7 @@ class Stamps(Survey):
             return 2 * (self.options.crop // self.options.bin)
         for tile in self.tiles():
             decoded = self._decoded(tile)
-            if any(pixels is not None for pixels in decoded.pixels):
+            if any(stamp.pixels is not None for stamp in decoded.stamps):
                 return decoded.mosaic.cell_side
         return None
 
@@ -130,16 +108,10 @@ class Stamps(Survey):
             )
         keys = table["file"].to_pylist()
         stamp_names.object_ids(keys, self.options.id_pattern)
-        bits = self.options.tile_bits
-        if bits is None:
-            bits = max(0, (-(-len(keys) // self.options.images_per_tile) - 1).bit_length())
-        rows: dict[int, list[int]] = {}
-        for row, key in enumerate(keys):
-            rows.setdefault(stamp_names.hash64(key) >> (64 - bits), []).append(row)
         settings = hashlib.sha256(json.dumps([self.version, self.options.content()], sort_keys=True).encode())
         return [
             Tile(
-                name=f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}",
+                name=name,
                 files=(
                     TileFile("options", "", settings.hexdigest()),
                     TileFile("labels", "", stamp_labels.checksum(table.take(members))),
@@ -147,25 +119,32 @@ class Stamps(Survey):
                 ),
                 bands=self.bands,
             )
-            for number, members in sorted(rows.items())
+            for name, members in stamp_names.dealt(keys, self.options.images_per_tile, self.options.tile_bits).items()
         ]
 
     def _find(self) -> dict[str, list[TileFile]]:
-        """The files of each image, by the image's key: its path below the root, or {id} where bands lie apart."""
+        """The files of each image, by the image's key: its path below the root, or what {id} stands for."""
         patterns = [self.options.pattern] if isinstance(self.options.pattern, str) else self.options.pattern
         found: dict[str, list[TileFile]] = {}
         for pattern in patterns:
-            wanted = stamp_names.path_pattern(pattern, self.bands)
-            for entry in files.list_entries(self._root, wanted.glob):
-                path = entry.uri.removeprefix(self._root + "/")
-                match = wanted.match(path)
-                if match is None:
-                    continue
-                band, key = match.get("band", _ALL_BANDS), match.get("id", path)
-                role = f"flux/{band}/{key}"
-                if all(file.role != role for file in found.setdefault(key, [])):
-                    found[key].append(TileFile(role, entry.uri, entry.checksum))
+            for key, file in self._matching("flux", pattern):
+                if all(other.role != file.role for other in found.setdefault(key, [])):
+                    found[key].append(file)
+        for role, source in self.options.planes.items():
+            for key, file in self._matching(role, source.pattern) if source.pattern is not None else ():
+                if key in found:
+                    found[key].append(file)
         return found
+
+    def _matching(self, role: str, pattern: str) -> Iterator[tuple[str, TileFile]]:
+        """(key of its image, file) of what lies below the root and matches."""
+        wanted = stamp_names.path_pattern(pattern, self.bands)
+        for entry in files.list_entries(self._root, wanted.glob):
+            path = entry.uri.removeprefix(self._root + "/")
+            match = wanted.match(path)
+            if match is not None:
+                key = match.get("id", path)
+                yield key, TileFile(f"{role}/{match.get('band', ALL_BANDS)}/{key}", entry.uri, entry.checksum)
 
     @cached_property
     def _labels(self) -> pa.Table | None:
@@ -184,88 +163,35 @@ class Stamps(Survey):
         )
 
     @staticmethod
-    def _members(tile: Tile) -> dict[str, dict[str, TileFile]]:
-        """The tile's images by key, sorted; of each, its files by band."""
-        members: dict[str, dict[str, TileFile]] = {}
+    def _members(tile: Tile) -> dict[str, dict[str, dict[str, TileFile]]]:
+        """The tile's images by key, sorted; of each, its files by role and band."""
+        members: dict[str, dict[str, dict[str, TileFile]]] = {}
         for file in tile.files:
-            if file.role.startswith("flux/"):
-                _, band, key = file.role.split("/", 2)
-                members.setdefault(key, {})[band] = file
+            role, *rest = file.role.split("/", 2)
+            if rest:
+                members.setdefault(rest[1], {}).setdefault(role, {})[rest[0]] = file
         return dict(sorted(members.items()))
 
-    def _decoded(self, tile: Tile) -> _Decoded:
+    def _decoded(self, tile: Tile) -> StampTile:
         return self._last.get(tile.identity, lambda: self._decode(tile))
 
-    def _decode(self, tile: Tile) -> _Decoded:
+    def _decode(self, tile: Tile) -> StampTile:
         members = self._members(tile)
         with ThreadPoolExecutor(_READERS) as readers:
-            stamps = of_like_size(of_one_stretch(list(readers.map(self._decode_one, members, members.values()))))
-        sides = [max(stamp.pixels.shape[1:]) for stamp in stamps if stamp.pixels is not None]
-        expected = (self.options.crop or _SIDE_OF_NOTHING * self.options.bin) // self.options.bin
-        return _Decoded(
-            tuple(stamp.pixels for stamp in stamps),
-            tuple(stamp.error for stamp in stamps),
-            np.array([stamp.sky for stamp in stamps], dtype=np.float64).reshape(-1, 2),
-            tuple(stamp.reason for stamp in stamps if stamp.reason is not None),
-            max(sides, default=expected),
-            next((stamp.white for stamp in stamps if stamp.pixels is not None), (np.nan,) * len(self.bands)),
-        )
-
-    def _decode_one(self, key: str, of_band: Mapping[str, TileFile]) -> Stamp:
-        """One image. A store out of reach, or a file that was replaced, is no fault of an image: it raises."""
-        options = self.options
-        try:
-            if _ALL_BANDS in of_band:
-                loaded = [self._load(of_band[_ALL_BANDS], len(self.bands))] * len(self.bands)
-                stored = loaded[0].pixels
-            else:
-                absent = [band for band in self.bands if band not in of_band]
-                if absent:
-                    raise DataError(f"{key} has no file for band {absent[0]}; expected one for each band")
-                loaded = [self._load(of_band[band], 1) for band in self.bands]
-                stored = np.concatenate([image.pixels for image in loaded])
-            white = tuple(options.white_of(image.largest, key) for image in loaded)
-            pixels = stamp_files.reshape(
-                stored,
-                key,
-                blank_value=options.blank_value,
-                background=options.background,
-                crop=options.crop,
-                block=options.bin,
-                mode=options.bin_mode,
-            )
-            if options.zero_point_ab is not None:
-                pixels = pixels * np.float32(njy_per_count(options.zero_point_ab))
-        except (DataError, ValueError, MemoryError) as error:  # ValueError: bands of different shapes do not join
-            return Stamp(None, str(error) or f"{key} needs more memory than there is; crop or bin it")
-        height, width = stored.shape[1:]
-        place = stamp_files.centre_pixel((height, width), crop=options.crop, block=options.bin)
-        try:
-            return Stamp(pixels, sky=sky_position(loaded[0].header, key, place), white=white)
-        except DataError as error:
-            return Stamp(pixels, reason=f"{error}: the stamp has no position on the sky", white=white)
-
-    def _load(self, file: TileFile, bands: int) -> stamp_files.Decoded:
-        content = files.read_bytes(file.uri)
-        check_unchanged(file, content)
-        return stamp_files.decode_file(
-            content,
-            file.uri,
-            bands=bands,
-            array=self.options.array,
-            band_axis=self.options.band_axis,
-            hdu=self.options.hdu,
-        )
+            stamps = of_like_size(of_one_stretch(list(readers.map(self._decoder.decode, members, members.values()))))
+        return StampTile(tuple(stamps), self.bands, self.options.crop and self.options.crop // self.options.bin)
 
     def read(self, tile: Tile, band: str) -> Image:
-        """The mosaic of one band: NaN between the images and in place of unreadable ones."""
+        """The mosaic of one band: missing between the images and in place of unreadable ones."""
         if band not in self.bands:
             raise DataError(f"{self.name} has no band {band!r}; its bands are {', '.join(self.bands)}")
-        decoded, channel = self._decoded(tile), self.bands.index(band)
-        planes = [None if pixels is None else pixels[channel] for pixels in decoded.pixels]
-        psf = Psf(fwhm_arcsec=self.options.psf_fwhm_arcsec) if self.options.psf_fwhm_arcsec else None
-        flux = decoded.mosaic.assemble(planes, np.nan, np.float32)
-        return Image(flux, self.unit, self.pixel_scale_arcsec, psf=psf, display_white=decoded.white[channel])
+        image = self._decoded(tile).image(band, self.unit, self.pixel_scale_arcsec)
+        declared = self.options.psf_fwhm_arcsec
+        return image if declared is None else with_fwhm(image, declared)
+
+    def prepared(self, tile: Tile) -> Mapping[str, Any]:
+        """What was done to the sizes of the tile's images, counted."""
+        return self._decoded(tile).sizes_told
 
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """One row an image: its id, its centre in the mosaic and on the sky, its names, labels and ``read_error``.
@@ -277,9 +203,8 @@ class Stamps(Survey):
         members = self._members(tile)
         keys = list(members)
         y, x = decoded.mosaic.centres
-        paths = [
-            next(of_band[b] for b in (_ALL_BANDS, *self.bands) if b in of_band).uri for of_band in members.values()
-        ]
+        flux = [of_image["flux"] for of_image in members.values()]
+        paths = [next(of_band[b] for b in (ALL_BANDS, *self.bands) if b in of_band).uri for of_band in flux]
         columns = {
             "object_id": pa.array(stamp_names.object_ids(keys, self.options.id_pattern)),
             "ra_deg": pa.array(decoded.sky[:, 0], from_pandas=True),

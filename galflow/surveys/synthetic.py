@@ -169,10 +169,14 @@ class Synthetic(Survey):
         radius, ratio = float(population.half_light_radius_arcsec[i]), float(population.axis_ratio[i])
         angle = float(population.angle_deg[i])
         side = 2 * math.ceil(min(5.0 * radius + 3.0 * self.options.psf_fwhm_arcsec, _REACH_ARCSEC) / scale) + 1
-        parts = (
-            (population.disc_flux[i], galaxies.sersic(1.0, radius, ratio, angle)),
+        arms = self.options.arms
+        parts = [
+            ((1 - arms) * population.disc_flux[i], galaxies.sersic(1.0, radius, ratio, angle)),
             (population.bulge_flux[i], galaxies.sersic(4.0, 0.35 * radius, 0.5 + 0.5 * ratio, angle)),
-        )
+        ]
+        if arms:
+            rng = np.random.default_rng([self.options.seed, 4, int(population.object_id[i])])
+            parts.append((arms * population.disc_flux[i], galaxies.spiral_arms(radius, ratio, angle, rng)))
         for flux, galaxy in parts:
             stamp = galaxies.draw(galaxy, psf, size=side, pixel_scale_arcsec=scale, dy=y - round(y), dx=x - round(x))
             galaxies.add_stamp(canvas, flux[:, None, None] * stamp, round(y), round(x))
@@ -225,6 +229,10 @@ class Synthetic(Survey):
         inside = population.take(rows)
         table = self._table(inside)
         return table.append_column("x", pa.array(x[rows])).append_column("y", pa.array(inside.y))
+
+    def catalog_schema(self, tile: Tile) -> pa.Schema:
+        """Of the truth, or of a detection."""
+        return detection.schema(self.bands) if self.detects else self.catalog(tile).schema
 
     def survey_catalog(self) -> pa.Table | None:
         """With catalog = truth: every galaxy whose centre lies in some tile, once."""

@@ -20,6 +20,7 @@ class SyntheticOptions(Options):
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
     # A tile's identity says which tile and which revision it is; another number of tiles changes none of them.
     locations: ClassVar[frozenset[str]] = frozenset({"tiles", "revision"})
+    later: ClassVar[frozenset[str]] = frozenset({"arms"})
 
     tiles: Annotated[int, Field(ge=1, le=1_000)] = 2
     """Number of tiles, side by side in right ascension."""
@@ -41,6 +42,8 @@ class SyntheticOptions(Options):
     """Sigma of a pixel's white noise in nJy, one number a band or one for all."""
     magnitude_range: tuple[Magnitude, Magnitude] = (19.0, 23.0)
     """AB magnitudes of the galaxies in the last band; numbers grow as 10^(0.3 m)."""
+    arms: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of each disc's light in clumps along two spiral arms: form at equal magnitude, size and index."""
     anomaly_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of galaxies with an anomaly painted over them."""
     anomaly_kinds: tuple[str, ...] = KINDS

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
+from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.splits import Split
@@ -39,6 +40,14 @@ class BatchSchedule:
         moved = (batch.to(self.device) for batch in islice(stored, skip, None))
         # On a GPU, gathering and copying the next batches overlaps with computing; a CPU has nothing to overlap.
         yield from prefetch(moved) if self.device.type == "cuda" else moved
+
+    def whole(self) -> Generator[Batch]:
+        """The training split in stored order, with the objects that are left out."""
+        return self.without(torch.zeros(0, dtype=torch.int64)).batches(Split.TRAIN)
+
+    def without(self, numbers: Tensor) -> BatchSchedule:
+        """The same without these objects of the whole training split."""
+        return replace(self, training_set=self.training_set.without(numbers.numpy()))
 
     def first(self) -> Batch:
         """A batch of training objects from all over the split."""

@@ -10,7 +10,9 @@ from galflow.errors import IntegrityError, ModelError, SpecError
 from galflow.models.base import Density, all_models, build_model, find_model
 from galflow.photometry import AsinhStretch, Stretch
 from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.neighbours import Neighbours
 from galflow.spec.stretch import StretchSpec
+from galflow.spec.training import TrainingSpec
 from galflow.training.brought_weights import brings_weights, give_weights
 from galflow.training.trained_model import load_uri
 from galflow.training.trial import try_model
@@ -64,15 +66,32 @@ def check_model(
         )
 
 
-def check_ratio(ratio: Ratio, models: Sequence[ModelSpec]) -> None:
-    """SpecError if a model of ``ratio`` states no likelihood."""
-    for model in models:
-        if model.name in (ratio.model, ratio.background) and not issubclass(find_model(model.model), Density):
+def check_ratio(ratio: Ratio, models: Sequence[ModelSpec], training: TrainingSpec) -> None:
+    """SpecError if a model of ``ratio`` states no likelihood, or if its two models see neighbours otherwise.
+
+    ``training``: the run's, of models that declare nothing of their own.
+    """
+    both = [model for model in models if model.name in (ratio.model, ratio.background)]
+    for model in both:
+        if not issubclass(find_model(model.model), Density):
             able = ", ".join(name for name, found in all_models().items() if issubclass(found, Density))
             raise SpecError(
                 f"model {ratio.model}: background {ratio.background!r} asks for a likelihood ratio, but {model.model} "
                 f"has no exact log-likelihood; expected one of {able}"
             )
+    seen = {model.name: _neighbours_of(model, training) for model in both}
+    if len(set(seen.values())) > 1:
+        told = ", ".join(f"{name} has neighbours: {how}" for name, how in seen.items())
+        raise SpecError(
+            f"model {ratio.model}: a likelihood ratio is of the very same pixels, but {told}; give both the same "
+            "training.neighbours"
+        )
+
+
+def _neighbours_of(model: ModelSpec, training: TrainingSpec) -> Neighbours:
+    if model.trained is not None:
+        return load_uri(model.trained, model=model.model).card.neighbours
+    return model.training.neighbours or training.neighbours
 
 
 def constructor_arguments(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,9 +27,10 @@ from galflow.training.checkpoint import Checkpoint
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint, FitResult, Progress
 from galflow.training.players import PhaseOptimisers
-from galflow.training.randomness import derived_seed, generator_states, restore_generators, seeded
+from galflow.training.randomness import derived_seed, generator_states, restore_generators, seeded, set_seed
 from galflow.training.ranks import SINGLE_PROCESS, Ranks
 from galflow.training.training_state import TrainingState
+from galflow.training.trimming import highest, main_scores
 from galflow.training.validate import require_finite_weights, validate
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,9 @@ def fit(
     its weights and curves equal those of an undisturbed one bit by bit, but for the seconds. ``progress`` is called
     after each round and each epoch and should return at once. As one of several ``ranks`` it takes its share of every
     batch; rank 0 alone writes checkpoints and tells of progress, and all ranks take up the same checkpoint.
+
+    With ``spec.trim`` all of this is done anew, from the same weights and random numbers, without the objects that the
+    finished model scores highest; the curves are those of the last training.
 
     Raises DataError for an empty training split, and ModelError when a loss or a weight is no longer finite.
     """
@@ -95,8 +100,21 @@ class _Fit:
         self._since = time.perf_counter()
 
     def run(self) -> FitResult:
-        """Train all phases from wherever they stand, then let the model finish."""
-        team = self._resume()
+        """Train from wherever the training stands, as often as objects are to be left out and once more."""
+        trims = self.spec.trim_rounds if self.spec.trim and self.model.trains_on_data else 0
+        untrained = {name: value.detach().clone() for name, value in self.model.state_dict().items()} if trims else {}
+        self._train(self._resume())
+        while self.state.trims < trims:
+            self._leave_out()
+            self.model.load_state_dict(untrained)
+            set_seed(derived_seed(self.data.seed, "fit"), self.data.device)
+            self._train(None)
+        state = self.state
+        left_out = (state.left_out.numpy(), state.left_out_scores.numpy())
+        return FitResult(tuple(state.curves), state.kept_epochs, state.seconds, *left_out)
+
+    def _train(self, team: PhaseOptimisers | None) -> None:
+        """All phases, by ``team`` first if one has begun; then let the model finish."""
         if team is None:
             self.model.train()
             self.model.initialise(self.data.first())
@@ -108,7 +126,14 @@ class _Fit:
         self.model.finish(self.data)
         self._tick()
         require_finite_weights(self.model)
-        return FitResult(tuple(self.state.curves), self.state.kept_epochs, self.state.seconds)
+
+    def _leave_out(self) -> None:
+        """Choose what the next training is without: of all objects, those left out now too."""
+        everyone = self.data.training_set.without(np.zeros(0, np.int64)).count(Split.TRAIN)
+        scores = main_scores(self.model, self.data.whole(), everyone, self.ranks)
+        left_out = highest(scores, self.spec.trim)
+        self.state = self.state.trimmed(left_out, scores[left_out])
+        self.data = self.data.without(left_out)
 
     def _team(self) -> PhaseOptimisers:
         """The present phase's players; nobody once all phases are done."""
@@ -230,6 +255,7 @@ class _Fit:
         try:
             self.model.load_state_dict(parts["model"])
             self.state = TrainingState.of(parts["training"], self.data.device)
+            self.data = self.data.without(self.state.left_out)
             team = self._team()
             team.restore(parts["optimisers"])
         except (RuntimeError, KeyError, ValueError) as error:
@@ -238,6 +264,7 @@ class _Fit:
             )
             self.model.load_state_dict(untrained)
             self.state = TrainingState()
+            self.data = self.data.without(self.state.left_out)
             return None
         restore_generators(parts["generators"], self.data.device)
         return team

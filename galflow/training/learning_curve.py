@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 
@@ -51,7 +53,11 @@ class FitResult:
     kept_epochs: Mapping[int, int]
     """Phase -> the epoch whose weights were kept: the last one, or the best one under early stopping."""
     seconds: float
-    """Wall time of all epochs, those before an interruption included."""
+    """Wall time of all epochs, those before an interruption and before objects were left out included."""
+    left_out: npt.NDArray[np.int64]
+    """(k,) numbers of the objects of the training split that were left out, in stored order."""
+    left_out_scores: npt.NDArray[np.float64]
+    """(k,) their main scores by the training before."""
 
     def metrics(self) -> dict[str, float]:
         """Each player's losses in the epoch that was kept: "critic_train_loss", "critic_validation_loss"."""

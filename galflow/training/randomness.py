@@ -23,11 +23,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        set_seed(seed, device)
         yield
+
+
+def set_seed(seed: int, device: torch.device) -> None:
+    """The global generators of the CPU and of ``device`` start from ``seed``."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def generator_states(device: torch.device) -> dict[str, torch.Tensor]:

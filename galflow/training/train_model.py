@@ -36,7 +36,9 @@ from galflow.training.fit import fit
 from galflow.training.learning_curve import FitResult, Progress
 from galflow.training.randomness import derived_seed, seeded
 from galflow.training.ranks import SINGLE_PROCESS, Ranks
-from galflow.training.trained_model import BPD, ModelCard, StretchCard, TrainedModel, fields_of
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import BPD, ModelCard, TrainedModel, fields_of
+from galflow.training.trimming import left_out_facts
 
 TRAINING_VERSION = "2"
 """Raised when the same specification and cutouts would give other weights or reference scores."""
@@ -64,8 +66,10 @@ def model_fingerprint(
     that the model brings.
     """
     # Came later: models from before these keep their fingerprint.
-    later = {"precision": "float32", "compiled": False}
+    later = {"precision": "float32", "compiled": False, "neighbours": "keep", "trim": 0.0, "trim_rounds": 1}
     defaults = {name for name, default in later.items() if getattr(training, name) == default}
+    if not training.trim:
+        defaults.add("trim_rounds")
     return fingerprint_of(
         {
             "training_version": TRAINING_VERSION,
@@ -125,6 +129,7 @@ def train_model(
     fitted = fit(model, data, training, seed=seed, device=device, checkpoint=checkpoint, progress=progress, ranks=ranks)
     if not ranks.is_main:
         return None
+    left_out = {"left_out": left_out_facts(fitted, data)} if training.trim else {}
     card = ModelCard(
         bands=bands,
         unit=unit,
@@ -132,7 +137,7 @@ def train_model(
         arguments=arguments,
         metrics=_metrics(model, fitted),
         curves=fitted.curves,
-        training=_training_facts(target, recipe, counts),
+        training=_training_facts(target, recipe, counts) | left_out,
         fingerprint=target.fingerprint,
         code_version=version("galflow"),
         **_recipe_facts(recipe),
@@ -147,7 +152,7 @@ def train_model(
         rows=counts[Split.TRAIN],
         outcome=outcome,
         reasons=told,
-        details={"counts": card.training["counts"], "metrics": card.metrics},
+        details={"counts": card.training["counts"], "metrics": card.metrics} | _left_out_counts(card),
     )
     trained = TrainedModel(card, model, reference)
     receipt = write_product(target.store, unwritten, lambda key: trained.save(target.store, key), started)
@@ -162,7 +167,7 @@ def _training_set(recipe: Recipe, sets: Sequence[CutoutSet], model: GenerativeMo
         validation=recipe.training.validation_fraction,
         reference=recipe.training.reference_fraction,
         memory_bytes=recipe.training.memory_gigabytes * 1e9,
-        contents=fields_of(model),
+        contents=fields_of(model, recipe.training.neighbours),
     )
 
 
@@ -173,6 +178,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
         "model": recipe.model.model,
         "cutouts": recipe.cutouts.model_dump(mode="json"),
         "stretch": StretchCard.of(recipe.stretch),
+        "neighbours": recipe.training.neighbours,
     }
 
 
@@ -205,6 +211,11 @@ def reference_distributions(trained: TrainedModel, data: TrainingSet, batch_size
                 "lie outside the model's valid input range, or train with a lower training.learning_rate"
             )
     return reference
+
+
+def _left_out_counts(card: ModelCard) -> dict[str, Any]:
+    found = card.training.get("left_out")
+    return {} if found is None else {"left_out": {name: found[name] for name in ("objects", "of")}}
 
 
 def require_one_layout(sets: Sequence[CutoutSet]) -> tuple[tuple[str, ...], str, int]:

@@ -15,15 +15,15 @@ import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from galflow.batch import Batch
 from galflow.cutouts.batches import BatchFields
 from galflow.errors import IntegrityError, ModelError, SpecError
-from galflow.models.base import Conditional, Density, GenerativeModel, bits_per_dim, build_model
-from galflow.photometry import AsinhStretch, LinearStretch, Stretch
-from galflow.spec.stretch import StretchKind
+from galflow.models.base import Conditional, Density, GenerativeModel, Reconstructs, bits_per_dim, build_model
+from galflow.photometry import Stretch
+from galflow.spec.neighbours import Neighbours
 from galflow.storage.checksums import FileSum
 from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
@@ -32,6 +32,7 @@ from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.learning_curve import CurvePoint
 from galflow.training.oom_splitter import OomSplitter
 from galflow.training.randomness import seeded
+from galflow.training.stretch_card import StretchCard
 from galflow.training.validate import require_finite_weights
 
 CARD = "card.json"
@@ -39,44 +40,6 @@ WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.safetensors"
 LOGLIKE, BPD = "loglike", "bpd"
 """Names of a Density's log-likelihood (nats) and bits per observed dimension among the reference distributions."""
-
-
-class StretchCard(BaseModel):
-    """A Stretch in JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: StretchKind = "asinh"
-    softening_sigma: float | None = None
-    """Of asinh, as white_sigma."""
-    white_sigma: float | None = None
-    white: tuple[float, ...] | None = None
-    """Of linear, per band in the unit of the flux."""
-    sky_sigma: tuple[float, ...]
-
-    @classmethod
-    def of(cls, stretch: Stretch) -> Self:
-        """The card of a stretch."""
-        if isinstance(stretch, LinearStretch):
-            return cls(kind="linear", white=stretch.white, sky_sigma=stretch.sky_sigma)
-        if not isinstance(stretch, AsinhStretch):
-            raise ModelError(f"no card can be written of {stretch!r}; expected an AsinhStretch or a LinearStretch")
-        return cls(
-            softening_sigma=stretch.softening_sigma, white_sigma=stretch.white_sigma, sky_sigma=stretch.sky_sigma
-        )
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        given = {"asinh": (self.softening_sigma, self.white_sigma), "linear": (self.white,)}
-        if None in given[self.kind]:
-            raise ValueError(f"the card of a stretch of kind {self.kind} lacks numbers of it: {self.model_dump()}")
-        return self
-
-    def stretch(self) -> Stretch:
-        """The stretch itself."""
-        if self.white is not None and self.kind == "linear":
-            return LinearStretch(self.white, self.sky_sigma)
-        return AsinhStretch(float(self.softening_sigma or 0), float(self.white_sigma or 0), self.sky_sigma)
 
 
 class ModelCard(BaseModel):
@@ -100,6 +63,8 @@ class ModelCard(BaseModel):
     display_white: tuple[float, ...] | None = None
     """White per band of pictures that were stretched for display before galflow saw them; None: of flux."""
     stretch: StretchCard
+    neighbours: Neighbours = "keep"
+    """What it sees of other objects in a cutout."""
     bin_width: float | None
     """Width in stretched units of the bins whose mass a Density states; None: a density, or no Density at all."""
     training: dict[str, Any]
@@ -140,7 +105,7 @@ class TrainedModel:
     @property
     def contents(self) -> BatchFields:
         """What it must be given beside pixels."""
-        return fields_of(self.module)
+        return fields_of(self.module, self.card.neighbours)
 
     @property
     def device(self) -> torch.device:
@@ -178,8 +143,7 @@ class TrainedModel:
         # Not inference_mode: a score that refines a latent enables gradients inside, which inference tensors refuse.
         with torch.no_grad(), full_float32(deterministic=True):
             if isinstance(self.module, Density):
-                log_prob = self.module.log_prob(on_device).double()
-                found = self.module.scores_of(log_prob, on_device)
+                log_prob, found = self.module.log_prob_and_scores(on_device)
                 found = {**found, LOGLIKE: log_prob, BPD: bits_per_dim(log_prob, on_device.observed)}
             else:
                 found = self.module.score(on_device)
@@ -194,6 +158,19 @@ class TrainedModel:
             given = "nothing" if values is None else f"shape {tuple(values.shape)}"
             raise ModelError(f"{self.card.model} gave {given} for {name!r} of {objects} objects; expected ({objects},)")
         return values.detach().double().cpu().numpy()
+
+    def reconstruct(self, batch: Batch) -> np.ndarray:
+        """(B, C, H, W) float32: its idea of each object, in its stretch; ModelError if it does not reconstruct."""
+        module = self.module
+        if not isinstance(module, Reconstructs):
+            raise ModelError(f"{self.card.model} does not reconstruct; `galflow models` lists what models can do")
+
+        def made(on_device: Batch) -> np.ndarray:
+            with torch.no_grad(), full_float32(deterministic=True):
+                return np.asarray(module.reconstruct(on_device).float().cpu().numpy())
+
+        nothing = np.empty((0, *batch.pixels.shape[1:]), np.float32)
+        return np.concatenate([nothing, *self._portions.each(batch.to(self.device), made)])
 
     def save(self, store: Store, product: str) -> dict[str, FileSum]:
         """Write the three files under ``product``, the card last; what was written, for the receipt.
@@ -245,10 +222,10 @@ class TrainedModel:
         return cls(card, module, reference)
 
 
-def fields_of(model: GenerativeModel) -> BatchFields:
-    """What a model must be given beside pixels."""
+def fields_of(model: GenerativeModel, neighbours: Neighbours) -> BatchFields:
+    """What a model must be given beside pixels, and what it sees of neighbours."""
     conditions = tuple(model.conditions) if isinstance(model, Conditional) else ()
-    return BatchFields(ivar=model.needs_ivar, psf=model.needs_psf, conditions=conditions)
+    return BatchFields(model.needs_ivar, model.needs_psf, conditions, neighbours)
 
 
 def load_uri(uri: str, endpoint_url: str | None = None, model: str | None = None) -> TrainedModel:

@@ -42,6 +42,12 @@ class TrainingState:
     """Phase -> the epoch whose weights were kept."""
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    trims: int = 0
+    """How often objects to leave out have been chosen."""
+    left_out: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    """(k,) their numbers in the whole training split, in stored order."""
+    left_out_scores: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    """(k,) the main scores for which they were."""
 
     def add_losses(self, losses: Mapping[str, list[Tensor]]) -> None:
         """One more round."""
@@ -65,6 +71,10 @@ class TrainingState:
         self.kept_epochs[phase_number] = self.best.epoch if self.best else self.epoch
         self.phase, self.epoch, self.best = self.phase + 1, 0, None
 
+    def trimmed(self, left_out: Tensor, scores: Tensor) -> TrainingState:
+        """The beginning of the next training, without some objects; its time goes on from here."""
+        return TrainingState(seconds=self.seconds, trims=self.trims + 1, left_out=left_out, left_out_scores=scores)
+
     def plain(self) -> dict[str, Any]:
         """Tensors and plain containers."""
         best = self.best
@@ -75,6 +85,7 @@ class TrainingState:
             "curves": [point.model_dump(mode="json") for point in self.curves],
             "kept_epochs": self.kept_epochs,
             "seconds": [self.seconds, self.epoch_seconds],
+            "left_out": [self.trims, self.left_out, self.left_out_scores],
         }
 
     @classmethod
@@ -96,4 +107,5 @@ class TrainingState:
             dict(plain["kept_epochs"]),
             seconds,
             epoch_seconds,
+            *plain["left_out"],
         )

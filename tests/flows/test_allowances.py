@@ -27,6 +27,11 @@ EACH: list[tuple[str, str, dict[str, Any]]] = [
     ("plug_ins", "mine.Sky", {"survey": {"kind": "mine.Sky"}}),
     ("plug_ins", "os.path.M", {"models": [{"name": "m", "model": "os.path.M"}]}),
     ("plug_ins", "a.S", {"comparison": {"samples": [{"name": "s", "survey": {"kind": "a.S"}}]}}),
+    (
+        "plug_ins",
+        "b.Sky",
+        {"survey": {"kind": "skirt", "options": {"like": {"kind": "b.Sky"}}}},
+    ),
     ("trained_models", "s3://b/m", {"models": [{"name": "m", "model": "vae.VAE", "trained": "s3://b/m"}]}),
     (
         "encoders",

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from flows.reports import NoSuchReport, read_file, reports
-from galflow.spec.run import StoreSpec
+from galflow.spec.store import StoreSpec
 from galflow.storage.store import Store
 from tasks.report_links import SERVED_AT, ReportFolder, served_address
 

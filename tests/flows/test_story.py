@@ -108,7 +108,12 @@ def test_scores_are_those_of_the_stored_model_on_the_stored_cutouts(undisturbed:
         scored = np.array(rows["outcome"].to_pylist()) == "scored"
         for name in MODELS:
             model = library.load_model(manifest.models[name])
-            batch = make_batch(cutouts["flux"].values[scored], cutouts["ivar"].values[scored], model.stretch)
+            batch = make_batch(
+                cutouts["flux"].values[scored],
+                cutouts["ivar"].values[scored],
+                model.stretch,
+                neighbours=model.card.neighbours,
+            )
             main = model.card.main_score
             expected = model.evaluate(batch)[main]
             np.testing.assert_allclose(rows[f"{name}_{main}"].drop_null().to_numpy(), expected, rtol=1e-4, atol=1e-6)

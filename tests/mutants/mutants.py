@@ -24,6 +24,7 @@ class Mutant:
 
 CUTOUTS, SCORES, CATALOG = (f"tests/galflow/{room}" for room in ("cutouts", "scores", "catalog"))
 SURVEYS = "tests/galflow/surveys/reading"
+MATCHED = "tests/galflow/compare/test_matched.py"
 _JOINS = (f"{CUTOUTS}/test_matching.py", f"{CUTOUTS}/test_joins.py")
 _SPLITS = (f"{CUTOUTS}/test_splits.py",)
 _IDENTITIES = (f"{CUTOUTS}/test_identities.py",)
@@ -59,8 +60,23 @@ PLAN_CUTOUTS, POSITIONS = "galflow/runs/plan_cutouts.py", "galflow/surveys/readi
 
 MUTANTS: tuple[Mutant, ...] = (
     # What 34 faults of an earlier release left alive.
+    Mutant(
+        "galflow/compare/matched.py", "seed=matching.seed, paired=True\n    )\n\n\ndef _of_halves",
+        "seed=matching.seed\n    )\n\n\ndef _of_halves", "matched p-values exchange across cells", (MATCHED,),
+    ),
+    Mutant(
+        "galflow/compare/populations.py", "    if held_out:\n", "    if False:\n", "learnt objects are compared",
+        ("tests/tasks/test_stages.py",),
+    ),
+    Mutant(
+        "galflow/compare/populations.py", "NOT_NORMAL | INCOMPLETE", "NOT_NORMAL", "incomplete objects are compared",
+        ("tests/tasks/test_stages.py",),
+    ),
     Mutant(RANKING, "self.p_counts.q_values(p[counted])", "p[counted]", "anomaly_q is p", _PUBLISHED),
-    Mutant(PLAN, "survey = scores if spec.ratios else ()", "survey = ()", "the comparison forgets the survey", _PLAN),
+    Mutant(
+        PLAN, "survey = scores if spec.ratios or matching else ()", "survey = ()", "the comparison forgets the survey",
+        _PLAN,
+    ),
     Mutant(
         FLAGS, "Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT", "Flag.SATURATED | Flag.CONSTANT", "trails are learnt",
         _FLAGS,

@@ -9,7 +9,7 @@ import pytest
 from prefect.blocks.system import Secret
 
 from galflow.errors import SpecError
-from galflow.spec.run import StoreSpec
+from galflow.spec.store import StoreSpec
 from tasks.credentials import use_credentials
 
 KEYS = {"AWS_ACCESS_KEY_ID": "some", "AWS_SECRET_ACCESS_KEY": "thing"}

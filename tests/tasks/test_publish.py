@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import tasks.publish
+import tasks.run_order
 from galflow.catalog.published import group_parts, read_basis, write_catalog_file
 from galflow.catalog.ranking import rank_objects
 from galflow.compare.samples import compare_samples
@@ -238,7 +238,7 @@ def test_a_part_that_is_gone_or_altered_keeps_the_catalogue_from_being_published
         return found
 
     if ranked:
-        monkeypatch.setattr(tasks.publish, "rank_objects", rank)
+        monkeypatch.setattr(tasks.run_order, "rank_objects", rank)
     else:
         break_it()
     # What ranks reads a few columns; whether the whole is as it was, is seen when it is written.

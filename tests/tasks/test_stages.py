@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import read_published
+from galflow.compare.populations import read_population
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.flags import has_flag
+from galflow.cutouts.observed_shares import INCOMPLETE
 from galflow.errors import StoreError
 from galflow.runs.plan import plan_run
 from galflow.scores.score import ScoreColumn, score_cutouts
@@ -89,6 +95,8 @@ def run(spec: RunSpec) -> Ran:
     ran.cutouts = {sample: stages.ingest.fn(ran, sample) for sample in ran.surveys}
     ran.joined = {sample: stages.join.fn(ran, sample) for sample in ran.surveys}
     ran.models = stages.train_models.fn(ran)
+    if spec.measure:
+        ran.measurements = {sample: stages.measure_cutouts.fn(ran, sample) for sample in ran.surveys}
     ran.ranking = stages.choose_rule.fn(ran)
     ran.scores = {sample: stages.score_cutouts.fn(ran, sample) for sample in ran.surveys}
     ran.comparison = stages.compare.fn(ran)
@@ -245,6 +253,8 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     """Zanisi+21's ratio in one run: of the survey's model to one of a sample, in the survey's stretch."""
     mocks = {"kind": "synthetic", "name": "mock", "options": SURVEY | {"tiles": 2, "objects_per_tile": 60, "seed": 4,
                                                                        "sky_sigma_njy": [6.0, 6.0, 6.0]}}  # fmt: skip
+    # The same galaxies, with anomalies painted over most of them.
+    marred = mocks | {"name": "marred", "options": mocks["options"] | {"anomaly_fraction": 0.9}}
     density = {"model": "maf.MAF", "options": {"layers": 1, "hidden_layers": 1, "width": 16}}
     models = [
         density | {"name": "maf", "background": "plain"},
@@ -253,7 +263,13 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     ]
     spec = specify(
         cluster, tmp_path / "store", models=models,
-        comparison={"samples": [{"name": "mock", "survey": mocks}], "bootstraps": 50}, output={"report": True},
+        comparison={
+            "samples": [{"name": "mock", "survey": mocks}, {"name": "marred", "survey": marred}], "bootstraps": 50,
+            "pairs": [{"first": "marred", "second": "mock", "by": ["id_in_tile", "tile"]}],
+            "match": [{"column": "magnitude", "bins": 2}],
+            "explain": ["axis_ratio", "sersic_r50"],
+        },
+        measure=["sersic"], output={"report": True},
     )  # fmt: skip
     ran = run(spec)
     assert [s.failures for s in (ran.models, ran.scores[None], ran.comparison)] == [(), (), ()]
@@ -272,7 +288,7 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     )
     np.testing.assert_allclose(ratio, ours - theirs, rtol=1e-12)
     assert table["llr_maf_plain"].null_count == len(table) - scored.sum()
-    (found,) = manifest.summary["samples"].values()
+    found = manifest.summary["samples"]["mock"]
     assert "llr_maf_plain" in found
     assert "bpd_maf" in found
     assert "bpd_plain" not in found, "its held-out objects are not the sky's"
@@ -281,7 +297,39 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     assert not any("plain" in score for score in manifest.summary["inconsistent"]["real objects"])
     report = Store.open(spec.store.root).get(f"reports/{manifest.run}/index.html").decode()
     assert "log-likelihood ratio of maf to plain [nats]" in report
+    (product,) = ran.comparison.receipts
+    compared = json.loads(store.get(product.product))
+    matched = compared["matched"]["mock"]
+    assert f"In {matched['pairs']} pairs of mock and sky galaxies of equal magnitude, " in report
+    (edges,) = (of["edges"] for of in matched["matched_by"])
+    counts = []
+    for sample, bins in ((None, "n_a"), ("mock", "n_b")):
+        parts = [pq.read_table(pa.BufferReader(store.get(r.product))) for r in ran.scores[sample].receipts]
+        split, flags, magnitude = (
+            np.concatenate([part[name].to_numpy() for part in parts])
+            for name in ("split", "flags", "carried:magnitude")
+        )
+        chosen = (split == "reference") & ~has_flag(flags, INCOMPLETE)
+        counts.append(np.histogram(magnitude[chosen], edges)[0])
+        assert sum(cell[bins] for cell in matched["cells"]) <= counts[-1].sum()
+    assert matched["pairs"] == np.minimum(*counts).sum(), (
+        "equal counts in each bin of objects that no model learnt from"
+    )
+    explained = {one["column"] for one in matched["explained"]["all"]["properties"]}
+    assert explained == {"magnitude", "axis_ratio", "sersic_r50"}
+    population = read_population(
+        store, ran.scores[None].receipts, ["bpd_maf"], ["half_light_radius_arcsec", "sersic_r50"], held_out=True,
+        measured=ran.measurements[None].receipts,
+    )  # fmt: skip
+    true, measured = population.properties.T
+    assert np.isfinite(measured).mean() > 0.5, "what was measured stands beside the catalogue's columns"
+    assert spearmanr(true, measured, nan_policy="omit").statistic > 0.4
+    assert set(matched["columns"]["llr_maf_plain"]["p"]) == {"ks", "wasserstein", "energy", "auroc"}
     assert "of sample mock" in report
+    (pair,) = compared["pairs"]
+    assert 20 <= pair["pairs"] <= counts[1].sum(), "of the mocks those that no model learnt from"
+    assert pair["columns"]["bpd_maf"]["difference"]["low"] > 0, "what is painted makes them less probable"
+    assert "marred minus mock" in report
     plan = plan_run(spec, store)
     assert plan.done
     assert plan.run == manifest.run

@@ -17,6 +17,7 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.layers.images.blocks import observed_pixels, smoothed
 from galflow.layers.images.morphology import centre_distance
+from galflow.layers.images.ordering import highest_around, median_of_known
 from galflow.photometry import FWHM_PER_SIGMA
 
 DEFECTS = (
@@ -49,7 +50,7 @@ def measure_defects(batch: Batch, noise: float, softening_sigma: float, fwhm_pix
         raw, observed = observed_pixels(batch).float(), batch.observed
         values = torch.where(observed, raw, torch.nan).flatten(2)[..., ::_EVERY]
         light = raw / noise
-        sky = values.nanmedian(2).values.nan_to_num(0.0)[..., None, None] / noise
+        sky = median_of_known(values).nan_to_num(0.0)[..., None, None] / noise
         light = torch.where(observed, light - sky, 0.0)
         linear = softening_sigma * torch.sinh((light / softening_sigma).clamp(-_SINH_LIMIT, _SINH_LIMIT))
         smooth = smoothed(light)
@@ -171,9 +172,7 @@ def _sources(smooth: Tensor, fwhm_pixels: float) -> tuple[Tensor, Tensor]:
     ring[:, low:high, low:high] = -_CLIPPED
     outside = ring.flatten(1).amax(1)
     reach = max(1, min(round(fwhm_pixels), side // 8))
-    width = 2 * reach + 1
-    across = F.max_pool2d(mean[:, None], (1, width), stride=1, padding=(0, reach))
-    peak = mean == F.max_pool2d(across, (width, 1), stride=1, padding=(reach, 0))[:, 0]
+    peak = mean == highest_around(mean, reach)
     distance = centre_distance(side, mean.device).view(side, side) * (side / 2)
     apart = peak & (distance > max(2.5, 0.8 * fwhm_pixels))
     second = torch.where(apart, mean, 0.0).flatten(1).amax(1)

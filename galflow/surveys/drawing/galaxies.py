@@ -15,6 +15,10 @@ from galflow.surveys.base import Psf
 MOFFAT_BETA = 3.5
 """Wings of a PSF of which only the FWHM is known: between Kolmogorov turbulence (4.765) and coadds (2.5 to 3)."""
 
+_HALF_LIGHT_OF_EXPONENTIAL = 1.6783469900166605
+"""Half-light radius of an exponential disc in scale lengths."""
+_CLUMPS, _WINDING = 24, 2.5
+
 SERSIC_RANGE = (0.3, 6.2)
 """Indices that GalSim can draw (Rowe+15, A&C 10, 121)."""
 
@@ -46,6 +50,29 @@ def sersic(index: float, half_light_radius_arcsec: float, axis_ratio: float, ang
     rounded = float(np.clip(round(index, 1), *SERSIC_RANGE))
     galaxy = galsim.Sersic(n=rounded, half_light_radius=half_light_radius_arcsec)
     return galaxy.shear(q=axis_ratio, beta=angle_deg * galsim.degrees)
+
+
+def spiral_arms(
+    half_light_radius_arcsec: float, axis_ratio: float, angle_deg: float, rng: np.random.Generator
+) -> galsim.GSObject:
+    """Clumps along two logarithmic spirals, flux 1 together, with an exponential disc's distribution of radii.
+
+    They have the half-light radius, axis ratio and angle of ``sersic(1, ...)`` on average: what a smooth profile of the
+    same magnitude, size and index does not have is their structure. Radii follow the light of an exponential disc (a
+    Gamma distribution of shape 2), clumps are Gaussians of a tenth of its half-light radius.
+    """
+    scale = half_light_radius_arcsec / _HALF_LIGHT_OF_EXPONENTIAL
+    radius = np.clip(rng.gamma(2.0, scale, _CLUMPS), 0.1 * scale, 6.0 * scale)
+    arm = np.arange(_CLUMPS) % 2 * np.pi
+    winding = rng.choice([-1.0, 1.0]) * _WINDING * np.log(radius / scale)
+    around = arm + winding + rng.normal(0.0, 0.2, _CLUMPS) + rng.uniform(0, np.pi)
+    brightness = rng.gamma(2.0, size=_CLUMPS)
+    clump = galsim.Gaussian(sigma=0.1 * half_light_radius_arcsec)
+    clumps = [
+        clump.withFlux(float(flux)).shift(float(r * np.cos(at)), float(r * np.sin(at)))
+        for flux, r, at in zip(brightness / brightness.sum(), radius, around, strict=True)
+    ]
+    return galsim.Sum(clumps).shear(q=axis_ratio, beta=angle_deg * galsim.degrees)
 
 
 def draw(

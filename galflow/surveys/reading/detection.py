@@ -36,7 +36,7 @@ _MINIMUM_RADIUS = 3.5
 _LEAST_COVERED = 0.5
 """A band that covers less of an aperture than this has no flux in it."""
 _FWHM_TO_SIGMA = 0.42466090014400953
-_SEP = threading.Lock()
+SEP_LOCK = threading.Lock()
 """sep keeps the size of its pixel buffer in a global; it must not change under a running extraction."""
 
 
@@ -164,7 +164,7 @@ def _extract(combined: DetectionImage, options: DetectionOptions) -> tuple[Any, 
         sigma = sky.sigma
     error = None if noise is None else np.ascontiguousarray(noise * np.float32(sigma))
     threshold = options.threshold_sigma * (sigma if error is None else 1.0)
-    with _SEP:
+    with SEP_LOCK:
         # The buffer holds pixels above the threshold only, so their number is always enough.
         above = np.count_nonzero(smooth > threshold * (1 if error is None else error))
         sep.set_extract_pixstack(max(300_000, int(above) + 1000))

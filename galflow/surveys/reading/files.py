@@ -9,21 +9,22 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
+import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-import fsspec
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-
-from galflow.errors import ChangedError, SpecError, StoreError
-from galflow.spec.addresses import require_clean_endpoints, require_no_credentials
-from galflow.storage.errors import kind_of
+from galflow.errors import ChangedError, SpecError
+from galflow.spec.addresses import require_no_credentials
 from galflow.surveys.base import TileFile
 from galflow.surveys.reading import transfers
+from galflow.surveys.reading.file_systems import file_system
+from galflow.surveys.reading.file_systems import local_path as local_path
+from galflow.surveys.reading.file_systems import reading_errors as reading_errors
 from galflow.surveys.reading.path_patterns import PathPattern
 from galflow.surveys.reading.ranges import RangedContent, RangeFile
 from galflow.variables import expand
@@ -32,6 +33,8 @@ DANGLING = "dangling"
 """Checksum of a file that is a link to nothing."""
 _REQUESTS_AT_ONCE = 64
 """Ranges of a file fetched side by side."""
+_AHEAD = 1 << 16
+"""Bytes fetched at least of a file that is read a piece after the other."""
 
 
 @dataclass(frozen=True)
@@ -81,43 +84,12 @@ def expand_root(root: str) -> str:
     return "file://" + str(Path(expanded).expanduser().absolute())
 
 
-def local_path(uri: str) -> str | None:
-    """The path of a local file, None for one in an object store."""
-    if uri.startswith("file://"):
-        return uri[len("file://") :]
-    return None if "://" in uri else uri
-
-
-def _filesystem(uri: str) -> Any:
-    """The fsspec file system of a URI, without a listings cache."""
-    protocol = uri.split("://", 1)[0] if "://" in uri else "file"
-    require_clean_endpoints()
-    try:
-        return fsspec.filesystem(protocol, use_listings_cache=False)
-    except (ValueError, ImportError) as error:
-        raise SpecError(f"{uri}: {protocol}:// cannot be read ({error}); use a path, file:// or s3://") from error
-
-
-@contextmanager
-def reading_errors(uri: str) -> Iterator[None]:
-    """Errors of disk, network and object store as StoreError that names the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise StoreError(f"{uri} does not exist; expected a readable file, check root and file patterns") from error
-    except (OSError, BotoCoreError, ClientError) as error:
-        raise kind_of(error)(
-            f"{uri} cannot be read ({type(error).__name__}: {error}); check its permissions, or AWS_ENDPOINT_URL "
-            "and credentials in the environment"
-        ) from error
-
-
 def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
     """Files under ``root_uri`` whose path below it matches ``pattern`` (``*`` and ``**``), sorted by URI."""
     path = local_path(root_uri)
     if path is not None:
         return _local_entries(path.rstrip("/"), pattern)
-    file_system = _filesystem(root_uri)
+    stored = file_system(root_uri)
     protocol = root_uri.split("://", 1)[0] + "://" if "://" in root_uri else "file://"
     literal = pattern.split("*", 1)[0]
     folder, _, _ = literal.rpartition("/")
@@ -125,8 +97,8 @@ def list_entries(root_uri: str, pattern: str) -> list[StoredFile]:
     below = pattern[len(folder) + 1 :] if folder else pattern
     depth = None if "**" in below else below.count("/") + 1
     with reading_errors(base):
-        found = file_system.find(base, maxdepth=depth, detail=True)
-        root = file_system._strip_protocol(root_uri).rstrip("/") + "/"
+        found = stored.find(base, maxdepth=depth, detail=True)
+        root = stored._strip_protocol(root_uri).rstrip("/") + "/"
     wanted = PathPattern(pattern)
     entries = [
         StoredFile(
@@ -180,9 +152,9 @@ def _local_file(path: str) -> StoredFile:
 
 
 def stamp(uri: str) -> str:
-    """Size and modification time of a local file, "" for one in an object store."""
+    """Size and modification time of a local file; "" for a folder, and for what lies in an object store."""
     path = local_path(uri)
-    if path is None:
+    if path is None or os.path.isdir(path):
         return ""
     with reading_errors(uri):
         status = os.stat(path)
@@ -219,15 +191,21 @@ def _require_same(file: TileFile) -> None:
 def checksum(uri: str) -> str:
     """ "etag:..." as the object store gives it, or "sha256:..." of a local file's bytes (streamed).
 
-    A local file's is remembered within the process as long as its size and modification time stay the same.
+    A local file's is remembered within the process as long as its size and modification time stay the same. That of a
+    folder is of the paths and checksums of all files below it.
     """
     path = local_path(uri)
     with reading_errors(uri):
+        info = {}
+        if path is None:
+            info = file_system(uri).info(uri)
+            transfers.note(1, 0)
+        if os.path.isdir(path) if path is not None else info["type"] == "directory":
+            below = [[e.uri[len(uri.rstrip("/")) :], e.checksum] for e in list_entries(uri, "**")]
+            return "sha256:" + hashlib.sha256(json.dumps(below).encode()).hexdigest()
         if path is not None:
             status = os.stat(path)
             return _sha256(path, status.st_size, status.st_mtime_ns)
-        info = _filesystem(uri).info(uri)
-        transfers.note(1, 0)
         if "ETag" in info:
             return "etag:" + str(info["ETag"]).strip('"')
         return "sha256:" + hashlib.sha256(read_bytes(uri)).hexdigest()
@@ -250,7 +228,7 @@ def read_bytes(uri: str) -> bytes:
         with open_bytes(uri) as file:
             return file.read()
     with reading_errors(uri):
-        content: bytes = _filesystem(uri).cat_file(uri)
+        content: bytes = file_system(uri).cat_file(uri)
         return content
 
 
@@ -260,6 +238,15 @@ def open_bytes(uri: str) -> BinaryIO:
     path = local_path(uri)
     if path is None:
         return cast(BinaryIO, RangeFile(_remote(uri)))
+    with reading_errors(uri):
+        return open(path, "rb")
+
+
+def open_lazily(uri: str) -> BinaryIO:
+    """As ``open_bytes``, but what was read is forgotten: for large files of which each part is read once."""
+    path = local_path(uri)
+    if path is None:
+        return io.BufferedReader(RangeFile(_remote(uri, forgets=True)), _AHEAD)
     with reading_errors(uri):
         return open(path, "rb")
 
@@ -278,13 +265,13 @@ def ranged_content(uri: str) -> RangedContent:
         return RangedContent(os.stat(path).st_size, fetch)
 
 
-def _remote(uri: str) -> RangedContent:
+def _remote(uri: str, *, forgets: bool = False) -> RangedContent:
     """The content of a file in an object store, the same for all who read in one context that counts."""
 
     def fetch(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
         with reading_errors(uri):
-            found: list[bytes] = _filesystem(uri).cat_ranges(
+            found: list[bytes] = file_system(uri).cat_ranges(
                 [uri] * len(ranges), starts, stops, batch_size=_REQUESTS_AT_ONCE, on_error="raise"
             )
             if sum(map(len, found)) != sum(stops) - sum(starts):
@@ -293,6 +280,6 @@ def _remote(uri: str) -> RangedContent:
 
     def size() -> int:
         with reading_errors(uri):
-            return int(_filesystem(uri).info(uri)["size"])
+            return int(file_system(uri).info(uri)["size"])
 
-    return transfers.content(uri, size, fetch)
+    return transfers.content(uri, size, fetch, forgets=forgets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,18 @@ from galflow.surveys.reading.fits_options import (
     extension_of,
 )
 from galflow.surveys.reading.fits_planes import header_number, make_psf, psf_image, read_companion, relative_ivar
+from galflow.surveys.reading.fits_psf import varying_psf
 from galflow.surveys.reading.parts import Part
+
+
+@dataclass(frozen=True)
+class ImageAsStored:
+    """The image that a companion goes with."""
+
+    uri: str
+    header: fits.Header
+    shape: tuple[int, int]
+    """(y, x) of all of it, also where a part of it is read."""
 
 
 def companion_roles(options: FitsTilesOptions, bands: Sequence[str]) -> dict[str, str]:
@@ -42,21 +54,28 @@ def companion_roles(options: FitsTilesOptions, bands: Sequence[str]) -> dict[str
 
 
 def read_psf(
-    options: PsfOptions, band: str, file: TileFile | None, header: fits.Header, scale_arcsec: float, image_uri: str
+    options: PsfOptions, band: str, file: TileFile | None, image: ImageAsStored, scale_arcsec: float
 ) -> Psf | None:
-    """The PSF of a band: its image in ``file``, its FWHM declared or of the image's header; None without either."""
-    image = None
+    """The PSF of a band: as ``file`` has it, its FWHM declared or of the image's header; None without either."""
+    stored, varying = None, None
     if file is not None:
         pattern = options.pattern.get(band) if isinstance(options.pattern, dict) else options.pattern
+        extension = extension_of(options.extension, band, pattern)
         with unchanged(file) as uri:
-            image = psf_image(read_image(uri, extension_of(options.extension, band, pattern))[0], uri)
+            if options.varies == "no":
+                stored = psf_image(read_image(uri, extension)[0], uri)
+            else:
+                varying = varying_psf(options, uri, extension, image.shape, scale_arcsec)
     fwhm: Any = options.fwhm_arcsec
     if isinstance(fwhm, dict):
         fwhm = fwhm.get(band)
     elif options.fwhm_keyword is not None:
-        fwhm = header_number(header, options.fwhm_keyword, image_uri)
+        fwhm = header_number(image.header, options.fwhm_keyword, image.uri)
         fwhm *= scale_arcsec if options.fwhm_unit == "pixel" else 1.0
-    return None if image is None and fwhm is None else make_psf(image, fwhm, image_uri)
+    known = None if stored is None and fwhm is None else make_psf(stored, fwhm, image.uri)
+    if varying is None or known is None:
+        return varying or known
+    return replace(varying, fwhm_arcsec=known.fwhm_arcsec)
 
 
 def read_weight(

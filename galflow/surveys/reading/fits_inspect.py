@@ -18,7 +18,7 @@ from astropy.io import fits
 
 from galflow.errors import DataError, SpecError, StoreError
 from galflow.surveys.base import Footprint, Tile, TileFile
-from galflow.surveys.reading.faults import Fault
+from galflow.surveys.reading.fault import Fault
 from galflow.surveys.reading.files import DANGLING
 from galflow.surveys.reading.fits_io import Extension, read_header
 from galflow.surveys.reading.fits_masks import bit_planes
@@ -188,6 +188,8 @@ class Inspection:
         try:
             if file.checksum == DANGLING:
                 raise DataError(f"{file.uri} is a link to nothing")
+            if kind == "psf" and options.varies != "no":
+                return  # stamps of any number of axes, or a coarser map: read with the image
             own, header = stored_header(file, extension_of(options.extension, band, pattern))
             if kind != "psf" and own != shape:
                 raise DataError(f"{file.uri} has shape {own} (y, x), its image {shape}; they must be equal")

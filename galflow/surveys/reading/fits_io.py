@@ -54,6 +54,14 @@ def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int],
         return (int(height), int(width)), with_inherited(hdu.header, primary)
 
 
+def read_array(uri: str, extension: Extension = None) -> np.ndarray:
+    """The pixels of an image of any number of axes; ``extension`` None: the first image of two axes."""
+    with _opened(uri, extension) as (hdu, primary):
+        if not _is_image(hdu) or not hdu.shape:
+            raise DataError(f"{uri}: extension {extension!r} is no image (shape {getattr(hdu, 'shape', None)})")
+        return np.asarray(physical(np.asarray(hdu.data), with_inherited(hdu.header, primary), uri))
+
+
 def read_vector(uri: str, extension: int) -> np.ndarray:
     """(n,) float64 pixels of an image of one axis."""
     with _opened(uri, extension) as (hdu, _):

@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from galflow.errors import DataError
 from galflow.surveys.base import Plane
-from galflow.surveys.reading.fits_options import MaskOptions
+from galflow.surveys.reading.fits_options import MaskMeaning
 
 STANDARD = {
     "SAT": "SATURATED",
@@ -61,7 +61,7 @@ def _by_value(values: Mapping[str, object]) -> dict[str, int]:
     return {name: value.bit_length() - 1 for name, value in numbers.items()}
 
 
-def bit_planes(options: MaskOptions, header: fits.Header, uri: str) -> dict[int, str]:
+def bit_planes(options: MaskMeaning, header: fits.Header, uri: str) -> dict[int, str]:
     """Bit number -> galflow's plane, for one file. DataError for a name that its header does not have."""
     bits = named_bits(header)
     found: dict[int, str] = {}
@@ -81,7 +81,7 @@ def bit_planes(options: MaskOptions, header: fits.Header, uri: str) -> dict[int,
     return found
 
 
-def mask_planes(pixels: np.ndarray, header: fits.Header, options: MaskOptions, uri: str) -> np.ndarray:
+def mask_planes(pixels: np.ndarray, header: fits.Header, options: MaskMeaning, uri: str) -> np.ndarray:
     """(y, x) uint16 ``Plane`` bits of a survey's flags. A flag that is not a number is taken as BAD."""
     lost = ~np.isfinite(pixels)
     planes = np.zeros(pixels.shape, dtype=np.uint16)

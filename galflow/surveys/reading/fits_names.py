@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from galflow.errors import SpecError
 from galflow.surveys.reading.files import StoredFile, list_entries
@@ -38,6 +38,23 @@ def files_by_tile(root: str, pattern: str, band: str) -> dict[str | None, Stored
             )
         found[name] = entry
     return found
+
+
+def images_by_tile(root: str, patterns: Mapping[str, str], only: str) -> dict[str, dict[str, StoredFile]]:
+    """Tile name -> band -> file, of the band's pattern; ``only`` is the name of the tile of patterns without {tile}.
+
+    SpecError where no file matches.
+    """
+    found = {band: files_by_tile(root, pattern, band) for band, pattern in patterns.items()}
+    raw = {name or only for files in found.values() for name in files}
+    if not raw:
+        raise SpecError(f"no file below {root} matches {', '.join(patterns.values())}; check survey root and bands")
+    names = tile_names(raw)
+    tiles: dict[str, dict[str, StoredFile]] = {name: {} for name in sorted(names.values())}
+    for band, files in found.items():
+        for name, file in files.items():
+            tiles[names[name or only]][band] = file
+    return tiles
 
 
 def path_pattern(pattern: str, band: str) -> PathPattern:

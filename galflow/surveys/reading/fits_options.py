@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -56,8 +56,8 @@ class WeightOptions(_Source):
     )
 
 
-class MaskOptions(_Source):
-    """Images of integer flags."""
+class MaskMeaning(Options):
+    """What integer flags mean."""
 
     planes: dict[int | str, str] | None = Field(
         default=None,
@@ -75,7 +75,7 @@ class MaskOptions(_Source):
         return {int(k) if isinstance(k, str) and k.strip().isdigit() else k: v for k, v in planes.items()}
 
     @model_validator(mode="after")
-    def _check(self) -> MaskOptions:
+    def _check(self) -> Self:
         for bit, name in (self.planes or {}).items():
             if (isinstance(bit, int) and not 0 <= bit < 64) or name not in Plane.__members__:
                 raise ValueError(
@@ -87,8 +87,16 @@ class MaskOptions(_Source):
         return self
 
 
+class MaskOptions(_Source, MaskMeaning):
+    """Images of integer flags."""
+
+
 class PsfOptions(Options):
-    """The point-spread function: an image, a number, or a header keyword."""
+    """The point-spread function: an image, a number, a header keyword, a map, or stamps over the image."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"varies", "interpolation", "stamp_pixels", "positions", "position_columns", "pixel_origin"}
+    )
 
     pattern: str | dict[str, str] | None = Field(default=None, description="PSF image. " + _PATTERN)
     extension: Extensions = Field(default=None, description=_EXTENSION)
@@ -96,7 +104,23 @@ class PsfOptions(Options):
         default=None, description="FWHM in arcsec, for all bands or per band"
     )
     fwhm_keyword: str | None = Field(default=None, description="Header keyword with the FWHM, such as SEEING")
-    fwhm_unit: Literal["arcsec", "pixel"] = Field(default="arcsec", description="Unit of fwhm_keyword")
+    fwhm_unit: Literal["arcsec", "pixel"] = Field(default="arcsec", description="Unit of fwhm_keyword and of a map")
+    varies: Literal["no", "map", "cells", "grid"] = Field(
+        default="no",
+        description="How the file of pattern tells a PSF that differs over the image. map: its pixels are the FWHM; "
+        "cells: a PSF stamp for each cell of the image; grid: PSF stamps at positions. no: it is the PSF's image",
+    )
+    interpolation: Literal["linear", "nearest"] = Field(
+        default="linear", description="Between the stamps of a grid; cells are constant"
+    )
+    stamp_pixels: int | None = Field(
+        default=None, ge=1, description="Side of the stamps that lie side by side in one image; empty: they are a cube"
+    )
+    positions: Extension = Field(
+        default=None, description="Table of the file with the stamps' positions; empty: they divide the image evenly"
+    )
+    position_columns: tuple[str, str] = Field(default=("x", "y"), description="Its columns of x and y, in pixels")
+    pixel_origin: Literal[0, 1] = Field(default=0, description="Number of the first pixel in them (1: FITS)")
 
     @model_validator(mode="after")
     def _check(self) -> PsfOptions:
@@ -104,6 +128,12 @@ class PsfOptions(Options):
             raise ValueError("psf needs a pattern, fwhm_arcsec or fwhm_keyword; leave psf out where it is unknown")
         if self.fwhm_arcsec is not None and self.fwhm_keyword is not None:
             raise ValueError("psf takes fwhm_arcsec or fwhm_keyword, not both")
+        if self.varies != "no" and self.pattern is None:
+            raise ValueError(f"psf.varies is {self.varies}, but no file says how; give psf.pattern")
+        if self.varies == "no" and (self.stamp_pixels is not None or self.positions is not None):
+            raise ValueError("psf.stamp_pixels and psf.positions go with varies: cells or grid")
+        if self.varies == "map" and (self.fwhm_arcsec is not None or self.fwhm_keyword is not None):
+            raise ValueError("psf.varies: map gives the FWHM; leave out fwhm_arcsec and fwhm_keyword")
         return self
 
 
@@ -119,7 +149,8 @@ class CatalogOptions(Options):
     """A catalogue that the survey brings."""
 
     path: str = Field(
-        description="FITS, CSV or Parquet file: below root or a URI; with {tile}: one per tile, else one for the survey"
+        description="FITS, CSV, ECSV, Parquet, VOTable or HDF5 file, or the folder of a HATS catalogue: below root or "
+        "a URI; with {tile}: one per tile, else one for the survey"
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -129,7 +160,9 @@ class CatalogOptions(Options):
     pixel_origin: Literal[0, 1] = Field(
         default=0, description="Number of the first pixel for x and y (1: FITS and SExtractor)"
     )
-    extension: Extension = Field(default=None, description="FITS extension; empty: the first table")
+    extension: Extension = Field(
+        default=None, description="FITS extension, path in an HDF5 file, or table of a VOTable; empty: the first"
+    )
     ids_per_tile: bool = Field(
         default=False,
         description="Each tile counts its own objects (1, 2, 3 ...): the id is then made of the tile and the number",
@@ -226,6 +259,7 @@ class FitsTilesOptions(Options):
                 raise ValueError(
                     f"extension names bands {sorted(source.extension)}; the survey has {sorted(self.bands)}"
                 )
+        self._check_images()
         for name in ("zero_point", "saturation_level"):
             value = getattr(self, name)
             if isinstance(value, dict) and set(value) != set(self.bands):
@@ -235,3 +269,15 @@ class FitsTilesOptions(Options):
         if self.catalog and self.catalog.per_tile and not all(with_tile):
             raise ValueError("catalog.path has {tile}, but the bands' patterns have not")
         return self
+
+    def _check_images(self) -> None:
+        """Raise ValueError where two bands are one and the same image."""
+        band_of: dict[tuple[str, Extension], str] = {}
+        for band, pattern in self.bands.items():
+            image = parted(pattern.replace("{band}", band))[0], extension_of(self.extension, band, pattern)
+            other = band_of.setdefault(image, band)
+            if other != band:
+                raise ValueError(
+                    f"bands {other} and {band} are the same image of {pattern}; say which extension each is, as "
+                    f'{band}: "{image[0]}[NAME]" or extension: {{{other}: NAME, {band}: NAME}}'
+                )

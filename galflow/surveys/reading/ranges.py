@@ -9,6 +9,7 @@ import io
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +46,11 @@ def cost(ranges: np.ndarray) -> int:
 class RangedContent:
     """The bytes of one file, as far as they were fetched."""
 
-    def __init__(self, size: int, fetch: Fetch, *, keep: bool = False) -> None:
-        """``keep``: whatever is fetched will be asked for again, however large the file."""
+    def __init__(self, size: int, fetch: Fetch, *, keep: bool = False, forgets: bool = False) -> None:
+        """``keep``: whatever is fetched will be asked for again, however large the file; ``forgets``: nothing will."""
         self.size = size
         self._fetch = fetch
-        self._keeps_all = keep or size <= _SMALL_FILE
+        self._keeps_all, self._forgets = keep or size <= _SMALL_FILE, forgets
         self._lock = threading.Lock()
         self._starts: list[int] = []
         self._parts: list[bytes] = []
@@ -67,9 +68,9 @@ class RangedContent:
             return b""
         with self._lock:
             missing = self._missing(start, stop)
-            if missing and stop - start < _AHEAD:
+            if missing and stop - start < _AHEAD and not self._forgets:
                 missing = self._missing(start, min(start + _AHEAD, self.size))
-            if self._keeps_all or all(b - a <= _SMALL_PART for a, b in missing):
+            if not self._forgets and (self._keeps_all or all(b - a <= _SMALL_PART for a, b in missing)):
                 self._add(missing, self._fetch(missing) if missing else ())
                 return self._held(start, stop)
             out = bytearray(stop - start)
@@ -136,6 +137,12 @@ class RangeFile(io.RawIOBase):
         """Go to a byte; fetches nothing."""
         self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.content.size}[whence])
         return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with the next bytes; how many there were."""
+        found = self.read(memoryview(buffer).nbytes)
+        memoryview(buffer).cast("B")[: len(found)] = found
+        return len(found)
 
     def read(self, size: int | None = -1) -> bytes:
         """The next ``size`` bytes, or all that are left."""

@@ -1,4 +1,4 @@
-"""Turns the bytes of one ready-made image into pixels: FITS, NPZ and NPY, PNG, JPEG and TIFF; then crops and bins them.
+"""Turns the bytes of one ready-made image into pixels: FITS, NPZ and NPY, PNG, JPEG and TIFF.
 
 Pixels come out as (band, y, x) float32 in the file's own unit, of 16-bit pictures with all their bits. Pictures (PNG,
 JPEG) are display-stretched by whoever made them and stay so: this file refuses to undo a stretch it cannot know, and
@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -22,6 +22,7 @@ from PIL import Image as Picture
 
 from galflow.errors import DataError
 from galflow.logs import quiet
+from galflow.surveys.reading.array_headers import PARSING
 from galflow.surveys.reading.display import largest_of
 from galflow.surveys.reading.png16 import decode_deep_colour, is_deep_colour
 
@@ -31,7 +32,6 @@ _TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".jpg", ".jpeg", *_TIFF)
 _MOST_AXES = 999
 """Of a FITS image, by the standard; a header that claims a billion would keep astropy busy for ever."""
-"""Warning filters are global to the process, and stamps are decoded by several threads."""
 _DECODING_FAILED = (
     OSError,
     ValueError,
@@ -67,15 +67,19 @@ class Decoded:
     """What the integers of a picture or an array can be at most; None of floats and of FITS."""
 
 
-def decode(
-    content: bytes, name: str, *, bands: int, array: str | None = None, band_axis: int = 0, hdu: int | None = None
-) -> np.ndarray:
-    """(bands, y, x) float32 pixels of one image file: those of ``decode_file``."""
-    return decode_file(content, name, bands=bands, array=array, band_axis=band_axis, hdu=hdu).pixels
+def decode(content: bytes, name: str, **how: Any) -> np.ndarray:
+    """(bands, y, x) float32 pixels of one image file: those of ``decode_file``, which says what ``how`` may be."""
+    return decode_file(content, name, **how).pixels
 
 
 def decode_file(
-    content: bytes, name: str, *, bands: int, array: str | None = None, band_axis: int = 0, hdu: int | None = None
+    content: bytes,
+    name: str,
+    *,
+    bands: int,
+    array: str | None = None,
+    band_axis: int = 0,
+    hdu: int | str | None = None,
 ) -> Decoded:
     """Pixels and FITS header of one image file; ``name`` tells its format.
 
@@ -83,6 +87,38 @@ def decode_file(
     ``hdu``: which FITS extension (None: the first with an image). An alpha channel of a picture is dropped.
     Raises DataError, with file and reason, for a damaged file, an unknown format or another number of bands.
     """
+    pixels, header, largest = _stored(content, name, bands, array, band_axis, hdu)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, hence missing
+        values = np.ascontiguousarray(pixels, dtype=np.float32)
+    if values.ndim != 3 or values.shape[0] != bands or 0 in values.shape:
+        raise DataError(
+            f"{name} holds an array of shape {values.shape} (band, y, x), but {bands} band(s) are declared; "
+            "correct bands or band_axis"
+        )
+    if not np.isfinite(values).all():
+        values = np.where(np.isfinite(values), values, np.float32(np.nan))
+    return Decoded(values, header, largest)
+
+
+def decode_plane(
+    content: bytes, name: str, *, bands: int, array: str | None, band_axis: int, hdu: int | str | None
+) -> tuple[np.ndarray, fits.Header | None]:
+    """What goes with an image (weights, flags, PSFs), (bands, y, x) or (1, y, x) of the type that is stored, and its
+    FITS header; else as ``decode_file``.
+    """
+    pixels, header, _ = _stored(content, name, bands, array, band_axis, hdu)
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, bands) or 0 in pixels.shape:
+        raise DataError(
+            f"{name}: {array or hdu or 'it'} has shape {pixels.shape} (band, y, x); expected one plane, or one for "
+            f"each of {bands} bands"
+        )
+    return pixels, header
+
+
+def _stored(
+    content: bytes, name: str, bands: int, array: str | None, band_axis: int, hdu: int | str | None
+) -> tuple[np.ndarray, fits.Header | None, float | None]:
+    """Pixels (band, y, x) as stored, FITS header, and the largest value that integers of pictures and arrays have."""
     header, largest = None, None
     try:
         if name.lower().endswith(_FITS):
@@ -99,18 +135,9 @@ def decode_file(
             raise DataError(f"{name} is of no known format; expected a name that ends in one of {known}")
         if pixels.dtype.kind not in "biuf":
             raise ValueError(f"its values are of type {pixels.dtype}, expected real numbers")
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, hence missing
-            values = np.ascontiguousarray(pixels, dtype=np.float32)
     except _DECODING_FAILED as error:
         raise DataError(f"{name} cannot be decoded ({type(error).__name__}: {error}); replace the file") from error
-    if values.ndim != 3 or values.shape[0] != bands or 0 in values.shape:
-        raise DataError(
-            f"{name} holds an array of shape {values.shape} (band, y, x), but {bands} band(s) are declared; "
-            "correct bands or band_axis"
-        )
-    if not np.isfinite(values).all():
-        values = np.where(np.isfinite(values), values, np.float32(np.nan))
-    return Decoded(values, header, largest)
+    return pixels, header, largest
 
 
 def _with_bands(pixels: np.ndarray, band_axis: int) -> np.ndarray:
@@ -120,7 +147,7 @@ def _with_bands(pixels: np.ndarray, band_axis: int) -> np.ndarray:
     return np.expand_dims(pixels, band_axis) if pixels.ndim == 2 else pixels
 
 
-def _fits(content: bytes, hdu: int | None) -> tuple[np.ndarray, fits.Header]:
+def _fits(content: bytes, hdu: int | str | None) -> tuple[np.ndarray, fits.Header]:
     """Pixels as float, scaled by BSCALE and BZERO, NaN where BLANK, and the header."""
     for card in re.finditer(rb"NAXIS   = +(\d+)", content):
         if card.start() % 80 == 0 and int(card.group(1)) > _MOST_AXES:
@@ -138,13 +165,20 @@ def _fits(content: bytes, hdu: int | None) -> tuple[np.ndarray, fits.Header]:
 
 
 def _array(content: bytes, array: str | None) -> np.ndarray:
-    loaded = np.load(io.BytesIO(content), allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
+    if not content.startswith(b"PK"):
+        return _npy(content)
+    with np.load(io.BytesIO(content), allow_pickle=False) as loaded:  # which opens the archive and reads no array yet
         if array is None and len(loaded.files) != 1:
             raise ValueError(f"it holds the arrays {', '.join(loaded.files)}; name one with the option array")
-        return np.asarray(loaded[array or loaded.files[0]])
+        if array is not None and array not in loaded.files:
+            raise ValueError(f"it has no array {array!r}, but {', '.join(loaded.files)}")
+        member = loaded.zip.read(f"{array or loaded.files[0]}.npy")
+    return _npy(member)
+
+
+def _npy(content: bytes) -> np.ndarray:
+    with PARSING:
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 
 def _picture(content: bytes, name: str, bands: int) -> np.ndarray:
@@ -192,59 +226,3 @@ def _tiff(content: bytes, bands: int) -> np.ndarray:
     elif axes != "YXS":
         raise ValueError(f"its axes are {axes}, expected a picture")
     return _without_alpha(pixels, bands, alpha=extra)
-
-
-def reshape(
-    pixels: np.ndarray,
-    name: str,
-    *,
-    blank_value: float | None = None,
-    background: Literal["none", "constant"] = "none",
-    crop: int | None = None,
-    block: int = 1,
-    mode: Literal["sum", "mean"] = "sum",
-) -> np.ndarray:
-    """(B, y', x') pixels with the background taken off, cropped about the centre and averaged or summed in blocks.
-
-    ``blank_value``: pixels of exactly this value are missing (NaN).
-    "constant": less the median of each band's rim, a sixteenth of the side wide (before cropping: there is most sky).
-    ``crop``: side of the central square kept; its centre pixel ``crop // 2`` is the image's ``n // 2``. ``block``:
-    pixels per block side; a remainder is cropped evenly. "sum" conserves flux, "mean" surface brightness.
-    Raises DataError where the image is smaller than the crop or than a block.
-    """
-    if blank_value is not None:
-        pixels = np.where(pixels == np.float32(blank_value), np.float32(np.nan), pixels)
-    if background == "constant":
-        pixels = pixels - _rim_level(pixels)[:, None, None]
-    height, width = pixels.shape[1:]
-    if min(height, width) < (crop or block):
-        wanted = f"crop = {crop}" if crop else f"bin = {block}"
-        raise DataError(f"{name} has {height} x {width} pixels, too few for {wanted}; lower the option")
-    target = [(crop or side) // block * block for side in (height, width)]
-    top, left = height // 2 - target[0] // 2, width // 2 - target[1] // 2
-    pixels = pixels[:, top : top + target[0], left : left + target[1]]
-    if block == 1:
-        return np.ascontiguousarray(pixels)
-    blocks = pixels.reshape(len(pixels), target[0] // block, block, target[1] // block, block)
-    return blocks.sum(axis=(2, 4)) if mode == "sum" else blocks.mean(axis=(2, 4))
-
-
-def centre_pixel(shape: tuple[int, int], *, crop: int | None = None, block: int = 1) -> tuple[float, float]:
-    """(y, x) in the file's own 0-based pixels of the middle of the centre pixel, n // 2, of what ``reshape`` gives."""
-    centre = []
-    for side in shape:
-        target = (crop or side) // block * block
-        first = side // 2 - target // 2 + target // block // 2 * block
-        centre.append(first + (block - 1) / 2)
-    return centre[0], centre[1]
-
-
-def _rim_level(pixels: np.ndarray) -> np.ndarray:
-    """(B,) median of each band's rim; 0 for a rim without a finite pixel."""
-    height, width = pixels.shape[1:]
-    rim = np.ones((height, width), dtype=bool)
-    depth = max(1, min(height, width) // 16)
-    rim[depth : height - depth, depth : width - depth] = False
-    values = pixels[:, rim]
-    observed = np.isfinite(values)
-    return np.array([np.median(v[o]) if o.any() else 0.0 for v, o in zip(values, observed, strict=True)], np.float32)

@@ -15,9 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from galflow.errors import DataError, SpecError
-from galflow.surveys.reading import files
+from galflow.surveys.reading.table_files import load_table
 from galflow.surveys.reading.table_metadata import reasons_of, with_reasons
-from galflow.surveys.reading.table_text import read_text_table
 from galflow.surveys.reading.text_patterns import TextPattern
 
 RESERVED = frozenset(
@@ -28,13 +27,15 @@ RESERVED = frozenset(
 
 
 def read_labels(uri: str, file_column: str, columns: Mapping[str, str]) -> pa.Table:
-    """A CSV of labels: its ``file_column`` under the name "file", then ``columns`` (CSV name -> catalogue name; empty:
-    all others under their own names). Raises SpecError for a missing, repeated or reserved column.
+    """A table of labels (CSV, FITS, VOTable, ...): its ``file_column`` under the name "file", then ``columns``.
+
+    ``columns``: its name -> catalogue name; empty: all others under their own names. Raises SpecError for a missing,
+    repeated or reserved column.
     """
     try:
-        table = read_text_table(files.read_bytes(uri), uri, as_text=frozenset({file_column}))
+        table = load_table(uri, as_text=frozenset({file_column}))
     except DataError as error:
-        raise SpecError(f"labels {uri} are no CSV table: {error}; give a CSV file with a header line") from error
+        raise SpecError(f"labels {uri} are no table: {error}; give a table with a header line") from error
     chosen = dict(columns) or {name: name for name in table.column_names if name != file_column}
     for name in (file_column, *chosen):
         if table.column_names.count(name) != 1:

@@ -23,14 +23,27 @@ IMAGE_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".npz", ".npy", ".png"
 def path_pattern(pattern: str, bands: Sequence[str]) -> PathPattern:
     """Which paths below the root ``pattern`` means, and what {id} and {band} stand for in them."""
     wanted = PathPattern(pattern, {"id": Hole(lazy=True), "band": Hole(among=tuple(bands))})
-    if len(wanted.names) == 1:
-        raise SpecError(f"pattern {pattern!r} has one of {{id}} and {{band}}; give both, or neither")
+    if wanted.names == {"band"}:
+        raise SpecError(f"pattern {pattern!r} has {{band}} without {{id}}; give both, or {{id}} alone, or neither")
     return wanted
 
 
 def hash64(text: str) -> int:
     """The first 64 bits of the SHA-256 of the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def dealt(keys: Sequence[str], per_tile: int, bits: int | None = None) -> dict[str, list[int]]:
+    """Tile name ``h<bits>-<number>`` -> rows of ``keys``, by the first ``bits`` bits of each key's hash.
+
+    Without ``bits`` the fewest that leave ``per_tile`` or less in a tile on average.
+    """
+    if bits is None:
+        bits = max(0, (-(-len(keys) // per_tile) - 1).bit_length())
+    rows: dict[int, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(hash64(key) >> (64 - bits), []).append(row)
+    return {f"h{bits}-{number:0{max(1, (bits + 3) // 4)}x}": members for number, members in sorted(rows.items())}
 
 
 def source_name(key: str) -> str:

@@ -6,7 +6,7 @@ This file refuses to decode (``stamp_files``) and to lay out (``mosaic``).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.io import fits
@@ -17,6 +17,7 @@ from galflow.surveys.reading.files import checksum
 from galflow.surveys.reading.fits_wcs import celestial_wcs
 from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.positions import pixel_to_icrs
+from galflow.surveys.reading.stamp_sizing import SizeChange
 
 _LARGEST_RATIO = 4
 """A stamp of more than so many times the median side gives way where the mosaic would be too large."""
@@ -32,6 +33,22 @@ class Stamp:
     reason: str | None = None
     white: tuple[float | None, ...] = ()
     """Per band: white of pixels that were stretched for display already, None of flux."""
+    ivar: np.ndarray | None = None
+    """As ``pixels``; None: not known."""
+    mask: np.ndarray | None = None
+    """As ``pixels``, uint16; None: nothing is flagged."""
+    psf: np.ndarray | None = None
+    """(B, side, side), sum 1."""
+    change: SizeChange | None = None
+    """What was done to its size."""
+
+    def at(self, sky: tuple[float, float]) -> Stamp:
+        """With its place in ICRS degrees."""
+        return replace(self, sky=sky)
+
+    def doubted(self, reason: str) -> Stamp:
+        """With what is wrong with it, though it can be read."""
+        return replace(self, reason=reason)
 
 
 def of_like_size(stamps: list[Stamp]) -> list[Stamp]:

@@ -6,57 +6,80 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from galflow.errors import DataError, SpecError
-from galflow.photometry import NJY
+from galflow.errors import SpecError
 from galflow.surveys.base import Options
-from galflow.surveys.reading.display import MOST_OF_8_BITS
+from galflow.surveys.reading.fits_options import MaskMeaning
+from galflow.surveys.reading.stamp_pixel_options import StampPixelOptions
 from galflow.surveys.reading.text_patterns import TextPattern
 
+Hdus = int | str | dict[str, int | str] | None
 
-class StampsOptions(Options):
-    """Options of a survey of ready-made images."""
+
+class StampPlane(Options):
+    """Where planes that go with an image lie: in its own file under another name, or in a file of their own."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+
+    pattern: str | None = None
+    """File of their own, below root: {id} (and {band}) as in the option pattern; by default the image's own file."""
+    array: str | None = None
+    """Name of the array in NPZ files, of shape (band, y, x), or (y, x) for all bands."""
+    hdu: Hdus = None
+    """FITS extension by number or name, for all bands or per band."""
+    band_axis: Annotated[int, Field(ge=0, le=2)] | None = None
+    """Axis of the bands, where it is another than the image's."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> StampPlane:
+        if self.pattern is None and self.array is None and self.hdu is None:
+            raise ValueError("say where it lies: pattern (a file of its own), array (in NPZ) or hdu (in FITS)")
+        return self
+
+
+class StampWeight(StampPlane):
+    """How well each pixel of an image is known."""
+
+    kind: Literal["ivar", "variance", "sigma"] = "ivar"
+    """Inverse variance, variance or standard deviation, in the image's own unit."""
+
+
+class StampMask(StampPlane, MaskMeaning):
+    """Flags of an image's pixels."""
+
+
+class StampPsf(StampPlane):
+    """The PSF of each image, as an image (band, y, x) of the same pixel scale."""
+
+
+class StampsOptions(StampPixelOptions):
+    """Options of a survey of ready-made images."""
+
     # Which files a tile has, with their checksums and labels, is in its identity; these options only lead to it.
     locations: ClassVar[frozenset[str]] = frozenset(
         {"root", "pattern", "labels", "select", "images_per_tile", "tile_bits"}
     )
 
-    root: str
-    """Folder or URI; ${NAME} is replaced from the environment."""
+    later: ClassVar[frozenset[str]] = StampPixelOptions.later | {"weight", "mask", "psf"}
+
     pattern: str | tuple[str, ...]
-    """Which files below it: * within a folder, ** across; {id} and {band} where each band has a file of its own."""
+    """Which files below it: * within a folder, ** across; {id} and {band} where each band has a file of its own, {id}
+    where weights, masks or PSFs have."""
     bands: tuple[str, ...] = ("r", "g", "b")
     """Names of the bands, in the order of the files' channels."""
     pixel_scale_arcsec: Annotated[float, Field(gt=0)]
-    """Arcseconds in a pixel of the files, before binning."""
-    unit: Literal["count", "nJy"] = "count"
-    """Unit of the files' pixels; display-stretched pictures are counts."""
-    display_stretched: bool | None = None
-    """Whether the pictures were stretched for display already, so that models see them in a linear stretch; by default
-    PNG, JPEG, TIFF and arrays of 8 bits were, unless they are declared nJy or have a zero point."""
-    display_white: Annotated[float, Field(gt=0)] | None = None
-    """White of such pictures; by default the largest value of their integers: 255 of 8 bits."""
-    zero_point_ab: float | None = None
-    """AB magnitude of one count: pixels are then converted to nJy."""
-    psf_fwhm_arcsec: Annotated[float, Field(gt=0)] | None = None
-    """FWHM of the PSF where it is known."""
+    """Arcseconds in a pixel of the files, before resampling and binning."""
+    weight: StampWeight | None = None
+    """How well each pixel is known; by default the noise is measured from the sky."""
+    mask: StampMask | None = None
+    """Flags of the pixels."""
+    psf: StampPsf | None = None
+    """Image of each object's PSF."""
     array: str | None = None
     """Name of the array in NPZ files; by default the only one."""
     band_axis: Annotated[int, Field(ge=0, le=2)] = 0
     """Axis of the bands in arrays and FITS cubes."""
-    hdu: Annotated[int, Field(ge=0)] | None = None
-    """FITS extension; by default the first with an image."""
-    blank_value: float | None = None
-    """Pixels of exactly this value are missing; by default only NaN and BLANK are, and zero is a number."""
-    background: Literal["none", "constant"] = "none"
-    """constant: take off the median of each image's rim, band by band."""
-    crop: Annotated[int, Field(ge=1)] | None = None
-    """Keep a central square of so many pixels."""
-    bin: Annotated[int, Field(ge=1)] = 1
-    """Join blocks of so many pixels a side, after cropping."""
-    bin_mode: Literal["sum", "mean"] = "sum"
-    """sum conserves flux, mean keeps the level (of stretched pictures)."""
+    hdu: Hdus = None
+    """FITS extension by number or name, for all bands or per band; by default the first with an image."""
     images_per_tile: Annotated[int, Field(ge=1)] = 256
     """About how many images share a tile; see tile_bits."""
     tile_bits: Annotated[int, Field(ge=0, le=24)] | None = None
@@ -71,11 +94,11 @@ class StampsOptions(Options):
     numbers: tuple[str, ...] = ()
     """Which of those groups are numbers."""
     labels: str | None = None
-    """CSV of labels; ${NAME} is replaced from the environment."""
+    """Table of labels (CSV, ECSV, FITS, Parquet, VOTable, HDF5); ${NAME} is replaced from the environment."""
     label_file_column: str = "file"
     """Its column of file names."""
     label_columns: dict[str, str] = Field(default_factory=dict)
-    """Its columns to take, CSV name to catalogue name; by default all. A column group marks near-duplicates."""
+    """Its columns to take, its name to catalogue name; by default all. A column group marks near-duplicates."""
     select: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """Keep images in which these columns have this value, or one of these."""
 
@@ -83,17 +106,7 @@ class StampsOptions(Options):
     def _consistent(self) -> StampsOptions:
         if not self.bands or len(set(self.bands)) != len(self.bands) or not all(map(str.isalnum, self.bands)):
             raise ValueError(f"bands are {self.bands}; give at least one, each once, of letters and digits")
-        if self.zero_point_ab is not None and self.unit == "nJy":
-            raise ValueError("zero_point_ab converts counts, but unit is nJy already; give one or the other")
-        if self.is_flux and (self.display_stretched or self.display_white is not None):
-            raise ValueError(
-                "pixels with a zero point or in nJy are flux, but display_stretched or display_white is given; give "
-                "one or the other"
-            )
-        if self.display_stretched is False and self.display_white is not None:
-            raise ValueError(f"display_white is {self.display_white:g}, but display_stretched is false; leave one out")
-        if self.crop is not None and self.crop < self.bin:
-            raise ValueError(f"crop = {self.crop} is smaller than bin = {self.bin}")
+        self._check_planes()
         for name in ("id_pattern", "name_pattern"):
             try:
                 TextPattern(getattr(self, name) or "()")
@@ -101,30 +114,25 @@ class StampsOptions(Options):
                 raise ValueError(f"{name} {error}") from None
         return self
 
-    @property
-    def is_flux(self) -> bool:
-        """Whether it is said that pixels are flux."""
-        return self.unit == NJY or self.zero_point_ab is not None
+    def _check_planes(self) -> None:
+        """Raise ValueError for planes that cannot be found as they are declared."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else self.pattern
+        for name, source in self.planes.items():
+            if source.pattern is not None and not all("{id}" in pattern for pattern in (*patterns, source.pattern)):
+                raise ValueError(
+                    f"{name}.pattern names a file of each image; give it and pattern an {{id}} that they share"
+                )
+        for name, hdu in {"": self.hdu, **{f"{n}.": source.hdu for n, source in self.planes.items()}}.items():
+            if isinstance(hdu, dict) and set(hdu) != set(self.bands):
+                raise ValueError(f"{name}hdu names bands {sorted(hdu)}; the survey has {sorted(self.bands)}")
 
     @property
-    def declares_display(self) -> bool | None:
-        """Whether pixels were stretched for display already, as declared; None: as their files are."""
-        if self.is_flux:
-            return False
-        return True if self.display_white is not None else self.display_stretched
+    def planes(self) -> dict[str, StampPlane]:
+        """What is declared to go with the images: role -> where it lies."""
+        declared: dict[str, StampPlane | None] = {"weight": self.weight, "mask": self.mask, "psf": self.psf}
+        return {role: source for role, source in declared.items() if source is not None}
 
-    def white_of(self, largest: float | None, name: str) -> float | None:
-        """White of the (binned) pixels of a file whose integers hold ``largest`` at most; None where they are flux.
-
-        DataError where it is not known.
-        """
-        declared = self.declares_display
-        if declared is False or (declared is None and (largest is None or largest > MOST_OF_8_BITS)):
-            return None
-        white = self.display_white or largest
-        if white is None:
-            raise DataError(
-                f"{name} is declared display_stretched, but its pixels do not say how large they may be; declare "
-                "display_white"
-            )
-        return white * (self.bin**2 if self.bin_mode == "sum" else 1)
+    @property
+    def scale_made_arcsec(self) -> float:
+        """Arcseconds in a pixel after resampling and binning."""
+        return (self.resample_arcsec or self.pixel_scale_arcsec) * self.bin

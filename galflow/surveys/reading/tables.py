@@ -1,4 +1,4 @@
-"""A catalogue file (FITS, Parquet, CSV, TSV or ECSV) as a table with galflow's column names.
+"""A catalogue (FITS, Parquet, VOTable, HDF5, CSV, TSV, ECSV or HATS) as a table with galflow's column names.
 
 Object ids stay the 64-bit integers they are, or are hashes of the text they are. Positions that are not numbers are
 kept as null, so that no row goes missing; what had to be left out is told by ``table_metadata.reasons_of``.

@@ -35,7 +35,7 @@ class Transfers:
             self.requests += requests
             self.bytes_read += read
 
-    def content(self, uri: str, size: Callable[[], int], fetch: Fetch) -> RangedContent:
+    def content(self, uri: str, size: Callable[[], int], fetch: Fetch, *, forgets: bool) -> RangedContent:
         """As the function of that name."""
 
         def counted_fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
@@ -45,7 +45,8 @@ class Transfers:
 
         with self._opening:
             if uri not in self._contents:
-                self._contents[uri] = RangedContent(size(), counted_fetch, keep=uri in self.shared)
+                keep = uri in self.shared and not forgets
+                self._contents[uri] = RangedContent(size(), counted_fetch, keep=keep, forgets=forgets)
                 self.note(1, 0)
             return self._contents[uri]
 
@@ -82,10 +83,15 @@ def note(requests: int, read: int) -> None:
         transfers.note(requests, read)
 
 
-def content(uri: str, size: Callable[[], int], fetch: Fetch) -> RangedContent:
-    """The content of a file, the same for all readers in one context. ``size`` asks the store for its length."""
+def content(uri: str, size: Callable[[], int], fetch: Fetch, *, forgets: bool = False) -> RangedContent:
+    """The content of a file, the same for all readers in one context. ``size`` asks the store for its length.
+
+    ``forgets``: what is read is not kept, if the context has not opened the file before.
+    """
     transfers = _CURRENT.get()
-    return RangedContent(size(), fetch) if transfers is None else transfers.content(uri, size, fetch)
+    if transfers is None:
+        return RangedContent(size(), fetch, forgets=forgets)
+    return transfers.content(uri, size, fetch, forgets=forgets)
 
 
 @contextmanager

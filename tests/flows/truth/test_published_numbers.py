@@ -180,7 +180,8 @@ def test_likelihoods_are_the_stored_models_on_the_pixels_that_the_row_names(trut
         for row in range(0, len(truth.table), 60):
             cutouts = galflow.open_cutouts(f"{truth.root}/{columns['cutout'][row]}")
             one = cutouts.isel(object=[columns["row"][row]])
-            batch = make_batch(one["flux"].to_numpy(), one["ivar"].to_numpy(), model.stretch)
+            pixels = one["flux"].to_numpy(), one["ivar"].to_numpy()
+            batch = make_batch(*pixels, model.stretch, neighbours=model.card.neighbours)
             with torch.no_grad():
                 nats = float(model.module.log_prob(batch))
             assert columns[f"loglike_{name}"][row] == pytest.approx(nats, rel=1e-4)

@@ -158,3 +158,40 @@ def test_too_few_held_out_objects_have_no_tail(made: Made) -> None:
     assert ranking.tail is None
     for name in ("anomaly_tail_p", "anomaly_tail_q"):
         assert not np.isfinite(columns[name]).any()
+
+
+def contaminated(n: int = 4000) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """A tile whose anomalies, 2% of it, are also among its held-out objects; which they are, and all sigmas."""
+    rng = np.random.default_rng(8)
+    odd = rng.random(n) < 0.02
+    sigma = rng.normal(size=n) + odd * rng.uniform(6, 10, n)
+    return part("a", sigma, splits(n, rng)), odd, sigma
+
+
+def test_held_out_anomalies_hide_all_others_until_they_leave_the_reference(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("galflow.catalog.ranking.false_share", lambda counts: np.ones(counts.counts.size))  # not asked
+    table, odd, sigma = contaminated()
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    local_store.put("scores/0.parquet", sink.getvalue().to_pybytes())
+    receipts = [Receipt(product="scores/0.parquet", fingerprint="0", rows=len(table))]
+    found = {}
+    for most in (0.0, 0.1):
+        ranking, _ = rank_objects(local_store, receipts, RULE, None, trim_reference=most)
+        ranking = RunRanking.from_files(ranking.to_files())
+        columns = ranking.columns(table)
+        found[most] = ranking, *(columns[n].to_numpy(zero_copy_only=False) for n in ("anomaly_q", "anomaly_rank"))
+    held_out = table.column("split").to_numpy(zero_copy_only=False) == "reference"
+    (plain, plain_q, plain_rank), (trimmed, q, rank) = found.values()
+    assert plain.left_out == 0
+    assert len(plain.reference) == held_out.sum()
+    assert trimmed.left_out + len(trimmed.reference) == held_out.sum()
+    assert set(np.flatnonzero(held_out & (sigma > trimmed.reference[-1]))) <= set(np.flatnonzero(odd))
+    assert trimmed.left_out == np.count_nonzero(held_out & (sigma > trimmed.reference[-1])) > 10
+    tested = np.isfinite(plain_q)
+    assert (plain_q[odd & tested] <= 0.1).mean() == 0
+    assert (q[odd & tested] <= 0.1).mean() > 0.5
+    assert (q[~odd & tested] <= 0.1).sum() <= 0.1 * (q[tested] <= 0.1).sum()
+    np.testing.assert_array_equal(rank, plain_rank)

@@ -23,7 +23,8 @@ from galflow.storage.layout import comparison_product
 from galflow.storage.products import Target
 from galflow.storage.receipts import Outcome, find_receipts
 from galflow.storage.store import Store
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import ModelCard, TrainedModel
 
 BANDS = ("g", "r")
 

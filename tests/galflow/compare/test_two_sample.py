@@ -6,11 +6,11 @@ import time
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from galflow.compare import two_sample
 from galflow.compare.matching import match_bootstraps
-from galflow.compare.two_sample import Interval, TwoSample, classifier_two_sample, compare_matched, compare_scalars
+from galflow.compare.two_sample import Interval, TwoSample, compare_matched, compare_scalars, permutation_p
 from galflow.errors import ModelError, SpecError
 
 
@@ -133,25 +133,25 @@ def test_matching_removes_a_difference_that_brightness_alone_makes():
         compare_matched(*score, match_bootstraps(*magnitude, edges, bootstraps=1))
 
 
-def test_the_classifier_tells_what_differs_and_only_that():
-    rng = np.random.default_rng(16)
-    a, b, c = (rng.normal(0, 1, (n, 6)) for n in (300, 200, 200))
-    c[:, 2] += 2.0
-    same, other = classifier_two_sample(a, b, 0), classifier_two_sample(a, c, 0)
-    assert same.auroc.low < 0.5 < same.auroc.high
-    assert same.accuracy.low < 0.5 < same.accuracy.high
-    # The best possible test: AUROC Phi(2 / sqrt 2), accuracy Phi(1).
-    assert other.auroc.low < stats.norm.cdf(np.sqrt(2)) < other.auroc.high
-    assert other.accuracy.low < stats.norm.cdf(1) < other.accuracy.high
-    assert (other.n_a, other.n_b) == (300, 200)
-    assert classifier_two_sample(a, c, 0) == other
-    assert other.to_json()["accuracy"]["value"] == other.accuracy.value
+def test_a_permutation_p_is_that_of_a_plain_loop():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0, 1, 40), rng.normal(0.4, 1.2, 30)
+    found = permutation_p(a, b, permutations=4000, seed=1)
+    both, observed = np.concatenate([a, b]), stats.ks_2samp(a, b).statistic
+    plain = [stats.ks_2samp(x[:40], x[40:]).statistic for x in (rng.permutation(both) for _ in range(1500))]
+    expected = np.mean(np.array(plain) >= observed - 1e-12)
+    assert found["ks"] == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 1500) + 1e-3)
+    exact = stats.mannwhitneyu(a, b, method="asymptotic").pvalue
+    assert found["auroc"] == pytest.approx(exact, abs=0.03)
+    assert permutation_p(a, b + 9, permutations=199)["energy"] == 1 / 200
+    with pytest.raises(SpecError, match="give at least 1, and pairs"):
+        permutation_p(a, b, paired=True)
 
 
-def test_classifier_accuracy_is_balanced():
-    # A constant feature says nothing; a majority vote would score 0.9 in plain accuracy.
-    a, b = np.zeros((90, 1)), np.zeros((10, 1))
-    result = classifier_two_sample(a, b, 0)
-    assert result.accuracy.value == balanced_accuracy_score([0] * 90 + [1] * 10, [0] * 100)
-    with pytest.raises(SpecError, match=r"\(90, 1\) and \(3, 1\) in 5 folds"):
-        classifier_two_sample(a, b[:3], 0)
+def test_paired_permutations_do_not_see_what_differs_from_cell_to_cell():
+    """Only what is exchanged within a pair counts: a level that both members of a pair share does not."""
+    rng = np.random.default_rng(4)
+    level = np.repeat(np.arange(20.0), 10)
+    a, b = level + rng.normal(0, 0.1, 200), level + rng.normal(0.05, 0.1, 200)
+    assert permutation_p(a, b, seed=2, paired=True)["auroc"] < 0.01
+    assert permutation_p(a, b, seed=2)["auroc"] > 0.5

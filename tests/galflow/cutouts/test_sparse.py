@@ -9,8 +9,10 @@ import pytest
 from astropy.io import fits
 
 from galflow.cutouts import opened_tile
+from galflow.cutouts.object_psfs import NODES, STAMPS, WEIGHTS
 from galflow.cutouts.sparse import sparse_reading
 from galflow.spec.run import CutoutSpec
+from galflow.spec.selection import SelectionSpec
 from galflow.surveys.fits_tiles import FitsTiles, FitsTilesOptions
 from galflow.surveys.reading.parts import WholeNeeded
 
@@ -133,6 +135,66 @@ def test_what_a_few_pixels_do_not_tell_is_read_whole(tmp_path, local_store, sky,
 
 
 @pytest.mark.parametrize(
+    ("stars", "defects"), [(None, False), ("drop", False), ("drop", "cutouts"), ("keep", "cutouts")]
+)
+def test_of_a_selection_only_what_it_takes_is_read(tmp_path, local_store, sky, cut, stars, defects):
+    """Stars are found among all rows, as where the tile is read whole."""
+    survey = make_survey(tmp_path, sky, "plain", False, background="constant")
+    survey.selection = SelectionSpec(where=["mag < 0.7"], stars=stars)
+    parts, read_part = [], survey.read_part
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survey, "read", lambda *_: pytest.fail("a band was read whole"))
+        patch.setattr(survey, "read_part", lambda t, b, part: parts.append(len(part.index)) or read_part(t, b, part))
+        found, receipt = cut(local_store, survey, size=SIDE, defects=defects)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opened_tile, "sparse_reading", lambda *_: (None, "asked for"))
+        whole, expected = cut(local_store, survey, size=SIDE, defects=defects, chunk_megabytes=4.0)
+    assert 0 < receipt.rows < len(sky[1])
+    assert receipt.details == expected.details
+    assert receipt.details["selection"]
+    for name in ("flux", "ivar", "mask"):
+        np.testing.assert_array_equal(found.read(name), whole.read(name))
+    assert found.rows().equals(whole.rows())
+    assert found.attributes == whole.attributes
+    survey.selection = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survey, "read_part", lambda t, b, part: parts.append(len(part.index)) or read_part(t, b, part))
+        cut(local_store, survey, size=SIDE, defects=defects, chunk_megabytes=2.0)
+    assert min(parts[:2]) < min(parts[2:])
+
+
+def test_where_a_rule_does_not_fit_no_row_is_taken(tmp_path, local_store, sky, cut):
+    survey = make_survey(tmp_path, sky, "plain", False)
+    survey.selection = SelectionSpec(where=["redshift < 0.7"])
+    _, receipt = cut(local_store, survey, size=SIDE, defects="cutouts")
+    assert receipt.rows == 0
+    assert any(reason.startswith("selection: ") for reason in receipt.reasons)
+
+
+@pytest.mark.parametrize(("varies", "defects"), [("map", False), ("cells", "cutouts")])
+def test_a_psf_that_differs_is_that_of_the_whole_image(tmp_path, local_store, sky, cut, varies, defects):
+    rng = np.random.default_rng(6)
+    for band in "gr":
+        stored = rng.uniform(0.5, 0.9, (7, 8)) if varies == "map" else rng.uniform(0.1, 1, (2, 2, 9, 9))
+        fits.PrimaryHDU(stored.astype(np.float32)).writeto(tmp_path / f"{band}.psf.fits")
+    psf = {"pattern": "{band}.psf.fits", "varies": varies, "extension": 0}
+    survey = make_survey(tmp_path, sky, "plain", False, psf=psf, background="constant")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survey, "read", lambda *_: pytest.fail("a band was read whole"))
+        found, _ = cut(local_store, survey, size=SIDE, defects=defects)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opened_tile, "sparse_reading", lambda *_: (None, "asked for"))
+        whole, _ = cut(local_store, survey, size=SIDE, defects=defects, chunk_megabytes=4.0)
+    assert found.rows().equals(whole.rows())
+    if varies == "map":
+        assert np.isfinite(found.rows()["psf_fwhm_r"].to_numpy()).all()
+    else:
+        for name in (STAMPS, NODES, WEIGHTS):
+            np.testing.assert_array_equal(found.read(name), whole.read(name))
+        assert len(np.unique(found.read(NODES)[:, 0])) > 1
+
+
+@pytest.mark.parametrize(
     ("defects", "options", "why"),
     [
         (True, {}, "trails and spikes are looked for over the tile"),
@@ -154,11 +216,11 @@ def test_bands_on_other_grids_and_many_objects_are_read_whole(tmp_path, sky):
         hdus[0].header["CDELT1"] *= 1.5
     [tile] = survey.tiles()
     sparse, _ = sparse_reading(survey, tile, survey.bands, CutoutSpec(size=SIDE, defects=False))
-    sparse.place(survey.catalog(tile, sparse.reference))
+    sparse.place(rows := survey.catalog(tile, sparse.reference), np.ones(len(rows), bool), stars=False)
     assert sparse.image("g").image.flux.shape == SHAPE
     with pytest.raises(WholeNeeded, match="another pixel grid than the reference band"):
         sparse.image("r")
     large, _ = sparse_reading(survey, tile, survey.bands, CutoutSpec(size=64, defects=False))
-    large.place(survey.catalog(tile, large.reference))
+    large.place(rows, np.ones(len(rows), bool), stars=False)
     with pytest.raises(WholeNeeded, match=r"its cutouts have 14.6 % of the tile's pixels"):
         large.image("g")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from galflow.batch import Batch
+from galflow.cutouts.splits import Split
+from galflow.cutouts.stream import TrainingSet
 from galflow.errors import ModelError, SpecError
 from galflow.models.base import (
     Density,
@@ -25,6 +28,8 @@ from galflow.models.base import (
     build_model,
     find_model,
 )
+from galflow.spec.run import TrainingSpec
+from galflow.training.fit import fit
 
 MODELS = all_models()
 
@@ -335,3 +340,47 @@ def test_saved_and_loaded_it_scores_bit_for_bit_the_same(
         assert torch.equal(values, expected[key]), key
     seeds = (torch.Generator().manual_seed(2), torch.Generator().manual_seed(2))
     assert torch.equal(other.sample(3, seeds[0]), model.sample(3, seeds[1]))
+
+
+class Held(TrainingSet):
+    """A batch as a training set; every sixth object validates."""
+
+    def __init__(self, objects: Batch, left_out: np.ndarray) -> None:
+        self.objects, self.left_out = objects, left_out
+
+    def _rows(self, split: Split) -> np.ndarray:
+        validates = np.arange(len(self.objects)) % 6 == 0
+        train = np.delete(np.flatnonzero(~validates), self.left_out)
+        return {Split.TRAIN: train, Split.VALIDATION: np.flatnonzero(validates), Split.REFERENCE: train[:0]}[split]
+
+    def count(self, split: Split) -> int:
+        return len(self._rows(split))
+
+    def without(self, numbers: np.ndarray) -> TrainingSet:
+        return Held(self.objects, numbers)
+
+    def batches(self, split: Split, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
+        rows = self._rows(split)
+        rows = rows if shuffle_seed is None else np.random.default_rng(shuffle_seed).permutation(rows)
+        for start in range(0, len(rows), batch_size):
+            yield self.objects[torch.from_numpy(rows[start : start + batch_size])]
+
+
+def test_trained_anew_without_some_objects_nothing_is_left_of_them(
+    name: str, blobs: Callable[..., Batch], device: torch.device
+) -> None:
+    """Neither in weights nor in what a model takes from its first batch or fits at its end (training.trim)."""
+    if not MODELS[name].trains_on_data:
+        pytest.skip("learns no objects")
+
+    def made() -> GenerativeModel:
+        torch.manual_seed(11)
+        return MODELS[name].tiny()
+
+    spec, trimmed, fresh = TrainingSpec(epochs=1, batch_size=20), made(), made()
+    data = Held(blobs(trimmed, 48).to(device), np.zeros(0, np.int64))
+    result = fit(trimmed, data, spec.model_copy(update={"trim": 0.25}), seed=3, device=device)
+    assert len(result.left_out) == 10
+    fit(fresh, data.without(result.left_out), spec, seed=3, device=device)
+    for key, expected in fresh.state_dict().items():
+        torch.testing.assert_close(trimmed.state_dict()[key], expected, rtol=0, atol=0, equal_nan=True, msg=key)

@@ -307,3 +307,32 @@ def test_half_precision_scores_nearly_the_same(kind: Literal["convolutional", "s
     assert model.sample(2, torch.Generator().manual_seed(0)).dtype == torch.bfloat16
     for player in model.players:
         assert model.loss(Batch.of(pixels.bfloat16()), player.name).isfinite()
+
+
+@pytest.fixture(scope="module")
+def trained_style(train: Callable[..., None], blobs: Callable[..., Batch]) -> WGAN:
+    torch.manual_seed(0)
+    model = WGAN(channels=1, size=8, latent=8, width=8, critic_steps=5, learning_rate=5e-4, generator="style")
+    train(model, blobs(model, 256), rounds=120)
+    return model
+
+
+@pytest.mark.full
+def test_the_wasserstein_losses_train_a_style_generator(trained_style: WGAN, blobs: Callable[..., Batch]) -> None:
+    data, drawn = blobs(trained_style, 256, seed=1).pixels, trained_style.sample(256, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn.mean(0), data.mean(0), atol=0.12, rtol=0)
+    corner = (slice(None), slice(None), slice(0, 2), slice(0, 2))
+    assert 0.5 < drawn[corner].std() / data[corner].std() < 2.0
+    found = trained_style.diagnostics(blobs(trained_style, 64, seed=2))
+    assert found["coverage"] > 0.4
+    assert found["near_duplicates"] < 0.3
+
+
+@pytest.mark.full
+def test_every_parameter_of_a_style_generator_learns(trained_style: WGAN, blobs: Callable[..., Batch]) -> None:
+    trained_style.zero_grad()
+    trained_style.loss(blobs(trained_style, 16, seed=3), "generator").backward()
+    for name, parameter in trained_style.generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+    trained_style.zero_grad()

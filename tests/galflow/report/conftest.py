@@ -53,7 +53,7 @@ def specification() -> dict[str, Any]:
         "survey": {"kind": "synthetic", "options": survey},
         "cutouts": {"size": 16, "plant": {"per_tile": 22}},
         "models": [
-            {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}},
+            {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}, "training": {"trim": 0.1}},
             {
                 "name": "pixelcnn",
                 "model": "pixelcnn_pp.PixelCNNPP",

@@ -20,8 +20,8 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900",
 )  # fmt: skip
 HEADINGS = [
-    "What ran", "Most anomalous objects", "Random normal objects", "Why this score ranks", "Planted anomalies",
-    "Score distributions", "Flags against the anomaly score",
+    "What ran", "Most anomalous objects", "Left out of training or of the reference", "Random normal objects",
+    "Why this score ranks", "Planted anomalies", "Score distributions", "Flags against the anomaly score",
     "Likelihoods and comparison with other samples", "Learning curves",
 ]  # fmt: skip
 

@@ -24,7 +24,7 @@ SCORES = ("m_a", "m_b")
 def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
     """Real objects, of which the last 15 rows are second rows of some, and with ``planted`` 30 copies before them."""
     rng = np.random.default_rng(seed)
-    flags = np.where(rng.random(n) < 0.2, int(Flag.EDGE), 0)
+    flags = np.where(rng.random(n) < 0.2, int(Flag.EDGE), 0) | np.where(rng.random(n) < 0.1, int(Flag.STAR), 0)
     scored = rng.random(n) > 0.1
     columns: dict[str, pa.Array] = {
         "object_id": pa.array(rng.permutation(10**15 + np.arange(n) + 1000 * seed)),
@@ -32,6 +32,7 @@ def catalogue(n: int, seed: int, tile: str, *, planted: bool) -> pa.Table:
         "tile": pa.array([tile] * n), "row": pa.array(np.arange(n)), "outcome": pa.array(["scored"] * n),
         "anomaly_q": pa.array(rng.random(n), mask=~scored),
         "anomaly_rank": pa.array(np.arange(n)), "triage": pa.nulls(n, pa.string()),
+        "split": pa.nulls(n, pa.string()),
         "bpd_m": pa.array(rng.normal(3, 1, n), mask=~scored),
     }  # fmt: skip
     kinds, primary = np.full(n, None, dtype=object), np.arange(n) < n - 15
@@ -78,7 +79,7 @@ def whole(tmp_path):
 def select(store: Store, seed: int = 0, count: int = 12, planted: bool = True):
     edges = {"bpd_m": np.linspace(0, 6, 13)}
     return select_objects(
-        store, "catalogs/c/run", "m_a", SCORES, count=count, seed=seed, planted=planted, likelihood_edges=edges
+        store, "catalogs/c/run", SCORES, count=count, seed=seed, planted=planted, likelihood_edges=edges
     )
 
 
@@ -104,8 +105,8 @@ def test_artefacts_stars_and_blends_are_a_list_of_their_own(tmp_path):
         told.append(part.set_column(place, "triage", pa.array(names, pa.string())))
     frame = pa.concat_tables(told).to_pandas().query("is_primary").dropna(subset="m_a_sigma")
     frame = frame.sort_values("m_a_sigma", ascending=False)
-    cut_off = frame.triage.notna() & ((frame["flags"] & int(Flag.EDGE)) != 0)
-    apart = frame.triage.isin(["artefact", "star", "blend"]) | cut_off
+    flagged = frame.triage.notna() & ((frame["flags"] & int(Flag.EDGE | Flag.STAR)) != 0)
+    apart = frame.triage.isin(["artefact", "star", "blend"]) | flagged
     found = select(store_of(tmp_path, *told), planted=False)
     assert [row.object_id for row in found.top] == frame.object_id[~apart].head(12).tolist()
     assert [row.object_id for row in found.apart] == frame.object_id[apart].head(12).tolist()

@@ -13,7 +13,7 @@ from galflow.runs import check, check_survey
 from galflow.runs.check import check_run
 from galflow.spec.run import parse_spec
 from galflow.surveys.base import Image, Options, Survey, Tile
-from galflow.surveys.reading.faults import Fault
+from galflow.surveys.reading.fault import Fault
 
 
 class FakeOptions(Options):
@@ -90,3 +90,15 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_inspection_that_breaks_is_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked(monkeypatch, [], DataError("a header is cut off")) == ["a header is cut off"]
     assert checked(monkeypatch, []) == []
+
+
+def test_residuals_are_asked_of_models_that_reconstruct(monkeypatch: pytest.MonkeyPatch) -> None:
+    kmeans, vae = {"name": "k", "model": "kmeans.KMeans"}, {"name": "v", "model": "vae.VAE"}
+    some = {"residuals": 0.1}
+    assert checked(monkeypatch, [], models=[kmeans, vae], output=some) == []
+    with pytest.raises(
+        SpecError, match=r"output.residuals: 0.1 .* no model of the survey reconstructs; add one of .*vae"
+    ):
+        checked(monkeypatch, [], models=[kmeans], output=some)
+    with pytest.raises(SpecError, match=r"output.residuals_of: k \(kmeans.KMeans\) does not reconstruct"):
+        checked(monkeypatch, [], models=[kmeans, vae], output=some | {"residuals_of": ["k", "v"]})

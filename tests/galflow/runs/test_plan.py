@@ -417,6 +417,15 @@ def test_check_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
             "model a: background 'b' asks for a likelihood ratio, but vae.VAE has no exact log-likelihood; expected",
         ),
         (
+            {
+                "models": [
+                    {"name": "a", "model": "maf.MAF", "background": "b", "training": {"neighbours": "mask"}},
+                    {"name": "b", "model": "maf.MAF"},
+                ]
+            },
+            "is of the very same pixels, but a has neighbours: mask, b has neighbours: keep; give both the same",
+        ),
+        (
             {"models": [{"name": "a", "model": "kmeans.KMeans", "sample": "mock"}]},
             "each has a sample, so none learns the survey",
         ),

@@ -27,7 +27,8 @@ from galflow.spec.models import Ratio
 from galflow.spec.run import CutoutSpec
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import ModelCard, TrainedModel
 
 OBJECTS = 30
 RATIO = Ratio("sky", "mock")

@@ -280,6 +280,22 @@ def test_what_the_triage_needs_is_measured_once_and_taken_over(store: Store, mon
     np.testing.assert_array_equal(taken, found)
 
 
+def test_nothing_is_measured_where_no_triage_is_wanted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tile = cutouts(store, "a", 1)
+    models = {"plain": trained(store, "Plain", [tile])}
+    with_triage = pq.read_table(pa.BufferReader(store.get(part(store, tile, models).product)))
+    fast = replace(SETTINGS, triage=False)
+    assert scores_fingerprint("c", {"plain": "f"}, fast) != scores_fingerprint("c", {"plain": "f"}, SETTINGS)
+    receipt = score_set(store, tile, models, PartFingerprints("fast", "c"), fast)
+    table = pq.read_table(pa.BufferReader(store.get(receipt.product)))
+    assert measured_of_part(table).shape == (40, 0)
+    assert table.equals(with_triage.select(table.column_names)), "all else is as with it"
+    # A part that has no measurements does not hold for one that wants them.
+    again = part(store, tile, models, EarlierPart(receipt.product, receipt.files[""], ("plain",)))
+    assert again.details["taken_over"] == []
+    assert np.isfinite(measured_of_part(pq.read_table(pa.BufferReader(store.get(again.product))))).any()
+
+
 def test_a_part_of_other_cutouts_models_or_versions_does_not_hold(store: Store) -> None:
     tile = cutouts(store, "a", 1)
     plain = trained(store, "Plain", [tile])

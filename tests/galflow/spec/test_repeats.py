@@ -41,6 +41,16 @@ def test_a_score_is_called_by_its_first_training() -> None:
     assert first_training("maf_bits_per_dim") == "maf_bits_per_dim"
 
 
-def test_a_models_name_that_a_repeat_would_get_is_refused() -> None:
-    with pytest.raises(SpecError, match="maf_seed2"):
-        spec(2, [{"name": "maf", "model": "maf.MAF"}, {"name": "maf_seed2", "model": "maf.MAF"}])
+@pytest.mark.parametrize("name", ["maf_seed2", "vae_seed10", "maf_seed3_wide", "maf_seed2x"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_models_name_that_reads_as_a_repeats_is_refused(name: str, seeds: int) -> None:
+    """Also where nothing is repeated: its seed would be another one, its scores joined with those of maf."""
+    mend = name.replace("_seed", "_s")
+    told = rf"models\.1\.name: '_seed\d+' in a model's name .* such as '{mend}' \(given: '{name}'"
+    with pytest.raises(SpecError, match=told):
+        spec(seeds, [{"name": "maf", "model": "maf.MAF"}, {"name": name, "model": "maf.MAF"}])
+
+
+def test_a_models_name_may_speak_of_seeds() -> None:
+    for name in ("maf_seed", "seed2", "maf_seeds2", "maf_seeded"):
+        assert spec(2, [{"name": name, "model": "maf.MAF"}]).trainings[1].name == f"{name}_seed2"

@@ -235,3 +235,22 @@ def test_a_fresh_process_finds_the_same_fingerprint_of_a_spec() -> None:
         [sys.executable, "-c", code], input=json.dumps(MINIMAL), capture_output=True, text=True, timeout=60, check=True
     )
     assert result.stdout.strip() == fingerprint(spec)
+
+
+def test_residuals_are_of_models_that_are_there_and_of_some_objects() -> None:
+    given = _with("output", {"residuals": 0.01, "residuals_of": ["vae"]})
+    assert parse_spec(given).output.residuals_of == ("vae",)
+    with pytest.raises(SpecError, match=r"output.residuals_of has 'vea'; expected models of vae"):
+        parse_spec(_with("output", {"residuals": 0.01, "residuals_of": ["vea"]}))
+    with pytest.raises(SpecError, match=r"output: residuals_of is vae, but residuals is 0, so no object's are stored"):
+        parse_spec(_with("output", {"residuals_of": ["vae"]}))
+    with pytest.raises(SpecError, match=r"output.residuals: .*less than or equal to 1 \(given: 5\)"):
+        parse_spec(_with("output", {"residuals": 5}))
+
+
+def test_without_residuals_a_specification_is_the_same_run_as_before_there_were_any() -> None:
+    content = parse_spec(MINIMAL).content()
+    assert not {"residuals", "residuals_of"} & set(content["output"])
+    assert not {"cluster", "store"} & set(content)
+    assert parse_spec(_with("output", {"residuals": 0.5})).content()["output"]["residuals"] == 0.5
+    assert parse_spec(content).content() == content

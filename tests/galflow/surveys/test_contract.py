@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
@@ -16,7 +17,7 @@ from galflow.errors import DataError
 from galflow.spec.run import SurveySpec
 from galflow.surveys.base import REQUIRED_COLUMNS, Survey
 from galflow.surveys.resolve import find_survey, open_survey, survey_kinds
-from tests.galflow.surveys import survey_files
+from tests.galflow.surveys import simulation_files, survey_files
 
 Tiny = dict[str, Any]
 """Options of a survey that reads in a moment."""
@@ -48,6 +49,26 @@ def _stamps(root: Path, seed: int) -> Tiny:
     return {"root": str(root), "pattern": "*.npy", "bands": ["g", "r"], "pixel_scale_arcsec": 0.2, "tile_bits": 1}
 
 
+def _stamp_cubes(root: Path, seed: int) -> Tiny:
+    rng = np.random.default_rng(seed)
+    for name, count in (("a", 5), ("b", 2)):
+        np.savez(root / f"{name}.npz", images=rng.normal(size=(count, 2, 16, 16)), mag=rng.uniform(18, 20, count))
+    return {
+        "root": str(root), "bands": ["g", "r"], "flux": "images", "pixel_scale_arcsec": 0.2, "images_per_tile": 4,
+    }  # fmt: skip
+
+
+def _multimodal_universe(root: Path, seed: int) -> Tiny:
+    rng = np.random.default_rng(seed)
+    for pixel, count in ((3, 5), (4, 3)):
+        planes = [[{"band": f"hsc-{b}", "flux": rng.normal(size=(8, 8)).tolist()} for b in "gr"] for _ in range(count)]
+        ids = (rng.integers(1 << 40, size=count) + np.arange(count)).astype(str)
+        path = root / "Norder=0" / "Dir=0" / f"Npix={pixel}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"image": planes, "object_id": ids}), path)
+    return {"root": str(root), "pixel_scale_arcsec": 0.168}
+
+
 def _synthetic(root: Path, seed: int) -> Tiny:
     return SYNTHETIC | {"seed": seed}
 
@@ -59,6 +80,24 @@ def _hubble(root: Path, seed: int) -> Tiny:
 def _sersic_mock(root: Path, seed: int) -> Tiny:
     like = {"kind": "synthetic", "options": SYNTHETIC | {"seed": seed, "catalog": "detect"}}
     return {"like": like, "count": 4, "stamp_size": 24}
+
+
+OBSERVED: Tiny = {"pixel_scale_arcsec": 0.396, "psf_fwhm_arcsec": 1.3, "sky_sigma_njy": 50.0, "stamp_size": 32}
+
+
+def _illustris(root: Path, seed: int) -> Tiny:
+    for galaxy in (7, 12, 20):
+        simulation_files.sunrise(root / f"broadband_{galaxy}.fits", seed=seed + galaxy)
+    return {"root": str(root), "galaxies_per_tile": 1} | OBSERVED
+
+
+def _skirt(root: Path, seed: int) -> Tiny:
+    for galaxy in ("m1", "m2"):
+        for band in "gr":
+            for camera in ("i0", "i1"):
+                simulation_files.skirt(root / f"{galaxy}_{camera}_{band}.fits", band, seed=seed, camera=camera)
+    pattern = "{galaxy}_{camera}_{band}.fits"
+    return {"root": str(root), "pattern": pattern, "bands": ["g", "r"], "light": "seen"} | OBSERVED
 
 
 SECOND = {
@@ -90,7 +129,11 @@ def _known(kind: str) -> Callable[[Path, int], Tiny]:
 BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
     "fits_tiles": _fits_tiles,
     "hubble": _hubble,
+    "illustris": _illustris,
+    "multimodal_universe": _multimodal_universe,
     "sersic_mock": _sersic_mock,
+    "skirt": _skirt,
+    "stamp_cubes": _stamp_cubes,
     "stamps": _stamps,
     "synthetic": _synthetic,
 } | {kind: _known(kind) for kind in SECOND}
@@ -98,7 +141,11 @@ BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
 CHANGED: dict[str, Tiny] = {
     "fits_tiles": {"zero_point": 25.0},
     "hubble": {"background": "none"},
+    "illustris": {"redshift": 0.1},
     "sersic_mock": {"seed": 9},
+    "multimodal_universe": {"zero_point_ab": 27.0},
+    "skirt": {"dimming": "bolometric"},
+    "stamp_cubes": {"bin": 2},
     "stamps": {"bin": 2},
     "synthetic": {"psf_fwhm_arcsec": 0.9},
 } | {kind: {"background": "mesh"} for kind in SECOND}

@@ -14,11 +14,16 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from galflow.errors import DataError, SpecError
-from galflow.spec.run import SurveySpec
+from galflow.runs.check_columns import check_group
+from galflow.runs.plan_cutouts import plan_cutouts
+from galflow.spec.run import SurveySpec, parse_spec
+from galflow.storage.store import Store
 from galflow.surveys.base import Plane
 from galflow.surveys.hsc import HscOptions
 from galflow.surveys.reading import sdss_frame
 from galflow.surveys.reading.fits_names import files_by_tile
+from galflow.surveys.reading.parts import Part
+from galflow.surveys.resolve import open_survey
 from tests.galflow.surveys import survey_files as written
 from tests.galflow.surveys.test_presets import faults, opened
 
@@ -56,6 +61,24 @@ def test_layers_are_folders_and_a_column(tmp_path: Path) -> None:
     one = opened("hsc", tmp_path / "elsewhere", layers="ultradeep")
     assert set(one.catalog(one.tiles()[0])["layer"].to_pylist()) == {"ultradeep"}
     assert "layer" not in opened("hsc", tmp_path / "elsewhere").catalog(one.tiles()[0]).column_names
+
+
+def test_rows_of_one_catalogue_for_all_tiles_get_the_layer_of_theirs(tmp_path: Path) -> None:
+    rows = ["object_id,ra,dec,isprimary"]
+    for number in (0, 1):  # the second layer lies north of the first
+        rows += [f"{number}{i},{written.RA},{written.DEC + 0.1 * number + i * 1e-4},1" for i in range(4)]
+    layers = layered(tmp_path)
+    (tmp_path / "all.csv").write_text("\n".join([*rows, "99,10,10,1", ""]))
+    options = {"root": str(tmp_path), "layers": layers, "catalog": {"path": "all.csv"}}
+    survey = SurveySpec(kind="hsc", options=options)
+    models = [{"name": "k", "model": "kmeans.KMeans"}]
+    spec = parse_spec({"name": "x", "survey": survey.model_dump(), "models": models, "output": {"group_by": "layer"}})
+    check_group(spec.output, open_survey(survey))
+    units = plan_cutouts(spec, survey, Store.open(tmp_path / "store"))
+    found = {u.name: u.rows for u in units if u.rows is not None}
+    assert found["pdr3_wide/9813-4-4"]["layer"].to_pylist() == ["wide"] * 4
+    assert found["pdr3_deep/9813-4-4"]["layer"].to_pylist() == ["deep"] * 4
+    assert "layer" not in found["outside"].column_names, "it lies in no tile, so in no layer"
 
 
 @pytest.mark.parametrize("layers", ["shallow", {"wide": "a/b"}, {"wide": "a", "deep": "a"}, {"wide": ""}])
@@ -146,6 +169,43 @@ def test_a_brick_without_psfsize_has_no_psf_and_one_without_invvar_is_told(tmp_p
     _, remarks = said("legacy", tmp_path)
     refused, _ = said("legacy", tmp_path, bands=["r"])
     assert "no weight file is there for band r" in (remarks + refused)[0]
+
+
+def test_the_psfsize_map_is_known_at_each_place(tmp_path: Path) -> None:
+    written.legacy(tmp_path)
+    survey = opened("legacy", tmp_path)
+    psf = survey.read(survey.tiles()[0], "r").psf
+    assert psf is not None
+    assert psf.fwhm_map is not None
+    with fits.open(next(tmp_path.glob("**/*psfsize-r*"))) as hdus:
+        sizes = hdus[1].data
+    y, x = np.array([20, 60]), np.array([30, 90])
+    np.testing.assert_array_equal(psf.fwhm_map.at(x.astype(float), y.astype(float)), sizes[y, x].astype(float))
+    assert psf.fwhm_arcsec == psf.fwhm_map.median
+    part = Part(psf.fwhm_map.shape, np.arange(5))
+    of_part = survey.read_part(survey.tiles()[0], "r", part).psf
+    assert of_part is not None
+    assert of_part.fwhm_map is not None
+    assert of_part.fwhm_map.shape == psf.fwhm_map.shape
+
+
+def test_psfs_beside_a_surveys_images_are_declared(tmp_path: Path) -> None:
+    """Euclid's GRID-PSF as an image of stamps side by side."""
+    written.euclid(tmp_path)
+    stamps = np.random.default_rng(2).uniform(0.1, 1, (2, 3, 21, 21))
+    for band in ("VIS", "NIR-H"):
+        path = tmp_path / "102018211" / f"EUC_MER_GRID-PSF-{band}_TILE102018211-AA_20241018T001123.123450Z_00.00.fits"
+        written.write(path, fits.PrimaryHDU(stamps.swapaxes(1, 2).reshape(42, 63)))
+    declared = {"pattern": "**GRID-PSF-{band}_TILE{tile}-*.fits", "varies": "grid", "stamp_pixels": 21}
+    plain, survey = opened("euclid", tmp_path), opened("euclid", tmp_path, psf=declared)
+    assert plain.options.content() != survey.options.content()
+    assert "psf" not in plain.options.content()
+    for band in ("vis", "h"):
+        psf = survey.read(survey.tiles()[0], band).psf
+        assert psf is not None
+        assert psf.field is not None
+        np.testing.assert_allclose(psf.field.images[4], stamps[1, 1] / stamps[1, 1].sum(), rtol=1e-5)
+    assert plain.read(plain.tiles()[0], "vis").psf is None
 
 
 def test_the_columns_of_a_published_catalogue_are_known(tmp_path: Path) -> None:

@@ -252,6 +252,6 @@ def test_an_unknown_band_is_refused_with_those_there_are(kind: str, tmp_path: Pa
 def test_one_word_and_a_root_are_enough_and_the_form_shows_the_rest(kind: str) -> None:
     definition = run_schema(survey_options(), {})["$defs"][survey_options()[kind].__name__]
     assert definition["required"] == ["root"]
-    assert {"bands", "noise", "mask", "background", "catalog", "detection"} <= set(definition["properties"])
-    assert len(definition["properties"]) <= 8
+    assert {"bands", "noise", "mask", "psf", "background", "catalog", "detection"} <= set(definition["properties"])
+    assert len(definition["properties"]) <= 9
     assert all(field.get("description") for field in definition["properties"].values())

@@ -11,10 +11,12 @@ from astropy.io import fits
 from PIL import Image as Picture
 
 from galflow.errors import SpecError
+from galflow.runs.explained import explain
 from galflow.spec.run import SurveySpec
 from galflow.surveys.preset import Preset
 from galflow.surveys.recognise import recognise
 from galflow.surveys.resolve import open_survey, survey_kinds
+from tests.galflow.surveys import simulation_files as simulated
 from tests.galflow.surveys import survey_files as written
 
 PRESETS = {
@@ -146,3 +148,44 @@ def test_pictures_are_stamps(tmp_path: Path) -> None:
     assert any(s.startswith("pixel scale: no picture says it") for s in found.unknown)
     survey = open_survey(SurveySpec(kind=found.kind, options=found.options))
     assert sum(len(survey.catalog(tile)) for tile in survey.listed) == 5
+
+
+@pytest.mark.parametrize("tiles", [("one",), ("101", "202")])
+def test_a_band_in_each_extension_is_known_by_its_name(tiles: tuple[str, ...], tmp_path: Path) -> None:
+    """With the noise and the PSF of each band beside it, as in Euclid's stamps."""
+    cards = written.header(0.1, BUNIT="nJy")
+    for tile in tiles:
+        hdus: list[Any] = [fits.PrimaryHDU()]
+        for number, band in enumerate(("VIS", "NIR-Y")):
+            hdus += [
+                fits.ImageHDU(written.sky_njy(number).astype(np.float32), cards, name=f"{band}_FLUX"),
+                fits.ImageHDU(np.full(written.SHAPE, 2.0 + number, np.float32), name=f"{band}_RMS"),
+                fits.ImageHDU(np.outer(*[np.hanning(9 + 2 * number)] * 2).astype(np.float32), name=f"{band}_PSF"),
+            ]
+        written.write(tmp_path / f"field_{tile}.fits", *hdus)
+    found = recognise(str(tmp_path))
+    assert (found.kind, found.bands) == ("fits_tiles", ("vis", "nir_y"))
+    told = explain(str(tmp_path / f"field_{tiles[0]}.fits")).used["bands"]
+    assert told.startswith("vis: VIS_FLUX with weight VIS_RMS, psf VIS_PSF; nir_y: NIR-Y_FLUX with")
+    assert any("mask: none was found" in text for text in found.unknown)
+    survey = open_survey(SurveySpec(kind=found.kind, options=found.options | {"background": "none"}))
+    assert len(survey.listed) == len(tiles)
+    assert survey.inspect(survey.listed) == []
+    for number, band in enumerate(found.bands):
+        image_read = survey.read(survey.listed[0], band)
+        np.testing.assert_allclose(image_read.flux, written.sky_njy(number), rtol=1e-6)
+        assert image_read.ivar is not None
+        np.testing.assert_allclose(image_read.ivar, (2.0 + number) ** -2)
+        assert image_read.psf is not None
+        assert image_read.psf.image is not None
+        assert image_read.psf.image.shape == (9 + 2 * number,) * 2
+
+
+def test_simulated_galaxies_are_told_with_the_sample_to_write(tmp_path: Path) -> None:
+    """They are no survey of the sky: no specification that would run them as one is made up."""
+    simulated.sunrise(tmp_path / "sunrise/broadband_7.fits")
+    with pytest.raises(SpecError, match=r"Sunrise \(broadband_7\.fits, 2 cameras\).*kind: illustris, options"):
+        recognise(str(tmp_path / "sunrise"))
+    simulated.skirt(tmp_path / "skirt/m_i0_r.fits", "r", ORIGIN="SKIRT simulation")
+    with pytest.raises(SpecError, match=r"SKIRT \(m_i0_r\.fits, BUNIT = AB mag/arcsec2\).*kind: skirt"):
+        recognise(str(tmp_path / "skirt"))

@@ -215,3 +215,19 @@ def test_bands_on_grids_of_their_own_give_mocks_on_one() -> None:
     sizes = [galaxies.psf_profile(p, 0.2).calculateFWHM() for p in psf if p is not None]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
     assert not made.joins_tiles
+
+
+def test_mocks_imitate_the_objects_that_the_imitated_surveys_selection_takes() -> None:
+    def bright(select: dict[str, object]) -> SersicMock:
+        like = {"kind": "synthetic", "options": BASE | {"catalog": "detect"}, "select": select}
+        return SersicMock("mock", "1", SersicMockOptions.model_validate({"like": like, "count": 12, "stamp_size": 48}))
+
+    plain, made = bright({}), bright({"where": ["flux_i > 5000"]})
+    assert made.tiles()[0].identity != plain.tiles()[0].identity
+    assert survey(base={"catalog": "detect"}).tiles()[0].identity == plain.tiles()[0].identity
+    everything, chosen = (m.catalog(m.tiles()[0])["flux_i"].to_numpy() for m in (plain, made))
+    assert chosen.min() > 5000 > everything.min()
+    with pytest.raises(DataError, match="there is no column 'flux_x'; did you mean flux_"):
+        (odd := bright({"where": ["flux_x > 1"]})).catalog(odd.tiles()[0])
+    with pytest.raises(ValidationError, match="mocks imitate what regions and rules take; leave stars out here"):
+        bright({"stars": "drop"})

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from galflow.errors import ChangedError, SpecError, StoreError
 from galflow.photometry import njy_per_count
-from galflow.surveys.base import TileFile
-from galflow.surveys.reading import mosaic, stamp_files
+from galflow.surveys.base import Plane, TileFile
+from galflow.surveys.reading import mosaic, stamp_decoding, stamp_files
 from galflow.surveys.reading.stamp_reading import check_unchanged
 from galflow.surveys.reading.stamps_options import StampsOptions
 from galflow.surveys.reading.table_metadata import reasons_of
@@ -211,8 +211,8 @@ def test_one_file_a_band(tmp_path: Path) -> None:
     assert rows[1]["read_error"] == "2 has no file for band r; expected one for each band"
     assert made.unit == made.read(tile, "g").unit == "nJy"
     np.testing.assert_allclose(cut(made, "1"), pixels(1) * njy_per_count(27.0), rtol=1e-6)
-    with pytest.raises(SpecError, match=r"has one of \{id\} and \{band\}; give both, or neither"):
-        survey(tmp_path, pattern="obj{id}_g.fits").tiles()
+    with pytest.raises(SpecError, match=r"has \{band\} without \{id\}; give both"):
+        survey(tmp_path, pattern="obj_{band}.fits").tiles()
 
 
 def test_images_of_many_sizes_share_their_centres(tmp_path: Path) -> None:
@@ -421,14 +421,14 @@ def test_an_etag_that_is_no_checksum_is_asked_for_again(monkeypatch: pytest.Monk
 
 def test_a_picture_that_needs_too_much_memory_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, 3)
-    decode_file = stamp_files.decode_file
+    decode_file = stamp_decoding.decode_file
 
     def hungry(content: bytes, name: str, **options: object) -> stamp_files.Decoded:
         if "001" in name:
             raise MemoryError
         return decode_file(content, name, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stamp_files, "decode_file", hungry)
+    monkeypatch.setattr(stamp_decoding, "decode_file", hungry)
     made = survey(tmp_path)
     (tile,) = made.tiles()
     errors = made.catalog(tile)["read_error"].to_pylist()
@@ -456,3 +456,191 @@ def test_labels_in_another_encoding_with_a_bad_line(tmp_path: Path) -> None:
     table = made.catalog(tile)
     assert table["Größe"].to_pylist() == [1.5, None]
     assert "1 rows are left out" in reasons_of(table)[0]
+
+
+def test_weights_flags_and_psfs_are_arrays_of_the_same_file(tmp_path: Path) -> None:
+    """Of mixed sizes: cropped or padded to one, the numbers as they stand in the files, and all of it counted."""
+    written = {}
+    for name, height, width in (("a", 9, 12), ("b", 7, 7)):
+        rng = np.random.default_rng(height)
+        weights = rng.uniform(1, 2, (2, height, width)).astype(np.float32)
+        weights[0, 3, 3] = 0
+        flags = np.zeros((height, width), np.int16)
+        flags[4, 4], flags[5, 5] = 1 << 3, 1 << 1
+        psfs = rng.uniform(0, 1, (2, 5, 5))
+        written[name] = {
+            "images": rng.normal(size=(2, height, width)),
+            "weights": weights,
+            "flags": flags,
+            "psfs": psfs,
+            "peaks": np.zeros((3, 2)),
+        }
+        np.savez(tmp_path / f"{name}.npz", **written[name])
+    made = survey(
+        tmp_path,
+        pattern="*.npz",
+        array="images",
+        weight={"array": "weights"},
+        mask={"array": "flags", "planes": {"1": "SATURATED", "3": "BAD"}},
+        psf={"array": "psfs"},
+        crop=8,
+        pad=True,
+        zero_point_ab=27.0,
+        tile_bits=0,
+    )
+    (tile,) = made.tiles()
+    rows, image = made.catalog(tile), made.read(tile, "g")
+    assert image.ivar is not None
+    assert image.mask is not None
+    factor = njy_per_count(27.0)
+    for name, x, y in zip(rows["source_name"].to_pylist(), rows["x"].to_pylist(), rows["y"].to_pylist(), strict=True):
+        stored = written[name]
+        height, width = stored["flags"].shape
+        for row, column in ((3, 3), (4, 4), (5, 5), (3, 4), (6, 5)):
+            at = int(y) - height // 2 + row, int(x) - width // 2 + column
+            bad = (row, column) == (4, 4)
+            expected = np.nan if bad else stored["images"][0, row, column] * factor
+            np.testing.assert_allclose(image.flux[at], expected, rtol=1e-5)
+            known = 0 if bad else stored["weights"][0, row, column] / factor**2
+            np.testing.assert_allclose(image.ivar[at], known, rtol=1e-5)
+            planes = {(4, 4): Plane.BAD, (5, 5): Plane.SATURATED}
+            assert image.mask[at] == int(planes.get((row, column), 0))
+    assert np.count_nonzero(image.ivar) == 8 * 8 - 2 + 7 * 7 - 2
+    assert image.psf is not None
+    assert image.psf.image is not None
+    mean = np.mean([written[n]["psfs"][0] / written[n]["psfs"][0].sum() for n in "ab"], axis=0)
+    np.testing.assert_allclose(image.psf.image, mean, rtol=1e-5)
+    assert made.prepared(tile) == {
+        "images": 2, "unreadable": 0, "resampled": 0, "cropped": 1, "padded": 1, "binned": 0,
+        "native_yx": [[7, 7], [9, 12]], "made_yx": [[8, 8], [8, 8]],
+    }  # fmt: skip
+
+
+def test_planes_in_files_of_their_own_and_stamps_of_another_scale(tmp_path: Path) -> None:
+    """Sigma maps and masks beside the images, each image on the scale of its WCS, all brought to one scale."""
+    for name, scale in (("a", 0.2), ("b", 0.4)):
+        header = wcs_header(150.0, 2.0)
+        for card in ("CDELT1", "CDELT2", "CD1_1", "CD2_2"):
+            if card in header:
+                header[card] = np.sign(header[card]) * scale / 3600
+        level = np.full((20, 20), scale**2, np.float32)
+        fits.PrimaryHDU(level, header).writeto(tmp_path / f"{name}fitim.fits")
+        fits.PrimaryHDU(np.full((20, 20), 2.0, np.float32)).writeto(tmp_path / f"{name}sigma.fits")
+        fits.PrimaryHDU(np.zeros((20, 20), np.int16)).writeto(tmp_path / f"{name}mskim.fits")
+    made = survey(
+        tmp_path,
+        bands=("r",),
+        pattern="{id}fitim.fits",
+        weight={"pattern": "{id}sigma.fits", "kind": "sigma"},
+        mask={"pattern": "{id}mskim.fits"},
+        resample_arcsec=0.4,
+        crop=8,
+    )
+    (tile,) = made.tiles()
+    image = made.read(tile, "r")
+    assert image.pixel_scale_arcsec == made.pixel_scale_arcsec == 0.4
+    seen = np.isfinite(image.flux)
+    assert seen.sum() == 2 * 8 * 8
+    np.testing.assert_allclose(image.flux[seen], 0.16, rtol=1e-5)  # one surface brightness
+    told = made.prepared(tile)
+    assert (told["resampled"], told["cropped"], told["native_yx"]) == (1, 2, [[20, 20], [20, 20]])
+    assert image.ivar is not None
+    x, y = (made.catalog(tile)[name].to_numpy().astype(int) for name in "xy")
+    assert image.ivar[y[1], x[1]] == pytest.approx(0.25)
+    # Of 2.25 pixels' side 1 whole and 2 halves along each axis.
+    assert image.ivar[y[0], x[0]] == pytest.approx(0.25 / (1 + 2 * 0.25) ** 2, rel=1e-5)
+    (tmp_path / "bsigma.fits").unlink()
+    (tile,) = made.tiles()
+    assert made.catalog(tile)["read_error"].to_pylist() == [
+        None,
+        "it has no weight file; expected one that {id}sigma.fits names",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pad": True}, "pad fills images up to crop; give crop"),
+        ({"weight": {"kind": "sigma"}}, "say where it lies: pattern"),
+        ({"weight": {"pattern": "{id}_w.fits"}}, r"give it and pattern an \{id\} that they share"),
+        ({"hdu": {"g": 1}}, r"hdu names bands \['g'\]; the survey has \['g', 'r'\]"),
+        ({"psf": {"hdu": {"g": 1}}}, r"psf.hdu names bands \['g'\]"),
+    ],
+)
+def test_planes_that_cannot_be_meant_are_refused(options: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=said):
+        survey(tmp_path, **options)
+
+
+@needs_data
+def test_the_hsc_blends_with_their_weights_and_psfs() -> None:
+    """Twenty real blends of twenty sizes at 64 pixels."""
+    folder = DATA / "hsc_cosmos_blends"
+    blends = survey(
+        folder,
+        pattern="*.npz",
+        bands=("g", "r", "i", "z", "y"),
+        array="images",
+        weight={"array": "weights"},
+        psf={"array": "psfs"},
+        id_pattern=r"(\d+)\.",
+        pixel_scale_arcsec=0.168,
+        crop=64,
+        pad=True,
+    )
+    (tile,) = blends.tiles()
+    image, rows = blends.read(tile, "i"), blends.catalog(tile)
+    assert image.ivar is not None
+    observed = 0
+    for row in rows.to_pylist():
+        with np.load(folder / f"{row['object_id']}.npz") as stored:
+            weights, pixels = stored["weights"][2], stored["images"][2]
+        y, x = weights.shape[0] // 2, weights.shape[1] // 2
+        at = int(row["y"]), int(row["x"])
+        assert image.flux[at] == pixels[y, x]
+        assert image.ivar[at] == weights[y, x]
+        height, width = (min(64, n) for n in weights.shape)
+        inner = weights[y - height // 2 : y - height // 2 + height, x - width // 2 : x - width // 2 + width]
+        observed += np.count_nonzero(inner)
+    assert np.count_nonzero(image.ivar) == observed
+    assert image.psf is not None
+    assert image.psf.image is not None
+    assert image.psf.image.shape == (41, 41)
+    told = blends.prepared(tile)
+    sides = np.array([np.load(path)["images"].shape[1:] for path in folder.glob("*.npz")])
+    assert told["cropped"] == (sides.max(axis=1) > 64).sum() > 0
+    assert told["padded"] == (sides.min(axis=1) < 64).sum() > 0
+    assert told["native_yx"] == [sides.min(axis=0).tolist(), sides.max(axis=0).tolist()]
+
+
+@needs_data
+def test_a_euclid_stamp_with_band_noise_and_psf_in_extensions() -> None:
+    names = {"vis": "VIS", "y": "NIR_Y", "j": "NIR_J", "h": "NIR_H"}
+    made = survey(
+        DATA / "euclid_q1_stamp",
+        pattern="*.fits",
+        bands=tuple(names),
+        hdu={band: f"{name}_FLUX" for band, name in names.items()},
+        weight={"hdu": {band: f"{name}_RMS" for band, name in names.items()}, "kind": "sigma"},
+        psf={"hdu": {band: f"{name}_PSF" for band, name in names.items()}},
+        pixel_scale_arcsec=0.1,
+    )
+    (tile,) = made.tiles()
+    rows = made.catalog(tile)
+    assert rows["read_error"].to_pylist() == [None]
+    at = int(rows["y"][0].as_py()), int(rows["x"][0].as_py())
+    with fits.open(DATA / "euclid_q1_stamp" / "group.fits") as hdus:
+        for band, name in names.items():
+            image = made.read(tile, band)
+            assert image.ivar is not None
+            assert image.psf is not None
+            assert image.psf.image is not None
+            assert image.flux[at] == hdus[f"{name}_FLUX"].data[150, 150]
+            sigma = hdus[f"{name}_RMS"].data
+            np.testing.assert_allclose(image.ivar[at], float(sigma[150, 150]) ** -2, rtol=1e-5)
+            known = np.isfinite(hdus[f"{name}_FLUX"].data) & (sigma < 1e15)
+            assert np.count_nonzero(image.ivar) == known.sum()
+            psf = hdus[f"{name}_PSF"].data
+            assert image.psf.image.shape == (33, 33)
+            middle = psf.shape[0] // 2
+            assert image.psf.image[16, 16] == pytest.approx(psf[middle, middle] / psf.sum(), rel=1e-5)

@@ -175,3 +175,15 @@ def test_what_cannot_be_meant_is_refused() -> None:
 def test_whether_rows_of_two_tiles_may_be_one_object(catalog: str, joins: bool, detects: bool) -> None:
     made = Synthetic("s", "1", SyntheticOptions.model_validate({"catalog": catalog}))
     assert (made.joins_tiles, made.detects) == (joins, detects)
+
+
+def test_arms_leave_the_catalogue_as_it_is_and_no_arms_leave_earlier_products() -> None:
+    smooth, spiral = survey(), survey(arms=0.6)
+    tile, other = smooth.tiles()[0], spiral.tiles()[0]
+    assert tile.identity != other.identity
+    assert "arms" not in smooth.options.content()
+    assert spiral.options.content()["arms"] == 0.6
+    assert smooth.survey_catalog().equals(spiral.survey_catalog())  # type: ignore[union-attr]
+    one, two = smooth.read(tile, "r").flux, spiral.read(other, "r").flux
+    assert not np.array_equal(one, two)
+    assert two.sum() == pytest.approx(one.sum(), rel=0.05)

@@ -204,6 +204,7 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
     same = fingerprint_of()
     assert fingerprint_of(cutout_fingerprints=["b", "a"]) == same
     assert fingerprint_of(training=TrainingSpec(checkpoint_seconds=5)) == same
+    assert fingerprint_of(training=TrainingSpec(trim_rounds=2)) == same
     changed = [
         fingerprint_of(model=ModelSpec(name="other", model="galflow_toys.Denoiser")),
         fingerprint_of(model=ModelSpec(name="toy", model="galflow_toys.Duel")),
@@ -212,6 +213,10 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
         fingerprint_of(training=TrainingSpec(memory_gigabytes=1)),
         fingerprint_of(training=TrainingSpec(precision="bf16")),
         fingerprint_of(training=TrainingSpec(compiled=True)),
+        fingerprint_of(training=TrainingSpec(trim=0.02)),
+        fingerprint_of(training=TrainingSpec(trim=0.02, trim_rounds=2)),
+        fingerprint_of(training=TrainingSpec(neighbours="mask")),
+        fingerprint_of(training=TrainingSpec(neighbours="sky")),
         fingerprint_of(cutouts=CutoutSpec(size=33)),
         fingerprint_of(stretch=StretchSpec(white_sigma=999)),
         fingerprint_of(seed=1),
@@ -221,7 +226,7 @@ def test_the_fingerprint_tells_what_matters(toys: SimpleNamespace, monkeypatch: 
     ]
     monkeypatch.setattr(toys.Denoiser, "version", "2")
     changed.append(fingerprint_of())
-    assert len({same, *changed}) == 15
+    assert len({same, *changed}) == 17
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken_up(

@@ -23,7 +23,8 @@ from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.training.check import check_model
 from galflow.training.learning_curve import CurvePoint
-from galflow.training.trained_model import ModelCard, StretchCard, TrainedModel, load_uri
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import ModelCard, TrainedModel, load_uri
 
 KEY = "models/m/f1"
 Make = Callable[..., TrainedModel]

@@ -6,7 +6,7 @@ import pytest
 
 from galflow.errors import DataError
 from galflow.surveys.base import Psf
-from galflow.surveys.drawing.galaxies import add_stamp, draw, psf_image, psf_profile, sersic
+from galflow.surveys.drawing.galaxies import add_stamp, draw, psf_image, psf_profile, sersic, spiral_arms
 
 
 @pytest.mark.parametrize("size", [64, 65])
@@ -62,3 +62,20 @@ def test_what_falls_off_the_canvas_is_dropped(at: tuple[int, int]) -> None:
     padded = np.zeros((70, 72))
     padded[30 + at[0] - 1 : 30 + at[0] + 2, 30 + at[1] - 2 : 30 + at[1] + 3] = stamp[0]
     np.testing.assert_array_equal(canvas[1], 1.0 + padded[30:40, 30:42])
+
+
+def test_arms_have_a_smooth_discs_light_and_size_but_not_its_form() -> None:
+    psf = psf_profile(Psf(fwhm_arcsec=0.5), 0.2)
+
+    def drawn(galaxy: galsim.GSObject) -> np.ndarray:
+        return draw(galaxy, psf, size=129, pixel_scale_arcsec=0.2, dy=0, dx=0)
+
+    smooth = drawn(sersic(1.0, 1.5, 0.7, 30.0))
+    arms = np.stack([drawn(spiral_arms(1.5, 0.7, 30.0, np.random.default_rng(i))) for i in range(60)])
+    np.testing.assert_allclose(arms.sum((1, 2)), 1.0, atol=0.01)
+    y, x = np.indices(smooth.shape) - 64
+    inside = np.hypot(x, y) * 0.2 < 1.5
+    assert arms[:, inside].sum(1).mean() == pytest.approx(smooth[inside].sum(), abs=0.06), "as large on average"
+    correlation = [np.corrcoef(one.ravel(), smooth.ravel())[0, 1] for one in arms]
+    assert max(correlation) < 0.97
+    assert np.corrcoef(arms.mean(0).ravel(), smooth.ravel())[0, 1] > 0.97, "all together are the disc"

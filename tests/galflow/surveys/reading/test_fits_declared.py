@@ -304,6 +304,10 @@ def test_bands_in_extensions_of_one_file(tmp_path):
         assert [float(read(tmp_path, band, **options).flux[0, 0]) for band in "vyh"] == [1.0, 2.0, 3.0]
     with pytest.raises(ValidationError, match="extension names bands"):
         survey(tmp_path, extension={"x": 1})
+    with pytest.raises(
+        ValidationError, match=r"bands v and y are the same image of \{tile\}.fits; say which extension"
+    ):
+        survey(tmp_path, bands=dict.fromkeys("vy", "{tile}.fits"))
 
 
 def test_links_are_followed_and_hidden_files_and_loops_are_not(tmp_path):

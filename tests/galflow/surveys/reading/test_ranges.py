@@ -95,3 +95,25 @@ def test_what_several_bands_read_is_fetched_once(monkeypatch):
     assert moved.details("") == {
         "requests": 2, "bytes_read": len(CONTENT), "file_bytes": len(CONTENT), "read_whole": "",
     }  # fmt: skip
+
+
+def test_a_file_of_which_each_part_is_read_once_is_not_kept():
+    h5py = pytest.importorskip("h5py")
+    stored = io.BytesIO()
+    values = np.random.default_rng(3).integers(0, 255, (200, 4000), np.uint8)
+    with h5py.File(stored, "w") as file:
+        file.create_dataset("stamps", data=values, chunks=(10, 4000))
+    packed, fetched = stored.getvalue(), []
+
+    def fetch(ranges):
+        fetched.append(sum(stop - start for start, stop in ranges))
+        return [packed[start:stop] for start, stop in ranges]
+
+    content = RangedContent(len(packed), fetch, forgets=True)
+    with io.BufferedReader(RangeFile(content), 1 << 16) as opened, h5py.File(opened, "r") as file:
+        np.testing.assert_array_equal(file["stamps"][50:60], values[50:60])
+        assert sum(fetched) < len(packed) / 2
+        np.testing.assert_array_equal(file["stamps"][:], values)
+    before = len(fetched)
+    assert content.read(0, 8) == packed[:8]
+    assert len(fetched) == before + 1

@@ -175,7 +175,7 @@ def test_damaged_and_unknown_files(tmp_path):
     with pytest.raises(DataError, match=r"bad.parquet cannot be read as parquet"):
         read_catalog(str(tmp_path / "bad.parquet"), {})
     with pytest.raises(SpecError, match=r"expected a name ending in .fits"):
-        read_catalog(str(tmp_path / "catalog.xml"), {})
+        read_catalog(str(tmp_path / "catalog.docx"), {})
 
 
 def test_positions_are_completed_both_ways():

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from galflow.errors import SpecError
-from galflow.runs.check_groups import check_group
-from galflow.spec.run import OutputSpec
+from galflow.runs.check_columns import check_group
+from galflow.spec.output import OutputSpec
 from galflow.surveys.reading.stamps_options import StampsOptions
 from galflow.surveys.stamps import Stamps
 

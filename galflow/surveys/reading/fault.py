@@ -1,4 +1,4 @@
-"""What is wrong with a survey's files or options, as a check before the run tells it."""
+"""What is wrong with a survey's files, or with what a specification says of them, as it is told before any work."""
 
 from __future__ import annotations
 

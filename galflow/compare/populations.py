@@ -1,0 +1,144 @@
+"""The objects of a survey, or of a sample, that a comparison object by object may use, with scores and properties.
+
+Both sides by the same rule: primary rows of objects without a known defect and with all their pixels (a likelihood of
+an incomplete object is the density of another quantity), of the survey, or of a sample that a model learnt, those that
+no model learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from galflow.cutouts.flags import NOT_NORMAL, Flag, has_flag
+from galflow.cutouts.observed_shares import INCOMPLETE
+from galflow.cutouts.splits import Split
+from galflow.scores.part_columns import CARRIED, floats
+from galflow.storage.receipts import Receipt, read_sound
+from galflow.storage.store import Store
+
+FloatArray = npt.NDArray[np.float64]
+_AT_ONCE = 8
+"""Parts: what is waited for is mostly the store."""
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """n objects with their scores and properties."""
+
+    scores: dict[str, FloatArray]
+    """Column -> (n,), NaN where there is none."""
+    properties: FloatArray
+    """(n, D), NaN where one is missing."""
+    left_out: int
+    """Objects with a known defect, or with pixels missing."""
+    keys: npt.NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
+    """(n,) text that names the object's galaxy, "" where it has none; (0,) where none was asked for."""
+
+    def __len__(self) -> int:
+        return len(self.properties)
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Population:
+        """Some of its objects."""
+        scores = {n: v[rows] for n, v in self.scores.items()}
+        return Population(
+            scores, self.properties[rows], self.left_out, self.keys[rows] if len(self.keys) else self.keys
+        )
+
+    def stacked(self, columns: Sequence[str]) -> FloatArray:
+        """(n, len(columns)) of scores."""
+        return np.stack([self.scores[c] for c in columns], axis=1)
+
+
+def read_population(
+    store: Store,
+    parts: Sequence[Receipt],
+    scores: Sequence[str],
+    properties: Sequence[str],
+    *,
+    held_out: bool,
+    key: Sequence[str] = (),
+    measured: Sequence[Receipt] = (),
+) -> Population:
+    """Of these score parts the objects to compare; ``properties`` are names of the survey's or galflow's columns.
+
+    ``measured``: parts of what was measured on the same cutouts, whose columns are properties, too.
+    ``key``: columns that together name an object's galaxy. ``held_out``: a model of the comparison learnt from these
+    objects, so that those of the reference split alone count.
+    """
+    beside = {r.inputs["cutouts"]: r for r in measured if r.rows}
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        found = list(
+            threads.map(
+                lambda part: _of_part(
+                    _table_of(store, part, beside.get(part.inputs.get("cutouts", "")), [*scores, *properties, *key]),
+                    scores,
+                    properties,
+                    held_out,
+                    key,
+                ),
+                [part for part in parts if part.rows],
+            )
+        )
+    return Population(
+        {name: np.concatenate([np.empty(0), *(one.scores[name] for one in found)]) for name in scores},
+        np.concatenate([np.empty((0, len(properties))), *(one.properties for one in found)]),
+        sum(one.left_out for one in found),
+        np.concatenate([np.empty(0, object), *(one.keys for one in found)]),
+    )
+
+
+def _table_of(store: Store, part: Receipt, measured: Receipt | None, columns: Sequence[str]) -> pa.Table:
+    """The columns that are there, of a score part and of what was measured on its cutouts, under their plain names."""
+    table = _read(store, part, ["is_primary", "flags", "split", *columns])
+    if measured is not None:
+        beside = _read(store, measured, [name for name in columns if name not in table.column_names])
+        for name in beside.column_names:
+            table = table.append_column(name, beside.column(name))
+    return table
+
+
+def _read(store: Store, part: Receipt, columns: Sequence[str]) -> pa.Table:
+    (data,) = read_sound(store, {part.product: part.files[""]}).values()
+    there = set(pq.read_schema(pa.BufferReader(data)).names)
+    places = {name: name if name in there else CARRIED + name for name in dict.fromkeys(columns)}
+    found = {name: place for name, place in places.items() if place in there}
+    table = pq.read_table(pa.BufferReader(data), columns=list(found.values()))
+    return table.select(list(found.values())).rename_columns(list(found))
+
+
+def _of_part(
+    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, key: Sequence[str]
+) -> Population:
+    flags = table["flags"].to_numpy()
+    offered = table["is_primary"].to_numpy() & ~has_flag(flags, Flag.PLANTED)
+    if held_out:
+        offered &= pc.fill_null(pc.equal(table["split"], str(Split.REFERENCE)), False).to_numpy()
+    usable = offered & ~has_flag(flags, NOT_NORMAL | INCOMPLETE)
+    rows = np.flatnonzero(usable)
+
+    def column(name: str) -> FloatArray:
+        return floats(table, name)[rows] if name in table.column_names else np.full(len(rows), np.nan)
+
+    return Population(
+        {name: column(name) for name in scores},
+        np.stack([column(name) for name in properties], axis=1) if properties else np.empty((len(rows), 0)),
+        int(offered.sum()) - len(rows),
+        _keys(table, key)[rows] if key else np.empty(0, object),
+    )
+
+
+def _keys(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.object_]:
+    """(N,) the columns' texts joined; "" where one is null or not there."""
+    if any(name not in table.column_names for name in columns):
+        return np.full(len(table), "", object)
+    texts = [pc.cast(table.column(name), pa.string()) for name in columns]
+    joined = pc.binary_join_element_wise(*texts, "/", null_handling="emit_null")
+    return np.asarray(pc.fill_null(joined, "").to_pylist(), object)

@@ -1,0 +1,47 @@
+"""What a run's comparison compares: samples matched or paired object by object, and likelihood ratios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from galflow.compare.matched import MatchedSamples
+from galflow.compare.populations import Population, read_population
+from galflow.compare.ratios import unseen_ratios
+from galflow.runs.plan import matching_of
+from galflow.scores.score import columns_of
+from galflow.training.trained_model import TrainedModel
+from tasks.run_record import RunRecord
+from tasks.worker_jobs import open_set
+
+
+def matched_samples(run: RunRecord, models: Mapping[str, TrainedModel]) -> MatchedSamples | None:
+    """The objects that are to be compared at equal properties or in pairs; None where neither is asked for."""
+    if (matching := matching_of(run.spec)) is None:
+        return None
+    columns = [column.name for column in columns_of(run.spec.of_survey(models))]
+    columns += [ratio.column for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
+    learnt = {model.sample for model in run.spec.trainings if model.trained is None and model.name in models}
+
+    def population(name: str | None, key: tuple[str, ...] = ()) -> Population:
+        receipts = run.scores[name].receipts
+        measured = run.measurements[name].receipts if name in run.measurements else ()
+        return read_population(
+            run.store, receipts, columns, matching.columns, held_out=name in learnt, key=key, measured=measured
+        )
+
+    samples = {name: population(name) for name in run.scores if name is not None} if matching.match else {}
+    paired = tuple((population(pair.first, pair.by), population(pair.second, pair.by)) for pair in matching.pairs)
+    return MatchedSamples(population(None), samples, matching, paired)
+
+
+def unseen_ratios_of(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:
+    """Ratio column -> values of the survey's objects, or of a sample's, that no model of the ratio learnt from."""
+    there = [ratio for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
+    if not there:
+        return {}
+    learners = {m.name for m in run.spec.trainings if m.sample == sample}
+    learnt = {r.column: [models[n] for n in (r.model, r.background) if n in learners] for r in there}
+    sets = {tile.fingerprint: open_set(run.store, tile) for tile in run.joined[sample].tiles}
+    return unseen_ratios(run.store, run.scores[sample].receipts, sets, learnt)
