@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from flows.terminal import minute, show_left_out, show_partial, show_table, table_of, uri_line
-from galflow.report.left_out import selection_tables
+from galflow.report.left_out_words import selection_tables
 from galflow.report.reading import reading_words
 from galflow.report.verdicts import ALIKE, left_out_sentences, parts_failed, verdict
 

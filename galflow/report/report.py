@@ -19,7 +19,7 @@ from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.inputs import MODELS, ReportInputs, StageRecord
-from galflow.report.left_out import selection_tables
+from galflow.report.left_out_words import selection_tables
 from galflow.report.likelihoods import (
     StatedLikelihood,
     compared_rows,

@@ -212,6 +212,9 @@ def small_data(folder: Path) -> None:
         sky = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.0, "CRPIX1": 32.0,
                "CRPIX2": 32.0, "CDELT1": -1e-4, "CDELT2": 1e-4, "MAGZPT": 25.0, "SEEING": 3.0}  # fmt: skip
         image(f"viking_H_frames/image_{number}.fits", **sky)
+    image("sdss_frame/SDSS_1.fits", BUNIT="nanomaggy", **{key: sky[key] for key in list(sky)[:8]})
+    image("realsim_skirt_merger/photo_r_1_99_i0_total.fits", BUNIT="AB mag/arcsec2", CTYPE1="pc", CTYPE2="pc",
+          CDELT1=100.0, CDELT2=100.0, CAMERA="i0", FILTER="r_SDSS.res", WLEFF=6165.0, REDSHIFT=0.046)  # fmt: skip
     for name in ("galaxyzoo_sloan", "galaxyzoo_illustris"):
         (folder / name).mkdir()
         for number in range(5):
