@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from galflow.storage.receipts import Receipt
+if TYPE_CHECKING:  # the terminal, which says it in words, need not wait for what a receipt needs
+    from galflow.storage.receipts import Receipt
 
 _COUNTED = ("requests", "bytes_read", "file_bytes")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
