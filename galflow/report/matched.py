@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
 
 from galflow.compare.classifier import ClassifierTwoSample
 from galflow.compare.two_sample import Interval, TwoSample
@@ -24,6 +26,8 @@ from galflow.spec.models import Ratio
 LEVEL = 0.05
 """A p-value above it does not tell a sample from the sky."""
 _MOST_PANELS = 6
+_SCALE_INCHES = 0.55
+"""Room for the scale of colours with its numbers."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,19 @@ def _figure(found: Mapping[str, Any], column: str) -> str | None:
                 panel.set_yticks([])
             if len(edges) > 2:
                 panel.set_title(_place(names[2:], edges[2:], number, shape[2:]))
-        figure.colorbar(image, ax=axes, ticks=[0, 0.25, 0.5, 0.75, 1], format="%.2f", fraction=0.04, pad=0.02)
+        figure.colorbar(image, cax=_beside(figure, axes), ticks=[0, 0.25, 0.5, 0.75, 1], format="%.2f")
         return data_uri(svg(figure), SVG)
+
+
+def _beside(figure: Figure, panels_drawn: Sequence[Axes]) -> Axes:
+    """Axes for a scale of colours at the right of the panels, for which the figure grows wider."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + _SCALE_INCHES, height)
+    share = width / (width + _SCALE_INCHES)
+    for panel in panels_drawn:
+        x, y, dx, dy = panel.get_position().bounds
+        panel.set_position((x * share, y, dx * share, dy))
+    return figure.add_axes((share + 0.01, y, 0.1 / width, dy))
 
 
 def _ticks(set_ticks: Any, edges: Sequence[float]) -> None:
