@@ -50,26 +50,32 @@ _LARGE = 1e15
 """Beyond it a square may not be a float32, and arcsinh a = log 2a."""
 
 
-def _stretched(flux: Any, softening: Any, gain: float, torch: ModuleType) -> Any:
-    """gain * arcsinh(flux / softening) of a tensor (..., band, y, x), some images at a time.
+def arcsinh(values: Any, torch: ModuleType, out: Any = None) -> Any:
+    """arcsinh of a tensor, in ``out`` if that is given; finite for any finite values.
 
     arcsinh x = log1p(a + a^2 / (1 + sqrt(1 + a^2))) with the sign of x, a = |x|, to one rounding more: torch's own is
     not vectorised on a CPU, and three times as slow.
     """
+    if values.device.type != "cpu" or values.requires_grad:
+        return torch.asinh(values, out=out)
+    size = values.abs()
+    square = size * size
+    square.div_((square + 1).sqrt_().add_(1)).add_(size)
+    found = torch.log1p(square, out=out)
+    if size.numel() and not float(size.amax()) <= _LARGE:
+        torch.where(size > _LARGE, size.log() + math.log(2.0), found, out=found)
+    return found.copysign_(values)
+
+
+def _stretched(flux: Any, softening: Any, gain: float, torch: ModuleType) -> Any:
+    """gain * arcsinh(flux / softening) of a tensor (..., band, y, x), some images at a time."""
     if flux.device.type != "cpu" or flux.requires_grad:
-        return gain * torch.asinh(flux / softening)
+        return gain * arcsinh(flux / softening, torch)
     found = torch.empty_like(flux, memory_format=torch.contiguous_format)
     given, out = flux.reshape(-1, *flux.shape[-3:]), found.view(-1, *flux.shape[-3:])
     images = max(1, _BLOCK // max(1, given[:1].numel()))
     for start in range(0, len(given), images):
-        x, y = given[start : start + images] / softening, out[start : start + images]
-        size = x.abs()
-        square = size * size
-        square.div_((square + 1).sqrt_().add_(1)).add_(size)
-        torch.log1p(square, out=y)
-        if not float(size.amax()) <= _LARGE:
-            torch.where(size > _LARGE, size.log() + math.log(2.0), y, out=y)
-        y.copysign_(x).mul_(gain)
+        arcsinh(given[start : start + images] / softening, torch, out[start : start + images]).mul_(gain)
     return found
 
 

@@ -106,3 +106,10 @@ def test_every_number_is_finite() -> None:
             assert found.shape == (1, len(feature_names(3))), what
             assert found.isfinite().all(), what
     assert len(feature_names(1)) == len(SHAPES)
+
+
+@pytest.mark.parametrize("brightest", [1e18, 1e25])
+def test_a_pixel_brighter_than_any_galaxy_leaves_every_number_finite(brightest: float) -> None:
+    pixels = torch.randn(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    pixels[:, :, 8, 8] = brightest
+    assert measure(Batch.of(pixels)).isfinite().all()
