@@ -7,12 +7,8 @@ sky's sample that galflow reads besides.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ import s3fs
 from astropy.io import fits
 
 from benchmarks.cutana import Processes
+from benchmarks.s3_server import s3_server
 from benchmarks.scratch import scratch
 from galflow.surveys.fits_tiles import FitsTiles
 from galflow.surveys.reading.fits_options import CatalogOptions, FitsTilesOptions
@@ -63,7 +60,7 @@ class Moved:
 
 def run() -> Iterator[Processes]:
     """One table a kind of file."""
-    with scratch() as work, _server(work) as bucket:
+    with scratch() as work, s3_server(work) as bucket:
         for kind in ("plain", "rice"):
             yield measure(kind, SIDE, OBJECTS, bucket)
 
@@ -140,25 +137,3 @@ def _write(path: Path, pixels: np.ndarray, kind: str) -> None:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
     else:
         fits.PrimaryHDU(pixels).writeto(path)
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[str]:
-    """The tests' S3 server; s3://bucket, with AWS_* set while it runs."""
-    path = Path(__file__).parents[1] / "tests" / "conftest.py"
-    found = importlib.util.spec_from_file_location("galflow_test_servers", path)
-    if found is None or found.loader is None:
-        raise RuntimeError(f"{path} is not there; run the benchmarks from a checkout")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module  # its dataclasses look themselves up there
-    found.loader.exec_module(module)
-    process, environment = module.S3Process(folder), dict(os.environ)
-    os.environ.update(module.CREDENTIALS, AWS_ENDPOINT_URL=process.server.endpoint_url)
-    process.start()
-    try:
-        process.wait()
-        yield f"s3://{process.server.bucket}"
-    finally:
-        process.stop()
-        os.environ.clear()
-        os.environ.update(environment)

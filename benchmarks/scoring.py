@@ -10,16 +10,15 @@ The store is a folder, and then S3: a SeaweedFS of the benchmark's own, on this 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.s3_server import s3_server
 from benchmarks.scratch import scratch
 from benchmarks.timing import Table, interleaved, table
 from benchmarks.untrained import BANDS, PRODUCT, STRETCH, as_trained, made_cutouts
@@ -58,30 +57,10 @@ def run() -> Iterator[Table]:
         with scratch() as work:
             for threads in (1, 2):
                 yield from measure(work, threads, (tuple(MODELS), fast, *((name,) for name in fast)))
-            with s3_server(work) as root:
-                yield from measure(work, 1, (fast, ("kmeans",), ("vae",)), root)
+            with s3_server(work) as bucket:
+                yield from measure(work, 1, (fast, ("kmeans",), ("vae",)), f"{bucket}/scoring")
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def s3_server(work: Path) -> Iterator[str]:
-    """URI of an S3 store that is there until the end of the block; AWS_* are set for it."""
-    from tests.conftest import CREDENTIALS, S3Process
-
-    folder = work / "seaweedfs"
-    folder.mkdir()
-    process = S3Process(folder)
-    before = dict(os.environ)
-    os.environ.update(CREDENTIALS | {"AWS_ENDPOINT_URL": process.server.endpoint_url})
-    process.start()
-    try:
-        process.wait()
-        yield f"s3://{process.server.bucket}/scoring"
-    finally:
-        process.stop()
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def measure(work: Path, threads: int, groups: Sequence[tuple[str, ...]], root: str | None = None) -> Iterator[Table]:

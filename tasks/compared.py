@@ -24,16 +24,19 @@ def matched_samples(run: RunRecord, models: Mapping[str, TrainedModel]) -> Match
     columns += [ratio.column for ratio in run.spec.ratios if {ratio.model, ratio.background} <= models.keys()]
     learnt = {model.sample for model in run.spec.trainings if model.trained is None and model.name in models}
 
-    def population(name: str | None, key: tuple[str, ...] = ()) -> Population:
+    def population(name: str | None) -> Population:
         receipts = run.scores[name].receipts
+        keys = tuple({pair.by for pair in matching.pairs if name in (pair.first, pair.second)})
         measured = run.measurements[name].receipts if name in run.measurements else ()
         return read_population(
-            run.store, receipts, columns, matching.columns, held_out=name in learnt, key=key, measured=measured
+            run.store, receipts, columns, matching.columns, held_out=name in learnt, keys=keys, measured=measured
         )
 
-    samples = {name: population(name) for name in run.scores if name is not None} if matching.match else {}
-    paired = tuple((population(pair.first, pair.by), population(pair.second, pair.by)) for pair in matching.pairs)
-    return MatchedSamples(population(None), samples, matching, paired)
+    paired = {name for pair in matching.pairs for name in (pair.first, pair.second)}
+    wanted = [name for name in run.scores if name is not None and (matching.match or name in paired)]
+    return MatchedSamples(
+        population(None) if matching.match else None, {name: population(name) for name in wanted}, matching
+    )
 
 
 def unseen_ratios_of(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:

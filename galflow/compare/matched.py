@@ -19,7 +19,7 @@ from galflow.compare.matching import Matched, cell_numbers, match_bootstraps, ma
 from galflow.compare.pairs import compare_pairs
 from galflow.compare.populations import Population
 from galflow.compare.realism import order_of_samples
-from galflow.compare.two_sample import STATISTICS, compare_matched, matched_draws, over_draws, permutation_p
+from galflow.compare.two_sample import STATISTICS, matched_draws, over_draws, permutation_p, point_statistics
 from galflow.errors import DataError
 from galflow.spec.comparison import MatchSpec, PairSpec
 
@@ -109,40 +109,40 @@ def compare_at_equal_properties(sky: Population, sample: Population, matching: M
 class MatchedSamples:
     """What is compared object by object: at equal properties, and in pairs of the same galaxy."""
 
-    sky: Population
-    """Held-out objects of the survey."""
+    sky: Population | None
+    """Held-out objects of the survey; None where nothing is matched."""
     samples: Mapping[str, Population]
+    """With the keys of the pairs that they are in."""
     matching: Matching
-    paired: tuple[tuple[Population, Population], ...] = ()
-    """Of each of the pairs, with keys."""
 
     def compare(self, reasons: list[str]) -> dict[str, Any]:
         """ "matched": sample -> comparison; "order": column -> the samples from the nearest to the sky on; "pairs".
 
         What cannot be compared is told in ``reasons``.
         """
-        return (self._matched(reasons) if self.matching.match else {}) | (
-            {"pairs": self._pairs(reasons)} if self.paired else {}
-        )
+        found = {} if self.sky is None else self._matched(self.sky, reasons)
+        return found | ({"pairs": self._pairs(reasons)} if self.matching.pairs else {})
 
     def _pairs(self, reasons: list[str]) -> list[dict[str, Any]]:
         found = []
-        for spec, (first, second) in zip(self.matching.pairs, self.paired, strict=True):
+        bootstraps, seed = self.matching.bootstraps, self.matching.seed
+        for spec in self.matching.pairs:
+            first, second = self.samples[spec.first], self.samples[spec.second]
             try:
-                result = compare_pairs(first, second, bootstraps=self.matching.bootstraps, seed=self.matching.seed)
+                result = compare_pairs(first, second, spec.by, bootstraps=bootstraps, seed=seed)
                 found.append({"first": spec.first, "second": spec.second, "by": list(spec.by)} | result)
             except DataError as error:
                 reasons.append(f"{spec.first} and {spec.second}, in pairs: {error}")
         return found
 
-    def _matched(self, reasons: list[str]) -> dict[str, Any]:
+    def _matched(self, sky: Population, reasons: list[str]) -> dict[str, Any]:
         found: dict[str, MatchedComparison] = {}
         for name, sample in self.samples.items():
             try:
-                found[name] = compare_at_equal_properties(self.sky, sample, self.matching)
+                found[name] = compare_at_equal_properties(sky, sample, self.matching)
             except DataError as error:
                 reasons.append(f"{name}, matched: {error}")
-        columns = [c for c in self.sky.scores if found and all(c in one.draws for one in found.values())]
+        columns = [c for c in sky.scores if found and all(c in one.draws for one in found.values())]
         ks = STATISTICS.index("ks")
         order = {c: order_of_samples({name: one.draws[c][ks] for name, one in found.items()}) for c in columns}
         matched = {name: one.found for name, one in found.items()}
@@ -225,10 +225,10 @@ def _of_halves(
     if len(within) < MINIMUM_MATCHED:
         return None
     a, b = (half.scores[name] for half in halves)
-    statistics = compare_matched(a, b, [within, within])
+    statistics = point_statistics(a[within.index_a], b[within.index_b])
     return {
         "pairs": len(within),
-        "statistics": {s: getattr(statistics, s).value for s in STATISTICS},
+        "statistics": dict(zip(STATISTICS, statistics.tolist(), strict=True)),
         "p": _paired_p(a, b, within, matching),
     }
 

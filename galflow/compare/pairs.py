@@ -21,15 +21,19 @@ _BLOCK = 2_000_000
 """Signs drawn at once."""
 
 
-def compare_pairs(first: Population, second: Population, *, bootstraps: int, seed: int) -> dict[str, Any]:
+def compare_pairs(
+    first: Population, second: Population, by: tuple[str, ...], *, bootstraps: int, seed: int
+) -> dict[str, Any]:
     """Every score that both have, first minus second, of the galaxies with one object of the same key in each.
+
+    ``by``: which of the populations' keys.
 
     Plain values: of each column the mean difference with its 95% bootstrap interval, the share of galaxies with the
     higher value in ``first`` with its Wilson interval, and the p-value of the mean by exchanging the two of each pair.
     DataError where fewer than ``MINIMUM_PAIRS`` galaxies are in both.
     """
     require_bootstraps(bootstraps)
-    (keys, one, several_first), (others, two, several_second) = _single(first), _single(second)
+    (keys, one, several_first), (others, two, several_second) = _single(first.keys[by]), _single(second.keys[by])
     _, place_a, place_b = np.intersect1d(keys, others, assume_unique=True, return_indices=True)
     if len(place_a) < MINIMUM_PAIRS:
         raise DataError(
@@ -54,10 +58,10 @@ def compare_pairs(first: Population, second: Population, *, bootstraps: int, see
     }
 
 
-def _single(side: Population) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64], int]:
+def _single(texts: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64], int]:
     """Keys that one object alone has, its row, and how many objects share theirs with another."""
-    known = np.flatnonzero(side.keys != "")
-    keys, rows, counts = np.unique(side.keys[known], return_index=True, return_counts=True)
+    known = np.flatnonzero(texts != "")
+    keys, rows, counts = np.unique(texts[known], return_index=True, return_counts=True)
     return keys[counts == 1], known[rows[counts == 1]], int(counts[counts > 1].sum())
 
 

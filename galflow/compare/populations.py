@@ -25,6 +25,7 @@ from galflow.storage.receipts import Receipt, read_sound
 from galflow.storage.store import Store
 
 FloatArray = npt.NDArray[np.float64]
+Columns = tuple[str, ...]
 _AT_ONCE = 8
 """Parts: what is waited for is mostly the store."""
 
@@ -39,8 +40,8 @@ class Population:
     """(n, D), NaN where one is missing."""
     left_out: int
     """Objects with a known defect, or with pixels missing."""
-    keys: npt.NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
-    """(n,) text that names the object's galaxy, "" where it has none; (0,) where none was asked for."""
+    keys: dict[Columns, npt.NDArray[np.object_]] = field(default_factory=dict)
+    """Columns that together name an object's galaxy -> (n,) texts, "" where it has none."""
 
     def __len__(self) -> int:
         return len(self.properties)
@@ -48,9 +49,8 @@ class Population:
     def of(self, rows: npt.NDArray[np.int64]) -> Population:
         """Some of its objects."""
         scores = {n: v[rows] for n, v in self.scores.items()}
-        return Population(
-            scores, self.properties[rows], self.left_out, self.keys[rows] if len(self.keys) else self.keys
-        )
+        keys = {columns: texts[rows] for columns, texts in self.keys.items()}
+        return Population(scores, self.properties[rows], self.left_out, keys)
 
     def stacked(self, columns: Sequence[str]) -> FloatArray:
         """(n, len(columns)) of scores."""
@@ -64,25 +64,26 @@ def read_population(
     properties: Sequence[str],
     *,
     held_out: bool,
-    key: Sequence[str] = (),
+    keys: Sequence[Columns] = (),
     measured: Sequence[Receipt] = (),
 ) -> Population:
     """Of these score parts the objects to compare; ``properties`` are names of the survey's or galflow's columns.
 
-    ``measured``: parts of what was measured on the same cutouts, whose columns are properties, too.
-    ``key``: columns that together name an object's galaxy. ``held_out``: a model of the comparison learnt from these
-    objects, so that those of the reference split alone count.
+    ``measured``: parts of what was measured on the same cutouts, whose columns are properties, too. ``keys``: columns
+    that together name an object's galaxy, any number of such ways. ``held_out``: a model of the comparison learnt from
+    these objects, so that those of the reference split alone count.
     """
     beside = {r.inputs["cutouts"]: r for r in measured if r.rows}
+    columns = [*scores, *properties, *(name for key in keys for name in key)]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         found = list(
             threads.map(
                 lambda part: _of_part(
-                    _table_of(store, part, beside.get(part.inputs.get("cutouts", "")), [*scores, *properties, *key]),
+                    _table_of(store, part, beside.get(part.inputs.get("cutouts", "")), columns),
                     scores,
                     properties,
                     held_out,
-                    key,
+                    keys,
                 ),
                 [part for part in parts if part.rows],
             )
@@ -91,7 +92,7 @@ def read_population(
         {name: np.concatenate([np.empty(0), *(one.scores[name] for one in found)]) for name in scores},
         np.concatenate([np.empty((0, len(properties))), *(one.properties for one in found)]),
         sum(one.left_out for one in found),
-        np.concatenate([np.empty(0, object), *(one.keys for one in found)]),
+        {key: np.concatenate([np.empty(0, object), *(one.keys[key] for one in found)]) for key in keys},
     )
 
 
@@ -115,7 +116,7 @@ def _read(store: Store, part: Receipt, columns: Sequence[str]) -> pa.Table:
 
 
 def _of_part(
-    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, key: Sequence[str]
+    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, keys: Sequence[Columns]
 ) -> Population:
     flags = table["flags"].to_numpy()
     offered = table["is_primary"].to_numpy() & ~has_flag(flags, Flag.PLANTED)
@@ -131,11 +132,11 @@ def _of_part(
         {name: column(name) for name in scores},
         np.stack([column(name) for name in properties], axis=1) if properties else np.empty((len(rows), 0)),
         int(offered.sum()) - len(rows),
-        _keys(table, key)[rows] if key else np.empty(0, object),
+        {key: _key_texts(table, key)[rows] for key in keys},
     )
 
 
-def _keys(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.object_]:
+def _key_texts(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.object_]:
     """(N,) the columns' texts joined; "" where one is null or not there."""
     if any(name not in table.column_names for name in columns):
         return np.full(len(table), "", object)

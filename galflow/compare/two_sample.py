@@ -137,7 +137,7 @@ def _pooled(a: FloatArray, b: FloatArray) -> tuple[FloatArray, IndexArray, Index
     return np.diff(values), place[: a.size], place[a.size :]
 
 
-def _point(a: FloatArray, b: FloatArray) -> FloatArray:
+def point_statistics(a: FloatArray, b: FloatArray) -> FloatArray:
     """(4,) statistics of the samples themselves."""
     steps, place_a, place_b = _pooled(a, b)
     weights = [np.bincount(p, minlength=steps.size + 1)[None] / p.size for p in (place_a, place_b)]
@@ -150,7 +150,7 @@ def require_bootstraps(bootstraps: int) -> None:
         raise SpecError(f"bootstraps is {bootstraps}; an interval needs at least 2, and 1000 for stable percentiles")
 
 
-def scalar_draws(a: FloatArray, b: FloatArray, bootstraps: int, seed: int) -> FloatArray:
+def _scalar_draws(a: FloatArray, b: FloatArray, bootstraps: int, seed: int) -> FloatArray:
     """(4, bootstraps) of ``STATISTICS``, both samples resampled. The same seed draws the same objects of ``a``."""
     steps, place_a, place_b = _pooled(a, b)
     # One stream a sample, so that the draws do not depend on the blocks.
@@ -171,8 +171,10 @@ def compare_scalars(a: npt.ArrayLike, b: npt.ArrayLike, *, bootstraps: int = 100
     """
     first, second = finite_sample(a, "a"), finite_sample(b, "b")
     require_bootstraps(bootstraps)
-    draws = scalar_draws(first, second, bootstraps, seed)
-    intervals = {name: Interval.of(*pair) for name, *pair in zip(STATISTICS, _point(first, second), draws, strict=True)}
+    draws = _scalar_draws(first, second, bootstraps, seed)
+    intervals = {
+        name: Interval.of(*pair) for name, *pair in zip(STATISTICS, point_statistics(first, second), draws, strict=True)
+    }
     return TwoSample(
         **intervals,
         n_a=first.size,
@@ -213,13 +215,6 @@ def _of_matched(
     ]
     found = _statistics(weights[0], weights[1], steps)[:, 0]
     return [*found, index_a.size, index_b.size, float(np.median(a[index_a])), float(np.median(b[index_b]))]
-
-
-def compare_matched(a: npt.ArrayLike, b: npt.ArrayLike, matches: Iterable[Matched]) -> TwoSample:
-    """Distances over bootstrapped matched samples: medians over the bootstraps, with their 2.5 to 97.5 percentiles; n
-    and medians of the values are the bootstraps' medians too.
-    """
-    return over_draws(matched_draws(finite_sample(a, "a")[None], finite_sample(b, "b")[None], matches)[0])
 
 
 def over_draws(draws: FloatArray) -> TwoSample:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +20,10 @@ from zarr.storage import MemoryStore
 
 from galflow.cutouts.column_encoding import encode_column
 from galflow.cutouts.cutout_set import LAYOUT_VERSION, PIXELS
-from galflow.cutouts.zarr_writing import ChunkCodec, ShardWriter, StagedArrays, put_objects
-from galflow.errors import IntegrityError, TakenError
+from galflow.cutouts.group_writing import GroupWriter
+from galflow.cutouts.zarr_writing import ChunkCodec, StagedArrays, put_objects
 from galflow.spec.run import CutoutSpec
-from galflow.storage.checksums import FileSum, SummingStore
+from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.surveys.base import Plane
 
@@ -101,7 +100,7 @@ def objects_per_shard(spec: CutoutSpec, n_bands: int, n_objects: int) -> int:
     return per_chunk * min(spec.chunks_per_shard, max(1, math.ceil(n_objects / per_chunk)))
 
 
-class CutoutWriter:
+class CutoutWriter(GroupWriter):
     """Writes one cutout set: pixels chunk by chunk, then everything else. To be used as a context.
 
     No object that is there already is replaced: TakenError where other bytes lie.
@@ -109,33 +108,19 @@ class CutoutWriter:
 
     def __init__(self, store: Store, product: str, spec: CutoutSpec, pixel_shape: tuple[int, int, int], most: int):
         """``pixel_shape``: (band, y, x). ``most``: no more objects than these will come."""
-        self._store, self._product = store, product
-        with store.translate_errors("write", product):
-            zarr_store = store.zarr(product, read_only=False)
-        if not isinstance(zarr_store, SummingStore):
-            raise IntegrityError(f"{store.uri(product)} was opened without checksums; open it with read_only=False")
-        self._zarr = zarr_store
+        super().__init__(store, product)
         self._pixel_shape = pixel_shape
         self.per_chunk = objects_per_chunk(spec, pixel_shape[0], most)
         """Objects of one chunk."""
         self._per_shard = objects_per_shard(spec, pixel_shape[0], most)
         self._codec = ChunkCodec(spec.codec)
         chunks_in_shard = self._per_shard // self.per_chunk
-        self._shards = ShardWriter(lambda key: store.stream(f"{product}/{key}"), PIXELS, 4, chunks_in_shard)
+        self.open_shards(PIXELS, chunks_in_shard)
         self._count = 0
         self._waiting: list[Pixels] = []
         """Objects of a chunk that is not yet full."""
         self._known: dict[tuple[str, bytes], bytes] = {}
         self._knowing = threading.Lock()
-
-    def __enter__(self) -> Self:
-        self._shards.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._shards.__exit__(kind, error, traceback)
 
     def encode(self, chunk: Pixels) -> dict[str, bytes]:
         """The bytes of one chunk of each array, filled up with zeros; in any thread."""
@@ -210,9 +195,7 @@ class CutoutWriter:
             if psf_stamps is not None:
                 staged.add("psf_stamps", psf_stamps, ("psf_stamp", "psf_stamp_y", "psf_stamp_x"))
             staged.put_into(self._zarr)
-        written = self._shards.sums | self._zarr.sums
-        require_alone(self._store, self._product, written)
-        return written
+        return self.written()
 
     def _finish_pixels(self) -> None:
         if self._waiting:
@@ -238,15 +221,6 @@ class CutoutWriter:
                 attributes=_pixel_attributes(name, unit),
             )
         put_objects(self._zarr, layout)
-
-
-def require_alone(store: Store, product: str, written: Collection[str]) -> None:
-    """TakenError if other objects than those ``written``, paths below a product, lie in it.
-
-    So it is after an attempt that was cut short, by a galflow that laid it out otherwise.
-    """
-    if others := set(store.list(f"{product}/")) - {f"{product}/{path}" for path in written}:
-        raise TakenError(f"{store.uri(product)} holds {len(others)} objects that are not of it, as {min(others)}")
 
 
 _KNOWN = 7

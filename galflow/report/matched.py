@@ -5,7 +5,7 @@ A sentence never says more than the p-value and the interval allow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,13 @@ def shown_samples(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio])
     return [_shown(name, found, first) for name, found in matched.items()]
 
 
+def _by_weight(columns: Iterable[str], ratios: Sequence[str]) -> list[str]:
+    """Ratios first, since they are what remains of likelihoods, then bits per dimension, then the rest by name."""
+    return sorted(columns, key=lambda c: (c not in ratios, not c.startswith("bpd_"), c))
+
+
 def _shown(name: str, found: Mapping[str, Any], first: Sequence[str]) -> ShownSample:
-    columns = sorted(found["columns"], key=lambda c: (c not in first, not c.startswith("bpd_")))
+    columns = _by_weight(found["columns"], first)
     leading = columns[0]
     left = found["left_out"]
     before, after = found["explained"]["all"], found["explained"]["matched"]
@@ -194,7 +199,7 @@ def order_rows(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio]) ->
     if not order:
         return None
     first = [ratio.column for ratio in ratios]
-    column = min(order, key=lambda c: (c not in first, not c.startswith("bpd_")))
+    column = _by_weight(order, first)[0]
     rows = [
         OrderRow(
             one["sample"],
@@ -225,10 +230,7 @@ def shown_pairs(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio]) -
             f"{one['first']} minus {one['second']}",
             count_text(one["pairs"]),
             ", ".join(one["by"]),
-            [
-                _pair_row(column, one["columns"][column])
-                for column in sorted(one["columns"], key=lambda c: (c not in first, not c.startswith("bpd_"), c))
-            ],
+            [_pair_row(column, one["columns"][column]) for column in _by_weight(one["columns"], first)],
         )
         for one in (comparison or {}).get("pairs", [])
     ]

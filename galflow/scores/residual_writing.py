@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import zarr
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
-from galflow.cutouts.set_writing import objects_per_chunk, require_alone
-from galflow.cutouts.zarr_writing import ChunkCodec, ShardWriter, StagedArrays, put_objects
-from galflow.errors import IntegrityError
+from galflow.cutouts.group_writing import GroupWriter
+from galflow.cutouts.set_writing import objects_per_chunk
+from galflow.cutouts.zarr_writing import ChunkCodec, StagedArrays, put_objects
 from galflow.spec.run import CutoutSpec
-from galflow.storage.checksums import FileSum, SummingStore
+from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 
 FLUX = "flux"
@@ -43,36 +42,23 @@ def array_name(kind: str, model: str) -> str:
     return f"{kind}_{model}"
 
 
-class ResidualWriter:
+class ResidualWriter(GroupWriter):
     """Arrays of one shape, written a chunk of objects at a time. To be used as a context."""
 
     def __init__(
         self, store: Store, product: str, spec: CutoutSpec, names: Sequence[str], shape: tuple[int, int, int], most: int
     ) -> None:
         """``names``: of the arrays, FLUX among them. ``shape``: (band, y, x). ``most``: so many objects will come."""
-        self._store, self._product, self._names, self._shape = store, product, tuple(names), shape
-        with store.translate_errors("write", product):
-            zarr_store = store.zarr(product, read_only=False)
-        if not isinstance(zarr_store, SummingStore):
-            raise IntegrityError(f"{store.uri(product)} was opened without checksums; open it with read_only=False")
-        self._zarr = zarr_store
+        super().__init__(store, product)
+        self._names, self._shape = tuple(names), shape
         # As many bytes in a chunk of all arrays as of a cutout set's three.
         usual = objects_per_chunk(spec, shape[0], _MANY)
         self.per_chunk = max(1, min(most, 3 * usual // max(3, len(names))))
         """Objects of one chunk."""
         self._in_shard = min(spec.chunks_per_shard, max(1, math.ceil(most / self.per_chunk)))
         self._codec = ChunkCodec(spec.codec)
-        self._shards = ShardWriter(lambda key: store.stream(f"{product}/{key}"), self._names, 4, self._in_shard)
+        self.open_shards(self._names, self._in_shard)
         self._count = 0
-
-    def __enter__(self) -> Self:
-        self._shards.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._shards.__exit__(kind, error, traceback)
 
     def add(self, pictures: Mapping[str, np.ndarray]) -> None:
         """The next chunk; only the last one may hold fewer than ``per_chunk`` objects."""
@@ -107,9 +93,7 @@ class ResidualWriter:
             for name, values in coordinates.items():
                 staged.add(name, values, ("object",), dict(COORDINATES[name]))
             staged.put_into(self._zarr)
-        written = self._shards.sums | self._zarr.sums
-        require_alone(self._store, self._product, written)
-        return written
+        return self.written()
 
 
 def _said(name: str, unit: str) -> dict[str, Any]:

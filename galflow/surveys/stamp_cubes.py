@@ -18,12 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.errors import DataError, SpecError
-from galflow.photometry import NJY
-from galflow.surveys.base import BaseOptions, Fault, Image, Survey, Tile, TileFile
+from galflow.surveys.base import BaseOptions, Fault, Image, Tile, TileFile
 from galflow.surveys.reading.cube_options import CubeOptions
 from galflow.surveys.reading.cube_reading import CubeReader, row_count
 from galflow.surveys.reading.display import of_one_stretch
-from galflow.surveys.reading.files import StoredFile, expand_root, list_entries, unchanged
+from galflow.surveys.reading.files import StoredFile, list_entries, unchanged
 from galflow.surveys.reading.fits_names import tile_names
 from galflow.surveys.reading.last_tile import LastTile
 from galflow.surveys.reading.stamp_arrays import ENDINGS, StampArrays, opened_arrays
@@ -33,13 +32,14 @@ from galflow.surveys.reading.stamp_tile import StampTile, with_fwhm
 from galflow.surveys.reading.table_arrays import column_of
 from galflow.surveys.reading.table_ids import identify
 from galflow.surveys.reading.table_metadata import notes, with_reasons
+from galflow.surveys.ready_made_images import ReadyMadeImages
 
 _ROLE = re.compile(r"flux/\*/(.*)#(\d+)-(\d+)")
 _ARRAYS_OF_OPTIONS = ("flux", "weight", "mask", "psf", "psf_fwhm", "scale", "object_id", "ra_deg", "dec_deg")
 _RESERVED = frozenset({"object_id", "ra_deg", "dec_deg", "x", "y", "file_name", "source_name", "read_error"})
 
 
-class StampCubes(Survey):
+class StampCubes(ReadyMadeImages):
     """Cubes of stamps; see the module's docstring."""
 
     Options = CubeOptions
@@ -49,28 +49,12 @@ class StampCubes(Survey):
         if not isinstance(options, CubeOptions):
             raise SpecError(f"{type(self).__name__} needs CubeOptions, got {type(options).__name__}")
         super().__init__(name, release, options)
-        self._root = expand_root(options.root)
         self._last = LastTile[tuple[StampTile, pa.Table, np.ndarray | None]]()
-
-    @property
-    def ready_made(self) -> bool:
-        """It is nothing else."""
-        return True
-
-    @property
-    def root_uri(self) -> str:
-        """The option root."""
-        return self._root
 
     @property
     def bands(self) -> tuple[str, ...]:
         """The option of that name."""
         return self.options.bands
-
-    @property
-    def unit(self) -> str:
-        """nJy with a zero point, else as declared."""
-        return NJY if self.options.zero_point_ab is not None else self.options.unit
 
     @property
     def pixel_scale_arcsec(self) -> float:

@@ -19,8 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from galflow.errors import DataError, SpecError
-from galflow.photometry import NJY
-from galflow.surveys.base import Image, Survey, Tile, TileFile
+from galflow.surveys.base import Image, Tile, TileFile
 from galflow.surveys.reading import files, stamp_labels, stamp_names
 from galflow.surveys.reading.display import displayed_files, of_one_stretch
 from galflow.surveys.reading.last_tile import LastTile
@@ -29,12 +28,13 @@ from galflow.surveys.reading.stamp_reading import of_like_size
 from galflow.surveys.reading.stamp_tile import StampTile, with_fwhm
 from galflow.surveys.reading.stamps_options import StampsOptions
 from galflow.surveys.reading.table_metadata import reasons_of, with_reasons
+from galflow.surveys.ready_made_images import ReadyMadeImages
 
 _READERS = 8
 """Threads that fetch and decode: the latency of an object store is what they hide."""
 
 
-class Stamps(Survey):
+class Stamps(ReadyMadeImages):
     """Ready-made images as a survey; see the module's docstring."""
 
     Options = StampsOptions
@@ -43,14 +43,8 @@ class Stamps(Survey):
 
     def __init__(self, name: str, release: str, options: StampsOptions) -> None:
         super().__init__(name, release, options)
-        self._root = files.expand_root(options.root)
         self._last = LastTile[StampTile]()
         self._decoder = StampDecoder(options)
-
-    @property
-    def ready_made(self) -> bool:
-        """It is nothing else."""
-        return True
 
     def displayed(self, tile: Tile) -> Mapping[str, bool]:
         """As declared, or of a file of each kind: pictures of 8 bits."""
@@ -63,11 +57,6 @@ class Stamps(Survey):
         return frozenset(("file_name", "source_name", "read_error", *self._describe([]).column_names))
 
     @property
-    def root_uri(self) -> str:
-        """The option root."""
-        return self._root
-
-    @property
     def bands(self) -> tuple[str, ...]:
         """The option of that name."""
         return self.options.bands
@@ -76,11 +65,6 @@ class Stamps(Survey):
     def pixel_scale_arcsec(self) -> float:
         """That of the images as they are resampled and binned."""
         return self.options.scale_made_arcsec
-
-    @property
-    def unit(self) -> str:
-        """nJy with a zero point, else as declared."""
-        return NJY if self.options.zero_point_ab is not None else self.options.unit
 
     @property
     def largest_cutout(self) -> int | None:

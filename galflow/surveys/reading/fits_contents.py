@@ -11,8 +11,7 @@ from astropy.utils.exceptions import AstropyWarning
 from galflow.logs import quiet
 from galflow.surveys.reading.files import open_bytes
 from galflow.surveys.reading.fits_header import clean_header, with_inherited
-from galflow.surveys.reading.fits_io import is_plane, unzipped
-from galflow.surveys.reading.fits_structure import spans
+from galflow.surveys.reading.fits_io import checked_hdus, is_plane, unzipped
 
 _KINDS = {"PrimaryHDU": "image", "ImageHDU": "image", "CompImageHDU": "compressed image", "TableHDU": "text table"}
 
@@ -43,13 +42,9 @@ def contents(uri: str) -> list[Hdu]:
 
     A header that claims what cannot be is refused before astropy acts on it.
     """
-    with unzipped(open_bytes(uri), uri) as (file, length):
-        for _ in spans(file, uri, length):
-            pass
-        file.seek(0)
-        with quiet(AstropyWarning, UserWarning):
-            hdus = fits.open(file, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
-            return [_hdu(number, hdu, hdus[0].header) for number, hdu in enumerate(hdus)]
+    with unzipped(open_bytes(uri), uri) as (file, length), quiet(AstropyWarning, UserWarning):
+        hdus = checked_hdus(file, uri, length, as_stored=True)
+        return [_hdu(number, hdu, hdus[0].header) for number, hdu in enumerate(hdus)]
 
 
 def _hdu(number: int, hdu: Any, primary: fits.Header) -> Hdu:

@@ -231,3 +231,14 @@ def _wanted(hdu: Any, number: int, extension: Extension, table: bool) -> bool:
         name, _, version = wanted.rpartition(",")
         return own == wanted or (own == name.strip() and version.strip() == str(hdu.ver))
     return isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)) if table else is_plane(hdu)
+
+
+def checked_hdus(file: BinaryIO, uri: str, length: int, *, as_stored: bool = False) -> fits.HDUList:
+    """All HDUs of an open file; DataError for headers that claim what cannot be, before astropy acts on them.
+
+    ``as_stored``: every header is read at once, and pixels stay unscaled.
+    """
+    for _ in spans(file, uri, length):
+        pass
+    file.seek(0)
+    return fits.open(file, memmap=False, lazy_load_hdus=not as_stored, do_not_scale_image_data=as_stored)

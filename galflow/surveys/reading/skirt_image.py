@@ -20,8 +20,7 @@ from galflow.errors import DataError
 from galflow.logs import quiet
 from galflow.surveys.reading.files import open_bytes
 from galflow.surveys.reading.fits_contents import contents
-from galflow.surveys.reading.fits_io import unzipped
-from galflow.surveys.reading.fits_structure import spans
+from galflow.surveys.reading.fits_io import checked_hdus, unzipped
 from galflow.surveys.reading.surface_brightness import njy_per_arcsec2
 
 _WAVELENGTHS = "GRID_POINTS"
@@ -124,17 +123,13 @@ def read_layers(
 
     ``wavelength_m``: of each, as declared, where no card and no table gives it. Raises DataError, which names the file.
     """
-    with unzipped(open_bytes(uri), uri) as (file, length):
-        for _ in spans(file, uri, length):
-            pass
-        file.seek(0)
-        with quiet(AstropyWarning, UserWarning):
-            hdus = fits.open(file, memmap=False)
-            hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) in (2, 3)), None)
-            if hdu is None:
-                raise _no_image(uri)
-            header, planes = hdu.header, _planes(np.asarray(hdu.data), layers, uri)
-            table = next((h.data for h in hdus if _is_wavelengths(h)), None)
+    with unzipped(open_bytes(uri), uri) as (file, length), quiet(AstropyWarning, UserWarning):
+        hdus = checked_hdus(file, uri, length)
+        hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) in (2, 3)), None)
+        if hdu is None:
+            raise _no_image(uri)
+        header, planes = hdu.header, _planes(np.asarray(hdu.data), layers, uri)
+        table = next((h.data for h in hdus if _is_wavelengths(h)), None)
     unit = _unit(header, declared, uri)
     scale = _kpc_per_pixel(header, declared, uri)
     camera = str(header.get("CAMERA", "")).strip() or None

@@ -25,9 +25,8 @@ from galflow.errors import DataError, GalflowError
 from galflow.logs import quiet
 from galflow.surveys.reading.array_headers import PARSING
 from galflow.surveys.reading.files import open_lazily
-from galflow.surveys.reading.fits_io import unzipped
+from galflow.surveys.reading.fits_io import checked_hdus, unzipped
 from galflow.surveys.reading.fits_pixels import physical
-from galflow.surveys.reading.fits_structure import spans
 from galflow.surveys.reading.hdf5 import HDF5_ENDINGS, is_hdf5, opened_hdf5
 
 ENDINGS = (*HDF5_ENDINGS, ".npz", ".npy", ".fits", ".fit", ".parquet")
@@ -176,12 +175,8 @@ class _Fits(StampArrays):
 
     @classmethod
     def opened(cls, uri: str, stored: BinaryIO, length: int) -> _Fits:
-        for _ in spans(stored, uri, length):
-            pass  # a header that claims what cannot be is refused here
-        stored.seek(0)
         with quiet(AstropyWarning, UserWarning):
-            hdus = fits.open(stored, memmap=False, lazy_load_hdus=False, do_not_scale_image_data=True)
-        return cls(uri, hdus)
+            return cls(uri, checked_hdus(stored, uri, length, as_stored=True))
 
     def _images(self) -> Mapping[str, Any]:
         images = {str(hdu.name or number): hdu for number, hdu in enumerate(self.hdus) if hdu.is_image and hdu.shape}

@@ -22,8 +22,7 @@ from galflow.errors import DataError
 from galflow.logs import quiet
 from galflow.surveys.reading.files import open_bytes
 from galflow.surveys.reading.fits_contents import contents
-from galflow.surveys.reading.fits_io import unzipped
-from galflow.surveys.reading.fits_structure import spans
+from galflow.surveys.reading.fits_io import checked_hdus, unzipped
 from galflow.surveys.reading.simulated_view import SimulatedView
 from galflow.surveys.reading.surface_brightness import SPEED_OF_LIGHT, absolute_magnitude, njy_per_arcsec2
 
@@ -60,25 +59,21 @@ def read_views(
     Raises DataError, which names the file, for one that is damaged, of another kind, or without a filter. A camera that
     is not there, or whose magnitude does not agree within ``tolerance_mag``, is a view with its ``error``.
     """
-    with unzipped(open_bytes(uri), uri) as (file, length):
-        for _ in spans(file, uri, length):
-            pass
-        file.seek(0)
-        with quiet(AstropyWarning, UserWarning):
-            hdus = fits.open(file, memmap=False)
-            there = _cameras([str(hdu.name) for hdu in hdus], uri, dust=dust)
-            table = hdus["FILTERS"].data
-            rows = _filter_rows(table, filters, uri)
-            redshift = _number(hdus[1].header, "REDSHIFT")
-            views = []
-            for camera in there if cameras is None else cameras:
-                try:
-                    if camera not in there:
-                        told = ", ".join(map(str, there))
-                        raise DataError(f"{uri} has no camera {camera}; it has {told}. Change the option cameras")
-                    views.append(_view(hdus, table, rows, camera, redshift, uri, dust, tolerance_mag))
-                except DataError as error:
-                    views.append(SimulatedView(f"camera{camera}", redshift=redshift, error=str(error)))
+    with unzipped(open_bytes(uri), uri) as (file, length), quiet(AstropyWarning, UserWarning):
+        hdus = checked_hdus(file, uri, length)
+        there = _cameras([str(hdu.name) for hdu in hdus], uri, dust=dust)
+        table = hdus["FILTERS"].data
+        rows = _filter_rows(table, filters, uri)
+        redshift = _number(hdus[1].header, "REDSHIFT")
+        views = []
+        for camera in there if cameras is None else cameras:
+            try:
+                if camera not in there:
+                    told = ", ".join(map(str, there))
+                    raise DataError(f"{uri} has no camera {camera}; it has {told}. Change the option cameras")
+                views.append(_view(hdus, table, rows, camera, redshift, uri, dust, tolerance_mag))
+            except DataError as error:
+                views.append(SimulatedView(f"camera{camera}", redshift=redshift, error=str(error)))
     return views
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -9,9 +10,20 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from galflow.compare import two_sample
-from galflow.compare.matching import match_bootstraps
-from galflow.compare.two_sample import Interval, TwoSample, compare_matched, compare_scalars, permutation_p
+from galflow.compare.matching import Matched, match_bootstraps
+from galflow.compare.two_sample import (
+    Interval,
+    TwoSample,
+    compare_scalars,
+    matched_draws,
+    over_draws,
+    permutation_p,
+)
 from galflow.errors import ModelError, SpecError
+
+
+def compare_matched(a: np.ndarray, b: np.ndarray, matches: Iterable[Matched]) -> TwoSample:
+    return over_draws(matched_draws(a[None], b[None], matches)[0])
 
 
 def _samples(kind: str) -> tuple[np.ndarray, np.ndarray]:
