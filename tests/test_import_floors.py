@@ -45,10 +45,11 @@ ROOMS: dict[str, set[str]] = {
     "scores": _CUTTING | _MODELS | {"cutouts", "training"},
     "compare": _CUTTING | _MODELS | {"cutouts", "training", "scores"},
     "catalog": _CUTTING | _MODELS | {"cutouts", "measurements", "training", "scores", "compare"},
-    "report": _CUTTING | _MODELS | {"cutouts", "measurements", "training", "scores", "compare", "catalog"},
+    "labels": _CUTTING | _MODELS | {"cutouts", "training", "scores"},
+    "report": _CUTTING | _MODELS | {"cutouts", "measurements", "training", "scores", "compare", "catalog", "labels"},
 }
 """Room of galflow -> rooms (or modules of one) that it may import beside itself."""
-TOP = {"runs", "__init__"}
+TOP = {"runs", "explore", "__init__"}
 """On top of the library: they may see all of it, and no room may import them."""
 MOST_AT_THE_ROOT = 7
 UPWARD = {("galflow", "flows.whole_run")}
