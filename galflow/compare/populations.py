@@ -25,6 +25,7 @@ from galflow.storage.receipts import Receipt, read_sound
 from galflow.storage.store import Store
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 Columns = tuple[str, ...]
 _AT_ONCE = 8
 """Parts: what is waited for is mostly the store."""
@@ -115,14 +116,23 @@ def _read(store: Store, part: Receipt, columns: Sequence[str]) -> pa.Table:
     return table.select(list(found.values())).rename_columns(list(found))
 
 
-def _of_part(
-    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, keys: Sequence[Columns]
-) -> Population:
+def comparable_rows(table: pa.Table, *, held_out: bool) -> tuple[BoolArray, BoolArray]:
+    """(N,) which rows are objects that no model learnt from; and which of them may be compared object by object.
+
+    ``table`` has the columns is_primary, flags and split of a score part. ``held_out``: a model of the comparison
+    learnt from its objects.
+    """
     flags = table["flags"].to_numpy()
     offered = table["is_primary"].to_numpy() & ~has_flag(flags, Flag.PLANTED)
     if held_out:
         offered &= pc.fill_null(pc.equal(table["split"], str(Split.REFERENCE)), False).to_numpy()
-    usable = offered & ~has_flag(flags, NOT_NORMAL | INCOMPLETE)
+    return offered, offered & ~has_flag(flags, NOT_NORMAL | INCOMPLETE)
+
+
+def _of_part(
+    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, keys: Sequence[Columns]
+) -> Population:
+    offered, usable = comparable_rows(table, held_out=held_out)
     rows = np.flatnonzero(usable)
 
     def column(name: str) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,6 +39,18 @@ from galflow.training.trained_model import TrainedModel
 PICTURE_BYTES = 3_800_000
 """At most about so many bytes of pictures in one report."""
 _BATCH_OBJECTS = 64
+
+
+class Placed(Protocol):
+    """A row of a cutout set."""
+
+    @property
+    def tile(self) -> str:
+        """The tile's name."""
+
+    @property
+    def row(self) -> int:
+        """Its number in the tile's cutout set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +122,7 @@ def objects_pictured(bands: int, side: int, reconstructing: int) -> int:
 
 
 def read_cutouts(
-    store: Store, products: Mapping[str, str], rows: Sequence[Shown], models: Mapping[str, TrainedModel]
+    store: Store, products: Mapping[str, str], rows: Sequence[Placed], models: Mapping[str, TrainedModel]
 ) -> list[Cutout]:
     """The cutouts of these rows, in their order, with what their tiles have of what ``models`` want.
 
@@ -161,7 +174,7 @@ def make_display(models: Mapping[str, TrainedModel], normal: Sequence[Cutout]) -
     else:  # of flux all the same: what models see linearly, eyes do not
         softening, most = SOFTENING_SIGMA, LARGEST_WHITE_SIGMA
     display = Display(bands, stretch.sky_sigma, unit, softening, most)
-    peaks = brightness_sigma(np.stack([_known(c) for c in normal]), display) if normal else np.zeros(0)
+    peaks = brightness_sigma(np.stack([known_flux(c) for c in normal]), display) if normal else np.zeros(0)
     peaks = peaks[np.isfinite(peaks)]
     white = float(np.quantile(peaks, 0.95)) if len(peaks) else most
     white = float(f"{np.clip(white, 20 * softening, most):.2g}")
@@ -177,15 +190,15 @@ def make_cards(
     titles: Sequence[str],
 ) -> list[Card]:
     """A card for each row; ``primary`` is the score whose sigma, p and q it states."""
-    flux = {name: _reconstructions(model, cutouts) for name, model in models.items()}
+    flux = {name: reconstructions(model, cutouts) for name, model in models.items()}
     cards = []
     for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
         explained = [
-            _explain(name, _known(cutout, models[name].card.neighbours), cutout.sky_sigma, pixels, display)
+            explain(name, known_flux(cutout, models[name].card.neighbours), cutout.sky_sigma, pixels, display)
             for name, found in flux.items()
             if (pixels := found[i]) is not None
         ]
-        picture = data_uri(picture_png(display.picture(_known(cutout))))
+        picture = data_uri(picture_png(display.picture(known_flux(cutout))))
         cards.append(
             Card(
                 titles[i],
@@ -211,14 +224,14 @@ def _sorted_sigmas(sigma: Mapping[str, float | None]) -> list[tuple[str, str]]:
     return [(name, _sigma_text(value).removesuffix(" σ")) for name, value in largest_first]
 
 
-def _known(cutout: Cutout, neighbours: Neighbours = "keep") -> np.ndarray:
+def known_flux(cutout: Cutout, neighbours: Neighbours = "keep") -> np.ndarray:
     """Flux with every unobserved pixel NaN, as a model sees it that sees ``neighbours`` so."""
     seen = torch.tensor(np.where(cutout.ivar > 0, cutout.flux, np.float32(0)))
     flux, ivar = without_neighbours(seen[None], torch.tensor(cutout.ivar)[None], neighbours)
     return np.where(ivar[0].numpy() > 0, flux[0].numpy(), np.nan)
 
 
-def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.ndarray | None]:
+def reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.ndarray | None]:
     """(band, y, x) flux of each; None if the model does not reconstruct, or is not told what it needs of the object."""
     found: list[np.ndarray | None] = [None] * len(cutouts)
     if not isinstance(model.module, Reconstructs):
@@ -233,7 +246,7 @@ def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.
     return found
 
 
-def _explain(
+def explain(
     name: str, known: np.ndarray, sky_sigma: Sequence[float | None], model_flux: np.ndarray, display: Display
 ) -> Explained:
     """``known``: (band, y, x) flux as the model saw it, NaN where missing."""

@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from galflow.report.cards import unexplained
+from galflow.report.compared_galaxies import shown_comparison
 from galflow.report.curves import curve_plots, panels_of
 from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
@@ -75,7 +76,7 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= _comparison(inputs, selection, stated) | population(inputs)
     context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
-    context |= {"mock_observations": shown_observations(inputs)}
+    context |= {"mock_observations": shown_observations(inputs), "compared_galaxies": shown_comparison(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
     context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
