@@ -38,8 +38,9 @@ def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     """Write it as PATH.png (300 dpi) and PATH.pdf, whatever the ending of ``path``; StoreError where that fails."""
     written = [Path(path).with_suffix(suffix) for suffix in (".png", ".pdf")]
     try:
-        for place in written:
-            figure.savefig(place, dpi=_DPI, bbox_inches="tight")
+        with matplotlib.rc_context(STYLE | {"pdf.fonttype": 42}):  # texts stay texts, as journals ask
+            for place in written:
+                figure.savefig(place, dpi=_DPI, bbox_inches="tight")
     except OSError as error:
         raise StoreError(f"cannot write {place}: {error.strerror or error}; check the folder and its room") from error
     return written

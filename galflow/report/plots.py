@@ -50,7 +50,8 @@ def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG file without a date."""
     sink = io.BytesIO()
-    figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context(STYLE):  # its salt makes the names of shapes the same each time
+        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
     return sink.getvalue()
 
 

@@ -19,6 +19,7 @@ from galflow.report.curves import curve_plots, panels_of
 from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
+from galflow.report.headline import headline
 from galflow.report.inputs import MODELS, ReportInputs, StageRecord
 from galflow.report.left_out_words import selection_tables
 from galflow.report.likelihoods import (
@@ -185,12 +186,13 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
     matched = shown_samples(inputs.comparison, ratios)
+    result = headline(inputs.comparison, ratios, inputs.leading)
     said = sentences(inputs.comparison, inputs.survey_models, inputs.leading, ratios)
     return {
         "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),
         "sentences": said,
-        "headlines": headlines(said) + [one.sentence for one in matched],
+        "headlines": [result] * (result is not None) + headlines(said) + [m.sentence for m in matched],
         "matched_samples": matched,
         "order": order_rows(inputs.comparison, ratios),
         "paired_samples": shown_pairs(inputs.comparison, ratios),
