@@ -62,9 +62,8 @@ def random_figure(shown: SideBySide) -> Figure:
 def extremes_figure(shown: SideBySide, column: str) -> Figure:
     """A row a side: the least probable galaxies by ``column``, then the most probable, the farthest outside."""
     if column not in shown.columns:
-        raise SpecError(
-            f"no column {column!r} of a likelihood is shown; there are {', '.join(shown.columns) or 'none'}"
-        )
+        known = ", ".join(shown.columns) or "none"
+        raise SpecError(f"no likelihood or ratio {column!r} is shown; expected one of {known}")
     rows = []
     for side in shown.sides:
         ends = [*side.picked.least[column], *side.picked.most[column][::-1]]
