@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from galflow.report.cards import unexplained
 from galflow.report.compared_galaxies import shown_comparison
 from galflow.report.curves import curve_plots, panels_of
+from galflow.report.distributions import likelihood_plot
 from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
@@ -36,7 +37,7 @@ from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
-from galflow.report.plots import likelihood_plot, score_plot, tail_plot
+from galflow.report.plots import score_plot, tail_plot
 from galflow.report.population import population
 from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
@@ -182,7 +183,8 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
     """Likelihoods, and the samples against the sky."""
     plots = []
     for one in stated:
-        plot = likelihood_plot(one.label, one.reference, selection.likelihoods[one.column], one.samples)
+        run = selection.likelihoods[one.column]
+        plot = likelihood_plot(one.label, one.reference, run, one.samples, one.linear_width)
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
     matched = shown_samples(inputs.comparison, ratios)
