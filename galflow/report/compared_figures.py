@@ -1,7 +1,7 @@
 """Figures of a comparison, for a paper or a notebook: what the report's page shows of the sky's and samples' galaxies.
 
 >>> run = galflow.open_run("galflow-out")                                # doctest: +SKIP
->>> shown = side_by_side(ComparedRun.of_published(run.store, run.manifest))
+>>> shown = run.side_by_side()
 >>> save_figure(extremes_figure(shown, "loglike_pca"), "extremes")       # extremes.png and extremes.pdf
 
 Figures are made without pyplot, hence without global state; a notebook shows what they return.
@@ -19,11 +19,14 @@ from matplotlib.figure import Figure
 
 from galflow.errors import SpecError, StoreError
 from galflow.models.shared.autoregressive import Autoregressive
+from galflow.report.distributions import likelihood_figure
 from galflow.report.extremes import ComparedGalaxy
+from galflow.report.likelihoods import likelihood_edges, stated_likelihoods
 from galflow.report.pixel_pdf import PredictedGalaxy, pixel_figure, pixel_pdfs
 from galflow.report.plots import STYLE
 from galflow.report.residuals import RESIDUAL_LIMIT
 from galflow.report.side_by_side import SideBySide, SideOfPictures
+from galflow.scores.distributions import Histogram
 
 _CELL, _LABEL, _CAPTION, _HEAD = 1.0, 1.05, 0.3, 0.3
 """Inches of a picture, of the sides' names, of the text below a picture, and above the first row."""
@@ -51,6 +54,19 @@ def nats(value: float | None) -> str:
     if value is None:
         return "none"
     return (f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}").replace("-", "\u2212")
+
+
+def distribution_figure(shown: SideBySide, column: str) -> Figure:
+    """How a ratio or a likelihood is distributed in each sample, over the sky's held-out galaxies."""
+    run = shown.run
+    stated = {one.column: one for one in stated_likelihoods(run.models, run.comparison, run.spec.ratios)}
+    if column not in stated:
+        raise SpecError(
+            f"no likelihood or ratio {column!r} was compared; expected one of {', '.join(stated) or 'none'}"
+        )
+    one = stated[column]
+    bins = Histogram.empty(likelihood_edges([one])[column])
+    return likelihood_figure(one.label, one.reference, bins, one.samples, one.linear_width)
 
 
 def random_figure(shown: SideBySide) -> Figure:

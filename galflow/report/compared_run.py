@@ -5,12 +5,14 @@ Made of a report's inputs, or of a published run's manifest, so that a notebook 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from galflow.errors import SpecError
 from galflow.report.extremes import Side
-from galflow.report.inputs import SCORES, ReportInputs
+from galflow.report.inputs import COMPARISON, SCORES, ReportInputs
 from galflow.scores.score import ScoreColumn
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.receipts import Receipt, RunManifest, read_receipts
@@ -34,6 +36,8 @@ class ComparedRun:
     """Those that learnt the survey, each by its first training."""
     sides: tuple[Side, ...]
     """The sky first."""
+    comparison: Mapping[str, Any] | None
+    """The JSON of galflow.compare.samples; None where no comparison was made."""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -52,7 +56,7 @@ class ComparedRun:
     def of_report(cls, inputs: ReportInputs) -> ComparedRun | None:
         """None where no sample was scored."""
         scored = {stage: record.receipts for stage, record in inputs.stages.items()}
-        return cls._of(inputs.store, inputs.spec, inputs.models, scored)
+        return cls._of(inputs.store, inputs.spec, inputs.models, scored, inputs.comparison)
 
     @classmethod
     def of_published(cls, store: Store, manifest: RunManifest) -> ComparedRun:
@@ -61,7 +65,9 @@ class ComparedRun:
         scored = {stage: tuple(read_receipts(store, keys)) for stage, keys in stages.items()}
         places = manifest.located(store).models
         models = {name: load_uri(uri, store.endpoint_url) for name, uri in places.items()}
-        found = cls._of(store, parse_spec(dict(manifest.specification)), models, scored)
+        compared = [r.product for r in read_receipts(store, manifest.products.get(COMPARISON, []))]
+        comparison = json.loads(store.get(compared[0])) if compared else None
+        found = cls._of(store, parse_spec(dict(manifest.specification)), models, scored, comparison)
         if found is None:
             raise SpecError(
                 f"run {manifest.run} scored no comparison sample; name one under comparison.samples, and run it"
@@ -75,6 +81,7 @@ class ComparedRun:
         spec: RunSpec,
         models: Mapping[str, TrainedModel],
         scored: Mapping[str, Sequence[Receipt]],
+        comparison: Mapping[str, Any] | None,
     ) -> ComparedRun | None:
         learnt = {m.sample for m in spec.trainings if m.trained is None and m.name in models}
         sides = [Side(SKY, tuple(scored[SCORES]), None in learnt)]
@@ -84,4 +91,4 @@ class ComparedRun:
                 sides.append(Side(sample.name, tuple(parts), sample.name in learnt))
         learners = spec.of_survey(models)
         first = {model.name: learners[model.name] for model in spec.models if model.name in learners}
-        return None if len(sides) == 1 else cls(store, spec, first, tuple(sides[:MOST_SIDES]))
+        return None if len(sides) == 1 else cls(store, spec, first, tuple(sides[:MOST_SIDES]), comparison)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from astropy.wcs import WCS
 
+    from galflow.report.side_by_side import SideBySide
+
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank", "anomaly_q")
 
 
@@ -171,6 +173,17 @@ class PublishedRun:
         from galflow.runs.opened_residuals import open_residuals
 
         return open_residuals(self.store, self.manifest, model, n)
+
+    def side_by_side(self, count: int | None = None) -> SideBySide:
+        """``count`` random galaxies of the sky and of each compared sample, and the least and most probable ones.
+
+        For the figures of galflow.report.compared_figures; None: as many as the report shows. SpecError if the run
+        compared no sample.
+        """
+        from galflow.report.compared_run import ComparedRun
+        from galflow.report.side_by_side import side_by_side
+
+        return side_by_side(ComparedRun.of_published(self.store, self.manifest), count)
 
     @property
     def _catalog(self) -> str:

@@ -12,6 +12,8 @@ import pytest
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_NORMAL
 from galflow.cutouts.observed_shares import INCOMPLETE
+from galflow.report.compared_figures import distribution_figure
+from galflow.runs.opened import open_run
 from galflow.spec.run import parse_spec
 from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.receipts import Receipt, RunManifest, parse_receipt
@@ -165,3 +167,14 @@ def test_the_least_probable_galaxies_shown_are_those_of_the_published_scores(ran
             assert shown is not None
             value = float(shown[2].replace("\u2212", "-").replace(",", ""))
             assert (shown[1], value) == (str(name), pytest.approx(row["loglike_pca"], abs=0.5))
+
+
+def test_a_notebook_gets_the_same_galaxies_of_the_published_run(ran: Published) -> None:
+    (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
+    page = ran.store.get(key).decode()
+    shown = open_run(f"{ran.store.root}/runs/{ran.manifest.run}").side_by_side()
+    assert [side.name for side in shown.sides] == ["sky", "illustris", "merger"]
+    for side in shown.sides:
+        names = re.findall(rf'alt="Random galaxy of {side.name}: object ([^"]+)"', page)
+        assert names == [galaxy.name for galaxy in side.picked.random]
+    assert len(distribution_figure(shown, "loglike_pca").axes) == 2

@@ -18,6 +18,7 @@ from galflow.errors import ModelError, SpecError, StoreError
 from galflow.models.shared.autoregressive import Autoregressive
 from galflow.report import side_by_side as sides_module
 from galflow.report.compared_figures import (
+    distribution_figure,
     extremes_figure,
     predicted_figure,
     predicting,
@@ -135,6 +136,7 @@ def test_a_pixel_is_predicted_as_the_model_does_and_its_place_is_right(run: Comp
 def test_figures_are_saved_as_png_and_pdf(shown: SideBySide, tmp_path: Path):
     assert predicting(shown) == ["pixelcnn"]
     figures = {
+        "distribution": distribution_figure(shown, COLUMN),
         "random": random_figure(shown),
         "extremes": extremes_figure(shown, COLUMN),
         "residuals": residuals_figure(shown, "vae"),
@@ -148,6 +150,8 @@ def test_figures_are_saved_as_png_and_pdf(shown: SideBySide, tmp_path: Path):
         assert document.read_bytes().startswith(b"%PDF")
     with pytest.raises(SpecError, match="expected one of loglike_pixelcnn"):
         extremes_figure(shown, "loglike_vae")
+    with pytest.raises(SpecError, match="expected one of loglike_pixelcnn, bpd_pixelcnn"):
+        distribution_figure(shown, "llr_vae_vae")
     with pytest.raises(SpecError, match="expected one of vae, pixelcnn"):
         residuals_figure(shown, "pca")
     with pytest.raises(StoreError, match=r"cannot write .*absent"):
