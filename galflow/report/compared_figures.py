@@ -9,7 +9,6 @@ Figures are made without pyplot, hence without global state; a notebook shows wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -20,18 +19,17 @@ from matplotlib.figure import Figure
 from galflow.errors import SpecError, StoreError
 from galflow.models.shared.autoregressive import Autoregressive
 from galflow.report.distributions import likelihood_figure
-from galflow.report.extremes import ComparedGalaxy
 from galflow.report.likelihoods import likelihood_edges, stated_likelihoods
 from galflow.report.pixel_pdf import PredictedGalaxy, pixel_figure, pixel_pdfs
 from galflow.report.plots import STYLE
 from galflow.report.residuals import RESIDUAL_LIMIT
-from galflow.report.side_by_side import SideBySide, SideOfPictures
+from galflow.report.side_by_side import SideBySide
 from galflow.scores.distributions import Histogram
 
 _CELL, _LABEL, _CAPTION, _HEAD = 1.0, 1.05, 0.3, 0.3
 """Inches of a picture, of the sides' names, of the text below a picture, and above the first row."""
 _GAP = 0.25
-"""Between the least and the most probable, in pictures."""
+"""Inches between the least and the most probable."""
 MOST_PREDICTED = 4
 """Sides of which a galaxy's pixels are predicted."""
 _DPI = 300
@@ -70,9 +68,14 @@ def distribution_figure(shown: SideBySide, column: str) -> Figure:
 
 
 def random_figure(shown: SideBySide) -> Figure:
-    """A row a side: its random galaxies, all in one stretch."""
-    rows = [(side, [(g, g.name) for g in side.picked.random]) for side in shown.sides]
-    return _rows_figure(shown, rows, ())
+    """A row a side: its random galaxies, all in one stretch, with their numbers."""
+    columns = max(1, *(len(side.picked.random) for side in shown.sides))
+    with matplotlib.rc_context(STYLE):
+        figure, grid = _grid(shown, columns, 0.06)
+        for axes, side in zip(grid, shown.sides, strict=True):
+            for panel, galaxy in zip(axes, side.picked.random, strict=False):
+                _draw(panel, shown.picture(side, galaxy), galaxy.name)
+        return figure
 
 
 def extremes_figure(shown: SideBySide, column: str) -> Figure:
@@ -80,11 +83,16 @@ def extremes_figure(shown: SideBySide, column: str) -> Figure:
     if column not in shown.columns:
         known = ", ".join(shown.columns) or "none"
         raise SpecError(f"no likelihood or ratio {column!r} is shown; expected one of {known}")
-    rows = []
-    for side in shown.sides:
-        ends = [*side.picked.least[column], *side.picked.most[column][::-1]]
-        rows.append((side, [(g, nats(g.values[column])) for g in ends]))
-    return _rows_figure(shown, rows, ("least probable", "most probable"))
+    each = max(1, *(len(side.picked.least[column]) for side in shown.sides))
+    with matplotlib.rc_context(STYLE):
+        figure, grid = _grid(shown, 2 * each, 0.06, apart=each)
+        for axes, side in zip(grid, shown.sides, strict=True):
+            least, most = side.picked.least[column], side.picked.most[column]
+            for panel, galaxy in [*zip(axes, least, strict=False), *zip(axes[::-1], most, strict=False)]:
+                _draw(panel, shown.picture(side, galaxy), nats(galaxy.values[column]))
+        grid[0][0].set_title(f"least probable by {column} [nats]", loc="left")
+        grid[0][each].set_title("most probable", loc="left")
+        return figure
 
 
 def residuals_figure(shown: SideBySide, model: str) -> Figure:
@@ -104,11 +112,16 @@ def residuals_figure(shown: SideBySide, model: str) -> Figure:
                     found.residual, origin="lower", cmap="RdBu_r", vmin=-RESIDUAL_LIMIT, vmax=RESIDUAL_LIMIT,
                     interpolation="nearest",
                 )  # fmt: skip
+        ends = f"from \u2212{RESIDUAL_LIMIT:g} (blue) to +{RESIDUAL_LIMIT:g} sky sigmas (red)"
+        grid[0][0].set_title(f"galaxy, reconstruction by {model}, residual {ends}", loc="left")
         return figure
 
 
 def predicted_figure(shown: SideBySide, model: str) -> Figure:
     """A row a side: the first random galaxy, and what ``model`` predicts of a pixel of its core and of its sky."""
+    if model not in predicting(shown):
+        known = ", ".join(predicting(shown)) or "none"
+        raise SpecError(f"no model {model!r} predicts pixel by pixel; expected one of {known}")
     trained = shown.run.models[model]
     galaxies = []
     for side in [side for side in shown.sides if side.picked.random][:MOST_PREDICTED]:
@@ -119,28 +132,19 @@ def predicted_figure(shown: SideBySide, model: str) -> Figure:
 
 
 def predicting(shown: SideBySide) -> list[str]:
-    """Models that predict pixel by pixel."""
+    """Models that predict pixel by pixel; none where there is no galaxy to predict."""
+    if not any(side.picked.random for side in shown.sides):
+        return []
     return [name for name, model in shown.run.models.items() if isinstance(model.module, Autoregressive)]
 
 
-def _rows_figure(
-    shown: SideBySide, rows: Sequence[tuple[SideOfPictures, list[tuple[ComparedGalaxy, str]]]], ends: Sequence[str]
-) -> Figure:
-    columns = max(1, *(len(galaxies) for _, galaxies in rows))
-    with matplotlib.rc_context(STYLE):
-        figure, grid = _grid(shown, columns, 0.06)
-        for axes, (side, galaxies) in zip(grid, rows, strict=True):
-            for panel, (galaxy, caption) in zip(axes, galaxies, strict=False):
-                _draw(panel, shown.picture(side, galaxy), caption)
-        for end, place in zip(ends, (0, columns // 2), strict=False):
-            grid[0][place].set_title(end, loc="left")
-        return figure
+def _grid(shown: SideBySide, columns: int, gap: float, apart: int | None = None) -> tuple[Figure, list[list[Axes]]]:
+    """A row of axes a side, with the side's name at the left; empty ones are not seen.
 
-
-def _grid(shown: SideBySide, columns: int, gap: float) -> tuple[Figure, list[list[Axes]]]:
-    """A row of axes a side, with the side's name at the left; empty ones are not seen."""
+    The axes from number ``apart`` on stand apart from those before.
+    """
     rows = len(shown.sides)
-    width, height = _LABEL + columns * _CELL, _HEAD + rows * (_CELL + _CAPTION)
+    width, height = _LABEL + columns * _CELL + _GAP * (apart is not None), _HEAD + rows * (_CELL + _CAPTION)
     figure = Figure(figsize=(width, height))
     grid = []
     for number, side in enumerate(shown.sides):
@@ -148,7 +152,7 @@ def _grid(shown: SideBySide, columns: int, gap: float) -> tuple[Figure, list[lis
         figure.text(0.05 / width, (bottom + _CELL / 2) / height, side.name, va="center", fontsize=9, weight="bold")
         row = []
         for column in range(columns):
-            left = _LABEL + column * _CELL
+            left = _LABEL + column * _CELL + _GAP * (apart is not None and column >= apart)
             box = (left / width, bottom / height, (_CELL - gap) / width, (_CELL - gap) / height)
             row.append(axes := figure.add_axes(box))
             axes.axis("off")

@@ -117,8 +117,10 @@ def pixel_figure(galaxies: Sequence[PredictedGalaxy], bands: Sequence[str], chan
                 _draw_pdf(panel, pdf, bands, channels)
                 if number == len(galaxies) - 1:
                     panel.set_xlabel("pixel value in the model's stretch")
-        handles, labels = figure.axes[-1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper left", ncols=len(labels), bbox_to_anchor=(0.0, 1.0), fontsize=8)
+        handles, labels = next((f for axes in figure.axes if any(f := axes.get_legend_handles_labels())), ([], []))
+        figure.legend(
+            handles, labels, loc="upper left", ncols=max(1, len(labels)), bbox_to_anchor=(0.0, 1.0), fontsize=8
+        )
         return figure
 
 

@@ -154,5 +154,7 @@ def test_figures_are_saved_as_png_and_pdf(shown: SideBySide, tmp_path: Path):
         distribution_figure(shown, "llr_vae_vae")
     with pytest.raises(SpecError, match="expected one of vae, pixelcnn"):
         residuals_figure(shown, "pca")
+    with pytest.raises(SpecError, match="expected one of pixelcnn"):
+        predicted_figure(shown, "vae")
     with pytest.raises(StoreError, match=r"cannot write .*absent"):
         save_figure(figures["pixel"], tmp_path / "absent" / "pixel")
