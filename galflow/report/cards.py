@@ -194,7 +194,7 @@ def make_cards(
     cards = []
     for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
         explained = [
-            explain(name, known_flux(cutout, models[name].card.neighbours), cutout.sky_sigma, pixels, display)
+            _explain(name, known_flux(cutout, models[name].card.neighbours), cutout.sky_sigma, pixels, display)
             for name, found in flux.items()
             if (pixels := found[i]) is not None
         ]
@@ -246,7 +246,7 @@ def reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.n
     return found
 
 
-def explain(
+def _explain(
     name: str, known: np.ndarray, sky_sigma: Sequence[float | None], model_flux: np.ndarray, display: Display
 ) -> Explained:
     """``known``: (band, y, x) flux as the model saw it, NaN where missing."""
