@@ -65,7 +65,7 @@ class ShownComparison:
 
 
 def shown_comparison(inputs: ReportInputs) -> ShownComparison | None:
-    """None where no sample was scored."""
+    """None where no sample was compared."""
     run = ComparedRun.of_report(inputs)
     if run is None or not run.models:
         return None

@@ -36,8 +36,8 @@ class ComparedRun:
     """Those that learnt the survey, each by its first training."""
     sides: tuple[Side, ...]
     """The sky first."""
-    comparison: Mapping[str, Any] | None
-    """The JSON of galflow.compare.samples; None where no comparison was made."""
+    comparison: Mapping[str, Any]
+    """The JSON of galflow.compare.samples."""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ class ComparedRun:
 
     @classmethod
     def of_report(cls, inputs: ReportInputs) -> ComparedRun | None:
-        """None where no sample was scored."""
+        """None where nothing was compared: what is in other units or another stretch is not drawn beside the sky."""
         scored = {stage: record.receipts for stage, record in inputs.stages.items()}
         return cls._of(inputs.store, inputs.spec, inputs.models, scored, inputs.comparison)
 
@@ -70,7 +70,8 @@ class ComparedRun:
         found = cls._of(store, parse_spec(dict(manifest.specification)), models, scored, comparison)
         if found is None:
             raise SpecError(
-                f"run {manifest.run} scored no comparison sample; name one under comparison.samples, and run it"
+                f"run {manifest.run} compared no sample with the sky; name one under comparison.samples, and run it, "
+                "or see in the report why none could be compared"
             )
         return found
 
@@ -83,6 +84,8 @@ class ComparedRun:
         scored: Mapping[str, Sequence[Receipt]],
         comparison: Mapping[str, Any] | None,
     ) -> ComparedRun | None:
+        if comparison is None:
+            return None
         learnt = {m.sample for m in spec.trainings if m.trained is None and m.name in models}
         sides = [Side(SKY, tuple(scored[SCORES]), None in learnt)]
         for sample in spec.comparison.samples:

@@ -104,6 +104,10 @@ def test_without_a_scored_sample_there_is_nothing_to_show(finished_run: ReportIn
     assert shown_comparison(replace(finished_run, stages=stages)) is None
 
 
+def test_a_sample_whose_comparison_was_refused_is_not_drawn_beside_the_sky(finished_run: ReportInputs):
+    assert shown_comparison(replace(finished_run, comparison=None)) is None
+
+
 def test_few_bytes_leave_two_galaxies_a_side(run: ComparedRun, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sides_module, "PICTURE_BYTES", 0)
     few = side_by_side(run)
