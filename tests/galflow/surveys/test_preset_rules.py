@@ -320,13 +320,33 @@ def test_a_stale_pixar_sr_is_said_and_the_wcs_is_right(tmp_path: Path) -> None:
     assert flux == pytest.approx(written.star_njy(4), rel=0.01)
 
 
-def test_planes_of_dp2_are_known_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["cards", "bytes", "tree"])
+def test_planes_of_dp2_are_known_by_name(form: str, tmp_path: Path) -> None:
     written.lsst(tmp_path / "dp1")
-    written.lsst(tmp_path / "dp2", dp2=True)
+    written.lsst(tmp_path / "dp2", dp2=form)
     one, two = (opened("lsst", tmp_path / name) for name in ("dp1", "dp2"))
-    masks = [survey.read(survey.tiles()[0], "i").mask for survey in (one, two)]
-    np.testing.assert_array_equal(*masks)
-    assert set(np.unique(masks[0])) == {0, 1, 2, 4, 32, 64, 128}
+    assert two.inspect(two.listed) == []
+    images = [survey.read(survey.tiles()[0], "i") for survey in (one, two)]
+    masks = [image.mask for image in images]
+    np.testing.assert_array_equal(images[0].flux, images[1].flux)
+    np.testing.assert_array_equal(images[0].ivar, images[1].ivar)
+    assert set(np.unique(masks[1])) == {0, Plane.SATURATED, Plane.INTERPOLATED, Plane.NO_DATA, Plane.EDGE}
+    for name in written.DP2_BITS:
+        np.testing.assert_array_equal(*(mask[written.bad_pixels()[name]] for mask in masks))
+    assert not masks[1][8:].any()
+
+
+def test_a_mask_of_three_axes_without_names_is_refused(tmp_path: Path) -> None:
+    written.lsst(tmp_path, dp2="tree")
+    path = next(tmp_path.glob("*_i_*"))
+    with fits.open(path) as hdus:
+        kept = fits.HDUList([hdu.copy() for hdu in hdus if hdu.name != "JSON"])
+        nothing = fits.Column("JSON", "2B", array=np.frombuffer(b"{}", np.uint8)[None])
+        kept.append(fits.BinTableHDU.from_columns([nothing], name="JSON"))
+        kept.writeto(path, overwrite=True)
+    survey = opened("lsst", tmp_path)
+    with pytest.raises(DataError, match=r"_i_.*fits is not an LSST deep coadd: .*names the mask's planes"):
+        survey.read(survey.tiles()[0], "i")
 
 
 # --- sdss
