@@ -94,6 +94,8 @@ class DataModel:
     weight: Companion | None = None
     weight_kind: Literal["ivar", "variance", "sigma", "weight"] = "ivar"
     mask: Companion | None = None
+    mask_names: str = ""
+    """Regular expression of the paths of masks that are no images, which the kind reads itself."""
     planes: Mapping[int | str, str] | None = None
     """Bit, or name in the mask's own header -> galflow's plane; None: any non-zero pixel is BAD."""
     needed: frozenset[str] = frozenset()

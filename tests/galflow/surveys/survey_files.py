@@ -265,6 +265,42 @@ def _lsst_images(path: Path, image: np.ndarray, variance: np.ndarray, cards: fit
     write(path, first, *hdus, held, index)
 
 
+SDSS_BITS = {"INTRP": 0, "SAT": 1, "CR": 9}
+"""The places of ``bad_pixels`` that have a plane in an fpM file: INTERP, SATUR, CR."""
+
+
+def sdss_mask(root: Path, band: str = "r", key: bool = True, swapped: bool = False) -> Path:
+    """fpM (classic.sdss.org/dr7/dm/flatFiles/fpM; rows and spans as photo's phFits.c and phSpanUtil.h have them): a
+    table a plane, of objects with spans (y, x1, x2) in the whole frame, and a last one that names the planes."""
+    names = ["INTERP", "SATUR", "NOTCHECKED", "OBJECT", "BRIGHTOBJECT", "BINOBJECT", "CATOBJECT", "SUBTRACTED", "GHOST",
+             "CR"]  # fmt: skip
+    tables, x0, y0 = [], 1025 - 85, 745 - 75
+    places = {bit: bad_pixels()[name] for name, bit in SDSS_BITS.items()} | {3: (slice(60, 70), slice(60, 75))}
+    for number in range(len(names)):
+        of_plane = [places[number]] if number in places else []
+        spans = [
+            np.array([[y + y0, x.start + x0, x.stop - 1 + x0] for y in range(rows.start, rows.stop)], ">i2")
+            for rows, x in of_plane
+        ]
+        held = [np.frombuffer(span.tobytes(), np.uint8) for span in spans]
+        columns = {"refcntr": [1] * len(held), "nspan": [len(span) for span in spans]}
+        columns |= {n: [0] * len(held) for n in ("row0", "col0", "rmin", "rmax", "cmin", "cmax", "npix")}
+        made = [fits.Column(name, "J", array=np.array(values, np.int32)) for name, values in columns.items()]
+        made.append(fits.Column("s", "PB()", array=np.array([*held, None], object)[:-1]))
+        tables.append(fits.BinTableHDU.from_columns(made))
+    order = list(range(len(names)))
+    if swapped:
+        order[1], order[8] = 8, 1
+        tables[1], tables[8] = tables[8], tables[1]
+    if key:
+        texts = {"defName": ["S_MASKTYPE"] * len(names), "attributeName": [f"S_MASK_{name}" for name in names]}
+        known = [fits.Column("Value", "J", array=np.array(order))]
+        known += [fits.Column(name, "32A", array=values) for name, values in texts.items()]
+        tables.append(fits.BinTableHDU.from_columns(known))
+    head = fits.Header({"RUN": 2125, "CAMCOL": 1, "FIELD": 18, "MASKROWS": 1489, "MASKCOLS": 2048, "NPLANE": 10})
+    return write(root / f"fpM-002125-{band}1-0018.fit", fits.PrimaryHDU(header=head), *tables)
+
+
 def sdss(root: Path, seed: int = 0, field: str = "002125-1-0018", shift: float = 0.0) -> None:
     """Frames of DR8 and later (data.sdss.org/datamodel, BOSS_PHOTOOBJ, frame), cut to ``SHAPE`` as CRPIX says."""
     for i, band in enumerate("rg"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from galflow.surveys.hsc import HscOptions
 from galflow.surveys.reading import sdss_frame
 from galflow.surveys.reading.fits_names import files_by_tile
 from galflow.surveys.reading.parts import Part
+from galflow.surveys.recognise import recognise
 from galflow.surveys.resolve import open_survey
 from tests.galflow.surveys import survey_files as written
 from tests.galflow.surveys.test_presets import faults, opened
@@ -367,6 +369,42 @@ def test_the_variance_of_a_frame_is_that_of_its_data_model(tmp_path: Path) -> No
         counts = hdus[0].data / calibration + sky
     variance = (counts / 4.71 + 1.8225) * calibration**2 * 3631.0**2  # r, column 1
     np.testing.assert_allclose(image.ivar, 1 / variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "swapped", "packed"), [(True, False, False), (False, False, True), (True, True, False)]
+)
+def test_the_mask_of_a_frame_is_read_from_its_fpm(key: bool, swapped: bool, packed: bool, tmp_path: Path) -> None:
+    written.sdss(tmp_path)
+    plain = opened("sdss", tmp_path)
+    before = plain.tiles()[0].identity
+    path = written.sdss_mask(tmp_path / "masks", key=key, swapped=swapped)
+    if packed:
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    survey = opened("sdss", tmp_path)
+    (tile,) = survey.tiles()
+    assert tile.identity != before
+    mask = survey.read(tile, "r").mask
+    planes = {"INTRP": Plane.INTERPOLATED, "SAT": Plane.SATURATED, "CR": Plane.COSMIC_RAY}
+    expected = np.zeros(written.SHAPE, np.uint16)
+    for name, plane in planes.items():
+        expected[written.bad_pixels()[name]] = plane
+    np.testing.assert_array_equal(mask, expected)
+    assert survey.read(tile, "g").mask is None, "it has no such file"
+    assert opened("sdss", tmp_path, mask="none").tiles()[0].identity == before
+    told = recognise(str(tmp_path))
+    assert any("mask: the survey's own" in text for text in told.known)
+    assert not any("fpM" in text for text in told.unknown)
+
+
+def test_an_fpm_of_another_form_is_refused_with_its_name(tmp_path: Path) -> None:
+    written.sdss(tmp_path)
+    columns = [fits.Column(name, "J", array=[3]) for name in ("refcntr", "nspan", "s")]
+    written.write(tmp_path / "fpM-002125-r1-0018.fit", *(fits.BinTableHDU.from_columns(columns) for _ in range(10)))
+    survey = opened("sdss", tmp_path)
+    with pytest.raises(DataError, match=r"fpM-002125-r1-0018\.fit: table 1 is no mask of an SDSS frame"):
+        survey.read(survey.tiles()[0], "r")
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
