@@ -15,8 +15,8 @@ def prepared_images(receipts: Iterable[Receipt]) -> Counter[str]:
     """Images, and how many of them were unreadable, resampled, cropped, padded or binned, summed over cutout sets."""
     found: Counter[str] = Counter()
     for receipt in receipts:
-        told = receipt.details.get("prepared") or {}
-        found.update({name: int(told[name]) for name in ("images", "unreadable", *_WAYS) if name in told})
+        told = {name: receipt.details.get(f"prepared_{name}") for name in ("images", "unreadable", *_WAYS)}
+        found.update({name: int(count) for name, count in told.items() if count is not None})
     return found
 
 

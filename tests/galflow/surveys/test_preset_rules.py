@@ -283,6 +283,28 @@ def test_a_frame_with_esos_zero_point(system: str, offset: float, tmp_path: Path
     assert image.psf.fwhm_arcsec == pytest.approx(0.9)
 
 
+def test_a_confidence_map_is_the_weight_of_its_frame(tmp_path: Path) -> None:
+    written.vista(tmp_path)
+    head = written.header(0.339, INSTRUME="VIRCAM", FILTER="H")
+    lost = written.flags({"NO_DATA": 0}) > 0
+    confidence = np.where(lost, 0, 100).astype(np.int16)
+    confidence[:, 100:] = 25
+    written.write(tmp_path / "frame_1_conf.fits", fits.ImageHDU(confidence, head))
+    _, remarks = said("vista", tmp_path)
+    assert "its name is that of a confidence map; declare confidence" in remarks[0]
+    declared = {"confidence": "{tile:path}_conf.fits", "background": "none"}
+    survey = opened("vista", tmp_path, **declared)
+    (tile,) = survey.tiles()
+    assert survey.inspect([tile]) == []
+    ivar = survey.read(tile, "H").ivar
+    np.testing.assert_array_equal(ivar == 0, lost)
+    known = ~lost[:, :100]
+    assert np.median(ivar[:, :100][known]) == pytest.approx(4 * np.median(ivar[:, 100:]), rel=1e-5)
+    # The sky's sigma is the same everywhere in this frame: the scale is between those of both parts.
+    assert 0.3 < np.median(ivar[:, :100][known]) * written.SKY_SIGMA_NJY**2 < 4
+    assert opened("vista", tmp_path, noise="sky", **declared).read(tile, "H").ivar is None
+
+
 def test_frames_of_another_filter_and_files_of_several_detectors_are_told(tmp_path: Path) -> None:
     written.vista(tmp_path)
     written.vista(tmp_path, tile="frame_2", FILTER="J")
