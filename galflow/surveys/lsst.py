@@ -10,9 +10,11 @@ patch in which an object lies deepest is primary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from galflow.surveys.preset import Preset
 from galflow.surveys.preset_options import PresetOptions
-from galflow.surveys.reading.data_models import PIPELINE_PLANES, Companion, DataModel
+from galflow.surveys.reading.data_models import PIPELINE_PLANES, Companion, DataModel, Header, has_flux_unit
 
 
 class LsstOptions(PresetOptions):
@@ -47,3 +49,10 @@ class Lsst(Preset):
             "is_primary": "detect_isPrimary",
         },
     )
+
+    def remarks(self, band: str, found: Header, uri: str) -> Iterator[tuple[str, str]]:
+        """Also another unit than the published one."""
+        yield from super().remarks(band, found, uri)
+        unit = str(found[1].get("BUNIT", "")).strip()
+        if has_flux_unit(found[1]) and unit != "nJy":
+            yield f"the header of band {band} gives BUNIT = {unit}, its data model nJy", "the header's is taken"

@@ -19,7 +19,7 @@ from galflow.runs.check_columns import check_group
 from galflow.runs.plan_cutouts import plan_cutouts
 from galflow.spec.run import SurveySpec, parse_spec
 from galflow.storage.store import Store
-from galflow.surveys.base import Plane
+from galflow.surveys.base import Plane, Survey
 from galflow.surveys.hsc import HscOptions
 from galflow.surveys.reading import sdss_frame
 from galflow.surveys.reading.fits_names import files_by_tile
@@ -133,6 +133,59 @@ def test_a_header_that_contradicts_the_data_model_is_right_and_said(
     row, column = written.STARS[4]
     flux = survey.read(survey.tiles()[0], survey.bands[0]).flux[row - 8 : row + 9, column - 8 : column + 9].sum()
     assert flux == pytest.approx(written.star_njy(4), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "extension", "cards", "told"),
+    [
+        (
+            "legacy",
+            "**/*-image-r.fits.fz",
+            1,
+            {"MAGZERO": 22.0, "BUNIT": None},
+            "zero point 22.0000, its data model 22.5",
+        ),
+        ("kids", "*_r_sci.fits", 0, {"PHOTZP": -0.5}, "zero point -0.5000, its data model 0"),
+        ("euclid", "**/*BGSUB-MOSAIC-VIS_*", 0, {"MAGZERO": 24.1}, "zero point 24.1000, its data model 24.6"),
+        ("lsst", "*_i_*.fits", "IMAGE", {"FLUXMAG0": 10**12.36, "BUNIT": None}, "30.9000, its data model 31.4"),
+    ],
+)
+def test_a_header_of_another_zero_point_is_right(
+    kind: str, image: str, extension: int | str, cards: dict[str, float], told: str, tmp_path: Path
+) -> None:
+    """Half a magnitude brighter: 10^0.2 the flux."""
+    getattr(written, kind)(tmp_path, seed=1)
+    (path,) = tmp_path.glob(image)
+    before = _star(opened(kind, tmp_path))
+    edit(path, extension, **cards)
+    refused, remarks = said(kind, tmp_path)
+    assert refused == []
+    assert any(told in remark and "the header's is taken" in remark for remark in remarks)
+    assert _star(opened(kind, tmp_path)) == pytest.approx(before * 10**0.2, rel=1e-4)
+
+
+def test_a_coadd_in_another_unit_is_read_in_it_and_said(tmp_path: Path) -> None:
+    written.lsst(tmp_path, seed=1)
+    before = _star(opened("lsst", tmp_path))
+    edit(next(tmp_path.glob("*_i_*.fits")), "IMAGE", BUNIT="uJy")
+    refused, remarks = said("lsst", tmp_path)
+    assert refused == []
+    assert "the header of band i gives BUNIT = uJy, its data model nJy; the header's is taken" in remarks[0]
+    assert _star(opened("lsst", tmp_path)) == pytest.approx(1000 * before, rel=1e-4)
+
+
+def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    written.legacy(tmp_path)
+    edit(next(tmp_path.glob("**/*-image-r.fits.fz")), 1, MAGZERO=22.0)
+    survey = opened("legacy", tmp_path)
+    with pytest.raises(DataError, match=r"image-r\.fits\.fz: BUNIT = 'nanomaggy' makes one stored unit 3631 nJy"):
+        survey.read(survey.tiles()[0], "r")
+
+
+def _star(survey: Survey) -> float:
+    row, column = written.STARS[4]
+    image = survey.read(survey.tiles()[0], survey.bands[0])
+    return float(image.flux[row - 8 : row + 9, column - 8 : column + 9].sum())
 
 
 # --- legacy
