@@ -52,7 +52,7 @@ class OpenedObject:
         return found
 
     def _guarded(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        from s3fs.core import _error_wrapper  # type: ignore[import-untyped]  # its retries of a broken answer
+        from s3fs.core import _error_wrapper  # its retries of a broken answer
 
         bucket, key, _ = self._system.split_path(self.uri)
         known = {} if self._etag is None else {"IfMatch": self._etag}
