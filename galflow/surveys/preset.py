@@ -229,7 +229,7 @@ class Preset(Survey):
         return [Tile(tile.name, (*tile.files, *more[tile.name]), tile.bands) for tile in tiles]
 
     def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
-        """Which files are not the survey's, where headers contradict (and overrule) its data model, what fits_tiles finds."""
+        """Which files are not the survey's, where headers overrule its data model, and what fits_tiles finds."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="galflow-inspect") as readers:
             by_tile = list(readers.map(lambda tile: list(self._of_tile(tile)), tiles))
         own = [t for t, found in zip(tiles, by_tile, strict=True) if not any(fault.refuses for fault in found)]
