@@ -220,6 +220,8 @@ def _write(
         files = writer.finish(table, attributes, _psf_images(bands, images), beside, stamps)
     flags = table.column("flags").to_numpy()
     prepared = {name: attributes[name] for name in (PREPARED,) if name in attributes}
+    counts = {name: value for name, value in prepared.get(PREPARED, {}).items() if isinstance(value, int)}
+    prepared |= {f"{PREPARED}_{name}": value for name, value in counts.items()}  # which a brief receipt keeps
     return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons, prepared)
 
 

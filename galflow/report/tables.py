@@ -21,6 +21,7 @@ from galflow.report.inputs import (
     SELECTION,
     StageRecord,
 )
+from galflow.report.prepared import prepared_words
 from galflow.report.reading import reading_words, survey_reading
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
@@ -119,10 +120,10 @@ def _stage(name: str, record: StageRecord) -> StageRow:
     # Models share their training objects; parts and cutout sets have their own.
     rows = max((r.rows for r in receipts), default=0) if name == MODELS else sum(r.rows for r in receipts)
     verb, what = stage_words(name)
-    moved = reading_words(survey_reading(receipts))
+    said = (what, reading_words(survey_reading(receipts)), prepared_words(receipts))
     return StageRow(
         verb,
-        f"{what}; {moved}" if moved else what,
+        "; ".join(filter(None, said)),
         len(receipts) + len(record.failures),
         counts,
         len(receipts) - record.made,
