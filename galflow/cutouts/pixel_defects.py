@@ -2,8 +2,9 @@
 
 Every test asks for something that neither the sky nor a galaxy seen through the survey's PSF can do: a pixel sharper
 than the PSF and seen in one band alone, one value in many pixels in spite of noise, noise that repeats itself some
-pixels on. So nothing is said of defects without such a trace: a saturated star whose top a pipeline filled in, a dead
-column that holds noise, or frames with noise of their own that were added askew.
+pixels on; and what galflow.cutouts.sky_defects and galflow.cutouts.band_shifts ask for. So nothing is said of defects
+without such a trace: a saturated star whose top a pipeline filled in, or frames with noise of their own that were added
+askew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft, ndimage
 
+from galflow.cutouts.band_shifts import is_shifted
 from galflow.cutouts.flags import Flag
+from galflow.cutouts.sky_defects import has_noise_step, is_below_sky
 from galflow.surveys.reading.parts import sampled_rows
 from galflow.surveys.reading.sky import Sky
 
@@ -100,7 +103,11 @@ class PixelDefects:
                 # A bleeding column and the rim of a lost area are sharp, too.
                 ray = has_cosmic_ray(light, band, float(self._ratio[band])) & ~flat & ~constant
                 flags[ray] |= int(Flag.COSMIC_RAY)
+                # An area of one value has no noise: it is known by its own name.
+                flags[has_noise_step(light[band]) & ~constant & ~flat] |= int(Flag.NOISE_STEP)
+            flags[is_below_sky(light[band])] |= int(Flag.BELOW_SKY)
         flags[is_doubled(light)] |= int(Flag.DOUBLED)
+        flags[is_shifted(light)] |= int(Flag.SHIFTED)
         return flags
 
 
