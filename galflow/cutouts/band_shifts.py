@@ -14,7 +14,7 @@ _SIDE, _REACH = 32, 6
 """Pixels of the middle of a cutout that are compared, and the farthest shift that is looked for."""
 _LIT_SIGMA, _CLEAR_SIGMA = 3.0, 10.0
 """Smoothed light below the one is none; a band whose brightest pixel lies below the other says nothing."""
-_LEAST_PIXELS, _LEAST_CORRELATION, _LEAST_GAIN = 2.0, 0.9, 0.1
+_LEAST_PIXELS, _LEAST_CORRELATION, _LEAST_GAIN = 2.0, 0.93, 0.1
 """Of the shift; of the moved band's light with the others'; and how much more that is than of the unmoved band's."""
 _FIRST_LOOK_PIXELS = 0.7
 """Least distance of a band's centre of light from the others', for a closer look."""

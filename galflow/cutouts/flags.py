@@ -22,7 +22,8 @@ class Flag(enum.IntFlag):
     TRAIL = 8
     """A satellite trail crosses it, by the survey's mask or by the tile's pixels."""
     BRIGHT_NEIGHBOUR = 16
-    """A bright star's mask, or something twice as bright as the object, lies in the outer part of the cutout."""
+    """A bright star's mask, or something twice as bright as the object, lies in the outer part of the cutout, or light
+    comes in from beyond it."""
     NON_FINITE = 32
     """The survey's image has NaN or infinite pixels here."""
     MISSING_PIXELS = 64
@@ -50,9 +51,9 @@ class Flag(enum.IntFlag):
     SPIKE = 131072
     """A diffraction spike or a bleed of a bright star crosses it."""
     BELOW_SKY = 262144
-    """A line or an area of pixels lies far below the sky: a dead column, or too much was subtracted."""
+    """A pixel, a line or an area lies far below the sky: dead pixels or columns, or too much was subtracted."""
     NOISE_STEP = 524288
-    """The noise of its unlit parts changes 2.5-fold or more: a border of chips, or a patch that was filled in."""
+    """The noise of its unlit parts changes more than twofold: a border of chips, or a patch that was filled in."""
     SHIFTED = 1048576
     """A band shows the same light some pixels beside where the others show it."""
 

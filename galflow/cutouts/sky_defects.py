@@ -17,9 +17,12 @@ _SQUARE, _FEWEST = 8, 3
 """Least side of the squares in pixels, and the fewest squares a side that are compared."""
 _RUN_SIGMA, _LINE_SIGMA, _HOLLOW_SIGMA = 3.0, 1.2, 1.5
 """How far below the sky a square's length of a line, a whole line and a whole square lie in the mean at the least."""
+_PIXEL_SIGMA, _RINGING = 8.0, 5
+"""How far below the sky a single pixel must lie, and how many times that the light around it may be. Beside brighter
+light resampling leaves negative pixels."""
 _BESIDE = 2
 """A whole line lies as far below those so many pixels beside it, too."""
-_STEP_FACTOR, _SUSPECT_FACTOR = 2.5, 1.9
+_STEP_FACTOR, _SUSPECT_FACTOR = 2.2, 1.8
 """Least factor by which noise changes, and by which it does at a first look that counts every pixel."""
 _SMOOTHING = 5
 """Side of the square whose mean is taken from a pixel, so that noise is left."""
@@ -36,25 +39,35 @@ def square_grid(side: int) -> tuple[int, int]:
 
 
 def is_below_sky(light: np.ndarray) -> np.ndarray:
-    """Which cutouts, (n, y, x) in sigmas above the sky, have a line or an area far below it. (n,) bool.
+    """Which cutouts, (n, y, x) in sigmas above the sky, have a pixel, a line or an area far below it. (n,) bool.
 
     The sky is the cutout's own median where that lies lower, and a sigma its own noise where that is higher. NaN:
     not known.
     """
-    found = _margin_below(light) < 0
+    if not len(light):
+        return np.zeros(0, bool)
+    found = (_margin_below(light) < 0) | (_lowest(light) < -_PIXEL_SIGMA)
     suspect = np.flatnonzero(found)
     if len(suspect):
         some = light[suspect]
         level = np.fmin(np.nanmedian(some, axis=(1, 2), keepdims=True), 0)
         noise = SIGMA_PER_MAD * np.nanmedian(np.abs(_noise(some)), axis=(1, 2), keepdims=True)
-        found[suspect] = _margin_below((some - level) / np.fmax(noise, 1)) < 0
+        some = (some - level) / np.fmax(noise, 1)
+        found[suspect] = (_margin_below(some) < 0) | _has_low_pixel(some)
     return found
+
+
+def _has_low_pixel(light: np.ndarray) -> np.ndarray:
+    """(n,) whether one pixel lies far below the sky, away from bright light."""
+    around = ndimage.maximum_filter(np.where(np.isfinite(light), light, 0), size=(1, 7, 7), mode="nearest")
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((light < -_PIXEL_SIGMA) & (around < -_RINGING * light)).any(axis=(1, 2)))
 
 
 def _margin_below(light: np.ndarray) -> np.ndarray:
     """(n,) how much deeper the lowest line or square would have to lie to be none of the sky's; negative: it does."""
     (down, height), (across, width) = (square_grid(side) for side in light.shape[1:])
-    if not len(light) or not down or not across:
+    if not down or not across:
         return np.full(len(light), np.inf)
     cut = light[:, : down * height, : across * width]
     columns = cut.reshape(len(light), down, height, -1).mean(axis=2)
@@ -101,7 +114,11 @@ def has_noise_step(light: np.ndarray) -> np.ndarray:
 def _noise(light: np.ndarray) -> np.ndarray:
     """(n, y, x) without the light around each pixel; NaN stays."""
     known = np.isfinite(light)
-    smooth = ndimage.uniform_filter(np.where(known, light, 0), size=(1, _SMOOTHING, _SMOOTHING), mode="mirror")
+    box = (1, _SMOOTHING, _SMOOTHING)
+    smooth = ndimage.uniform_filter(np.where(known, light, 0), size=box, mode="mirror")
+    if not known.all():
+        share = ndimage.uniform_filter(known.astype(light.dtype), size=box, mode="mirror")
+        smooth /= np.maximum(share, 1 / _SMOOTHING**2)
     return np.asarray(light - smooth)
 
 
@@ -130,6 +147,6 @@ def _noise_factor(light: np.ndarray, shape: tuple[int, int, int, int]) -> np.nda
     known = np.isfinite(four)
     mean = np.where(known, four, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     usable = known.sum(axis=0) >= 3
-    highest = np.where(usable, mean, -np.inf).max(axis=(1, 2))
+    highest = np.where(usable, mean, 0).max(axis=(1, 2))
     lowest = np.where(usable, mean, np.inf).min(axis=(1, 2))
-    return np.where(np.isfinite(highest), highest / np.maximum(lowest, 1e-6), 1.0)
+    return np.where(highest > 0, highest / np.maximum(lowest, 1e-6), 1.0)

@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from galflow.cutouts.cut_stream import in_order
 from galflow.cutouts.cutout_set import CutoutSet
-from galflow.cutouts.flags import Flag
+from galflow.cutouts.flags import KNOWN_DEFECT, Flag
 from galflow.cutouts.plant import PLANTED_COLUMN
 from galflow.storage.checksums import FileSum
 from galflow.storage.receipts import Receipt
