@@ -21,7 +21,7 @@ _FIRST_LOOK_PIXELS = 0.7
 
 
 def is_shifted(light: np.ndarray) -> np.ndarray:
-    """Which cutouts, (band, n, y, x) in sigmas above the sky, have a band whose light lies beside the others'. (n,) bool.
+    """Which cutouts, (band, n, y, x) in sigmas above the sky, have a band whose light lies beside the others'. (n,).
 
     NaN: not known, taken for dark.
     """
@@ -46,7 +46,7 @@ def is_shifted(light: np.ndarray) -> np.ndarray:
 
 
 def _centres_apart(light: np.ndarray, bright: np.ndarray) -> np.ndarray:
-    """(n,) whether the centres of light of the ``bright`` bands, (band, n), lie apart, at a look that allows no noise."""
+    """(n,) whether the centres of light of the ``bright`` bands, (band, n), lie apart, noise not allowed for."""
     lit = np.where(light > _LIT_SIGMA, np.minimum(light, _CLEAR_SIGMA), np.float32(0))
     across, down = lit.sum(axis=2), lit.sum(axis=3)
     total = np.maximum(down.sum(axis=2), np.float32(1e-9))

@@ -213,7 +213,7 @@ def _has_dead_line(plane: np.ndarray) -> bool:
 
 
 def has_light_from_outside(light: np.ndarray) -> np.ndarray:
-    """Which cutouts, (band, n, y, x) in sigmas, light enters whose source lies beyond: it rises towards a side. (n,)."""
+    """Which cutouts, (band, n, y, x) in sigmas, light enters whose source lies beyond: it rises to a side. (n,)."""
 
     def along_sides(start: int) -> np.ndarray:
         """(4, n): median along each side, bands' mean, of the strip that begins ``start`` pixels inside."""

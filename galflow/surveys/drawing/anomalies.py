@@ -1,7 +1,7 @@
 """Paints named anomalies into cutouts, so that a run can say which kinds its scores find and which they miss.
 
 Every kind is either something of the sky (a merger, a tidal tail, a ring) or something of the pipeline (a trail, a
-cosmic ray, a saturated star, dead columns, a lost edge, a misregistered frame, a step of the noise). Amplitudes are stated in sigmas of the
+cosmic ray, a saturated star, dead columns, a lost edge, a misregistered frame). Amplitudes are stated in sigmas of the
 sky and in parts of the object's own flux, so that each is visible; none is recorded in the mask, because an unrecorded
 defect is what a score has to find. This file paints pixels and nothing else: it refuses to choose objects or to label.
 
@@ -249,7 +249,7 @@ KINDS: tuple[str, ...] = tuple(_PAINTERS)
 
 _PAINTERS |= {"low_line": _low_line, "noise_step": _noise_step, "shifted_band": _shifted_band}
 ALL_KINDS: tuple[str, ...] = tuple(_PAINTERS)
-"""Names of all anomalies that ``plant`` can paint. Those beyond ``KINDS`` are no test of a score: a triage learns them."""
+"""Names of all anomalies that ``plant`` can paint. Those beyond ``KINDS`` test no score: a triage learns them."""
 
 
 def check_kinds(kinds: tuple[str, ...]) -> None:

@@ -143,9 +143,7 @@ def test_any_size_is_looked_at_or_left_alone(side: int) -> None:
     assert is_below_sky(light).all() == (side >= 24)
 
 
-def test_ordinary_cutouts_of_real_frames_have_none(
-    local_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ordinary_cutouts_of_real_frames_have_none(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     if not DATA.is_dir():
         pytest.skip(f"real data are not at {DATA}")
     monkeypatch.setenv("GALFLOW_DATA", str(DATA))
