@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.errors import SpecError
 from galflow.runs.opened import PublishedRun
+from galflow.runs.opened_residuals import open_residuals
 from galflow.runs.plan import RunPlan, plan_run
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.garbage import find_garbage
+from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.receipts import discard_damaged, verify_store
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_of_cutout
@@ -165,6 +168,21 @@ def test_the_report_and_the_manifest_say_where_they_are(first: Ended) -> None:
     assert f"Of the {objects} most anomalous objects reconstructions and residuals by pca, vae are stored" in page
     assert f'galflow.open_run("ROOT/runs/{first.opened.name}").residuals("pca")' in page
     assert first.opened.manifest.products["residuals"] == [r.key for r in first.record.residuals.receipts]
+
+
+def test_a_run_opens_whose_manifest_has_their_choice_under_its_earlier_name_and_key(first: Ended) -> None:
+    manifest = first.opened.manifest
+    (now,) = manifest.products["residual_objects"]
+    before = now.replace("residual_objects/", "selections/", 1)
+    for key in (now, now.removesuffix(RECEIPT_SUFFIX)):
+        first.store.put(key.replace("residual_objects/", "selections/", 1), first.store.get(key))
+    products = {name: keys for name, keys in manifest.products.items() if name != "residual_objects"}
+    old = manifest.model_copy(update={"products": products | {"selection": [before]}})
+    xr.testing.assert_identical(open_residuals(first.store, old, "pca"), first.opened.residuals("pca"))
+    (garbage,) = find_garbage(first.store, grace=timedelta(0))
+    assert garbage.kind == "selections"
+    for key in garbage.keys:
+        first.store.delete(key)
 
 
 def test_a_second_start_makes_nothing_and_what_was_lost_alone_is_made_again(first: Ended) -> None:
