@@ -41,8 +41,8 @@ def square_grid(side: int) -> tuple[int, int]:
 def is_below_sky(light: np.ndarray) -> np.ndarray:
     """Which cutouts, (n, y, x) in sigmas above the sky, have a pixel, a line or an area far below it. (n,) bool.
 
-    The sky is the cutout's own median where that lies lower, and a sigma its own noise where that is higher. NaN:
-    not known.
+    The sky is the cutout's own median where that lies lower, and a sigma its own noise where that is higher, all the
+    more where resampling has made neighbouring pixels alike. NaN: not known.
     """
     if not len(light):
         return np.zeros(0, bool)
@@ -51,10 +51,20 @@ def is_below_sky(light: np.ndarray) -> np.ndarray:
     if len(suspect):
         some = light[suspect]
         level = np.fmin(np.nanmedian(some, axis=(1, 2), keepdims=True), 0)
-        noise = SIGMA_PER_MAD * np.nanmedian(np.abs(_noise(some)), axis=(1, 2), keepdims=True)
-        some = (some - level) / np.fmax(noise, 1)
+        noise, alike = _noise_and_likeness(some)
+        some = (some - level) / (np.fmax(noise, 1) * alike)[:, None, None]
         found[suspect] = (_margin_below(some) < 0) | _has_low_pixel(some)
     return found
+
+
+def _noise_and_likeness(light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) noise of cutouts, and how many times that it is of what neighbouring pixels differ by, 1 at the least.
+
+    Where resampling has made neighbours alike, noise does not average out in runs and squares.
+    """
+    noise = SIGMA_PER_MAD * np.nanmedian(np.abs(_noise(light)), axis=(1, 2))
+    apart = SIGMA_PER_MAD / np.sqrt(2) * np.nanmedian(np.abs(np.diff(light, axis=2)), axis=(1, 2))
+    return noise, np.fmax(noise / np.fmax(apart, 1e-6), 1)
 
 
 def _has_low_pixel(light: np.ndarray) -> np.ndarray:

@@ -68,6 +68,11 @@ def test_nothing_of_the_sky_is_flagged(name: str) -> None:
     assert not has_noise_step(light).any()
 
 
+def test_noise_resampled_to_a_third_as_euclids_near_infrared_is_not_below_the_sky() -> None:
+    noise = ndimage.zoom(_noise(19, 20), (1, 3, 3), order=3, mode="nearest")[:, 6:-6, 6:-6]
+    assert not is_below_sky(noise / noise.std()).any()
+
+
 @pytest.mark.parametrize(
     "where",
     [
