@@ -16,7 +16,7 @@ from flows.run_state import RunOutcome, outcome_of, stage_end, whole_end
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
 from tasks.publish import publish
-from tasks.residuals import select, store_residuals
+from tasks.residuals import residual_objects, store_residuals
 from tasks.run_record import RunRecord
 from tasks.stages import check, choose_rule, compare, ingest, join, measure_cutouts, score_cutouts, train_models
 
@@ -54,7 +54,7 @@ def run_until(spec: RunSpec, last: str) -> RunOutcome:
         run.comparison = compare(quote(run))
     if "publish" in wanted and run.has_scores:
         if spec.output.residuals:
-            run.selection = select(quote(run))
+            run.residual_objects = residual_objects(quote(run))
             run.residuals = store_residuals(quote(run))
         run.manifest = publish(quote(run))
     return outcome_of(run, nothing_scored="publish" in wanted and not run.has_scores)

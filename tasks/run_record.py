@@ -13,9 +13,9 @@ from galflow.report.inputs import (
     MEASUREMENTS,
     MODELS,
     RANKING,
+    RESIDUAL_OBJECTS,
     RESIDUALS,
     SCORES,
-    SELECTION,
 )
 from galflow.report.left_out import left_out_of_run
 from galflow.report.reading import survey_reading
@@ -58,7 +58,7 @@ class RunRecord:
     comparison: StageResult = field(default_factory=StageResult)
     order: tuple[RunRanking, tuple[str, ...]] | None = None
     """The order of all objects, once it is known, and what is to be said of their ids."""
-    selection: StageResult = field(default_factory=StageResult)
+    residual_objects: StageResult = field(default_factory=StageResult)
     """The objects whose residuals are stored."""
     residuals: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
@@ -85,7 +85,11 @@ class RunRecord:
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
-            **({SELECTION: self.selection, RESIDUALS: self.residuals} if self.spec.output.residuals else {}),
+            **(
+                {RESIDUAL_OBJECTS: self.residual_objects, RESIDUALS: self.residuals}
+                if self.spec.output.residuals
+                else {}
+            ),
         }
 
     @property

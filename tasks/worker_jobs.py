@@ -16,7 +16,7 @@ from distributed import get_worker
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
 from galflow.catalog.ranking import RunRanking
-from galflow.catalog.selection import rows_by_tile
+from galflow.catalog.residual_objects import rows_by_tile
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
@@ -169,26 +169,26 @@ def score(
 
 
 @functools.lru_cache(maxsize=1)
-def _selected(store: Store, selection: str) -> dict[str, ChosenRows]:
-    return rows_by_tile(store, selection)
+def _chosen(store: Store, product: str) -> dict[str, ChosenRows]:
+    return rows_by_tile(store, product)
 
 
 def picture_residuals(
     store: Store,
     unit: ResidualsUnit,
-    selection: str,
+    chosen: str,
     models: dict[str, tuple[str, str]],
     spec: CutoutSpec,
     batch_objects: int,
 ) -> Receipt:
-    """Store what ``models``, name -> (key or URI, class), leave unexplained of a tile's objects in a selection."""
+    """Store what ``models``, name -> (key or URI, class), leave unexplained of a tile's chosen objects."""
     device = pick_device()
     loaded = {name: open_model(store, *place, device) for name, place in models.items()}
     inputs = {"cutouts": unit.cutouts.fingerprint} | {f"model {name}": found for name, found in unit.models.items()}
     return store_residuals(
         Target(store, unit.product, unit.fingerprint, inputs),
         CutoutSet(store, unit.cutouts.product),
-        _selected(store, selection)[unit.cutouts.tile],
+        _chosen(store, chosen)[unit.cutouts.tile],
         loaded,
         spec,
         batch_objects=batch_objects,

@@ -16,9 +16,10 @@ from galflow.report.inputs import (
     MEASUREMENTS,
     MODELS,
     RANKING,
+    RESIDUAL_OBJECTS,
+    RESIDUAL_OBJECTS_BEFORE,
     RESIDUALS,
     SCORES,
-    SELECTION,
     StageRecord,
 )
 from galflow.report.prepared import prepared_words
@@ -39,7 +40,9 @@ _STAGE_WORDS = {
     SCORES: ("score", "score parts, one a tile"),
     RANKING: ("rank", "the rule that orders the objects"),
     COMPARISON: ("compare", "comparison of all samples"),
-    SELECTION: ("select", "the objects whose residuals are stored"),
+    **dict.fromkeys(
+        (RESIDUAL_OBJECTS, RESIDUAL_OBJECTS_BEFORE), ("residual objects", "the objects whose residuals are stored")
+    ),
     RESIDUALS: ("residuals", "residual pictures, one set a tile"),
     CATALOG: ("publish", "catalogue"),
 }

@@ -17,7 +17,7 @@ from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selections
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_measurements import plan_measurements
-from galflow.runs.plan_residuals import plan_residuals, plan_selection
+from galflow.runs.plan_residuals import plan_residual_objects, plan_residuals
 from galflow.runs.plan_units import (
     JoinedTile,
     JoinUnit,
@@ -184,9 +184,9 @@ class RunPlan:
     comparison: Unit | None
     measurements: dict[str | None, list[MeasureUnit]]
     """By sample; None is the survey itself."""
-    selection: Unit | None = None
+    residual_objects: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
-    """Empty as long as their selection is to be made."""
+    """Empty as long as their objects are to be chosen."""
     selections: dict[str, PlannedSelection] = field(default_factory=dict)
     """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
@@ -203,7 +203,7 @@ class RunPlan:
         units += [u for us in self.measurements.values() for u in us]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
-        return units + [unit for unit in (self.comparison, self.selection) if unit is not None]
+        return units + [unit for unit in (self.comparison, self.residual_objects) if unit is not None]
 
     @property
     def done(self) -> bool:
@@ -281,13 +281,14 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     } | {None: plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])}
     of_measured = [u.fingerprint for units in measured.values() for u in units]
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores], of_measured)
-    selection = plan_selection(spec, store, [u.fingerprint for u in scores], ranking.fingerprint if ranking else None)
+    of_rule = ranking.fingerprint if ranking else None
+    chosen = plan_residual_objects(spec, store, [u.fingerprint for u in scores], of_rule)
     residuals = []
-    if selection is not None and selection.receipt is not None:
-        residuals = plan_residuals(spec, store, selection.receipt.product, [u.cut for u in cutouts], fingerprints)
+    if chosen is not None and chosen.receipt is not None:
+        residuals = plan_residuals(spec, store, chosen.receipt.product, [u.cut for u in cutouts], fingerprints)
     plan = RunPlan(
         "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
-        selection, residuals, planned_selections(spec, cutouts, samples),
+        chosen, residuals, planned_selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 PRODUCT_KINDS = (
-    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "selections", "residuals",
-    "catalogs", "reports",
+    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "residual_objects", "selections",
+    "residuals", "catalogs", "reports",
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
 RUNS, LEASES, REPORTS = "runs", "leases", "reports"
@@ -29,7 +29,7 @@ _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
     r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
-    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|selections/[^/]+/.+?\.parquet)(?=[/.]|$)"
+    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|(?:residual_objects|selections)/[^/]+/.+?\.parquet)(?=[/.]|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
@@ -117,14 +117,14 @@ def rankings_folder(survey: str) -> str:
     return f"rankings/{survey}"
 
 
-def selection_product(survey: str, fingerprint: str) -> str:
-    """Key of the most anomalous objects of a run: who they are."""
-    return f"{selections_folder(survey)}/{fingerprint}.parquet"
+def residual_objects_product(survey: str, fingerprint: str) -> str:
+    """Key of the objects whose residuals a run stores: who they are."""
+    return f"{residual_objects_folder(survey)}/{fingerprint}.parquet"
 
 
-def selections_folder(survey: str) -> str:
-    """Folder of a survey's selections."""
-    return f"selections/{survey}"
+def residual_objects_folder(survey: str) -> str:
+    """Folder of who they are, of a survey; of earlier runs they lie below selections/."""
+    return f"residual_objects/{survey}"
 
 
 def comparison_product(run_name: str, fingerprint: str) -> str:
@@ -175,7 +175,7 @@ def performance_page(run: str, at: datetime) -> str:
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
     of_survey = (
-        cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, selections_folder,
+        cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, residual_objects_folder,
         residuals_folder,
     )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
