@@ -6,11 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from galflow.compare.cell_members import Members, write_members
 from galflow.compare.matched import MatchedSamples
 from galflow.compare.populations import Population, read_population
 from galflow.compare.ratios import unseen_ratios
 from galflow.runs.plan import matching_of
 from galflow.scores.score import columns_of
+from galflow.storage.layout import matches_product
+from galflow.storage.products import Target
+from galflow.storage.receipts import Receipt
 from galflow.training.trained_model import TrainedModel
 from tasks.run_record import RunRecord
 from tasks.worker_jobs import open_set
@@ -37,6 +41,13 @@ def matched_samples(run: RunRecord, models: Mapping[str, TrainedModel]) -> Match
     return MatchedSamples(
         population(None) if matching.match else None, {name: population(name) for name in wanted}, matching
     )
+
+
+def keep_members(run: RunRecord, fingerprint: str, members: Members) -> Receipt:
+    """Store who was matched in the comparison with this fingerprint."""
+    target = Target(run.store, matches_product(run.spec.name, fingerprint), fingerprint)
+    parts = {name: [part.product for part in of.receipts if part.rows] for name, of in run.scores.items()}
+    return write_members(target, members, parts[None], {n: keys for n, keys in parts.items() if n is not None})
 
 
 def unseen_ratios_of(run: RunRecord, sample: str | None, models: Mapping[str, TrainedModel]) -> dict[str, np.ndarray]:

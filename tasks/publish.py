@@ -49,6 +49,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
+from tasks.published_tables import publish_tables
 from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
@@ -80,6 +81,9 @@ def publish(record: RunRecord) -> RunManifest:
     found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
     products[CATALOG] = [catalog.key, supplement.key]
+    tables = publish_tables(record, run, models)
+    products |= {name: [receipt.key] for name, receipt in tables.items()}
+    found["partial"] += [f"{name}: {reason}" for name, table in tables.items() for reason in table.reasons]
     report = None
     if spec.output.report:
         records = {name: _record(result) for name, result in stages.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +32,7 @@ from galflow.storage.layout import assigned_rows
 from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
-from tasks.compared import matched_samples, unseen_ratios_of
+from tasks.compared import keep_members, matched_samples, unseen_ratios_of
 from tasks.distributed_training import train_together
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.monitoring import stage
@@ -257,6 +258,7 @@ def compare(run: RunRecord) -> StageResult:
             survey_ratios=unseen_ratios_of(run, None, models),
             sample_ratios={name: unseen_ratios_of(run, name, models) for name in scores},
             matched=matched_samples(run, models),
+            keep=partial(keep_members, run, unit.fingerprint),
         )
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))

@@ -177,7 +177,7 @@ def write_catalog_file(
     found = read_sound(store, parts)
     for key in parts:
         table = _ranked(read_catalog(found.pop(key)), plan, ranking)
-        table = _with_measured(store, table, plan, (measured or {}).get(key, {}))
+        table = with_measured(store, table, plan, (measured or {}).get(key, {}))
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
@@ -192,16 +192,21 @@ def write_catalog_file(
     return written, {beside: store.put_once(f"{supplement_of(product)}/{beside}", data)}
 
 
+def with_names(part: pa.Table, plan: CatalogPlan) -> pa.Table:
+    """A part's columns under their names in the catalogue, without those that no catalogue shows."""
+    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
+    return part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+
+
 def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     """A part with its rows' place among all objects of the run, and with what is carried under its name."""
-    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
-    table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+    table = with_names(part, plan)
     for name, values in (*ranking.columns(part).items(), *triage_columns(part, plan.triage).items()):
         table = table.append_column(name, values)
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 
 
-def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
+def with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
     """A part with what was measured on its rows."""
     if plan.measured is None:
         return table

@@ -6,12 +6,13 @@ Both samples were seen through the same cutout specification and stretch; anythi
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from galflow.compare.cell_members import Members
 from galflow.compare.matched import MatchedSamples, Matching
 from galflow.compare.two_sample import TwoSample, compare_scalars, permutation_p
 from galflow.cutouts.displayed import white_of
@@ -25,7 +26,7 @@ from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
 from galflow.training.trained_model import TrainedModel
 
-COMPARISON_VERSION = "4"
+COMPARISON_VERSION = "5"
 _KEPT_VALUES = 4000
 """Values of a sample kept in the product for plots; more are thinned evenly in rank."""
 MINIMUM_OBJECTS = 20
@@ -82,6 +83,7 @@ def compare_samples(
     survey_ratios: Mapping[str, np.ndarray] | None = None,
     sample_ratios: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     matched: MatchedSamples | None = None,
+    keep: Callable[[Members], object] = lambda members: None,
 ) -> Receipt:
     """Compare each sample's scores and likelihoods with the reference objects'; store the result and its receipt.
 
@@ -89,7 +91,7 @@ def compare_samples(
     (see galflow.compare.ratios) come as values by column, of the survey and of each sample. The result is JSON: sample
     -> column -> statistics, some values of both for plots and, of an anomaly score, the fraction of inconsistent images
     (Margalef-Bentabol+20). Several trainings of a model are one result, their scatter in its intervals. ``matched``:
-    what is to be compared at equal properties, too.
+    what is to be compared at equal properties, too; ``keep`` is given who was, before the comparison is stored (galflow.compare.cell_members).
     """
     started = time.perf_counter()
     results: dict[str, Any] = {}
@@ -110,7 +112,10 @@ def compare_samples(
     over = {name: _over_trainings(of_sample) for name, of_sample in results.items()}
     found: dict[str, Any] = {"samples": over, "bootstraps": bootstraps}
     if matched is not None:
-        found |= matched.compare(reasons)
+        members: Members = {}
+        found |= matched.compare(reasons, members)
+        if members:
+            keep(members)
     data = to_json(found)
     outcome, told = outcome_of(reasons)
     receipt = Receipt(

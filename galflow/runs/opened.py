@@ -21,7 +21,7 @@ from galflow.catalog.published import column_names, each_file, file_keys, read_c
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
 from galflow.errors import SpecError, StoreError
-from galflow.storage.layout import RUNS, as_key
+from galflow.storage.layout import RECEIPT_SUFFIX, RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_of_cutout
@@ -112,6 +112,18 @@ class PublishedRun:
         """The whole catalogue in memory; ``galflow.catalog.schema`` and the columns' metadata say what each is."""
         return read_files(self.store, self._catalog)
 
+    @cached_property
+    def likelihoods(self) -> pa.Table:
+        """The likelihood catalogue in memory: a row for each galaxy and model, of the survey and of all samples.
+
+        StoreError if the run has none: it compared nothing, or no model of it states a density.
+        """
+        return read_files(self.store, self._beside("likelihoods"))
+
+    def sample(self, name: str) -> pa.Table:
+        """The catalogue of a comparison sample in memory; StoreError if the run has none of that name."""
+        return read_files(self.store, self._beside(f"catalog of {name}"))
+
     @property
     def models(self) -> dict[str, str]:
         """Name of each trained model -> its URI."""
@@ -171,6 +183,15 @@ class PublishedRun:
         from galflow.runs.opened_residuals import open_residuals
 
         return open_residuals(self.store, self.manifest, model, n)
+
+    def _beside(self, name: str) -> str:
+        """Key of a table that was published beside the catalogue."""
+        if name not in self.manifest.products:
+            tables = [n for n in self.manifest.products if n == "likelihoods" or n.startswith("catalog of ")]
+            raise StoreError(
+                f"run {self.name} published no {name}; beside its catalogue it has {', '.join(tables) or 'no table'}"
+            )
+        return self.manifest.products[name][0].removesuffix(RECEIPT_SUFFIX)
 
     @property
     def _catalog(self) -> str:
