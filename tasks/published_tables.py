@@ -19,7 +19,13 @@ from galflow.runs.plan import Unit
 from galflow.scores.part_columns import SOURCE_NAME
 from galflow.scores.score import columns_of
 from galflow.storage.checksums import FileSum
-from galflow.storage.layout import catalog_file, likelihoods_product, matches_product, receipt_key, sample_catalog_product
+from galflow.storage.layout import (
+    catalog_file,
+    likelihoods_product,
+    matches_product,
+    receipt_key,
+    sample_catalog_product,
+)
 from galflow.storage.products import outcome_of, write_product
 from galflow.storage.receipts import Receipt, read_receipts
 from galflow.storage.store import Store
@@ -86,9 +92,7 @@ def _likelihoods(
     return _written(record, product, table, grouped(sources, per_file), ())
 
 
-def _sample_catalog(
-    record: RunRecord, sample: str, run: str, models: Mapping[str, TrainedModel]
-) -> Receipt | None:
+def _sample_catalog(record: RunRecord, sample: str, run: str, models: Mapping[str, TrainedModel]) -> Receipt | None:
     spec, sources = record.spec, _sources(record, sample)
     if not sources:
         return None

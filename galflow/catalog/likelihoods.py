@@ -129,9 +129,7 @@ class LikelihoodTable(PublishedTable):
         common |= self._matched(store, source.key, part["row"].to_numpy())
         return pa.concat_tables([self._of_model(one, part, common) for one in self.densities])
 
-    def _of_model(
-        self, one: StatedDensity, part: pa.Table, common: dict[str, pa.Array | pa.ChunkedArray]
-    ) -> pa.Table:
+    def _of_model(self, one: StatedDensity, part: pa.Table, common: dict[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
         n = len(part)
         columns = dict(common)
         columns |= {name: pa.array([text] * n, pa.string()) for name, text in

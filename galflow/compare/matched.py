@@ -7,7 +7,7 @@ tell the two apart. Likelihoods are compared of complete objects alone (galflow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -118,13 +118,17 @@ class MatchedSamples:
     samples: Mapping[str, Population]
     """With the keys of the pairs that they are in."""
     matching: Matching
+    controls: frozenset[str] = frozenset()
+    """Which of the samples are controls: they have no place in an order, and what cannot be compared costs nothing."""
+    keep: Callable[[Members], object] = lambda members: None
+    """Is given who was compared at equal properties, if anybody was."""
 
-    def compare(self, reasons: list[str], members: Members | None = None) -> dict[str, Any]:
+    def compare(self, reasons: list[str]) -> dict[str, Any]:
         """ "matched": sample -> comparison; "order": column -> the samples from the nearest to the sky on; "pairs".
 
-        What cannot be compared is told in ``reasons``; of each sample that is, ``members`` gets who was compared.
+        What cannot be compared is told in ``reasons``.
         """
-        found = {} if self.sky is None else self._matched(self.sky, reasons, {} if members is None else members)
+        found = {} if self.sky is None else self._matched(self.sky, reasons)
         return found | ({"pairs": self._pairs(reasons)} if self.matching.pairs else {})
 
     def _pairs(self, reasons: list[str]) -> list[dict[str, Any]]:
@@ -139,24 +143,25 @@ class MatchedSamples:
                 reasons.append(f"{spec.first} and {spec.second}, in pairs: {error}")
         return found
 
-    def _matched(self, sky: Population, reasons: list[str], members: Members) -> dict[str, Any]:
+    def _matched(self, sky: Population, reasons: list[str]) -> dict[str, Any]:
         found: dict[str, MatchedComparison] = {}
         for name, sample in self.samples.items():
             try:
                 found[name] = compare_at_equal_properties(sky, sample, self.matching)
             except DataError as error:
-                reasons.append(f"{name}, matched: {error}")
-        members |= {name: one.members for name, one in found.items() if one.members is not None}
+                if name not in self.controls:
+                    reasons.append(f"{name}, matched: {error}")
+        if members := {name: one.members for name, one in found.items() if one.members is not None}:
+            self.keep(members)
         columns = [c for c in sky.scores if found and all(c in one.draws for one in found.values())]
         ks = STATISTICS.index("ks")
-        order = {c: order_of_samples({name: one.draws[c][ks] for name, one in found.items()}) for c in columns}
+        ranked = {name: one for name, one in found.items() if name not in self.controls}
+        order = {c: order_of_samples({name: one.draws[c][ks] for name, one in ranked.items()}) for c in columns}
         matched = {name: one.found for name, one in found.items()}
-        return {"matched": matched} | ({"order": order} if len(found) > 1 else {})
+        return {"matched": matched} | ({"order": order} if len(ranked) > 1 else {})
 
 
-def _members(
-    one: Population, two: Population, edges: Sequence[FloatArray], matched: Matched
-) -> BothSides | None:
+def _members(one: Population, two: Population, edges: Sequence[FloatArray], matched: Matched) -> BothSides | None:
     if one.place is None or two.place is None:
         return None
     cells = [cell_numbers(side.properties[:, : len(edges)], edges) for side in (one, two)]

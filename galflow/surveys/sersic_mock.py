@@ -19,10 +19,16 @@ import pyarrow as pa
 from scipy.spatial import cKDTree
 
 from galflow.errors import DataError
-from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
+from galflow.surveys.base import Image, Psf, Survey, Tile
 from galflow.surveys.drawing import galaxies
-from galflow.surveys.drawing.empty_sky import empty_places
-from galflow.surveys.imitated import imitated_tile, open_imitated, psfs_of, reach_pix, read_on_one_grid
+from galflow.surveys.imitated import (
+    displayed_as,
+    imitated_tile,
+    imitating_tiles,
+    open_imitated,
+    psfs_of,
+    read_on_one_grid,
+)
 from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.reading.grids import WCS_FAULTS, cause
 from galflow.surveys.reading.identity import object_ids, tile_keys
@@ -31,6 +37,7 @@ from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.positions import icrs_to_pixel
 from galflow.surveys.reading.selection import selected
 from galflow.surveys.sersic_mock_options import SersicMockOptions
+from galflow.surveys.sky_patches import SkyPatches, sky_of
 
 _SMALLEST_RADIUS_PIX = 0.3
 """An object no larger than the PSF still gets a size, below which profiles cannot be told from points."""
@@ -91,10 +98,11 @@ class SersicMock(Survey):
         settings = [self.version, self.options.content(), base.version, base.options.content()]
         settings += [base.selection.model_dump(mode="json")] if base.selection is not None else []
         checksum = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return [
-            Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
-            for tile in base.listed
-        ]
+        return imitating_tiles(base, checksum, self.options.tiles)
+
+    def displayed(self, tile: Tile) -> Mapping[str, bool]:
+        """As the imitated tile."""
+        return displayed_as(self._base, tile)
 
     def _mocks(self, tile: Tile) -> _Mocks:
         return self._last.get(tile.identity, lambda: self._make(tile))
@@ -105,16 +113,17 @@ class SersicMock(Survey):
         images = read_on_one_grid(self._base, imitated, imitated.bands)
         rng = np.random.default_rng([self.options.seed, int(tile.identity[:15], 16)])
         sources = detect(images, DetectionOptions(), 0)
-        psfs = psfs_of(images, sources)
+        psfs = _psfs(self._base, images, sources)
         truth = _draw_truth(_population(self._base, imitated, images, sources), images, psfs, self.options, rng)
-        rows, columns = empty_places(
+        sky = sky_of(
+            self._base,
             images,
-            sources["x"].to_numpy(),
-            sources["y"].to_numpy(),
-            reach_pix(sources) + self.options.min_separation,
+            sources,
             count=self.options.count,
             size=self.options.stamp_size,
+            separation=self.options.min_separation,
             rng=rng,
+            else_noise=False,
         )
         mosaic = Mosaic(self.options.count, self.options.stamp_size)
         y, x = mosaic.centres
@@ -127,29 +136,17 @@ class SersicMock(Survey):
             "x": x.astype(np.float64),
             "y": y.astype(np.float64),
             **truth,
-            "patch_x": columns,
-            "patch_y": rows,
+            "patch_x": sky.columns,
+            "patch_y": sky.rows,
         }
-        mocks = {
-            band: self._paint(band, image, psfs[band], truth, mosaic, (rows, columns)) for band, image in images.items()
-        }
+        mocks = {band: self._paint(band, image, psfs[band], truth, sky) for band, image in images.items()}
         return _Mocks(mocks, pa.table({name: pa.array(values) for name, values in table.items()}))
 
-    def _paint(
-        self,
-        band: str,
-        image: Image,
-        psf: Psf,
-        truth: Mapping[str, np.ndarray],
-        mosaic: Mosaic,
-        places: tuple[np.ndarray, np.ndarray],
-    ) -> Image:
+    def _paint(self, band: str, image: Image, psf: Psf, truth: Mapping[str, np.ndarray], sky: SkyPatches) -> Image:
         """The mosaic of one band: in each cell a patch of the tile's sky with a galaxy on it."""
         size, scale = self.options.stamp_size, image.pixel_scale_arcsec
         profile = galaxies.psf_profile(psf, scale)
-        window = np.arange(size) - size // 2
-        at = (places[0][:, None, None] + window[:, None], places[1][:, None, None] + window)
-        flux = image.flux[at].astype(np.float32)
+        flux = sky.flux[band]
         shapes = [
             truth[n]
             for n in ("sersic_index", "half_light_radius_pix", "axis_ratio", "position_angle_deg", f"flux_{band}")
@@ -158,15 +155,9 @@ class SersicMock(Survey):
             galaxy = galaxies.sersic(index, radius * scale, axis_ratio, angle)
             stamp = galaxies.draw(galaxy, profile, size=size, pixel_scale_arcsec=scale, dy=0.0, dx=0.0)
             flux[i] += (total * stamp).astype(np.float32)
-        return Image(
-            mosaic.assemble(list(flux), np.nan, np.float32),
-            image.unit,
-            scale,
-            ivar=None if image.ivar is None else mosaic.assemble(list(image.ivar[at]), 0.0, np.float32),
-            mask=None if image.mask is None else mosaic.assemble(list(image.mask[at]), int(Plane.NO_DATA), np.uint16),
-            psf=psf,
-            header=image.header,
-        )
+        # Of pictures that were stretched for display white is the most that a pixel can be.
+        white = image.display_white or np.inf
+        return sky.image(band, image, np.minimum(flux, np.float32(white)), psf)
 
     def read(self, tile: Tile, band: str) -> Image:
         """The mosaic of one band, NaN between the mocks; with the imitated tile's PSF, or its estimate."""
@@ -178,6 +169,16 @@ class SersicMock(Survey):
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """One row a mock: its centre in the mosaic (no sky position) and the truth it was drawn from."""
         return self._mocks(tile).catalog
+
+
+def _psfs(base: Survey, images: Mapping[str, Image], sources: pa.Table) -> dict[str, Psf]:
+    """Band -> its PSF; of ready-made images in which none can be measured one pixel wide."""
+    try:
+        return psfs_of(images, sources)
+    except DataError:
+        if not base.ready_made:
+            raise
+        return {band: image.psf or Psf(fwhm_arcsec=image.pixel_scale_arcsec) for band, image in images.items()}
 
 
 def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: pa.Table) -> pa.Table:

@@ -17,11 +17,14 @@ class SersicMockOptions(Options):
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
     # The identity of each tile holds that of the tile it imitates, and the imitated survey's own options.
     locations: ClassVar[frozenset[str]] = frozenset({"like"})
+    later: ClassVar[frozenset[str]] = frozenset({"tiles"})
 
     like: SurveySpec
     """The survey to imitate: kind, options."""
     count: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Mocks for each tile of it."""
+    tiles: Annotated[int, Field(ge=1)] | None = None
+    """So many of its tiles at most, evenly taken from their list; None: all."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random."""
     stamp_size: Annotated[int, Field(ge=8, le=512)] = 64

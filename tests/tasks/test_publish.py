@@ -84,7 +84,11 @@ def specification(root: Path, trained: str | None = None, samples: bool = True) 
                 {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}, "trained": trained},
             ],
             "training": {"epochs": 1, "batch_size": 16, "reference_fraction": 0.4},
-            "comparison": {"samples": [{"name": "mock", "survey": mock}] if samples else [], "bootstraps": 50},
+            "comparison": {
+                "controls": [],
+                "samples": [{"name": "mock", "survey": mock}] if samples else [],
+                "bootstraps": 50,
+            },
             "store": {"root": str(root / "store")},
             "output": {"top": 3},
         }

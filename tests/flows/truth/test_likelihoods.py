@@ -46,6 +46,10 @@ DOCUMENT = {
 }
 
 
+CONTROLS = ("background_galaxies", "empty_sky")
+"""Samples that every comparison has by itself."""
+
+
 @pytest.fixture(scope="module")
 def finished(
     run_to_its_end: RunToItsEnd, prefect_api: dict[str, str], tmp_path_factory: pytest.TempPathFactory
@@ -64,13 +68,19 @@ def table(opened: PublishedRun) -> pd.DataFrame:
     return found
 
 
+def comparison(finished: Finished) -> dict[str, Any]:
+    (receipt,) = finished.receipts("comparisons/likely")
+    found: dict[str, Any] = json.loads(finished.store.get(receipt.product))
+    return found
+
+
 def of(table: pd.DataFrame, model: str, sample: str | None) -> pd.DataFrame:
     whose = table["sample"].isna() if sample is None else table["sample"] == sample
     return table[whose & (table["model"] == model)].reset_index(drop=True)
 
 
 def test_a_row_for_each_galaxy_and_model_and_no_planted_copy(opened: PublishedRun, table: pd.DataFrame) -> None:
-    galaxies = {None: opened.catalog, "mock": opened.sample("mock")}
+    galaxies = {None: opened.catalog, **{name: opened.sample(name) for name in ("mock", *CONTROLS)}}
     for model in ("pca", "smooth", "latents"):
         for sample, catalog in galaxies.items():
             rows = of(table, model, sample)
@@ -91,7 +101,7 @@ def test_numbers_follow_from_the_models_and_the_pixels(opened: PublishedRun, tab
     batch = everything.batch(model.stretch, model.contents)
     loglike = model.module.log_prob(batch).detach().numpy()
     np.testing.assert_allclose(rows["loglike"], loglike, rtol=1e-5)
-    bpd = -loglike / (16 * 16 * np.log(2))
+    bpd = -loglike / (batch.observed.sum((1, 2, 3)).numpy() * np.log(2))
     np.testing.assert_allclose(rows["bpd"], bpd, rtol=1e-5)
     np.testing.assert_allclose(rows["typicality"], typicality(bpd, model.reference["bpd"]), rtol=1e-4, atol=1e-6)
     corrected = complexity_corrected(model.module, batch.pixels, batch.observed, bpd)
@@ -116,8 +126,7 @@ def test_what_a_model_cannot_say_is_null(table: pd.DataFrame) -> None:
 def test_matched_objects_are_those_of_the_comparison(
     finished: Finished, opened: PublishedRun, table: pd.DataFrame
 ) -> None:
-    (receipt,) = finished.receipts("comparisons/likely")
-    compared: dict[str, Any] = json.loads(finished.store.get(receipt.product))["matched"]["mock"]
+    compared = comparison(finished)["matched"]["mock"]
     edges = np.array(compared["matched_by"][0]["edges"])
     drawn = {}
     for sample, catalog in ((None, opened.catalog), ("mock", opened.sample("mock"))):
@@ -142,11 +151,30 @@ def test_a_sample_has_its_measured_columns_and_its_own(opened: PublishedRun) -> 
     assert "anomaly_rank" not in sample.column_names
     fitted = sample.to_pandas()
     flux = 10 ** (-0.4 * (fitted["magnitude"] - 31.4))
-    assert np.nanmedian(np.abs(fitted["sersic_flux_r"] / flux - 1)) < 0.2
+    assert np.log(fitted["sersic_flux_r"] / flux).abs().median() < 0.4, "they reach beyond their cutouts"
     for name in ("sersic_r50", "loglike_pca"):
         said = sample.schema.field(name).metadata
         assert said[b"description"]
         assert said[b"ucd"]
+
+
+def test_every_comparison_has_its_controls(finished: Finished, opened: PublishedRun) -> None:
+    found = comparison(finished)
+    controls = found["controls"]
+    assert controls["samples"] == {"background": "background_galaxies", "empty_sky": "empty_sky"}
+    assert set(found["samples"]) == {"mock", *CONTROLS}
+    for column in ("bpd_pca", "latents_latent", "llr_pca_smooth"):
+        halves, samples = controls["held_out"][column], {n: of[column] for n, of in found["samples"].items()}
+        auroc = halves["statistics"]["auroc"]
+        assert auroc["low"] < 0.5 < auroc["high"], "chance alone goes either way"
+        # Empty sky differs from galaxies far more than one half of the sky from the other.
+        assert samples["empty_sky"]["statistics"]["ks"]["value"] > halves["statistics"]["ks"]["high"], column
+    assert controls["training"]["bpd_pca"]["statistics"]["n_b"] > 40
+    assert "bpd_smooth" not in controls["training"], "it has learnt nothing of the survey"
+    sky = opened.sample("empty_sky").to_pandas()
+    assert len(sky) == 2 * 128
+    assert set(sky["made_of"]) == {"sky"}
+    assert "order" not in found, "one sample is in no order, and controls are in none"
 
 
 def test_the_manifest_names_them_and_they_are_whole(finished: Finished) -> None:
