@@ -134,6 +134,10 @@ class SimulationOptions(Options):
         value: OfBands | None = getattr(self, name)
         return value.get(band) if isinstance(value, dict) else value
 
+    def declared_fwhm_arcsec(self, band: str) -> float | None:
+        """The option, if the mocks are seen through a PSF at all."""
+        return self.of_band("psf_fwhm_arcsec", band) if "psf" in self.steps else None
+
     def check_bands(self, bands: tuple[str, ...]) -> None:
         """ValueError where an option is given for other bands than these."""
         if not bands or len(set(bands)) != len(bands):

@@ -82,6 +82,11 @@ def _sersic_mock(root: Path, seed: int) -> Tiny:
     return {"like": like, "count": 4, "stamp_size": 24}
 
 
+def _empty_sky(root: Path, seed: int) -> Tiny:
+    like = {"kind": "synthetic", "options": SYNTHETIC | {"seed": seed}}
+    return {"like": like, "count": 4, "stamp_size": 24}
+
+
 OBSERVED: Tiny = {"pixel_scale_arcsec": 0.396, "psf_fwhm_arcsec": 1.3, "sky_sigma_njy": 50.0, "stamp_size": 32}
 
 
