@@ -141,7 +141,7 @@ class LikelihoodTable(PublishedTable):
             columns[column.name] = part[there] if known else pa.nulls(n, column.type)
         if one.density_of == LATENTS:
             columns["loglike"] = pc.negate(columns["loglike"])
-        return pa.table(columns).select(self.schema.names)
+        return pa.table({name: columns[name] for name in self.schema.names if name in columns})
 
     def _matched(self, store: Store, key: str, rows: np.ndarray) -> dict[str, pa.Array]:
         """Of each comparison that matched: the part's rows' cells, and whether they were drawn."""

@@ -132,6 +132,7 @@ def _known(kind: str) -> Callable[[Path, int], Tiny]:
 
 
 BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
+    "empty_sky": _empty_sky,
     "fits_tiles": _fits_tiles,
     "hubble": _hubble,
     "illustris": _illustris,
@@ -144,6 +145,7 @@ BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
 } | {kind: _known(kind) for kind in SECOND}
 """Kind -> writes small data under a folder, from a seed, and gives the options that read them."""
 CHANGED: dict[str, Tiny] = {
+    "empty_sky": {"seed": 9},
     "fits_tiles": {"zero_point": 25.0},
     "hubble": {"background": "none"},
     "illustris": {"redshift": 0.1},
