@@ -18,6 +18,7 @@ ALL_CONTROLS: tuple[Control, ...] = ("held_out", "training", "background", "empt
 SAMPLE_OF = {"background": "background_galaxies", "empty_sky": "empty_sky"}
 """Control -> the name of the sample that it is, where it is one."""
 _KIND_OF = {"background": "sersic_mock", "empty_sky": "empty_sky"}
+_OPTIONS_OF: dict[str, dict[str, JsonValue]] = {"background": {"shapes": "detected"}, "empty_sky": {}}
 _TILES, _EACH = 8, 128
 """Of the survey's tiles at most, and objects of each: a thousand suffice for what a control says."""
 
@@ -42,7 +43,10 @@ def control_surveys(
         (
             SAMPLE_OF[control],
             SurveySpec(
-                kind=kind, name=f"{survey.survey_name}-{SAMPLE_OF[control]}", release=survey.release, options=options
+                kind=kind,
+                name=f"{survey.survey_name}-{SAMPLE_OF[control]}",
+                release=survey.release,
+                options=options | _OPTIONS_OF[control],
             ),
         )
         for control, kind in _KIND_OF.items()

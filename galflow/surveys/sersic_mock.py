@@ -41,6 +41,8 @@ from galflow.surveys.sky_patches import SkyPatches, sky_of
 
 _SMALLEST_RADIUS_PIX = 0.3
 """An object no larger than the PSF still gets a size, below which profiles cannot be told from points."""
+_HALF_LIGHT_SIGMAS = 1.1774
+"""Half-light radius of a Gaussian in its standard deviations."""
 _SAME_OBJECT_PIX = 5.0
 """A detection this near to a catalogue's position is that object."""
 
@@ -219,7 +221,7 @@ def _draw_truth(
     options: SersicMockOptions,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Columns of (count,): fluxes and size of real objects, drawn together and with repetition; shapes drawn evenly.
+    """Columns of (count,): fluxes and size of real objects, drawn together and with repetition; Sersic indices evenly.
 
     The PSF's half-light radius is taken from the measured one in quadrature: exact for Gaussians only.
     """
@@ -240,9 +242,21 @@ def _draw_truth(
     truth = {name: np.maximum(fluxes[chosen, i], 0.0) for i, name in enumerate(names)}
     low, high = options.sersic_range
     index = np.round(np.exp(rng.uniform(np.log(low), np.log(high), size=options.count)), 1)
+    ratio = rng.uniform(*options.axis_ratio_range, size=options.count)
+    if options.shapes == "detected":
+        ratio = np.clip(_axis_ratio(population, blur)[chosen], *options.axis_ratio_range)
     return truth | {
         "half_light_radius_pix": intrinsic,
         "sersic_index": np.clip(index, *galaxies.SERSIC_RANGE),
-        "axis_ratio": rng.uniform(*options.axis_ratio_range, size=options.count),
+        "axis_ratio": ratio,
         "position_angle_deg": rng.uniform(0.0, 180.0, size=options.count),
     }
+
+
+def _axis_ratio(population: pa.Table, blur: float) -> np.ndarray:
+    """(n,) b/a from the second moments of detected objects, without the PSF of half-light radius ``blur`` pixels."""
+    spread = blur / _HALF_LIGHT_SIGMAS
+    along, across = (population[name].to_numpy() for name in ("a_pix", "b_pix"))
+    least = _SMALLEST_RADIUS_PIX**2
+    squares = [np.maximum(np.nan_to_num(axis) ** 2 - spread**2, least) for axis in (across, along)]
+    return np.sqrt(squares[0] / squares[1])
