@@ -31,7 +31,7 @@ from galflow.scores.summary import PartSummary
 from galflow.scores.triage import Triage
 from galflow.scores.triage_features import MEASURED
 from galflow.storage.checksums import FileSum
-from galflow.storage.layout import OWN, as_key, catalog_file, catalog_product, supplement_of
+from galflow.storage.layout import OWN, RECEIPT_SUFFIX, as_key, catalog_file, catalog_product, supplement_of
 from galflow.storage.receipts import Receipt, read_manifest, read_sound, to_json
 from galflow.storage.store import Store
 
@@ -268,7 +268,7 @@ def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
 
 
 def read_published(uri: str) -> pa.Table:
-    """The catalogue at ``.../catalogs/<name>/<run>``; StoreError unless its run has finished."""
+    """The catalogue, or a table beside it, at ``.../catalogs/<name>/<run>``; StoreError unless its run has finished."""
     root, separator, rest = uri.rstrip("/").rpartition("/catalogs/")
     if not separator or rest.count("/") != 1:
         raise StoreError(f"{uri} is not the URI of a catalogue; expected ROOT/catalogs/NAME/RUN")
@@ -276,6 +276,7 @@ def read_published(uri: str) -> pa.Table:
     product = catalog_product(*rest.split("/"))
     # Where two processes published at once, a catalogue may have a key that is longer than its run.
     manifests = [m for name in (run, re.sub(f"{OWN}$", "", run)) if (m := read_manifest(store, name)) is not None]
-    if not any(as_key(manifest.catalog) == product for manifest in manifests):
+    tables = {key for m in manifests for keys in m.products.values() for key in keys}
+    if not any(as_key(m.catalog) == product for m in manifests) and f"{product}{RECEIPT_SUFFIX}" not in tables:
         raise StoreError(f"run {run} has no manifest at {store.root}, so its catalogue does not count as published")
     return read_files(store, product)

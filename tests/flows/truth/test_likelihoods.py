@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from galflow.catalog.published import read_published
 from galflow.cutouts.batches import ObjectReader
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import Flag
@@ -181,5 +182,7 @@ def test_the_manifest_names_them_and_they_are_whole(finished: Finished) -> None:
     for name in ("likelihoods", "catalog of mock", "matches"):
         (key,) = finished.manifest.products[name]
         receipt = parse_receipt(key, finished.store.get(key))
+        if receipt.product.startswith("catalogs/"):
+            assert len(read_published(finished.store.uri(receipt.product))) == receipt.rows
         assert receipt.rows
         assert verify_product(finished.store, receipt) == []
