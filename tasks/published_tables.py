@@ -12,7 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from galflow.catalog.likelihoods import LikelihoodTable, stated_densities
 from galflow.catalog.measured_columns import MeasuredColumns, measured_beside
 from galflow.catalog.published import ROWS_PER_FILE
-from galflow.catalog.published_table import PublishedTable, SourcePart, carried_schemas, grouped
+from galflow.catalog.published_table import (
+    LIKELIHOODS,
+    MATCHES,
+    PublishedTable,
+    SourcePart,
+    carried_schemas,
+    grouped,
+    sample_catalog_name,
+)
 from galflow.catalog.sample_catalog import SampleCatalog
 from galflow.errors import DataError, GalflowError, TakenError
 from galflow.runs.plan import Unit
@@ -34,14 +42,6 @@ from tasks.fan_out import Work, run_stage
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
 from tasks.worker_jobs import TAKEN, write_table
-
-LIKELIHOODS, MATCHES = "likelihoods", "matches"
-"""As the manifest names them; a sample's catalogue is "catalog of NAME"."""
-
-
-def sample_catalog_name(sample: str) -> str:
-    """What the manifest calls the catalogue of a sample."""
-    return f"catalog of {sample}"
 
 
 def publish_tables(record: RunRecord, run: str, models: Mapping[str, TrainedModel]) -> dict[str, Receipt]:

@@ -23,6 +23,19 @@ from galflow.storage.receipts import Receipt, read_sound
 from galflow.storage.store import Store
 
 PartFiles = dict[str, FileSum]
+LIKELIHOODS, MATCHES = "likelihoods", "matches"
+"""As a manifest names the likelihood catalogue, and who was compared at equal properties."""
+_CATALOG_OF = "catalog of "
+
+
+def sample_catalog_name(sample: str) -> str:
+    """As a manifest names the catalogue of a comparison sample."""
+    return f"{_CATALOG_OF}{sample}"
+
+
+def tables_among(products: Iterable[str]) -> list[str]:
+    """Of the names in a manifest those of tables beside the catalogue."""
+    return [name for name in products if name == LIKELIHOODS or name.startswith(_CATALOG_OF)]
 
 
 @dataclass(frozen=True)

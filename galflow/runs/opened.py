@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
+from galflow.catalog.published_table import LIKELIHOODS, sample_catalog_name, tables_among
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
 from galflow.errors import SpecError, StoreError
@@ -118,11 +119,11 @@ class PublishedRun:
 
         StoreError if the run has none: it compared nothing, or no model of it states a density.
         """
-        return read_files(self.store, self._beside("likelihoods"))
+        return read_files(self.store, self._beside(LIKELIHOODS))
 
     def sample(self, name: str) -> pa.Table:
         """The catalogue of a comparison sample in memory; StoreError if the run has none of that name."""
-        return read_files(self.store, self._beside(f"catalog of {name}"))
+        return read_files(self.store, self._beside(sample_catalog_name(name)))
 
     @property
     def models(self) -> dict[str, str]:
@@ -187,10 +188,8 @@ class PublishedRun:
     def _beside(self, name: str) -> str:
         """Key of a table that was published beside the catalogue."""
         if name not in self.manifest.products:
-            tables = [n for n in self.manifest.products if n == "likelihoods" or n.startswith("catalog of ")]
-            raise StoreError(
-                f"run {self.name} published no {name}; beside its catalogue it has {', '.join(tables) or 'no table'}"
-            )
+            tables = ", ".join(tables_among(self.manifest.products)) or "no table"
+            raise StoreError(f"run {self.name} published no {name}; beside its catalogue it has {tables}")
         return self.manifest.products[name][0].removesuffix(RECEIPT_SUFFIX)
 
     @property

@@ -158,8 +158,8 @@ class SersicMock(Survey):
             stamp = galaxies.draw(galaxy, profile, size=size, pixel_scale_arcsec=scale, dy=0.0, dx=0.0)
             flux[i] += (total * stamp).astype(np.float32)
         # Of pictures that were stretched for display white is the most that a pixel can be.
-        white = image.display_white or np.inf
-        return sky.image(band, image, np.minimum(flux, np.float32(white)), psf)
+        white = image.display_white
+        return sky.image(band, image, flux if white is None else np.fmin(flux, np.float32(white)), psf)
 
     def read(self, tile: Tile, band: str) -> Image:
         """The mosaic of one band, NaN between the mocks; with the imitated tile's PSF, or its estimate."""
