@@ -56,11 +56,6 @@ class StatedDensity:
     places: tuple[tuple[str, str], ...]
     """(column here, column of a score part)."""
 
-    @property
-    def loglike(self) -> str:
-        """The score part's column of the log-density; of latents it is the negative one."""
-        return dict(self.places)["loglike"]
-
 
 def stated_densities(spec: RunSpec, models: Sequence[str]) -> list[StatedDensity]:
     """Of the run's ``models`` that were trained, those that state a log-density, in the specification's order."""

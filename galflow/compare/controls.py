@@ -51,7 +51,7 @@ class Controls:
         halves. "training": column -> statistics with intervals and p-values, as of a sample. "samples": control ->
         sample. What has too few objects is left out.
         """
-        enough = {name: values for name, values in held_out.items() if len(values) >= 2 * MINIMUM_OBJECTS}
+        enough = {name: values for name, values in held_out.items() if len(values) >= MINIMUM_OBJECTS}
         found: dict[str, Any] = {"samples": {c: name for c, name in self.samples.items() if name in compared}}
         if self.held_out:
             found["held_out"] = {name: _halves(values, seed) for name, values in enough.items()}
