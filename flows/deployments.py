@@ -18,10 +18,10 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from flows.release import EVENT
-from flows.survey_run import FLOWS, reprocess
+from flows.survey_run import FLOWS, compare_simulations, reprocess
 from galflow.spec.run import RunSpec, load_spec
 
-ADHOC, NIGHTLY, REPROCESS = "survey-adhoc", "survey-nightly", "reprocess"
+ADHOC, NIGHTLY, REPROCESS, SIMULATIONS = "survey-adhoc", "survey-nightly", "reprocess", "simulations-adhoc"
 """A deployment is called FLOW/DEPLOYMENT, as survey-run/survey-adhoc; that of a stage alone ingest/ingest-adhoc."""
 TRIGGER = "galflow: a new release is reprocessed"
 # What an automation fills in is text. `tojson` and this pair of marks make a mapping of it again.
@@ -47,6 +47,7 @@ def deployments(root: str, cron: str, timezone: str, nightly: RunSpec | None = N
         _deployment(whole, ADHOC, demo),
         _deployment(whole, NIGHTLY, nightly or demo, schedules=[schedule]),
         _deployment(reprocess, REPROCESS, demo, triggers=[release_trigger()]),
+        _deployment(compare_simulations, SIMULATIONS, demo),
     ]
     stages = [flow for flow in FLOWS.values() if flow is not whole]
     return found + [_deployment(flow, f"{flow.name}-adhoc", demo) for flow in stages]

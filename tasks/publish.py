@@ -49,6 +49,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
+from tasks.published_tables import publish_tables
 from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
@@ -75,11 +76,11 @@ def publish(record: RunRecord) -> RunManifest:
     found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
     found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
     found |= record.of_cutting | {"difference": None if difference is None else difference.to_json()}
-    found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
-    found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
+    tables = publish_tables(record, run, models)
+    found |= _lost_and_doubted(record, {"catalogue": catalog} | tables, why_not)
     found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
-    products[CATALOG] = [catalog.key, supplement.key]
+    products |= {CATALOG: [catalog.key, supplement.key]} | {name: [table.key] for name, table in tables.items()}
     report = None
     if spec.output.report:
         records = {name: _record(result) for name, result in stages.items()}
@@ -116,6 +117,17 @@ def publish(record: RunRecord) -> RunManifest:
     if not publish_manifest(store, manifest):
         manifest = read_manifest(store, run) or manifest  # somebody else has published this run
     return manifest.located(store)
+
+
+def _lost_and_doubted(
+    record: RunRecord, published: Mapping[str, Receipt], why_not: Iterable[str]
+) -> dict[str, list[str]]:
+    """What failed, and what of the products, those ``published`` last among them, is not whole: a line each."""
+    told = [f"{name}: {reason}" for name, receipt in published.items() for reason in receipt.reasons]
+    return {
+        "failures": [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not],
+        "partial": [*record.partial, *told],
+    }
 
 
 @dataclass(frozen=True, eq=False)

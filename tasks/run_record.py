@@ -67,7 +67,7 @@ class RunRecord:
     @property
     def surveys(self) -> dict[str | None, SurveySpec]:
         """What is cut and scored: the survey first, then the samples."""
-        return {None: self.spec.survey} | {sample.name: sample.survey for sample in self.spec.comparison.samples}
+        return {None: self.spec.survey} | {sample.name: sample.survey for sample in self.spec.samples}
 
     @property
     def store(self) -> Store:
@@ -100,13 +100,18 @@ class RunRecord:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """What failed, stage by stage."""
-        return tuple(failure for result in self.stages.values() for failure in result.failures)
+        """What failed, stage by stage. A control that could not be made fails no run; ``partial`` tells of it."""
+        return tuple(f for name, result in self.stages.items() if not self._of_control(name) for f in result.failures)
 
     @property
     def partial(self) -> tuple[str, ...]:
         """Why products are partial or empty, a line a reason."""
-        return tuple(line for result in self.stages.values() for line in result.partial)
+        lines = [line for result in self.stages.values() for line in result.partial]
+        lost = [f for name, result in self.stages.items() if self._of_control(name) for f in result.failures]
+        return (*lines, *(f"control {f.stage} {f.name}: {f.reason}" for f in lost))
+
+    def _of_control(self, stage: str) -> bool:
+        return stage.rpartition(" of ")[2] in self.spec.control_samples
 
     @property
     def left_out(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from distributed import get_worker
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
+from galflow.catalog.published_table import PublishedTable, SourcePart
 from galflow.catalog.ranking import RunRanking
 from galflow.catalog.residual_objects import rows_by_tile
 from galflow.cutouts.cut import cut_tile
@@ -218,3 +219,16 @@ def write_file(
         return Receipt(product=product, fingerprint=f"{run}-{index}", details={TAKEN: str(error)})
     files |= {f"{supplement_of(catalog)}/{name}": found for name, found in beside.items()}
     return Receipt(product=product, fingerprint=f"{run}-{index}", files=files)
+
+
+def write_table(
+    store: Store, product: str, index: int, sources: Sequence[SourcePart], table: PublishedTable
+) -> Receipt:
+    """Write one file of a table beside the catalogue; the receipt is as that of ``write_file``."""
+    key = f"{product}/{catalog_file(index)}"
+    fingerprint = f"{product.rpartition('-')[2]}-{index}"
+    try:
+        files, rows = table.write_file(store, product, index, sources)
+    except TakenError as error:
+        return Receipt(product=key, fingerprint=fingerprint, details={TAKEN: str(error)})
+    return Receipt(product=key, fingerprint=fingerprint, files=files, rows=rows)

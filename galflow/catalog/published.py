@@ -31,7 +31,7 @@ from galflow.scores.summary import PartSummary
 from galflow.scores.triage import Triage
 from galflow.scores.triage_features import MEASURED
 from galflow.storage.checksums import FileSum
-from galflow.storage.layout import OWN, as_key, catalog_file, catalog_product, supplement_of
+from galflow.storage.layout import OWN, RECEIPT_SUFFIX, as_key, catalog_file, catalog_product, supplement_of
 from galflow.storage.receipts import Receipt, read_manifest, read_sound, to_json
 from galflow.storage.store import Store
 
@@ -177,7 +177,7 @@ def write_catalog_file(
     found = read_sound(store, parts)
     for key in parts:
         table = _ranked(read_catalog(found.pop(key)), plan, ranking)
-        table = _with_measured(store, table, plan, (measured or {}).get(key, {}))
+        table = with_measured(store, table, plan, (measured or {}).get(key, {}))
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
@@ -192,16 +192,21 @@ def write_catalog_file(
     return written, {beside: store.put_once(f"{supplement_of(product)}/{beside}", data)}
 
 
+def with_names(part: pa.Table, plan: CatalogPlan) -> pa.Table:
+    """A part's columns under their names in the catalogue, without those that no catalogue shows."""
+    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
+    return part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+
+
 def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     """A part with its rows' place among all objects of the run, and with what is carried under its name."""
-    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
-    table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+    table = with_names(part, plan)
     for name, values in (*ranking.columns(part).items(), *triage_columns(part, plan.triage).items()):
         table = table.append_column(name, values)
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 
 
-def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
+def with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
     """A part with what was measured on its rows."""
     if plan.measured is None:
         return table
@@ -263,7 +268,7 @@ def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
 
 
 def read_published(uri: str) -> pa.Table:
-    """The catalogue at ``.../catalogs/<name>/<run>``; StoreError unless its run has finished."""
+    """The catalogue, or a table beside it, at ``.../catalogs/<name>/<run>``; StoreError unless its run has finished."""
     root, separator, rest = uri.rstrip("/").rpartition("/catalogs/")
     if not separator or rest.count("/") != 1:
         raise StoreError(f"{uri} is not the URI of a catalogue; expected ROOT/catalogs/NAME/RUN")
@@ -271,6 +276,7 @@ def read_published(uri: str) -> pa.Table:
     product = catalog_product(*rest.split("/"))
     # Where two processes published at once, a catalogue may have a key that is longer than its run.
     manifests = [m for name in (run, re.sub(f"{OWN}$", "", run)) if (m := read_manifest(store, name)) is not None]
-    if not any(as_key(manifest.catalog) == product for manifest in manifests):
+    tables = {key for m in manifests for keys in m.products.values() for key in keys}
+    if not any(as_key(m.catalog) == product for m in manifests) and f"{product}{RECEIPT_SUFFIX}" not in tables:
         raise StoreError(f"run {run} has no manifest at {store.root}, so its catalogue does not count as published")
     return read_files(store, product)

@@ -57,6 +57,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     }
     needs_ivar: ClassVar[bool] = True
     needs_psf: ClassVar[bool] = True
+    latent_log_density: ClassVar[str | None] = "latent"
 
     contexts: Tensor
     contexts_kept: Tensor

@@ -11,6 +11,7 @@ from functools import partial
 from galflow.measurements.part import number_columns
 from galflow.runs.check_columns import check_group, check_matching, sample_title
 from galflow.runs.check_display import displayed_run, remarks_of
+from galflow.runs.check_samples import check_samples
 from galflow.runs.check_survey import ask, check_survey, refuse
 from galflow.runs.plan_residuals import check_residuals
 from galflow.scores.leading import declared_score, may_rank
@@ -44,6 +45,7 @@ def _check(spec: RunSpec) -> list[str]:
     if bands:
         ask(lambda: check_group(spec.output, open_survey(spec.survey)), faults)
         measured = {name for what in spec.measure for name in number_columns(what, bands)}
+        ask(lambda: check_samples(*_survey_and_samples(spec), bands or ()), faults)
         ask(lambda: check_matching(spec.comparison, _surveys(spec), measured), faults)
     declared = ask(lambda: declared_score(spec), faults)
     leader = may_rank(spec)[declared] if declared is not None else None
@@ -59,6 +61,11 @@ def _check(spec: RunSpec) -> list[str]:
         faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
     refuse(faults)
     return remarks
+
+
+def _survey_and_samples(spec: RunSpec) -> tuple[Survey, dict[str, Survey]]:
+    found = _surveys(spec)
+    return found.pop("the survey"), found
 
 
 def _surveys(spec: RunSpec) -> dict[str, Survey]:

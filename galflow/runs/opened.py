@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
+from galflow.catalog.published_table import LIKELIHOODS, sample_catalog_name, tables_among
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
 from galflow.errors import SpecError, StoreError
-from galflow.storage.layout import RUNS, as_key
+from galflow.storage.layout import RECEIPT_SUFFIX, RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_of_cutout
@@ -114,6 +115,18 @@ class PublishedRun:
         """The whole catalogue in memory; ``galflow.catalog.schema`` and the columns' metadata say what each is."""
         return read_files(self.store, self._catalog)
 
+    @cached_property
+    def likelihoods(self) -> pa.Table:
+        """The likelihood catalogue in memory: a row for each galaxy and model, of the survey and of all samples.
+
+        StoreError if the run has none: it compared nothing, or no model of it states a density.
+        """
+        return read_files(self.store, self._beside(LIKELIHOODS))
+
+    def sample(self, name: str) -> pa.Table:
+        """The catalogue of a comparison sample in memory; StoreError if the run has none of that name."""
+        return read_files(self.store, self._beside(sample_catalog_name(name)))
+
     @property
     def models(self) -> dict[str, str]:
         """Name of each trained model -> its URI."""
@@ -184,6 +197,13 @@ class PublishedRun:
         from galflow.report.side_by_side import side_by_side
 
         return side_by_side(ComparedRun.of_published(self.store, self.manifest), count)
+
+    def _beside(self, name: str) -> str:
+        """Key of a table that was published beside the catalogue."""
+        if name not in self.manifest.products:
+            tables = ", ".join(tables_among(self.manifest.products)) or "no table"
+            raise StoreError(f"run {self.name} published no {name}; beside its catalogue it has {tables}")
+        return self.manifest.products[name][0].removesuffix(RECEIPT_SUFFIX)
 
     @property
     def _catalog(self) -> str:

@@ -109,7 +109,7 @@ def plan_scores(
 
 def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
     """What every score part of the survey, or of a sample with this specification, holds beside scores."""
-    surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
+    surveys = {sample.name: sample.survey for sample in spec.samples}
     own = [m for m in spec.trainings if m.trained is None]
     learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
     return PartSettings(spec.ratios, split_shares(spec), learners, spec.scoring.triage)
@@ -262,9 +262,9 @@ def run_id(spec: RunSpec, fingerprints: Iterable[str]) -> str:
 def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     """The plan of a whole run. Reads receipts, headers and catalogues; makes nothing."""
     cutouts = plan_cutouts(spec, spec.survey, store)
-    samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.comparison.samples}
+    samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.samples}
     joins = _joins_of(spec, spec.survey, store, cutouts)
-    sample_joins = {s.name: _joins_of(spec, s.survey, store, samples[s.name]) for s in spec.comparison.samples}
+    sample_joins = {s.name: _joins_of(spec, s.survey, store, samples[s.name]) for s in spec.samples}
     sets = {name: [u.fingerprint for u in units] for name, units in sample_joins.items()}
     models = plan_models(spec, store, [u.fingerprint for u in joins], sets)
     fingerprints = {m.name: m.fingerprint for m in models}
@@ -272,12 +272,11 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     scores = plan_scores(spec, store, [u.joined for u in joins], fingerprints, spec.survey)
     sample_scores = {
         s.name: plan_scores(spec, store, [u.joined for u in sample_joins[s.name]], fingerprints, s.survey)
-        for s in spec.comparison.samples
+        for s in spec.samples
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     measured: dict[str | None, list[MeasureUnit]] = {
-        s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]])
-        for s in spec.comparison.samples
+        s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]]) for s in spec.samples
     } | {None: plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])}
     of_measured = [u.fingerprint for units in measured.values() for u in units]
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores], of_measured)

@@ -127,5 +127,5 @@ def planned_selections(
 ) -> dict[str, PlannedSelection]:
     """Of the survey and of each sample that select objects, what is left out."""
     found = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
-    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
+    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.samples}
     return {name: one for name, one in found.items() if one is not None}

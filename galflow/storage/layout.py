@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 PRODUCT_KINDS = (
-    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "residual_objects", "selections",
+    "cutouts", "joins", "measurements", "models", "scores", "rankings", "matches", "comparisons", "residual_objects",
+    "selections",
     "residuals", "catalogs", "reports",
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
@@ -29,7 +30,7 @@ _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
     r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
-    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|(?:residual_objects|selections)/[^/]+/.+?\.parquet)(?=[/.]|$)"
+    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|(?:matches|residual_objects|selections)/[^/]+/.+?\.parquet)(?=[/.]|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
@@ -137,6 +138,26 @@ def comparisons_folder(run_name: str) -> str:
     return f"comparisons/{run_name}"
 
 
+def matches_product(run_name: str, fingerprint: str) -> str:
+    """Key of who was compared at equal properties in a comparison with this fingerprint."""
+    return f"{matches_folder(run_name)}/{fingerprint}.parquet"
+
+
+def matches_folder(run_name: str) -> str:
+    """Folder of a specification's matched objects."""
+    return f"matches/{run_name}"
+
+
+def likelihoods_product(catalog: str, run: str) -> str:
+    """Key of a run's likelihood catalogue, beside its ``catalog``: a folder."""
+    return catalog_product(f"{catalog}_likelihoods", run)
+
+
+def sample_catalog_product(catalog: str, sample: str, run: str) -> str:
+    """Key of the catalogue of one of a run's comparison samples, beside its ``catalog``: a folder."""
+    return catalog_product(f"{catalog}_of_{sample}", run)
+
+
 def catalog_product(name: str, run: str) -> str:
     """Key of a run's catalogue: a folder."""
     return f"{catalogs_folder(name)}/{run}"
@@ -180,8 +201,9 @@ def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str]
     )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
-    folders += [comparisons_folder(run_name), catalogs_folder(catalog)]
-    return (*(f"{folder}/" for folder in folders), f"{report_product(run_name)}-")
+    folders += [comparisons_folder(run_name), matches_folder(run_name), catalogs_folder(catalog)]
+    beside = (f"{catalogs_folder(catalog)}_likelihoods/", f"{catalogs_folder(catalog)}_of_")
+    return (*(f"{folder}/" for folder in folders), *beside, f"{report_product(run_name)}-")
 
 
 # --- what is no product

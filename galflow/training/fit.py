@@ -121,6 +121,8 @@ class _Fit:
             team = self._team()
         while self.state.phase < len(self.phases):
             self._run_phase(team)
+            if self.state.phase < len(self.phases):
+                self.model.begin_phase(self.phases[self.state.phase], self.data)
             team = self._team()
         self.model.eval()
         self.model.finish(self.data)

@@ -37,7 +37,7 @@ def test_the_entrypoint_makes_the_deployments(
     made = {d["name"]: d for d in ask("deployments/filter", {})}
     assert set(made) == {
         "survey-adhoc", "survey-nightly", "reprocess", "ingest-adhoc", "train-adhoc", "score-adhoc", "compare-adhoc",
-        "publish-adhoc",
+        "publish-adhoc", "simulations-adhoc",
     }  # fmt: skip
     for deployment in made.values():
         assert deployment["work_pool_name"] == "galflow"

@@ -84,6 +84,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Published:
         ],
         "training": {"epochs": 1, "reference_fraction": 0.4},
         "comparison": {
+            "controls": [],
             "bootstraps": 60,
             "samples": [
                 {"name": "illustris", "survey": {"kind": "illustris", "options": illustris}},
