@@ -20,7 +20,7 @@ from galflow.spec.cluster import ClusterSpec
 from galflow.spec.comparison import MatchSpec, PairSpec, require_samples
 from galflow.spec.controls import ALL_CONTROLS, Control, control_surveys
 from galflow.spec.document import read_document, require_plain
-from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.models import ModelSpec, Ratio, require_equal_conditions
 from galflow.spec.output import OutputSpec
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
@@ -182,6 +182,8 @@ class RunSpec(Part):
                 if given is not None and given not in allowed:
                     known = ", ".join(allowed) or "none, for there is no such"
                     raise ValueError(f"model {model.name!r}: {what} is {given!r}; expected one of {known}")
+            if model.background is not None:
+                require_equal_conditions(model, self.models[names.index(model.background)])
             if model.sample is not None and model.trained is not None:
                 raise ValueError(f"model {model.name!r} has sample and trained; a trained model is trained on neither")
         trainings = [m.name for m in self.trainings]
