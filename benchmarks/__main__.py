@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    closed_loop,
     compared,
     compiled,
     contamination,
@@ -92,6 +93,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "gan_scores": gan_scores.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
+    "closed_loop": closed_loop.run,
     "labelled": labelled.run,
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
