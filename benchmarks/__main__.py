@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    closed_loop,
     compared,
     compiled,
     contamination,
@@ -94,6 +95,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "pixel_draws": pixel_draws.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
+    "closed_loop": closed_loop.run,
     "labelled": labelled.run,
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,

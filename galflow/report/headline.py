@@ -26,14 +26,23 @@ class _Result:
     p: float
 
 
-def headline(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio], primary: str) -> str | None:
+def headline(
+    comparison: Mapping[str, Any] | None,
+    ratios: Sequence[Ratio],
+    primary: str,
+    controls: frozenset[str] = frozenset(),
+) -> str | None:
     """Of matched samples where there are any, by a ratio where there is one, else by bits per dimension or ``primary``.
 
-    None where nothing was compared.
+    Samples that are ``controls`` are not spoken of. None where nothing was compared.
     """
     first = [ratio.column for ratio in ratios]
-    matched: Mapping[str, Any] = (comparison or {}).get("matched", {})
-    of_samples = {name: found["columns"] for name, found in matched.items()} or (comparison or {}).get("samples", {})
+    brought = {
+        kind: {name: found for name, found in (comparison or {}).get(kind, {}).items() if name not in controls}
+        for kind in ("matched", "samples")
+    }
+    matched: Mapping[str, Any] = brought["matched"]
+    of_samples = {name: found["columns"] for name, found in matched.items()} or brought["samples"]
     of_samples = {name: columns for name, columns in of_samples.items() if columns}
     if not of_samples:
         return None

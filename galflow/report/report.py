@@ -188,13 +188,16 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
     matched = shown_samples(inputs.comparison, ratios)
-    result = headline(inputs.comparison, ratios, inputs.leading)
+    controls = inputs.spec.control_samples
+    result = headline(inputs.comparison, ratios, inputs.leading, controls)
     said = sentences(inputs.comparison, inputs.survey_models, inputs.leading, ratios)
     return {
         "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),
         "sentences": said,
-        "headlines": [result] * (result is not None) + headlines(said) + [m.sentence for m in matched],
+        "headlines": [result] * (result is not None)
+        + headlines([one for one in said if one.sample not in controls])
+        + [one.sentence for one in matched if one.name not in controls],
         "matched_samples": matched,
         "order": order_rows(inputs.comparison, ratios),
         "paired_samples": shown_pairs(inputs.comparison, ratios),

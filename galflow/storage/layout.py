@@ -11,10 +11,11 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
+EMULATED = "emulated"
+"""Emulated surveys: products that no run refers to, and no garbage."""
 PRODUCT_KINDS = (
     "cutouts", "joins", "measurements", "models", "scores", "rankings", "matches", "comparisons", "residual_objects",
-    "selections",
-    "residuals", "catalogs", "reports",
+    "selections", "residuals", "catalogs", "reports", EMULATED,
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
 RUNS, LEASES, REPORTS = "runs", "leases", "reports"
@@ -31,6 +32,7 @@ _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
     r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
     r"|(?:rankings|comparisons)/[^/]+/.+?\.json|(?:matches|residual_objects|selections)/[^/]+/.+?\.parquet)(?=[/.]|$)"
+    r"|emulated/[^/]+/[0-9a-f]{16}/[^/]+?(?=/|\.receipt\.json$|\.rows\.parquet$|$)"
     r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
@@ -191,6 +193,16 @@ def report_page(report: str) -> str:
 def performance_page(run: str, at: datetime) -> str:
     """Key of Dask's own report on one start of a run."""
     return f"{report_product(run)}/performance-{at:%Y%m%dT%H%M%S}.html"
+
+
+def emulated_folder(name: str, fingerprint: str) -> str:
+    """Folder of one emulated survey: a folder for each tile, and one that says how galflow reads it."""
+    return f"{EMULATED}/{name}/{fingerprint}"
+
+
+def emulated_tile(name: str, fingerprint: str, tile: str) -> str:
+    """Key of one tile of an emulated survey: a folder of FITS files and of the truth."""
+    return f"{emulated_folder(name, fingerprint)}/{tile}"
 
 
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:

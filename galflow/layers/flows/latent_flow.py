@@ -81,5 +81,8 @@ class LatentFlow(CatalogueValues):
 
     def sample(self, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, D) one draw for each row of ``context``."""
-        normal = standard_normal((len(context), self.latent), generator, self.scale)
+        return self.from_normal(standard_normal((len(context), self.latent), generator, self.scale), context)
+
+    def from_normal(self, normal: Tensor, context: Tensor) -> Tensor:
+        """(B, D) the draw that standard normal numbers (B, D) stand for, one for each row of ``context``."""
         return self._given(context).transform.inv(normal)
