@@ -32,15 +32,17 @@ def test_offers_every_flow_with_the_demo_in_its_form(served: Served) -> None:
     ]
     assert served.ask("health") is True
     offered = served.ask("deployments/filter", {})
-    assert {d["name"]: d["entrypoint"].removeprefix("flows.survey_run.") for d in offered} == {
+    assert {d["name"]: d["entrypoint"].rpartition(".")[2] for d in offered} == {
         "survey-adhoc": "survey_run", "survey-nightly": "survey_run", "reprocess": "reprocess",
         "publish-adhoc": "publish_run", "ingest-adhoc": "ingest_survey", "train-adhoc": "train",
         "score-adhoc": "score", "compare-adhoc": "compare_with_sky", "simulations-adhoc": "compare_simulations",
+        "emulate-adhoc": "emulate",
     }  # fmt: skip
     for deployment in offered:
         assert deployment["description"]
         if deployment["name"] != "survey-nightly":
-            assert deployment["parameters"]["spec"]["name"] == "demo"
+            name = "emulated" if deployment["name"] == "emulate-adhoc" else "demo"
+            assert deployment["parameters"]["spec"]["name"] == name
             assert deployment["parameters"]["spec"]["store"] == {"root": root}
 
 
