@@ -1,0 +1,56 @@
+"""A published run, opened to look at every row of its catalogue: what the web service and a notebook ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from galflow.errors import SpecError
+from galflow.explore.database import Progress
+from galflow.explore.index import cache_folder, open_rows
+from galflow.explore.pictures import Pictures, Place
+from galflow.explore.rows import Rows
+from galflow.runs.opened import PublishedRun
+
+RANK, ID, PRIMARY = "anomaly_rank", "object_id", "is_primary"
+
+
+@dataclass(frozen=True, eq=False)
+class ExploredRun:
+    """A run whose rows can be asked for. Threads may share it; ``close`` ends it."""
+
+    run: PublishedRun
+    rows: Rows
+    pictures: Pictures
+
+    @classmethod
+    def open(cls, run: PublishedRun, cache: Path | None = None, progress: Progress = lambda _: None) -> ExploredRun:
+        """The run; a catalogue too large for memory is copied to a folder below ``cache`` at the first time."""
+        rows = open_rows(run.store, run.manifest, cache or cache_folder(), progress)
+        return cls(run, rows, Pictures(run.store))
+
+    def schema(self) -> dict[str, Any]:
+        """What a page has to know before it asks for anything."""
+        return {
+            "run": self.run.name,
+            "finished": self.run.manifest.finished,
+            "rows": self.rows.count,
+            "columns": [column.to_json() for column in self.rows.columns.values()],
+            "order": RANK if RANK in self.rows.columns else None,
+        }
+
+    def row_of(self, object_id: int) -> int:
+        """Number of an object's primary row, or else of its first; SpecError if there is no such object."""
+        found = self.rows.find(ID, object_id)
+        if not len(found):
+            raise SpecError(f"run {self.run.name} has no object {object_id}; ids stand in the column {ID}")
+        primary = self.rows.fetch(found, [PRIMARY]).column(PRIMARY).to_pylist()
+        return int(found[primary.index(True) if True in primary else 0])
+
+    def places(self, numbers: Sequence[int]) -> list[Place | None]:
+        """Where the pixels of these rows lie; None: nowhere."""
+        table = self.rows.fetch(numbers, ["cutout", "row"])
+        pairs = zip(table.column("cutout").to_pylist(), table.column("row").to_pylist(), strict=True)
+        return [None if key is None else (key, row) for key, row in pairs]
