@@ -6,7 +6,7 @@ In the database columns are numbered, so that no name of a survey's ever stands 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,21 +47,19 @@ class ExploredColumn:
 class ExploredColumns(Mapping[str, ExploredColumn]):
     """The columns by name, in the catalogue's order."""
 
-    def __init__(self, columns: Sequence[ExploredColumn]) -> None:
-        self._by_name = {column.name: column for column in columns}
-
-    @classmethod
-    def of(cls, schema: pa.Schema) -> ExploredColumns:
-        """Those of a catalogue's schema."""
-        return cls([_column(number, field) for number, field in enumerate(schema)])
+    def __init__(self, schema: pa.Schema) -> None:
+        """``schema`` is the catalogue's, with what is said of each column in its fields' metadata."""
+        self.schema = schema
+        self._by_name = {field.name: _column(number, field) for number, field in enumerate(schema)}
 
     def __getitem__(self, name: str) -> ExploredColumn:
-        if name in self._by_name:
-            return self._by_name[name]
-        raise SpecError(f"there is no column {name!r}; {self._near(name)}")
+        return self._by_name[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+    def named(self, name: str) -> ExploredColumn:
+        """The column of this name; SpecError says which there are."""
+        if name not in self._by_name:
+            raise SpecError(f"there is no column {name!r}; {self._near(name)}")
+        return self._by_name[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_name)

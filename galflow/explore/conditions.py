@@ -128,7 +128,7 @@ class _Translation:
         return _Term(self._bound(value, "VARCHAR"), "text")
 
     def _column(self, name: str) -> _Term:
-        column = self._columns[name]
+        column = self._columns.named(name)
         if column.value == "other":
             raise SpecError(f"column {name!r} is {KIND_WORDS['other']}; select by another column")
         return _Term(column.sql, column.value, unsigned=name in self._unsigned)

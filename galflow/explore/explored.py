@@ -10,6 +10,7 @@ from typing import Any
 from galflow.errors import SpecError
 from galflow.explore.database import Progress
 from galflow.explore.index import cache_folder, open_rows
+from galflow.explore.maps import Maps
 from galflow.explore.pictures import Pictures, Place
 from galflow.explore.rows import Rows
 from galflow.runs.opened import PublishedRun
@@ -24,12 +25,17 @@ class ExploredRun:
     run: PublishedRun
     rows: Rows
     pictures: Pictures
+    maps: Maps
 
     @classmethod
     def open(cls, run: PublishedRun, cache: Path | None = None, progress: Progress = lambda _: None) -> ExploredRun:
         """The run; a catalogue too large for memory is copied to a folder below ``cache`` at the first time."""
         rows = open_rows(run.store, run.manifest, cache or cache_folder(), progress)
-        return cls(run, rows, Pictures(run.store))
+        return cls(run, rows, Pictures(run.store), Maps(rows))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.rows.close()
 
     def schema(self) -> dict[str, Any]:
         """What a page has to know before it asks for anything."""
@@ -41,13 +47,13 @@ class ExploredRun:
             "order": RANK if RANK in self.rows.columns else None,
         }
 
-    def row_of(self, object_id: int) -> int:
-        """Number of an object's primary row, or else of its first; SpecError if there is no such object."""
+    def numbers_of(self, object_id: int) -> list[int]:
+        """Numbers of an object's rows, the primary one first; SpecError if there is no such object."""
         found = self.rows.find(ID, object_id)
         if not len(found):
             raise SpecError(f"run {self.run.name} has no object {object_id}; ids stand in the column {ID}")
         primary = self.rows.fetch(found, [PRIMARY]).column(PRIMARY).to_pylist()
-        return int(found[primary.index(True) if True in primary else 0])
+        return [int(n) for _, n in sorted(zip(primary, found, strict=True), key=lambda both: not both[0])]
 
     def places(self, numbers: Sequence[int]) -> list[Place | None]:
         """Where the pixels of these rows lie; None: nowhere."""

@@ -37,8 +37,8 @@ def open_rows(store: Store, manifest: RunManifest, cache: Path, progress: Progre
     """The rows of a run's catalogue, in memory or in a folder below ``cache``, which is built if it is not there."""
     keys = file_keys(store, as_key(manifest.catalog))
     with store.reading(keys[0]) as source:
-        columns = ExploredColumns.of(pq.read_schema(source))
-    first = columns[_FIRST] if _FIRST in columns else None
+        columns = ExploredColumns(pq.read_schema(source))
+    first = columns.get(_FIRST)
     if _count(store, keys) <= LARGEST_IN_MEMORY:
         connection = connect()
         fill(connection, store, keys, columns, lambda _: None)

@@ -24,7 +24,7 @@ class Orders:
     """Orders by column, each made when it is first asked for."""
 
     def __init__(self, folder: Path | None, first: ExploredColumn | None) -> None:
-        """``folder``: where they are kept; None: in memory. ``first``: what decides among equal rows, if there is any."""
+        """``folder``: where they are kept; None: in memory. ``first``: what decides among equal rows."""
         self._folder, self._first = folder, first
         self._made: dict[str, tuple[RowNumbers, int]] = {}
         self._lock = Lock()

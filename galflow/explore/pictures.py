@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from threading import Lock
@@ -9,15 +10,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
-from galflow.explore.rows import Recent
+from galflow.explore.recent import Recent
 from galflow.report.pictures import LEAST_WHITE_SIGMA, SOFTENING_SIGMA, Display, Pixels, brightness_sigma
 from galflow.storage.store import Store
 
 Place = tuple[str, int]
 """Key of a cutout set and number of a row in it."""
+SPRITE_COLUMNS = 10
+MOST_PICTURES = 200
 _KEPT_SETS, _KEPT_PICTURES = 64, 4000
 
 
@@ -49,8 +53,22 @@ class Pictures:
         kept = {place: picture for place in places if (picture := self._pictures.peek(place)) is not None}
         flux = self.read("flux", [place for place in dict.fromkeys(places) if place not in kept])
         for place, pixels in flux.items():
-            kept[place] = self._pictures.get(place, lambda p=place, f=pixels: _picture(self.cutouts(p[0]), f))
+            kept[place] = self._pictures.keep(place, _picture(self.cutouts(place[0]), pixels))
         return [kept[place] for place in places]
+
+
+def sprite_png(pictures: Pictures, places: Sequence[Place | None], side: int) -> bytes:
+    """Pictures in lines of ``SPRITE_COLUMNS``, each ``side`` pixels wide; transparent where there is none."""
+    down = -(-len(places) // SPRITE_COLUMNS)
+    sheet = Image.new("RGBA", (side * min(SPRITE_COLUMNS, len(places)), side * down))
+    drawn = iter(pictures.draw([place for place in places if place is not None]))
+    for i, place in enumerate(places):
+        if place is not None:
+            image = Image.fromarray(np.ascontiguousarray(next(drawn)[::-1])).resize((side, side), Image.Resampling.BOX)
+            sheet.paste(image, (side * (i % SPRITE_COLUMNS), side * (i // SPRITE_COLUMNS)))
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG", compress_level=1)
+    return sink.getvalue()
 
 
 def _picture(cutouts: CutoutSet, flux: npt.NDArray[np.floating]) -> Pixels:

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from galflow.errors import SpecError
-from galflow.explore import rows as asked
 from galflow.explore.answers import as_rows, ids_among
-from galflow.explore.explored import ExploredRun
+from galflow.explore.pictures import MOST_PICTURES, sprite_png
+from galflow.explore.requests import Asked, Explored, object_number
 from galflow.report.pictures import picture_png
 
 router = APIRouter()
-
-
-def explored_of(request: Request) -> ExploredRun:
-    """The run that the service shows."""
-    found: ExploredRun = request.app.state.explored
-    return found
-
-
-Explored = Annotated[ExploredRun, Depends(explored_of)]
-
-
-def query_of(
-    where: str = "", order: str | None = None, descending: bool = False, lasso: str | None = None
-) -> asked.Query:
-    """Which rows are meant, in which order."""
-    return asked.Query(where, order, descending, lasso)
-
-
-Asked = Annotated[asked.Query, Depends(query_of)]
-
-
-def object_number(text: str) -> int:
-    """An id, which travels as text."""
-    try:
-        return int(text)
-    except ValueError:
-        raise SpecError(f"{text!r} is no object id; expected a whole number, as in the column object_id") from None
 
 
 @router.get("/schema")
@@ -62,18 +35,27 @@ def rows(
     return {"total": total, "rows": as_rows(table, ids_among(explored.rows.columns))}
 
 
+@router.get("/sprite.png")
+def sprite(explored: Explored, row: Annotated[list[int], Query()], side: int = 96) -> Response:
+    """The pictures of these rows side by side, each scaled to ``side`` pixels."""
+    if len(row) > MOST_PICTURES or not 8 <= side <= 256:
+        raise SpecError(f"{len(row)} pictures of {side} pixels; give at most {MOST_PICTURES}, of 8 to 256 pixels")
+    return Response(sprite_png(explored.pictures, explored.places(row), side), media_type="image/png")
+
+
 @router.get("/objects/{object_id}")
 def one(explored: Explored, object_id: str, row: int | None = None) -> dict[str, Any]:
-    """An object's row with all its columns: the primary one, or the one of this number."""
-    number = explored.row_of(object_number(object_id)) if row is None else row
-    return {"row": as_rows(explored.rows.fetch([number]), ids_among(explored.rows.columns))[0]}
+    """An object's row with all its columns, the primary one or the one of this number; its other rows by number."""
+    found = explored.numbers_of(object_number(object_id))
+    number = found[0] if row is None else row
+    table = explored.rows.fetch([number])
+    return {"row": as_rows(table, ids_among(explored.rows.columns))[0], "others": [n for n in found if n != number]}
 
 
 @router.get("/objects/{object_id}/cutout.png")
 def cutout(explored: Explored, object_id: str, row: int | None = None) -> Response:
     """Its picture in colour."""
-    number = explored.row_of(object_number(object_id)) if row is None else row
-    (place,) = explored.places([number])
+    (place,) = explored.places([explored.numbers_of(object_number(object_id))[0] if row is None else row])
     if place is None:
         raise SpecError(f"object {object_id} has no cutout")
     (picture,) = explored.pictures.draw([place])

@@ -2,12 +2,14 @@
 
 It is started by `galflow explore` (flows.explore_here), which binds it to this machine alone and puts the gate of
 Prefect's pages before it (flows.gate): there Host and Origin are checked, here the token. More routes come as routers
-of their own: galflow.explore.row_routes and its neighbours; each finds the run by ``explored_of``.
+of their own: galflow.explore.row_routes and its neighbours; each finds the run by galflow.explore.requests.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
+import tempfile
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI, Request
@@ -16,7 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from galflow.errors import GalflowError, SpecError
-from galflow.explore import row_routes
+from galflow.explore import export_routes, map_routes, row_routes
 from galflow.explore.explored import ExploredRun
 
 API = "/api"
@@ -42,12 +44,14 @@ def create_app(explored: ExploredRun, token: str, routers: Sequence[APIRouter] =
     """The service of one run. ``routers``: routes below /api beside the explorer's own."""
     app = FastAPI(title="galflow explore", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.explored = explored
-    for router in (row_routes.router, *routers):
+    app.state.tickets = export_routes.Tickets()
+    app.state.sent = tempfile.TemporaryDirectory(prefix="galflow-explore-")
+    for router in (row_routes.router, map_routes.router, export_routes.router, *routers):
         app.include_router(router, prefix=API)
 
     @app.middleware("http")
     async def guard(request: Request, go_on: RequestResponseEndpoint) -> Response:
-        if request.url.path.startswith(f"{API}/") and not _knows(request, token):
+        if _is_guarded(request.url.path) and not _knows(request, token):
             answer: Response = JSONResponse({"error": "the token is missing or wrong; open the address that `galflow "
                                              "explore` printed"}, 401)  # fmt: skip
         else:
@@ -66,6 +70,11 @@ def create_app(explored: ExploredRun, token: str, routers: Sequence[APIRouter] =
         return JSONResponse({"error": said}, 422)
 
     return app
+
+
+def _is_guarded(path: str) -> bool:
+    """All that tells something of the run; a download's address has a ticket of its own."""
+    return path.startswith(f"{API}/") and not re.fullmatch(f"{API}/export/[^/]+", path)
 
 
 def _knows(request: Request, token: str) -> bool:

@@ -179,12 +179,7 @@ class PublishedRun:
     def _cutout(self, row: dict[str, Any]) -> Cutout:
         cutouts, number = CutoutSet(self.store, row["cutout"]), int(row["row"])
         at = slice(number, number + 1)
-        said = cutouts.attributes
-        wcs = None
-        if (cards := said.get("wcs")) is not None:
-            size = cutouts.pixel_shape[-1]
-            x0, y0 = (int(corners(cutouts.read(name, at), size)[0]) for name in ("x_pixel", "y_pixel"))
-            wcs = wcs_of_cutout(cards, x0, y0, size)
+        said, wcs = cutouts.attributes, stored_wcs(cutouts, number)
         flux, ivar, mask = (np.array(cutouts.read(name, at)[0]) for name in ("flux", "ivar", "mask"))
         sigma = tuple(math.nan if s is None else float(s) for s in said["sky_sigma"])
         return Cutout(flux, ivar, mask, tuple(said["bands"]), str(said["unit"]), wcs, row, sigma, white_of(said))
@@ -209,6 +204,16 @@ class PublishedRun:
         }
         rows = "".join(f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in lines.items())
         return f"<table><caption>galflow run {html.escape(self.name)}</caption>{rows}</table>"
+
+
+def stored_wcs(cutouts: CutoutSet, row: int) -> WCS | None:
+    """The WCS of one row's pixels; None where the survey has none."""
+    cards = cutouts.attributes.get("wcs")
+    if cards is None:
+        return None
+    size, at = cutouts.pixel_shape[-1], slice(row, row + 1)
+    x0, y0 = (int(corners(cutouts.read(name, at), size)[0]) for name in ("x_pixel", "y_pixel"))
+    return wcs_of_cutout(cards, x0, y0, size)
 
 
 def published_at(store: Store, run: str) -> PublishedRun:

@@ -43,7 +43,7 @@ BIG = CATALOG["id"][7].as_py()
 @pytest.fixture(scope="module")
 def rows() -> Rows:
     connection = connect()
-    columns = ExploredColumns.of(CATALOG.schema)
+    columns = ExploredColumns(CATALOG.schema)
     connection.register("given", CATALOG.rename_columns([c.sql for c in columns.values()]))
     connection.execute(f"CREATE TABLE {TABLE} AS SELECT * FROM given")
     return Rows(connection, columns, Orders(None, None))
@@ -108,7 +108,7 @@ def test_selects_what_the_rules_select(rows: Rows, text: str) -> None:
 
 
 def test_no_word_of_a_persons_stands_in_the_sql() -> None:
-    columns = ExploredColumns.of(CATALOG.schema)
+    columns = ExploredColumns(CATALOG.schema)
     text = 'type == "it\'s; DROP TABLE rows --" and column(\'MAG "AUTO"\') > 17.25 and flags in (3, 1234)'
     condition = condition_of(text, columns)
     for word in ("DROP", "it's", "MAG", "17", "1234", "type"):
@@ -120,7 +120,7 @@ def test_a_deeply_nested_expression_stays_small() -> None:
     text = "mag"
     for _ in range(18):
         text = f"min({text}, 30)"
-    assert len(condition_of(f"{text} < 20", ExploredColumns.of(CATALOG.schema)).source(TABLE)) < 10_000
+    assert len(condition_of(f"{text} < 20", ExploredColumns(CATALOG.schema)).source(TABLE)) < 10_000
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_deeply_nested_expression_stays_small() -> None:
 )
 def test_says_what_is_wrong(text: str, said: str) -> None:
     with pytest.raises(SpecError) as error:
-        condition_of(text, ExploredColumns.of(CATALOG.schema))
+        condition_of(text, ExploredColumns(CATALOG.schema))
     assert said in str(error.value)
 
 
