@@ -128,9 +128,13 @@ def write_basis(
 
 def read_basis(store: Store, product: str) -> tuple[CatalogPlan, RunRanking]:
     """What ``write_basis`` put and a file's writer needs."""
-    folder = supplement_of(product)
-    plan = CatalogPlan.from_json(json.loads(store.get(f"{folder}/{_PLAN}")))
+    folder, plan = supplement_of(product), read_plan(store, product)
     return plan, RunRanking.from_files({name: store.get(f"{folder}/{name}") for name in RANKING_FILES})
+
+
+def read_plan(store: Store, product: str) -> CatalogPlan:
+    """What all files of the catalogue at this key have in common."""
+    return CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
 
 
 def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
@@ -230,8 +234,7 @@ def read_files(store: Store, product: str) -> pa.Table:
 def column_names(store: Store, product: str) -> list[str]:
     """Names of a catalogue's columns, in their order; StoreError if there is no such catalogue. No file is read."""
     file_keys(store, product)
-    plan = CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
-    return list(plan.schema.names)
+    return list(read_plan(store, product).schema.names)
 
 
 def has_names(store: Store, product: str) -> bool:
