@@ -12,7 +12,8 @@ from flows.terminal import terminal
 from galflow.errors import SpecError
 
 if TYPE_CHECKING:
-    from galflow.runs.opened import PublishedRun
+    from galflow.storage.receipts import RunManifest
+    from galflow.storage.store import Store
 
 RunArgument = Annotated[
     str,
@@ -39,7 +40,7 @@ def explore(
     cache: CacheOption = None,
 ) -> None:
     """Look at every row of a run's catalogue in the browser, on this machine alone, until Ctrl-C."""
-    found = published(run, root)
+    store, manifest = published(run, root)
     from flows.explore_here import explore_here
 
     out, errors = terminal(), terminal(errors=True)
@@ -47,17 +48,16 @@ def explore(
     def say(line: str) -> None:
         out.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    with errors.status(f"Reading the catalogue of {found.name} ...") as status:
+    with errors.status(f"Reading the catalogue of {manifest.run} ...") as status:
 
         def progress(words: str) -> None:
-            status.update(f"Copying the catalogue of {found.name} for the first look: {words}")
+            status.update(f"Copying the catalogue of {manifest.run} for the first look: {words}")
 
-        explore_here(found, port, cache, say, progress, stop=status.stop, browser=not no_browser)
+        explore_here(store, manifest, port, cache, say, progress, stop=status.stop, browser=not no_browser)
 
 
-def published(run: str, root: str) -> PublishedRun:
-    """The run of this id, or at ROOT/runs/RUN; SpecError says which there are."""
-    from galflow.runs.opened import PublishedRun
+def published(run: str, root: str) -> tuple[Store, RunManifest]:
+    """The run of this id, or at ROOT/runs/RUN, and its store; SpecError says which there are."""
     from galflow.storage.layout import RUNS
     from galflow.storage.receipts import list_runs, read_manifest
     from galflow.storage.store import Store
@@ -68,7 +68,7 @@ def published(run: str, root: str) -> PublishedRun:
     manifest = read_manifest(store, name) if name in known else None
     if manifest is None:
         raise SpecError(f"no run {name!r} has been published at {store.root}; published: {', '.join(known) or 'none'}")
-    return PublishedRun(store, manifest)
+    return store, manifest
 
 
 def add_to(app: typer.Typer) -> None:

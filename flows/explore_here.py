@@ -18,14 +18,16 @@ from flows.gate import Gate, own_names
 from galflow.errors import SpecError
 from galflow.explore.explored import ExploredRun
 from galflow.explore.service import create_app, new_token
-from galflow.runs.opened import PublishedRun
+from galflow.storage.receipts import RunManifest
+from galflow.storage.store import Store
 
 HOST = "127.0.0.1"
 Say = Callable[[str], None]
 
 
 def explore_here(
-    run: PublishedRun,
+    store: Store,
+    manifest: RunManifest,
     port: int,
     cache: Path | None,
     say: Say,
@@ -40,7 +42,7 @@ def explore_here(
     """
     listening = _listen(port)
     with contextlib.closing(listening):
-        explored = ExploredRun.open(run, cache, progress)
+        explored = ExploredRun.open(store, manifest, cache, progress)
         stop()
         token, number = new_token(), listening.getsockname()[1]
         page = f"http://{HOST}:{number}"
@@ -54,7 +56,7 @@ def explore_here(
 
 
 def _tell(address: str, explored: ExploredRun, say: Say, browser: bool) -> None:
-    say(f"{explored.run.name}, {explored.rows.count:,} rows: {address}")
+    say(f"{explored.name}, {explored.rows.count:,} rows: {address}")
     say("Whoever has this address sees the run; Ctrl-C ends it.")
     if browser:
         webbrowser.open(address)
@@ -67,7 +69,9 @@ def _listen(port: int) -> socket.socket:
         listening.bind((HOST, port))
     except OSError as error:
         listening.close()
-        raise SpecError(f"port {port} of {HOST} cannot be had ({error.strerror}); give another --port, or none") from None
+        raise SpecError(
+            f"port {port} of {HOST} cannot be had ({error.strerror}); give another --port, or none"
+        ) from None
     return listening
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
+from galflow.catalog.files import file_keys
 from galflow.catalog.measured_columns import MeasuredColumns
 from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
@@ -213,17 +214,6 @@ def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartF
     for name, values in plan.measured.beside(len(table), found[0] if found else None).items():
         table = table.append_column(name, values)
     return table
-
-
-def file_keys(store: Store, product: str) -> list[str]:
-    """Keys of a catalogue's Parquet files; StoreError if there are none."""
-    keys = [k for k in store.list(product) if k.startswith(f"{product}/") and k.endswith(".parquet")]
-    if not keys:
-        raise StoreError(
-            f"no catalogue at {store.uri(product)}; publish it before its report (`galflow runs` lists what has been "
-            "published)"
-        )
-    return keys
 
 
 def read_files(store: Store, product: str) -> pa.Table:

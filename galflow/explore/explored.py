@@ -13,7 +13,8 @@ from galflow.explore.index import cache_folder, open_rows
 from galflow.explore.maps import Maps
 from galflow.explore.pictures import Pictures, Place
 from galflow.explore.rows import Rows
-from galflow.runs.opened import PublishedRun
+from galflow.storage.receipts import RunManifest
+from galflow.storage.store import Store
 
 RANK, ID, PRIMARY = "anomaly_rank", "object_id", "is_primary"
 
@@ -22,16 +23,28 @@ RANK, ID, PRIMARY = "anomaly_rank", "object_id", "is_primary"
 class ExploredRun:
     """A run whose rows can be asked for. Threads may share it; ``close`` ends it."""
 
-    run: PublishedRun
+    store: Store
+    manifest: RunManifest
     rows: Rows
     pictures: Pictures
     maps: Maps
 
     @classmethod
-    def open(cls, run: PublishedRun, cache: Path | None = None, progress: Progress = lambda _: None) -> ExploredRun:
+    def open(
+        cls,
+        store: Store,
+        manifest: RunManifest,
+        cache: Path | None = None,
+        progress: Progress = lambda _: None,
+    ) -> ExploredRun:
         """The run; a catalogue too large for memory is copied to a folder below ``cache`` at the first time."""
-        rows = open_rows(run.store, run.manifest, cache or cache_folder(), progress)
-        return cls(run, rows, Pictures(run.store), Maps(rows))
+        rows = open_rows(store, manifest, cache or cache_folder(), progress)
+        return cls(store, manifest, rows, Pictures(store), Maps(rows))
+
+    @property
+    def name(self) -> str:
+        """The run's id."""
+        return self.manifest.run
 
     def close(self) -> None:
         """Let go of the database."""
@@ -40,8 +53,8 @@ class ExploredRun:
     def schema(self) -> dict[str, Any]:
         """What a page has to know before it asks for anything."""
         return {
-            "run": self.run.name,
-            "finished": self.run.manifest.finished,
+            "run": self.name,
+            "finished": self.manifest.finished,
             "rows": self.rows.count,
             "columns": [column.to_json() for column in self.rows.columns.values()],
             "order": RANK if RANK in self.rows.columns else None,
@@ -51,7 +64,7 @@ class ExploredRun:
         """Numbers of an object's rows, the primary one first; SpecError if there is no such object."""
         found = self.rows.find(ID, object_id)
         if not len(found):
-            raise SpecError(f"run {self.run.name} has no object {object_id}; ids stand in the column {ID}")
+            raise SpecError(f"run {self.name} has no object {object_id}; ids stand in the column {ID}")
         primary = self.rows.fetch(found, [PRIMARY]).column(PRIMARY).to_pylist()
         return [int(n) for _, n in sorted(zip(primary, found, strict=True), key=lambda both: not both[0])]
 

@@ -23,7 +23,6 @@ from galflow.explore import samp
 from galflow.explore.explored import ExploredRun
 from galflow.explore.exports import Export, Format, rows_of, write_export
 from galflow.explore.requests import Asked, Explored, object_number
-from galflow.explore.stamps import stamp_of
 
 router = APIRouter()
 TICKETED = "/export/{ticket}"
@@ -101,7 +100,7 @@ def send_table(request: Request, explored: Explored, query: Asked, limit: int | 
     """Have TOPCAT and the like load the rows."""
     wanted = Export(query, "votable", limit)
     path = write_export(explored, wanted, _kept_folder(request))
-    return {"rows": rows_of(explored, wanted), "told": samp.send_table(path, explored.run.name)}
+    return {"rows": rows_of(explored, wanted), "told": samp.send_table(path, explored.name)}
 
 
 @router.post("/samp/objects/{object_id}/{what}")
@@ -116,6 +115,8 @@ def send_object(
             raise SpecError(f"object {object_id} has no position on the sky")
         return {"told": samp.send_position(row["ra"], row["dec"])}
     path = _kept_folder(request) / f"{object_id}.fits"
+    from galflow.explore.stamps import stamp_of  # astropy's FITS, without which the explorer starts
+
     path.write_bytes(stamp_of(explored, number))
     return {"told": samp.send_image(path, str(object_id))}
 

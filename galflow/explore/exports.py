@@ -1,5 +1,7 @@
 """A selection taken along: as a table in Parquet, FITS, VOTable or CSV, as FITS stamps, or as a sheet of pictures."""
 
+# What formats need is imported where it is written: the explorer starts without.
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,15 +13,9 @@ from typing import Literal, get_args
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from galflow.catalog.fits_table import write_fits
-from galflow.catalog.parquet import write_parquet
-from galflow.catalog.schema import conform
 from galflow.errors import SpecError
 from galflow.explore.explored import ExploredRun
 from galflow.explore.query import Query
-from galflow.explore.sheets import write_sheet
-from galflow.explore.stamps import write_stamps
-from galflow.explore.votable_file import write_votable
 
 Format = Literal["parquet", "fits", "votable", "csv", "stamps", "png", "pdf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -65,8 +61,11 @@ def rows_of(explored: ExploredRun, export: Export) -> int:
 def write_export(explored: ExploredRun, export: Export, folder: Path) -> Path:
     """The file, in ``folder``, named after the run; SpecError as ``rows_of``."""
     wanted = rows_of(explored, export)
-    path = folder / f"{explored.run.name}{ENDINGS[export.format]}"
+    path = folder / f"{explored.name}{ENDINGS[export.format]}"
     if export.format in ("stamps", "png", "pdf"):
+        from galflow.explore.sheets import write_sheet
+        from galflow.explore.stamps import write_stamps
+
         numbers = explored.rows.ordered(export.query)[:wanted]
         write: Callable[..., None] = write_stamps if export.format == "stamps" else write_sheet
         write(explored, numbers, path)
@@ -76,6 +75,11 @@ def write_export(explored: ExploredRun, export: Export, folder: Path) -> Path:
 
 
 def _write_table(explored: ExploredRun, export: Export, wanted: int, path: Path) -> None:
+    from galflow.catalog.fits_table import write_fits
+    from galflow.catalog.parquet import write_parquet
+    from galflow.catalog.schema import conform
+    from galflow.explore.votable_file import write_votable
+
     names = list(explored.rows.columns) if export.columns is None else list(dict.fromkeys(export.columns))
     schema = pa.schema([explored.rows.columns.schema.field(explored.rows.columns.named(n).name) for n in names])
     tables = partial(explored.rows.pieces, export.query, names, wanted)
@@ -85,7 +89,7 @@ def _write_table(explored: ExploredRun, export: Export, wanted: int, path: Path)
         case "fits":
             write_fits(tables, schema, path)
         case "votable":
-            write_votable(pa.concat_tables([conform(table, schema) for table in tables()]), path, explored.run.name)
+            write_votable(pa.concat_tables([conform(table, schema) for table in tables()]), path, explored.name)
         case _:
             with csv.CSVWriter(path, schema) as writer:
                 for table in tables():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from galflow.catalog.published import file_keys
+from galflow.catalog.files import file_keys
 from galflow.explore.columns import ExploredColumns
 from galflow.explore.database import Progress, connect, fill
 from galflow.explore.orders import Orders

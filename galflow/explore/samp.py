@@ -1,30 +1,31 @@
 """Tables, positions and stamps sent to TOPCAT, Aladin, DS9 and whatever else listens to SAMP on this machine.
 
-SAMP: IVOA Simple Application Messaging Protocol 1.3. The hub is the one that runs already, as TOPCAT and Aladin start
-it; nothing is started here, and nothing from elsewhere is taken.
+SAMP 1.3 (IVOA Simple Application Messaging Protocol), its Standard Profile: a hub, as TOPCAT and Aladin start one, says
+in a file of the user's home where it answers by XML-RPC and with which secret. galflow only sends: it starts no hub and
+takes no message. astropy.samp would do it too, but is deprecated and will be removed.
 """
 
 from __future__ import annotations
 
+import os
+import xmlrpc.client
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from astropy.samp import SAMPHubError, SAMPIntegratedClient, SAMPProxyError
-
-from galflow import __version__
 from galflow.errors import GalflowError
 
 TABLE, POSITION, IMAGE = "table.load.votable", "coord.pointAt.sky", "image.load.fits"
-_METADATA = {
-    "samp.name": "galflow",
-    "samp.description.text": "galflow explore: every row of a run's catalogue",
-    "galflow.version": __version__,
-}
+_METADATA = {"samp.name": "galflow", "samp.description.text": "Every row of a run's catalogue: galflow explore"}
+_LOCKFILE, _LOCKURL = "SAMP_HUB", "std-lockurl:"
+_START = "start TOPCAT or Aladin, and send it again"
 
 
-class NoHub(GalflowError):
-    """Nothing on this machine speaks SAMP."""
+class NoListener(GalflowError):
+    """Nothing on this machine takes what is to be sent."""
 
 
 def send_table(votable: Path, name: str) -> list[str]:
@@ -43,23 +44,47 @@ def send_image(stamp: Path, name: str) -> list[str]:
 
 
 def _send(kind: str, parameters: Mapping[str, str]) -> list[str]:
-    with _connected() as client:
-        listening = list(client.get_subscribed_clients(kind))
-        names = [str(client.get_metadata(one).get("samp.name", one)) for one in listening]
+    with _registered() as hub:
+        listening = hub.call("getSubscribedClients", kind)
         if not listening:
-            raise NoHub(f"no program at the SAMP hub takes {kind}; start TOPCAT or Aladin, and send it again")
-        client.notify_all({"samp.mtype": kind, "samp.params": dict(parameters)})
-    return names
+            raise NoListener(f"no program at the SAMP hub takes {kind}; {_START}")
+        hub.call("notifyAll", {"samp.mtype": kind, "samp.params": dict(parameters)})
+        return sorted(str(hub.call("getMetadata", one).get("samp.name", one)) for one in listening)
+
+
+@dataclass(frozen=True)
+class _Hub:
+    """A hub at which galflow is registered."""
+
+    server: xmlrpc.client.ServerProxy
+    key: str
+
+    def call(self, verb: str, *arguments: Any) -> Any:
+        return getattr(self.server.samp.hub, verb)(self.key, *arguments)
 
 
 @contextmanager
-def _connected() -> Iterator[SAMPIntegratedClient]:
-    client = SAMPIntegratedClient(metadata=_METADATA, callable=False, addr="127.0.0.1")
+def _registered() -> Iterator[_Hub]:
+    lockfile = _lockfile()
     try:
-        client.connect()
-    except (SAMPHubError, SAMPProxyError, OSError) as error:
-        raise NoHub(f"no SAMP hub runs on this machine ({error}); start TOPCAT or Aladin, and send it again") from error
+        lines = lockfile.read_text(encoding="utf-8").splitlines()
+        said = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        server = xmlrpc.client.ServerProxy(said["samp.hub.xmlrpc.url"])
+        hub = _Hub(server, server.samp.hub.register(said["samp.secret"])["samp.private-key"])  # type: ignore[index,call-overload]
+    except (OSError, KeyError, ValueError, xmlrpc.client.Error) as error:
+        raise NoListener(f"no SAMP hub answers as {lockfile} says ({error}); {_START}") from error
     try:
-        yield client
+        hub.call("declareMetadata", _METADATA)
+        yield hub
+    except (OSError, xmlrpc.client.Error) as error:
+        raise NoListener(f"the SAMP hub does not take it ({error}); {_START}") from error
     finally:
-        client.disconnect()
+        hub.call("unregister")
+
+
+def _lockfile() -> Path:
+    """Where the user's hub says how it is reached."""
+    named = os.environ.get(_LOCKFILE, "")
+    if named.startswith(_LOCKURL):
+        return Path(unquote(urlsplit(named.removeprefix(_LOCKURL)).path))
+    return Path.home() / ".samp"

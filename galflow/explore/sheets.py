@@ -41,7 +41,7 @@ def _page(explored: ExploredRun, numbers: Sequence[int], shape: tuple[int, int],
     page = Image.new("RGB", (max(width, 420), height + _HEAD), _PAPER)
     draw = ImageDraw.Draw(page)
     title, soft = ImageFont.load_default(26), ImageFont.load_default(17)
-    draw.text((_MARGIN, _MARGIN - 20), explored.run.name, _INK, title)
+    draw.text((_MARGIN, _MARGIN - 20), explored.name, _INK, title)
     draw.text((_MARGIN, _MARGIN + 14), f"galflow, {said}", _SOFT, soft)
     names = [name for name in _IDENTITY if name in explored.rows.columns]
     places = explored.places(numbers)

@@ -13,11 +13,11 @@ import numpy as np
 from astropy.io import fits
 
 from galflow.cutouts.cutout_set import PIXELS, CutoutSet
+from galflow.cutouts.stored_wcs import stored_wcs
 from galflow.errors import SpecError
 from galflow.explore.explored import ExploredRun
 from galflow.explore.pictures import Place
 from galflow.logs import quiet
-from galflow.runs.opened import stored_wcs
 
 _AT_ONCE = 64
 """Objects whose pixels are in memory."""

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from galflow.catalog.files import file_keys
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
+from galflow.catalog.published import column_names, each_file, read_columns_of, read_files
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
+from galflow.cutouts.stored_wcs import stored_wcs
 from galflow.errors import SpecError, StoreError
 from galflow.storage.layout import RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
-from galflow.surveys.reading.fits_wcs import wcs_of_cutout
-from galflow.surveys.reading.windows import corners
 from galflow.training.trained_model import TrainedModel, load_uri
 
 if TYPE_CHECKING:
@@ -204,16 +204,6 @@ class PublishedRun:
         }
         rows = "".join(f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in lines.items())
         return f"<table><caption>galflow run {html.escape(self.name)}</caption>{rows}</table>"
-
-
-def stored_wcs(cutouts: CutoutSet, row: int) -> WCS | None:
-    """The WCS of one row's pixels; None where the survey has none."""
-    cards = cutouts.attributes.get("wcs")
-    if cards is None:
-        return None
-    size, at = cutouts.pixel_shape[-1], slice(row, row + 1)
-    x0, y0 = (int(corners(cutouts.read(name, at), size)[0]) for name in ("x_pixel", "y_pixel"))
-    return wcs_of_cutout(cards, x0, y0, size)
 
 
 def published_at(store: Store, run: str) -> PublishedRun:
