@@ -2,10 +2,11 @@
 
 import { gallery } from "./gallery.js";
 import { openSource } from "./source.js";
+import { tablePage } from "./table_page.js";
 import { themeSwitch } from "./theme.js";
 
 /** Page (<body data-page>) -> what makes it live, given the source and the element with the id "live". */
-const PAGES = { anomalies: gallery };
+const PAGES = { anomalies: gallery, table: tablePage };
 
 async function start() {
   document.documentElement.classList.add("live");
