@@ -54,8 +54,8 @@ def named(request: Request, name: str) -> HTMLResponse:
 
 @router.get("/site.css")
 def style() -> Response:
-    """The report's style, which is the explorer's."""
-    return Response(shipped("styles/site.css"), media_type="text/css")
+    """The report's style, and what the explorer has besides."""
+    return Response(shipped("styles/site.css") + shipped("styles/explorer.css"), media_type="text/css")
 
 
 @router.get("/site.js")

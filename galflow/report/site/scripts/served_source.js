@@ -5,7 +5,7 @@ import { decoded } from "./static_source.js";
 
 const KEPT_AS = "galflow-explore-token";
 const SPRITE_ROWS = 100;
-const SPRITES_KEPT = 40;
+const PICTURES_KEPT = 4000;
 /** Columns that a page of pictures needs of each row. */
 const BRIEF = ["object_id", "source_name", "tile", "row", "ra", "dec", "anomaly_rank", "anomaly_score_sigma", "triage", "artefact_p", "flags"];
 
@@ -64,7 +64,7 @@ export class ServedSource {
     const column = columns ?? [...new Set([...BRIEF, question.order, schema.magnitude])].filter((name) => there.has(name));
     const found = await this.json("rows", { ...(await this.question(question)), offset, limit, column });
     for (const row of found.rows) row.index = row._row;
-    if (!columns) this.#draw(found.rows, schema);
+    this.#draw(found.rows, schema);
     return found;
   }
 
@@ -73,7 +73,8 @@ export class ServedSource {
   }
 
   /** Have the pictures of rows drawn that are not drawn yet, a sheet of many at a time. */
-  #draw(rows, { sprites: { size } }) {
+  #draw(rows, { sprites: { size }, bands }) {
+    if (!bands.length) return;
     const todo = rows.map((row) => row._row).filter((number) => !this.#pictures.has(number));
     for (let start = 0; start < todo.length; start += SPRITE_ROWS) {
       const some = todo.slice(start, start + SPRITE_ROWS);
@@ -85,7 +86,7 @@ export class ServedSource {
       sheet.catch(() => some.forEach((number) => this.#pictures.delete(number)));
       this.#sprites.push({ sheet, some });
     }
-    while (this.#sprites.length > SPRITES_KEPT) {
+    while (this.#pictures.size > PICTURES_KEPT) {
       const { sheet, some } = this.#sprites.shift();
       some.forEach((number) => this.#pictures.delete(number));
       sheet.then((url) => URL.revokeObjectURL(url), () => {});
