@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from galflow.catalog.carried import DESCRIPTION, UCD, UNIT
 from galflow.catalog.published import each_file, read_plan
 from galflow.catalog.triage import TRIAGE
+from galflow.photometry import AB_ZERO_NJY, NJY
 from galflow.report.site.columns import kind_of, magnitude_column, told_columns
 from galflow.report.site.data_files import data_file, data_name
 from galflow.storage.store import Store
@@ -51,6 +53,18 @@ class Gallery:
     def magnitude(self, bands: Sequence[str]) -> str | None:
         """The column by which brightness is chosen: a magnitude, of the first of these bands that has one."""
         return magnitude_column(self.columns(), bands)
+
+    def with_magnitude(self, bands: Sequence[str], unit: str) -> Gallery:
+        """With a magnitude from a band's flux where the catalogue has none, and the flux is in nJy."""
+        names = [f"flux_{band}" for band in bands if f"flux_{band}" in self.rows.column_names]
+        if unit != NJY or not names or self.magnitude(bands) is not None:
+            return self
+        flux = pc.cast(self.rows.column(names[0]), pa.float64())
+        positive = pc.if_else(pc.greater(flux, 0), flux, None)
+        values = pc.multiply(pc.log10(pc.divide(positive, AB_ZERO_NJY)), -2.5)
+        said = {UNIT: b"mag", DESCRIPTION: f"AB magnitude of {names[0]}".encode(), UCD: b"phot.mag"}
+        field = pa.field(names[0].replace("flux", "mag", 1), pa.float64(), metadata=said)
+        return replace(self, rows=self.rows.append_column(field, values))
 
     def present(self, column: str) -> list[str]:
         """The texts that a column has, sorted."""

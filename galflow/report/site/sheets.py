@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from galflow.cutouts.batches import join_batches
 from galflow.errors import GalflowError
 from galflow.report.cards import Cutout, known_flux, read_cutouts, reconstructed
 from galflow.report.pictures import LARGEST_SIDE, Display, Pixels
 from galflow.report.site.data_files import data_file, data_name
 from galflow.report.site.gallery import Gallery
+from galflow.report.site.latents import latents_file, latents_name
 from galflow.report.site.packing import packed, shown
 from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
@@ -96,10 +98,18 @@ def sheet_name(index: int) -> str:
     return f"sprites/{index:05d}.{KIND}"
 
 
-def make_sheet(store: Store, folder: str, job: SheetJob, models: Mapping[str, TrainedModel]) -> WrittenSheet:
-    """Write a job's thumbnails, and pixels with the reconstructions by ``models``, under the key ``folder``."""
-    cutouts, reasons = _read(store, job, models)
+def make_sheet(
+    store: Store, folder: str, job: SheetJob, models: Mapping[str, TrainedModel], encoder: TrainedModel | None = None
+) -> WrittenSheet:
+    """Write a job's thumbnails, and pixels with the reconstructions by ``models``, under the key ``folder``.
+
+    ``encoder``: whose latents of the objects are written too.
+    """
+    wanted = dict(models) | ({} if encoder is None else {encoder.card.name: encoder})
+    cutouts, reasons = _read(store, job, wanted)
     files = {sheet_name(job.index): _sheet_file(cutouts, job)}
+    if encoder is not None:
+        files[latents_name(job.index)] = latents_file(_latents(cutouts, encoder))
     first = job.index * SHEET_OBJECTS // PIXELS_OBJECTS
     kept = list(zip(cutouts, _explained(cutouts, models), strict=True))[: job.pixels]
     for number in range(0, len(kept), PIXELS_OBJECTS):
@@ -146,6 +156,19 @@ def thumbnail(cutout: Cutout, display: Display, side: int) -> Image.Image:
     drawn: Pixels = np.ascontiguousarray(cutout.orientation.picture(display.picture(known_flux(cutout))))
     image = Image.fromarray(drawn)
     return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _latents(cutouts: Sequence[Cutout | None], encoder: TrainedModel) -> npt.NDArray[np.float32]:
+    """(N, D); NaN of objects of which the encoder is not told what it needs."""
+    able = [i for i, c in enumerate(cutouts) if c is not None and encoder.contents.within(c.stored.contents)]
+    read = [c for i in able if (c := cutouts[i]) is not None]
+    if not read:
+        return np.full((len(cutouts), 0), np.nan, np.float32)
+    batches = [c.stored.batch(encoder.stretch, encoder.contents) for c in read]
+    made = encoder.encode(join_batches(batches))
+    found = np.full((len(cutouts), made.shape[1]), np.nan, np.float32)
+    found[able] = made
+    return found
 
 
 def _explained(
