@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import SpecError
 from galflow.explore.database import Progress
 from galflow.explore.described import Described
-from galflow.explore.index import cache_folder, open_rows
+from galflow.explore.index import open_rows
 from galflow.explore.maps import Maps
 from galflow.explore.pictures import Pictures, Place
 from galflow.explore.query import Query
@@ -26,6 +27,10 @@ from galflow.storage.store import Store
 RANK, ID, PRIMARY = "anomaly_rank", "object_id", "is_primary"
 Similar = Callable[[int, int], npt.NDArray[Any]]
 """Id of an object and how many are wanted -> ids of objects like it, the nearest first."""
+
+
+def _new_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="galflow-explore-")
 
 
 @dataclass(eq=False)
@@ -42,6 +47,8 @@ class ExploredRun:
     """Classes that people gave; who has a label is ``rows.masks.labelled``."""
     similar: Similar | None = None
     """Who knows which objects are alike; None: nobody."""
+    sent: tempfile.TemporaryDirectory[str] = field(default_factory=_new_folder)
+    """Files that other programs were told to read."""
 
     @classmethod
     def open(
@@ -52,7 +59,7 @@ class ExploredRun:
         progress: Progress = lambda _: None,
     ) -> ExploredRun:
         """The run; a catalogue too large for memory is copied to a folder below ``cache`` at the first time."""
-        rows, described = open_rows(store, manifest, cache or cache_folder(), progress)
+        rows, described = open_rows(store, manifest, cache, progress)
         return cls(store, manifest, rows, described, Pictures(store), Maps(rows))
 
     @property
@@ -61,8 +68,9 @@ class ExploredRun:
         return self.manifest.run
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, and of what was sent to other programs."""
         self.rows.close()
+        self.sent.cleanup()
 
     def numbers_of(self, object_id: int) -> list[int]:
         """Numbers of an object's rows, the primary one first; SpecError if there is no such object."""

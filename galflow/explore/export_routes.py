@@ -96,17 +96,15 @@ def _file(explored: ExploredRun, wanted: Export) -> FileResponse:
 
 
 @router.post("/samp/table")
-def send_table(request: Request, explored: Explored, query: Asked, limit: int | None = None) -> dict[str, Any]:
+def send_table(explored: Explored, query: Asked, limit: int | None = None) -> dict[str, Any]:
     """Have TOPCAT and the like load the rows."""
     wanted = Export(query, "votable", limit)
-    path = write_export(explored, wanted, _kept_folder(request))
+    path = write_export(explored, wanted, _kept_folder(explored))
     return {"rows": rows_of(explored, wanted), "told": samp.send_table(path, explored.name)}
 
 
 @router.post("/samp/objects/{object_id}/{what}")
-def send_object(
-    request: Request, explored: Explored, object_id: str, what: Literal["position", "stamp"]
-) -> dict[str, Any]:
+def send_object(explored: Explored, object_id: str, what: Literal["position", "stamp"]) -> dict[str, Any]:
     """Have Aladin and the like show an object's place, or load its pixels."""
     number = explored.numbers_of(object_number(object_id))[0]
     row = explored.rows.fetch([number], ["object_id", "ra", "dec"]).to_pylist()[0]
@@ -114,13 +112,13 @@ def send_object(
         if row["ra"] is None or row["dec"] is None:
             raise SpecError(f"object {object_id} has no position on the sky")
         return {"told": samp.send_position(row["ra"], row["dec"])}
-    path = _kept_folder(request) / f"{object_id}.fits"
+    path = _kept_folder(explored) / f"{object_id}.fits"
     from galflow.explore.stamps import stamp_of  # astropy's FITS, without which the explorer starts
 
     path.write_bytes(stamp_of(explored, number))
     return {"told": samp.send_image(path, str(object_id))}
 
 
-def _kept_folder(request: Request) -> Path:
+def _kept_folder(explored: ExploredRun) -> Path:
     """A new folder for what another program is about to read; they are removed when the explorer ends."""
-    return Path(tempfile.mkdtemp(dir=request.app.state.sent.name))
+    return Path(tempfile.mkdtemp(dir=explored.sent.name))

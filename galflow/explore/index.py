@@ -46,7 +46,7 @@ def open_rows(store: Store, manifest: RunManifest, cache: Path, progress: Progre
         fill(connection, store, keys, columns, lambda _: None)
         rows = Rows(connection, columns, Orders(None, first))
         return rows, describe(rows)
-    folder = cache / fingerprint(INDEX_VERSION, store.root, manifest.run, manifest.finished)
+    folder = (cache or cache_folder()) / fingerprint(INDEX_VERSION, store.root, manifest.run, manifest.finished)
     orders = Orders(folder, first)
     if not folder.exists():
         _build(folder, store, keys, columns, progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import tempfile
 from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI, Request
@@ -45,7 +44,6 @@ def create_app(explored: ExploredRun, token: str, routers: Sequence[APIRouter] =
     app = FastAPI(title="galflow explore", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.explored = explored
     app.state.tickets = export_routes.Tickets()
-    app.state.sent = tempfile.TemporaryDirectory(prefix="galflow-explore-")
     for router in (row_routes.router, map_routes.router, export_routes.router, *routers):
         app.include_router(router, prefix=API)
     app.include_router(pages.router)

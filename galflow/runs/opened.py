@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from astropy.wcs import WCS
 
+    from galflow.explore.rows import Rows
+
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank", "anomaly_q")
 
 
@@ -149,6 +151,35 @@ class PublishedRun:
             both = pa.concat_tables([*best, part.filter(pc.is_valid(part[order]))])
             best = [both.take(pc.sort_indices(both, sort_keys=[(order, direction)])[:n])]
         return pa.concat_tables(best).select(shown).to_pandas()
+
+    @cached_property
+    def _rows(self) -> Rows:
+        from galflow.explore.index import open_rows
+
+        rows, _ = open_rows(self.store, self.manifest)
+        return rows
+
+    def query(
+        self,
+        where: str = "",
+        order: str | None = None,
+        *,
+        descending: bool = False,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows that fulfil an expression such as ``mag_i < 22 and flags & 4 == 0``, as `galflow explore` finds them.
+
+        Sorted by the column ``order``, missing values last; of more than 200,000 rows in the catalogue's order. Of a
+        catalogue beyond 300,000 rows a copy is built for this at the first time. SpecError for a wrong expression.
+        """
+        from galflow.explore.query import Query, Selection
+
+        rows = self._rows
+        names = list(rows.columns) if columns is None else list(columns)
+        schema = pa.schema([rows.columns.schema.field(rows.columns.named(name).name) for name in names])
+        tables = rows.pieces(Query(Selection(where), order, descending), names, limit)
+        return pa.concat_tables([table.cast(schema) for table in tables] or [schema.empty_table()])
 
     def cutout(self, object_id: int) -> Cutout:
         """The pixels of an object's primary row; SpecError if the catalogue has no such object."""

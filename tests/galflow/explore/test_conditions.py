@@ -11,6 +11,7 @@ from galflow.explore.columns import ExploredColumns
 from galflow.explore.conditions import condition_of
 from galflow.explore.database import TABLE, connect
 from galflow.explore.orders import Orders
+from galflow.explore.query import Selection
 from galflow.explore.rows import Rows
 from galflow.spec.expressions import parse_expression
 from galflow.surveys.reading.rules import judge
@@ -100,7 +101,7 @@ def rows() -> Rows:
 )
 def test_selects_what_the_rules_select(rows: Rows, text: str) -> None:
     wanted = judge(parse_expression(text), CATALOG).true
-    found = rows.mask(text)
+    found = rows.masks.of(Selection(where=text))
     assert found is not None
     np.testing.assert_array_equal(found, wanted)
     if text not in ("true", "exp(mag * 100) > 1e300"):
@@ -144,12 +145,12 @@ def test_says_what_is_wrong(text: str, said: str) -> None:
 
 def test_bits_beyond_64_are_an_error_in_words(rows: Rows) -> None:
     with pytest.raises(SpecError, match="cannot be computed"):
-        rows.mask("id << 8 > 0")
+        rows.masks.of(Selection(where="id << 8 > 0"))
 
 
 def test_the_database_reaches_nothing(rows: Rows, tmp_path: object) -> None:
     for sql in (f"SELECT * FROM read_text('{__file__}')", "INSTALL httpfs", f"COPY {TABLE} TO '{tmp_path}/x.csv'",
                 "ATTACH '/tmp/other.db'", "SET enable_external_access = true"):  # fmt: skip
         with pytest.raises(Exception, match=r"(?i)permission|locked|disabled|cannot"):
-            rows.arrow(sql)
+            rows.masks.arrow(sql)
     assert rows.count == COUNT
