@@ -35,7 +35,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "galflow", "explore")
 
 
-def open_rows(store: Store, manifest: RunManifest, cache: Path, progress: Progress) -> tuple[Rows, Described]:
+def open_rows(
+    store: Store, manifest: RunManifest, cache: Path | None = None, progress: Progress = lambda _: None
+) -> tuple[Rows, Described]:
     """The rows of a run's catalogue, in memory or in a folder below ``cache``, which is built if it is not there."""
     keys = file_keys(store, as_key(manifest.catalog))
     with store.reading(keys[0]) as source:

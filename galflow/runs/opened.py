@@ -168,7 +168,7 @@ class PublishedRun:
         limit: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
-        """The rows that fulfil an expression such as ``mag_i < 22 and flags & 4 == 0``, as `galflow explore` finds them.
+        """The rows that fulfil an expression such as ``mag_i < 22 and flags & 4 == 0``, as the explorer finds them.
 
         Sorted by the column ``order``, missing values last; of more than 200,000 rows in the catalogue's order. Of a
         catalogue beyond 300,000 rows a copy is built for this at the first time. SpecError for a wrong expression.
