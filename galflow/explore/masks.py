@@ -25,6 +25,7 @@ MASK = "mask"
 """A table of one column, ``selected``, beside the rows."""
 _KEPT = 8
 _NAMES = ("source_name", "tile")
+_LONGEST_ID = 20
 _ID, _RA, _DEC = "object_id", "ra", "dec"
 
 
@@ -69,7 +70,7 @@ class Masks:
         if text:
             parts.append(self._kept.get(("text", text), lambda: self._fulfil(self._called(text))))
         if (cone := selection.cone) is not None:
-            parts.append(self._kept.get(cone, lambda: self._fulfil(self._around(cone))))
+            parts.append(self._kept.get(cone, lambda: self._around(cone)))
         if (lasso := selection.lasso) is not None:
             parts.append(self._kept.get(lasso, lambda: self._enclosed(lasso)))
         if selection.label is not None:
@@ -84,19 +85,27 @@ class Masks:
     def _called(self, text: str) -> Condition:
         names = [self._columns[name].sql for name in _NAMES if name in self._columns]
         tests = [f"contains(lower({name}), $text)" for name in names]
-        if text.isdigit() and _ID in self._columns:
-            tests.append(f"contains(CAST({self._columns[_ID].sql} AS VARCHAR), $text)")
-        return Condition(" OR ".join(tests) or "false", parameters={"text": text})
+        parameters: dict[str, Any] = {"text": text} if tests else {}
+        if text.isdecimal() and len(text) <= _LONGEST_ID and _ID in self._columns:
+            tests.append(f"{self._columns[_ID].sql} = CAST($id AS HUGEINT)")
+            parameters["id"] = int(text)
+        return Condition(" OR ".join(tests) or "false", parameters=parameters)
 
-    def _around(self, cone: Cone) -> Condition:
-        """By haversines, which are exact for small distances."""
+    def _around(self, cone: Cone) -> Mask:
+        """By haversines, which are exact for small distances; of rows in its strip of declination alone."""
         ra, dec = (self._columns.named(name).sql for name in (_RA, _DEC))
         half = f"pow(sin(radians({dec} - $dec) / 2), 2)"
         across = f"cos(radians({dec})) * cos(radians($dec)) * pow(sin(radians({ra} - $ra) / 2), 2)"
         near = f"{dec} BETWEEN $dec - $radius AND $dec + $radius"
-        return Condition(
-            f"{near} AND {half} + {across} <= pow(sin(radians($radius) / 2), 2)", parameters=cone._asdict()
-        )
+        inside = f"{half} + {across} <= pow(sin(radians($radius) / 2), 2)"
+        strip = f"(SELECT rowid AS row, * FROM {TABLE} WHERE {near})"
+        return self._numbered(self.arrow(f"SELECT row FROM {strip} WHERE {inside}", cone._asdict()).column("row"))
+
+    def _numbered(self, numbers: Any) -> Mask:
+        """The mask of some rows, by their numbers."""
+        mask = np.zeros(self._count, dtype=bool)
+        mask[np.asarray(numbers, dtype=np.int64)] = True
+        return mask
 
     def _enclosed(self, lasso: Lasso) -> Mask:
         """Only points in the polygon's box leave the database."""
@@ -108,9 +117,7 @@ class Masks:
         found = self.arrow(f"SELECT CAST(rowid AS INTEGER) AS row, {x} AS x, {y} AS y FROM {TABLE} WHERE {near}",
                            {name: float(value) for name, value in box.items()})  # fmt: skip
         numbers, xs, ys = (found.column(name).to_numpy() for name in ("row", "x", "y"))
-        mask = np.zeros(self._count, dtype=bool)
-        mask[numbers[within(corners, xs, ys)]] = True
-        return mask
+        return self._numbered(numbers[within(corners, xs, ys)])
 
     def axis(self, name: str) -> str:
         """A column of numbers, in SQL."""
@@ -125,6 +132,4 @@ class Masks:
         wanted = f"CAST(unnest($ids) AS {'UBIGINT' if unsigned else 'BIGINT'})"
         found = self.arrow(f"SELECT rowid AS row FROM {TABLE} WHERE {self._columns[_ID].sql} IN (SELECT {wanted})",
                            {"ids": [int(i) for i in ids]})  # fmt: skip
-        mask = np.zeros(self._count, dtype=bool)
-        mask[found.column("row").to_numpy()] = True
-        return mask
+        return self._numbered(found.column("row"))

@@ -24,7 +24,8 @@ export async function gallery(source, place) {
   const fetch = async (offset, limit) => {
     const started = performance.now();
     const found = await source.rows({ where: state.filters, order: state.order, descending: state.descending, offset, limit });
-    count.textContent = `${found.total.toLocaleString("en")} of the ${schema.rows.toLocaleString("en")} highest-ranked objects`;
+    const all = schema.rows.toLocaleString("en");
+    count.textContent = `${found.total.toLocaleString("en")} of ${source.check ? `${all} rows` : `the ${all} highest-ranked objects`}`;
     count.dataset.milliseconds = (performance.now() - started).toFixed(1);
     empty.hidden = found.total > 0;
     return found;

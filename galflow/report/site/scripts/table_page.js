@@ -37,7 +37,7 @@ export async function tablePage(source, place) {
     const mine = ++asked;
     const started = performance.now();
     const question = { where: state.filters, order: state.order, descending: state.descending };
-    const found = await source.rows({ ...question, offset: state.offset, limit: ROWS, columns: [...new Set([...state.columns, "object_id", "row"])] });
+    const found = await source.rows({ ...question, offset: state.offset, limit: ROWS, columns: [...new Set([...shownColumns(state), "object_id", "row"])] });
     if (mine !== asked) return;
     count.textContent = `${found.total.toLocaleString("en")} of ${schema.rows.toLocaleString("en")}`;
     count.dataset.milliseconds = (performance.now() - started).toFixed(1);
@@ -79,7 +79,12 @@ function drawHead(head, schema, state, changed) {
     return element("th", { scope: "col", class: kind === "text" ? "" : "n", "aria-sort": sorted, title: description },
       element("button", { type: "button", onclick: turn }, name, sorted ? (state.descending ? " ↓" : " ↑") : "", unit ? element("small", {}, ` ${unit}`) : null));
   };
-  fill(head, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "soft" }, "picture")), state.columns.map(cell)));
+  fill(head, element("tr", {}, element("th", { scope: "col" }, element("span", { class: "soft" }, "picture")), shownColumns(state).map(cell)));
+}
+
+/** The chosen columns, and the one that the rows are sorted by. */
+function shownColumns({ columns, order }) {
+  return [...new Set([...columns, order])];
 }
 
 function line(source, schema, state, row) {
@@ -92,7 +97,7 @@ function line(source, schema, state, row) {
     if (kind !== "number" || typeof value !== "number") return element("td", {}, value === null ? "–" : String(value));
     return element("td", { class: "n" }, POSITIONS.has(name) ? value.toFixed(6) : significant(value, 4));
   };
-  return element("tr", {}, element("td", { class: "small" }, element("a", { href: address, tabindex: -1, "aria-hidden": "true" }, thumbnail(source, schema, row, ""))), state.columns.map(cell));
+  return element("tr", {}, element("td", { class: "small" }, element("a", { href: address, tabindex: -1, "aria-hidden": "true" }, thumbnail(source, schema, row, ""))), shownColumns(state).map(cell));
 }
 
 function flagWords(schema, value) {
