@@ -205,7 +205,8 @@ def _questions(explored: ExploredRun) -> list[tuple[str, Callable[[int], str], W
         ("one object", lambda i: f"objects/{ids[i]}", lambda i: {}),
         ("its pixels", lambda i: f"objects/{ids[i]}/pixels", lambda i: {}),
         ("its place in an order", lambda i: f"objects/{ids[i]}/place", lambda i: {"order": scores[i]}),
-        ("50 pictures", lambda i: "sprite.png", lambda i: {"row": list(range(i * 911, count, count // 50))[:50]}),
+        ("50 pictures", lambda i: "sprite.png",
+         lambda i: {"row": [(911 * i + count * k // 50) % count for k in range(50)]}),
     ]  # fmt: skip
 
 
