@@ -95,7 +95,7 @@ class Maps:
         axes = {name: self._rows.masks.axis(column) for name, column in (("x", query.x), ("y", query.y))}
         if query.colour is not None:
             axes["colour"] = self._rows.masks.axis(query.colour)
-        bounds = query.bounds or self._bounds.get((query.x, query.y), lambda: self._all(axes))
+        bounds = query.bounds or self._bounds.get((query.x, query.y), lambda: self._all(query.x, query.y))
         within = f"{axes['x']} BETWEEN $x0 AND $x1 AND {axes['y']} BETWEEN $y0 AND $y1"
         limits = dict(zip(("x0", "x1", "y0", "y1"), bounds, strict=True))
         source, selected, more = self._selected(query.selection)
@@ -110,17 +110,20 @@ class Maps:
         mask = masks.of(drawn.selection) if MASK in drawn.source else None
         return masks.arrow(sql, {**drawn.parameters, **more}, mask)
 
-    def _all(self, axes: Mapping[str, str]) -> Bounds:
-        x, y = axes["x"], axes["y"]
+    def _all(self, across: str, up: str) -> Bounds:
+        ends = [self._rows.extremes(name) for name in (across, up)]
+        found = [one for one in ends if one is not None and np.isfinite(one).all()]
+        return _around(*found[0], *found[1]) if len(found) == len(ends) else self._finite(across, up)
+
+    def _finite(self, across: str, up: str) -> Bounds:
+        """Where columns hold infinities, or nothing."""
+        x, y = (self._rows.masks.axis(name) for name in (across, up))
         both = f"isfinite({x}) AND isfinite({y})"
         sql = f"SELECT min({x}) AS a, max({x}) AS b, min({y}) AS c, max({y}) AS d FROM {TABLE} WHERE {both}"
         (found,) = self._rows.masks.arrow(sql).to_pylist()
         if found["a"] is None:
             return (0.0, 1.0, 0.0, 1.0)
-        x0, x1, y0, y1 = (float(found[name]) for name in "abcd")
-        # A row on the upper edge lies in the last cell, and one row alone in the middle of a map.
-        dx, dy = (1e-9 * (high - low) or 0.5 for low, high in ((x0, x1), (y0, y1)))
-        return (x0 - dx, x1 + dx, y0 - dy, y1 + dy)
+        return _around(*(float(found[name]) for name in "abcd"))
 
     def _selected(self, selection: Selection) -> tuple[str, str, dict[str, Any]]:
         """FROM, WHERE and parameters of the rows that are selected."""
@@ -159,3 +162,9 @@ class Maps:
         sql = f"SELECT {taken}, CAST({number} AS VARCHAR) AS id FROM {drawn.source} WHERE {where}"
         found = self._ask(sql, drawn)
         return {name: found.column(name).to_numpy(zero_copy_only=False) for name in found.column_names}, whole
+
+
+def _around(x0: float, x1: float, y0: float, y1: float) -> Bounds:
+    """Room for a row on the upper edge in the last cell, and for one row alone in the middle of a map."""
+    dx, dy = (1e-9 * (high - low) or 0.5 for low, high in ((x0, x1), (y0, y1)))
+    return (x0 - dx, x1 + dx, y0 - dy, y1 + dy)

@@ -29,12 +29,21 @@ class Orders:
         self._made: dict[str, tuple[RowNumbers, int]] = {}
         self._lock = Lock()
 
-    def of(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection, *, descending: bool = False) -> RowNumbers:
-        """(N,) numbers of all rows by a column; rows without a value come last either way."""
+    def _known(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection) -> tuple[RowNumbers, int]:
+        """The rising order, and of how many rows there is a value."""
         with self._lock:
             if column.sql not in self._made:
                 self._made[column.sql] = self._load(column) or self._make(column, cursor)
-            order, known = self._made[column.sql]
+            return self._made[column.sql]
+
+    def ends(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
+        """Numbers of the rows with the lowest and the highest value; None: no row has one."""
+        order, known = self._known(column, cursor)
+        return (int(order[0]), int(order[known - 1])) if known else None
+
+    def of(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection, *, descending: bool = False) -> RowNumbers:
+        """(N,) numbers of all rows by a column; rows without a value come last either way."""
+        order, known = self._known(column, cursor)
         return np.concatenate([order[:known][::-1], order[known:]]) if descending else order
 
     def has(self, column: ExploredColumn) -> bool:

@@ -114,6 +114,14 @@ class Rows:
             progress(f"orders: column {number} of {len(todo)}")
             self._orders.of(column, self._connection.cursor())
 
+    def extremes(self, name: str) -> tuple[float, float] | None:
+        """The lowest and the highest value of a column of numbers; None: it has none."""
+        ends = self._orders.ends(_sortable(self.columns.named(name)), self._connection.cursor())
+        if ends is None:
+            return None
+        low, high = self.fetch(ends, [name]).column(name).to_pylist()
+        return float(low), float(high)
+
     def find(self, name: str, value: Any) -> RowNumbers:
         """Numbers of the rows with this value in a column."""
         sql = f"SELECT rowid AS row FROM {TABLE} WHERE {self.columns.named(name).sql} = $value"
