@@ -31,6 +31,7 @@ from benchmarks import (
     digits,
     display_stretch,
     emulator,
+    explorer,
     ffjord,
     gan25,
     gan_quality,
@@ -104,8 +105,8 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "contamination": contamination.run,
     "neighbours": neighbours.run,
 }
-LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
-"""Of the machinery too, but an hour and 20 GB of disk."""
+LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run, "explorer": explorer.run}
+"""Of the machinery too, but up to an hour and 20 GB of disk."""
 BENCHMARKS = MACHINERY | LONG | MODELS
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
 

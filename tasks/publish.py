@@ -19,7 +19,7 @@ from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord, code_versions
 from galflow.report.mock_observations import mock_observations
-from galflow.report.report import ReportInputs, build_report
+from galflow.report.report import ReportInputs, choose_report
 from galflow.runs.plan import Unit, run_id
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
@@ -27,15 +27,13 @@ from galflow.scores.triage import fitted_triage
 from galflow.spec.run import RunSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import (
-    PAGE,
     catalog_file,
     catalog_product,
     receipt_key,
     report_page,
-    report_product,
     supplement_of,
 )
-from galflow.storage.products import made_by_another, outcome_of, write_product, written_once
+from galflow.storage.products import made_by_another, outcome_of, written_once
 from galflow.storage.receipts import (
     Receipt,
     RunManifest,
@@ -50,6 +48,7 @@ from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
 from tasks.published_tables import publish_tables
+from tasks.report_sheets import write_report
 from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
@@ -85,8 +84,7 @@ def publish(record: RunRecord) -> RunManifest:
     if spec.output.report:
         records = {name: _record(result) for name, result in stages.items()}
         records[CATALOG] = StageRecord((catalog,), (), 1)
-        report = _publish_report(
-            catalog,
+        chosen = choose_report(
             ReportInputs(
                 run=run,
                 spec=spec,
@@ -99,8 +97,9 @@ def publish(record: RunRecord) -> RunManifest:
                 comparison=compared,
                 findings=found,
                 evidence=evidence,
-            ),
+            )
         )
+        report = write_report(chosen, {catalog.product: catalog.fingerprint}, record.model_places())
         products["report"] = [report.key]
     manifest = RunManifest(
         run=run,
@@ -271,18 +270,3 @@ def _write_files(
 
 def _record(result: StageResult) -> StageRecord:
     return StageRecord(result.receipts, tuple((f.name, f.reason) for f in result.failures), result.made)
-
-
-def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:
-    started = time.perf_counter()
-    page = build_report(inputs)
-    receipt = Receipt(
-        product=report_product(inputs.run),
-        fingerprint=_fingerprint(inputs.run),
-        inputs={catalog.product: catalog.fingerprint},
-    )
-
-    def put(key: str) -> dict[str, FileSum]:
-        return {PAGE: inputs.store.put_once(report_page(key), page)}
-
-    return write_product(inputs.store, receipt, put, started)

@@ -23,6 +23,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
 from galflow.measurements.measure import measure_set
+from galflow.report.site.sheets import SheetJob, make_sheet, sheet_name
 from galflow.runs.plan_units import CutTile, JoinedTile, ModelUnit, ResidualsUnit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.residuals import ChosenRows, store_residuals
@@ -43,7 +44,7 @@ from galflow.training.train_model import Recipe, require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
-TAKEN = "taken"
+TAKEN, LOST_PICTURES = "taken", "lost_pictures"
 _PROGRESS_SECONDS = 1.0
 
 
@@ -232,3 +233,22 @@ def write_table(
     except TakenError as error:
         return Receipt(product=key, fingerprint=fingerprint, details={TAKEN: str(error)})
     return Receipt(product=key, fingerprint=fingerprint, files=files, rows=rows)
+
+
+def draw_sheet(
+    store: Store, folder: str, job: SheetJob, models: Mapping[str, tuple[str, str]], encoder: tuple[str, str] | None
+) -> Receipt:
+    """Write a sheet of the report's pictures under the key ``folder``; ``models``: name -> (key or URI, class).
+
+    The receipt is on no store: it says what was written, and which pictures are not there; or, under ``TAKEN``, that
+    other bytes lie there.
+    """
+    loaded = {name: open_model(store, *place, pick_device()) for name, place in models.items()}
+    product, fingerprint = f"{folder}/{sheet_name(job.index)}", f"{folder}-{job.index}"
+    try:
+        encodes = None if encoder is None else open_model(store, *encoder, pick_device())
+        written = make_sheet(store, folder, job, loaded, encodes)
+    except TakenError as error:
+        return Receipt(product=product, fingerprint=fingerprint, details={TAKEN: str(error)})
+    details = {LOST_PICTURES: list(written.reasons)}
+    return Receipt(product=product, fingerprint=fingerprint, files=dict(written.files), details=details)

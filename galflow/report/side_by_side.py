@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from galflow.models.base import Reconstructs
-from galflow.report.cards import Cutout, known_flux, make_display, read_cutouts, reconstructions
+from galflow.report.cards import Cutout, known_flux, make_display, read_cutouts, reconstructed
 from galflow.report.compared_run import SKY, ComparedRun
 from galflow.report.extremes import ComparedGalaxy, PickedGalaxies, pick_galaxies
 from galflow.report.pictures import LARGEST_SIDE, Display, Pixels
@@ -78,7 +78,7 @@ class SideBySide:
         galaxies = side.picked.random[:count]
         cutouts = [side.cutouts[galaxy] for galaxy in galaxies]
         found = []
-        for galaxy, cutout, flux in zip(galaxies, cutouts, reconstructions(trained, cutouts), strict=True):
+        for galaxy, cutout, flux in zip(galaxies, cutouts, reconstructed(trained, cutouts), strict=True):
             if flux is None:
                 continue
             known = known_flux(cutout, trained.card.neighbours)

@@ -16,17 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from galflow.catalog.files import file_keys
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
+from galflow.catalog.published import column_names, each_file, read_columns_of, read_files
 from galflow.catalog.published_table import LIKELIHOODS, sample_catalog_name, tables_among
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
+from galflow.cutouts.stored_wcs import stored_wcs
 from galflow.errors import SpecError, StoreError
 from galflow.storage.layout import RECEIPT_SUFFIX, RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
-from galflow.surveys.reading.fits_wcs import wcs_of_cutout
-from galflow.surveys.reading.windows import corners
 from galflow.training.trained_model import TrainedModel, load_uri
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from astropy.wcs import WCS
 
+    from galflow.explore.rows import Rows
     from galflow.report.side_by_side import SideBySide
 
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank", "anomaly_q")
@@ -165,6 +166,35 @@ class PublishedRun:
             best = [both.take(pc.sort_indices(both, sort_keys=[(order, direction)])[:n])]
         return pa.concat_tables(best).select(shown).to_pandas()
 
+    @cached_property
+    def _rows(self) -> Rows:
+        from galflow.explore.index import open_rows
+
+        rows, _ = open_rows(self.store, self.manifest)
+        return rows
+
+    def query(
+        self,
+        where: str = "",
+        order: str | None = None,
+        *,
+        descending: bool = False,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows that fulfil an expression such as ``mag_i < 22 and flags & 4 == 0``, as the explorer finds them.
+
+        Sorted by the column ``order``, missing values last; of more than 200,000 rows in the catalogue's order. Of a
+        catalogue beyond 300,000 rows a copy is built for this at the first time. SpecError for a wrong expression.
+        """
+        from galflow.explore.query import Query, Selection
+
+        rows = self._rows
+        names = list(rows.columns) if columns is None else list(columns)
+        schema = pa.schema([rows.columns.schema.field(rows.columns.named(name).name) for name in names])
+        tables = rows.pieces(Query(Selection(where), order, descending), names, limit)
+        return pa.concat_tables([table.cast(schema) for table in tables] or [schema.empty_table()])
+
     def cutout(self, object_id: int) -> Cutout:
         """The pixels of an object's primary row; SpecError if the catalogue has no such object."""
         for key in file_keys(self.store, self._catalog):
@@ -212,12 +242,7 @@ class PublishedRun:
     def _cutout(self, row: dict[str, Any]) -> Cutout:
         cutouts, number = CutoutSet(self.store, row["cutout"]), int(row["row"])
         at = slice(number, number + 1)
-        said = cutouts.attributes
-        wcs = None
-        if (cards := said.get("wcs")) is not None:
-            size = cutouts.pixel_shape[-1]
-            x0, y0 = (int(corners(cutouts.read(name, at), size)[0]) for name in ("x_pixel", "y_pixel"))
-            wcs = wcs_of_cutout(cards, x0, y0, size)
+        said, wcs = cutouts.attributes, stored_wcs(cutouts, number)
         flux, ivar, mask = (np.array(cutouts.read(name, at)[0]) for name in ("flux", "ivar", "mask"))
         sigma = tuple(math.nan if s is None else float(s) for s in said["sky_sigma"])
         return Cutout(flux, ivar, mask, tuple(said["bands"]), str(said["unit"]), wcs, row, sigma, white_of(said))
