@@ -18,6 +18,7 @@ from galflow.spec.run import RunSpec
 from tasks.publish import publish
 from tasks.residuals import select, store_residuals
 from tasks.run_record import RunRecord
+from tasks.similar import encode_latents, index_latents
 from tasks.stages import check, choose_rule, compare, ingest, join, measure_cutouts, score_cutouts, train_models
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
@@ -56,6 +57,9 @@ def run_until(spec: RunSpec, last: str) -> RunOutcome:
         if spec.output.residuals:
             run.selection = select(quote(run))
             run.residuals = store_residuals(quote(run))
+        if spec.output.similar:
+            run.latents = encode_latents(quote(run))
+            run.index = index_latents(quote(run))
         run.manifest = publish(quote(run))
     return outcome_of(run, nothing_scored="publish" in wanted and not run.has_scores)
 

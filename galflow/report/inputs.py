@@ -20,7 +20,7 @@ from galflow.training.trained_model import TrainedModel
 
 CUTOUTS, JOINS, MODELS, SCORES, RANKING = "cutouts", "joins", "models", "scores", "ranking"
 COMPARISON, SELECTION, RESIDUALS, CATALOG = "comparison", "selection", "residuals", "catalog"
-MEASUREMENTS = "measurements"
+MEASUREMENTS, LATENTS, INDEX = "measurements", "latents", "index"
 """Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
 
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")

@@ -16,6 +16,8 @@ from galflow.report.inputs import (
     MEASUREMENTS,
     MODELS,
     RANKING,
+    INDEX,
+    LATENTS,
     RESIDUALS,
     SCORES,
     SELECTION,
@@ -40,6 +42,8 @@ _STAGE_WORDS = {
     COMPARISON: ("compare", "comparison of all samples"),
     SELECTION: ("select", "the objects whose residuals are stored"),
     RESIDUALS: ("residuals", "residual pictures, one set a tile"),
+    LATENTS: ("encode", "latents, one part a tile"),
+    INDEX: ("index", "the index by which similar objects are found"),
     CATALOG: ("publish", "catalogue"),
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from galflow.spec.part import Name, Part
+from galflow.spec.part import ColumnName, Name, Part
 
 
 class OutputSpec(Part):
@@ -30,6 +30,10 @@ class OutputSpec(Part):
     residuals_of: tuple[str, ...] = ()
     """The models whose residuals are stored; by default all of the survey's that reconstruct."""
 
+    similar: ColumnName | None = None
+    """The model in whose latents similar objects are found, and whose latents and residuals help to rank by labels: one
+    that encodes, as a VAE or PCA. By default none, and nothing is made."""
+
     @model_validator(mode="after")
     def _residuals_of_some_objects(self) -> OutputSpec:
         if self.residuals_of and not self.residuals:
@@ -42,4 +46,5 @@ class OutputSpec(Part):
     @property
     def unused(self) -> set[str]:
         """Fields that came later and are not used: a run that was published before them is the same run."""
-        return set() if self.residuals else {"residuals", "residuals_of"}
+        unused = set() if self.residuals else {"residuals", "residuals_of"}
+        return unused | ({"similar"} if self.similar is None else set())

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 PRODUCT_KINDS = (
-    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "selections", "residuals",
-    "catalogs", "reports",
+    "cutouts", "joins", "measurements", "models", "scores", "latents", "indexes", "rankings", "comparisons",
+    "selections", "residuals", "catalogs", "reports",
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
-RUNS, LEASES, REPORTS = "runs", "leases", "reports"
+RUNS, LEASES, REPORTS, LABELS = "runs", "leases", "reports", "labels"
 RECEIPT_SUFFIX = ".receipt.json"
 PAGE = "index.html"
 """File below a report's folder."""
@@ -28,9 +28,9 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
+    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements|latents)/[^/]+/[^/]+/.+?\.parquet"
     r"|(?:rankings|comparisons)/[^/]+/.+?\.json|selections/[^/]+/.+?\.parquet)(?=[/.]|$)"
-    r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
+    r"|(?:(?:models|indexes)/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
 """How keys end in manifests of before, which held URIs."""
@@ -69,6 +69,11 @@ def residuals_product(survey: str, release: str, tile: str, fingerprint: str) ->
     return f"{residuals_folder(survey)}/{release}/{tile}/{fingerprint}.zarr"
 
 
+def latents_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of the latents of a tile's objects by one model, and of what it leaves unexplained of them."""
+    return f"{latents_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
 def cutouts_folder(survey: str) -> str:
     """Folder of a survey's cutout sets."""
     return f"cutouts/{survey}"
@@ -87,6 +92,11 @@ def measurements_folder(survey: str) -> str:
 def scores_folder(survey: str) -> str:
     """Folder of a survey's score parts."""
     return f"scores/{survey}"
+
+
+def latents_folder(survey: str) -> str:
+    """Folder of the latents of a survey's objects."""
+    return f"latents/{survey}"
 
 
 def residuals_folder(survey: str) -> str:
@@ -125,6 +135,16 @@ def selection_product(survey: str, fingerprint: str) -> str:
 def selections_folder(survey: str) -> str:
     """Folder of a survey's selections."""
     return f"selections/{survey}"
+
+
+def index_product(survey: str, fingerprint: str) -> str:
+    """Key of the index by which a run's nearest neighbours in latents are found: a folder."""
+    return f"{indexes_folder(survey)}/{fingerprint}"
+
+
+def indexes_folder(survey: str) -> str:
+    """Folder of a survey's indexes of latents."""
+    return f"indexes/{survey}"
 
 
 def comparison_product(run_name: str, fingerprint: str) -> str:
@@ -176,7 +196,7 @@ def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str]
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
     of_survey = (
         cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, selections_folder,
-        residuals_folder,
+        residuals_folder, latents_folder, indexes_folder,
     )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
@@ -185,6 +205,16 @@ def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str]
 
 
 # --- what is no product
+
+
+def labels_folder(survey: str, person: str | None = None) -> str:
+    """Folder of all labels that people gave a survey's objects, or of one person's."""
+    return f"{LABELS}/{survey}" if person is None else f"{LABELS}/{survey}/{person}"
+
+
+def labels_key(survey: str, person: str, at: datetime) -> str:
+    """A key that nobody else has, of labels that a person gave at one time; a person's keys sort by it."""
+    return f"{labels_folder(survey, person)}/{at:%Y%m%dT%H%M%S%f}Z-{uuid.uuid4().hex[:8]}.jsonl"
 
 
 def receipt_key(product: str) -> str:

@@ -6,7 +6,7 @@ class that must be installed. This file trains nothing and calibrates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.cutouts.batches import BatchFields
 from galflow.errors import IntegrityError, ModelError, SpecError
-from galflow.models.base import Conditional, Density, GenerativeModel, Reconstructs, bits_per_dim, build_model
+from galflow.models.base import Conditional, Density, Encodes, GenerativeModel, Reconstructs, bits_per_dim, build_model
 from galflow.photometry import Stretch
 from galflow.spec.neighbours import Neighbours
 from galflow.storage.checksums import FileSum
@@ -165,12 +165,22 @@ class TrainedModel:
         if not isinstance(module, Reconstructs):
             raise ModelError(f"{self.card.model} does not reconstruct; `galflow models` lists what models can do")
 
+        nothing = np.empty((0, *batch.pixels.shape[1:]), np.float32)
+        return np.concatenate([nothing, *self._each(batch, module.reconstruct)])
+
+    def encode(self, batch: Batch) -> np.ndarray:
+        """(B, D) float32: its latent description of each object; ModelError if it has none."""
+        module = self.module
+        if not isinstance(module, Encodes):
+            raise ModelError(f"{self.card.model} does not encode; `galflow models` lists what models can do")
+        return np.concatenate(self._each(batch, module.encode))
+
+    def _each(self, batch: Batch, give: Callable[[Batch], Tensor]) -> list[np.ndarray]:
         def made(on_device: Batch) -> np.ndarray:
             with torch.no_grad(), full_float32(deterministic=True):
-                return np.asarray(module.reconstruct(on_device).float().cpu().numpy())
+                return np.asarray(give(on_device).float().cpu().numpy())
 
-        nothing = np.empty((0, *batch.pixels.shape[1:]), np.float32)
-        return np.concatenate([nothing, *self._portions.each(batch.to(self.device), made)])
+        return list(self._portions.each(batch.to(self.device), made))
 
     def save(self, store: Store, product: str) -> dict[str, FileSum]:
         """Write the three files under ``product``, the card last; what was written, for the receipt.
