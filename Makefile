@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # So many test processes side by side, each with one torch thread: on two cores three, as some only wait. JOBS=0: one after the other, in this process.
 JOBS ?= 3
 
-.PHONY: demo test test-full check docs mutants bench bench-models install clean
+.PHONY: demo test test-full check docs pages mutants bench bench-models install clean
 
 demo: .venv/ready
 	$(BIN)/galflow demo $(if $(ROOT),--root $(ROOT))
@@ -29,6 +29,9 @@ check: .venv/ready-test
 
 docs: .venv/ready-docs     # the pages as a site, build/docs/index.html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+
+pages:                     # what the report's and the explorer's pages run in the browser, from scripts and npm packages; needs node
+	cd galflow/report/site && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
 
 mutants: .venv/ready-test     # deliberate faults that tests must notice: ten minutes; after a change to tests, joins or scores
 	$(BIN)/python tests/mutants/run.py

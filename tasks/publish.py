@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from galflow.errors import GalflowError, TakenError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord, code_versions
 from galflow.report.mock_observations import mock_observations
-from galflow.report.report import ReportInputs, build_report
+from galflow.report.report import ReportInputs, choose_report
 from galflow.runs.plan import Unit, run_id
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary, merge_summaries
@@ -29,15 +29,13 @@ from galflow.scores.triage import fitted_triage
 from galflow.spec.run import RunSpec
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import (
-    PAGE,
     catalog_file,
     catalog_product,
     receipt_key,
     report_page,
-    report_product,
     supplement_of,
 )
-from galflow.storage.products import made_by_another, outcome_of, write_product, written_once
+from galflow.storage.products import made_by_another, outcome_of, written_once
 from galflow.storage.receipts import (
     Receipt,
     RunManifest,
@@ -51,6 +49,7 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
+from tasks.report_sheets import write_report
 from tasks.run_labels import standing_labels
 from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
@@ -66,12 +65,11 @@ def publish(record: RunRecord) -> RunManifest:
     places = record.model_products()
     models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
     evidence = evidence_of(record)
-    keys = [r.key for r in scores.receipts if r.rows]
-    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
+    parts = read_receipts(store, [r.key for r in scores.receipts if r.rows])
+    summary = merge_summaries(PartSummary.from_json(part.details["summary"]) for part in parts)
     difference, why_not = _difference(store, spec, run, scores, places)
     labels, labelled = standing_labels(record)
-    planned = read_receipts(store, keys), evidence, labels is not None
-    plan, remarks = _plan_catalog(record, run, models, *planned)
+    plan, remarks = _plan_catalog(record, run, models, evidence, labels is not None)
     ranking, shared_ids = order_of(record)
     basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, record.measured), labels)
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
@@ -89,8 +87,7 @@ def publish(record: RunRecord) -> RunManifest:
     if spec.output.report:
         records = {name: _record(result) for name, result in stages.items()}
         records[CATALOG] = StageRecord((catalog,), (), 1)
-        report = _publish_report(
-            catalog,
+        chosen = choose_report(
             ReportInputs(
                 run=run,
                 spec=spec,
@@ -103,8 +100,9 @@ def publish(record: RunRecord) -> RunManifest:
                 comparison=compared,
                 findings=found,
                 evidence=evidence,
-            ),
+            )
         )
+        report = write_report(chosen, {catalog.product: catalog.fingerprint}, record.model_places())
         products["report"] = [report.key]
     manifest = RunManifest(
         run=run,
@@ -141,11 +139,11 @@ def _plan_catalog(
     record: RunRecord,
     run: str,
     models: Mapping[str, TrainedModel],
-    parts: Iterable[Receipt],
     evidence: Mapping[str, Any],
     labelled: bool,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     spec = record.spec
+    parts = read_receipts(record.store, [r.key for r in record.scores[None].receipts if r.rows])
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
@@ -267,18 +265,3 @@ def _write_files(
 
 def _record(result: StageResult) -> StageRecord:
     return StageRecord(result.receipts, tuple((f.name, f.reason) for f in result.failures), result.made)
-
-
-def _publish_report(catalog: Receipt, inputs: ReportInputs) -> Receipt:
-    started = time.perf_counter()
-    page = build_report(inputs)
-    receipt = Receipt(
-        product=report_product(inputs.run),
-        fingerprint=_fingerprint(inputs.run),
-        inputs={catalog.product: catalog.fingerprint},
-    )
-
-    def put(key: str) -> dict[str, FileSum]:
-        return {PAGE: inputs.store.put_once(report_page(key), page)}
-
-    return write_product(inputs.store, receipt, put, started)

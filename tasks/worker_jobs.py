@@ -24,6 +24,7 @@ from galflow.errors import TakenError
 from galflow.labels.latents import encode_set
 from galflow.labels.similarity import IndexedTile, build_index
 from galflow.measurements.measure import measure_set
+from galflow.report.site.sheets import SheetJob, make_sheet, sheet_name
 from galflow.runs.plan_units import CutTile, JoinedTile, LatentsUnit, ModelUnit, ResidualsUnit, Unit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.residuals import ChosenRows, store_residuals
@@ -44,7 +45,7 @@ from galflow.training.train_model import Recipe, require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
 
-TAKEN = "taken"
+TAKEN, LOST_PICTURES = "taken", "lost_pictures"
 _PROGRESS_SECONDS = 1.0
 
 
@@ -235,3 +236,19 @@ def write_file(
         return Receipt(product=product, fingerprint=f"{run}-{index}", details={TAKEN: str(error)})
     files |= {f"{supplement_of(catalog)}/{name}": found for name, found in beside.items()}
     return Receipt(product=product, fingerprint=f"{run}-{index}", files=files)
+
+
+def draw_sheet(store: Store, folder: str, job: SheetJob, models: Mapping[str, tuple[str, str]]) -> Receipt:
+    """Write a sheet of the report's pictures under the key ``folder``; ``models``: name -> (key or URI, class).
+
+    The receipt is on no store: it says what was written, and which pictures are not there; or, under ``TAKEN``, that
+    other bytes lie there.
+    """
+    loaded = {name: open_model(store, *place, pick_device()) for name, place in models.items()}
+    product, fingerprint = f"{folder}/{sheet_name(job.index)}", f"{folder}-{job.index}"
+    try:
+        written = make_sheet(store, folder, job, loaded)
+    except TakenError as error:
+        return Receipt(product=product, fingerprint=fingerprint, details={TAKEN: str(error)})
+    details = {LOST_PICTURES: list(written.reasons)}
+    return Receipt(product=product, fingerprint=fingerprint, files=dict(written.files), details=details)

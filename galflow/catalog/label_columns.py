@@ -15,8 +15,8 @@ LABEL_COLUMNS = (
     Column(
         "label",
         pa.string(),
-        "what strictly more people call the object than anything else; disputed: as many say one thing as another; null: "
-        "nobody labelled it before the run was published",
+        "what strictly more people call the object than anything else; disputed: as many say one thing as another; "
+        "null: nobody labelled it before the run was published",
         ucd="meta.code.class",
     ),
     Column("label_by", pa.string(), "who calls it so; of a disputed object all who labelled it", ucd="meta.id"),
@@ -41,7 +41,7 @@ def labels_file(labels: pa.Table) -> bytes:
 
 def label_columns(object_id: np.ndarray, labels: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
     """The columns of rows with these ids from a row a labelled object; null of the others."""
-    ids = labels.column("object_id").to_numpy().astype(object_id.dtype)  # both whole numbers: nothing goes through floats
+    ids = labels.column("object_id").to_numpy().astype(object_id.dtype)  # compared as they are, through no float
     order = np.argsort(ids)
     at = np.searchsorted(ids[order], object_id).clip(max=max(0, len(ids) - 1))
     rows = order[at] if len(ids) else np.zeros(len(object_id), np.int64)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
+from galflow.catalog.files import file_keys
 from galflow.catalog.label_columns import LABEL_COLUMNS, LABELS_FILE, label_columns, labels_file
 from galflow.catalog.measured_columns import MeasuredColumns
 from galflow.catalog.own_columns import Column
@@ -80,7 +81,14 @@ class CatalogPlan:
         """The inverse of ``to_json``."""
         triage = None if value.get("triage") is None else Triage.from_json(value["triage"])
         measured = None if value.get("measured") is None else MeasuredColumns.from_json(value["measured"])
-        return cls(value["run"], unpacked_schema(value["schema"]), value["names"], triage, measured, bool(value.get("labelled")))
+        return cls(
+            value["run"],
+            unpacked_schema(value["schema"]),
+            value["names"],
+            triage,
+            measured,
+            bool(value.get("labelled")),
+        )
 
 
 def plan_catalog(
@@ -121,7 +129,9 @@ def plan_catalog(
     names = carried_names(chosen.names, [*own.names, PLANTED_COLUMN])
     carried = pa.schema([field.with_name(names[field.name]) for field in chosen])
     schema = catalog_schema(scores, likelihoods, carried, id_type, named, beside)
-    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, None, measured, labelled), tuple(reasons)
+    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, None, measured, labelled), tuple(
+        reasons
+    )
 
 
 def write_basis(
@@ -140,9 +150,13 @@ def write_basis(
 
 def read_basis(store: Store, product: str) -> tuple[CatalogPlan, RunRanking]:
     """What ``write_basis`` put and a file's writer needs."""
-    folder = supplement_of(product)
-    plan = CatalogPlan.from_json(json.loads(store.get(f"{folder}/{_PLAN}")))
+    folder, plan = supplement_of(product), read_plan(store, product)
     return plan, RunRanking.from_files({name: store.get(f"{folder}/{name}") for name in RANKING_FILES})
+
+
+def read_plan(store: Store, product: str) -> CatalogPlan:
+    """What all files of the catalogue at this key have in common."""
+    return CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
 
 
 def group_parts(parts: Sequence[Receipt]) -> list[PartFiles]:
@@ -227,17 +241,6 @@ def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartF
     return table
 
 
-def file_keys(store: Store, product: str) -> list[str]:
-    """Keys of a catalogue's Parquet files; StoreError if there are none."""
-    keys = [k for k in store.list(product) if k.startswith(f"{product}/") and k.endswith(".parquet")]
-    if not keys:
-        raise StoreError(
-            f"no catalogue at {store.uri(product)}; publish it before its report (`galflow runs` lists what has been "
-            "published)"
-        )
-    return keys
-
-
 def read_files(store: Store, product: str) -> pa.Table:
     """All Parquet files of a catalogue in one table, which must fit into memory."""
     return pa.concat_tables([read_catalog(store.get(key)) for key in file_keys(store, product)])
@@ -246,8 +249,7 @@ def read_files(store: Store, product: str) -> pa.Table:
 def column_names(store: Store, product: str) -> list[str]:
     """Names of a catalogue's columns, in their order; StoreError if there is no such catalogue. No file is read."""
     file_keys(store, product)
-    plan = CatalogPlan.from_json(json.loads(store.get(f"{supplement_of(product)}/{_PLAN}")))
-    return list(plan.schema.names)
+    return list(read_plan(store, product).schema.names)
 
 
 def has_names(store: Store, product: str) -> bool:

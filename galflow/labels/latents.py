@@ -15,19 +15,17 @@ import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag
-from galflow.errors import IntegrityError
+from galflow.labels.vectors import LATENT, RESIDUAL, ROW
 from galflow.models.base import Reconstructs
 from galflow.models.shared.object_features import ring_residuals
 from galflow.scores.chunks import View, chunks_in_views
 from galflow.spec.run import fingerprint
 from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt
-from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 LATENTS_VERSION = "1"
 """Raised when the same cutouts and model would give other latents."""
-ROW, LATENT, RESIDUAL = "row", "latent", "residual"
 DIMENSIONS_DETAIL = "dimensions"
 """Where a part's receipt says how many latents an object has."""
 
@@ -91,26 +89,3 @@ def _vectors(values: np.ndarray) -> pa.Array:
     flat = pa.array(np.nan_to_num(values, posinf=0.0, neginf=0.0).ravel(), pa.float32())
     unknown = ~np.isfinite(values).all(1)
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(unknown))
-
-
-def read_vectors(store: Store, product: str, name: str = LATENT) -> np.ndarray:
-    """(N, D) float32 of a part, by row, NaN where there are none; (N, 0) where the model gives none of that name."""
-    with store.reading(product) as file:
-        try:
-            opened = pq.ParquetFile(file)
-            if name not in opened.schema_arrow.names:
-                return np.zeros((opened.metadata.num_rows, 0), np.float32)
-            column = opened.read([name]).column(name).combine_chunks()
-        except (pa.ArrowException, OSError) as error:
-            raise IntegrityError(
-                f"{store.uri(product)} is no table of latents ({error}); `galflow verify --discard` lets the next run "
-                "make it anew"
-            ) from error
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    width = column.type.list_size
-    start = column.offset * width
-    values = np.array(column.values.to_numpy(zero_copy_only=False)[start : start + len(column) * width])
-    values = values.reshape(len(column), width).astype(np.float32)
-    values[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
-    return values

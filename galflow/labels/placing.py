@@ -41,4 +41,6 @@ def _read(store: Store, files: Iterable[str]) -> Iterator[pa.Table]:
             try:
                 yield pq.read_table(file, columns=_COLUMNS)
             except (pa.ArrowException, OSError) as error:
-                raise IntegrityError(f"{store.uri(key)} cannot be read ({error}); `galflow verify` tells more") from error
+                raise IntegrityError(
+                    f"{store.uri(key)} cannot be read ({error}); `galflow verify` tells more"
+                ) from error

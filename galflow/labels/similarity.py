@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import DataError, IntegrityError, SpecError
-from galflow.labels.latents import read_vectors
+from galflow.labels.vectors import read_vectors
 from galflow.spec.run import fingerprint
 from galflow.storage.checksums import FileSum
+from galflow.storage.layout import receipt_key
 from galflow.storage.products import Target, outcome_of, write_product
 from galflow.storage.receipts import Receipt, parse_receipt, read_sound
-from galflow.storage.layout import receipt_key
 from galflow.storage.store import Store
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def build_index(target: Target, tiles: Sequence[IndexedTile]) -> Receipt:
     receipt = Receipt(
         product=target.product,
         fingerprint=target.fingerprint,
-        inputs=dict(target.inputs) | {k: f for t in tiles for k, f in zip((t.latents, t.join), t.fingerprints, strict=True)},
+        inputs=dict(target.inputs)
+        | {k: f for t in tiles for k, f in zip((t.latents, t.join), t.fingerprints, strict=True)},
         rows=objects,
         outcome=outcome,
         reasons=reasons,

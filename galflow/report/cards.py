@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from galflow.models.base import Reconstructs
 from galflow.photometry import AsinhStretch
 from galflow.report.flag_words import flag_words
 from galflow.report.objects import Shown
+from galflow.report.orientation import AS_STORED, Orientation, orientations
 from galflow.report.pictures import (
     LARGEST_SIDE,
     LARGEST_WHITE_SIGMA,
@@ -28,7 +30,7 @@ from galflow.report.pictures import (
     Display,
     brightness_sigma,
     data_uri,
-    picture_png,
+    drawn_png,
 )
 from galflow.report.residuals import residual_png, strongest_residual
 from galflow.spec.neighbours import Neighbours
@@ -38,6 +40,18 @@ from galflow.training.trained_model import TrainedModel
 PICTURE_BYTES = 3_800_000
 """At most about so many bytes of pictures in one report."""
 _BATCH_OBJECTS = 64
+
+
+class Placed(Protocol):
+    """A row of a tile's cutout set."""
+
+    @property
+    def tile(self) -> str:
+        """The tile's name."""
+
+    @property
+    def row(self) -> int:
+        """From 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +64,7 @@ class Cutout:
     """Of its tile, per band."""
     x_pixel: float | None
     y_pixel: float | None
+    orientation: Orientation = AS_STORED
 
     @property
     def flux(self) -> np.ndarray:
@@ -82,6 +97,8 @@ class Card:
     title: str
     object_id: str
     """Its name in the user's own catalogue, or its id."""
+    row_id: str
+    """Its id."""
     place: str
     position: str
     sigma: str
@@ -109,7 +126,7 @@ def objects_pictured(bands: int, side: int, reconstructing: int) -> int:
 
 
 def read_cutouts(
-    store: Store, products: Mapping[str, str], rows: Sequence[Shown], models: Mapping[str, TrainedModel]
+    store: Store, products: Mapping[str, str], rows: Sequence[Placed], models: Mapping[str, TrainedModel]
 ) -> list[Cutout]:
     """The cutouts of these rows, in their order, with what their tiles have of what ``models`` want.
 
@@ -134,6 +151,8 @@ def _read_tile(reader: ObjectReader, wanted: Mapping[int, int]) -> dict[int, Cut
     cutouts = reader.cutouts
     sigma = tuple(s or None for s in cutouts.attributes["sky_sigma"])
     pixel = {name: cutouts.read(name) if cutouts.has(name) else None for name in ("x_pixel", "y_pixel")}
+    places = [np.full(len(wanted), np.nan) if p is None else p[list(wanted.values())] for p in pixel.values()]
+    turned = dict(zip(wanted, orientations(cutouts.attributes, *places), strict=True))
     found: dict[int, Cutout] = {}
     for chunk in cutouts.chunks():
         here = {i: row for i, row in wanted.items() if chunk.start <= row < chunk.stop}
@@ -142,7 +161,7 @@ def _read_tile(reader: ObjectReader, wanted: Mapping[int, int]) -> dict[int, Cut
         objects = reader.read(chunk)
         for i, row in here.items():
             x, y = (None if p is None or not np.isfinite(p[row]) else float(p[row]) for p in pixel.values())
-            found[i] = Cutout(objects.row(row - chunk.start), sigma, x, y)
+            found[i] = Cutout(objects.row(row - chunk.start), sigma, x, y, turned[i])
     return found
 
 
@@ -161,7 +180,7 @@ def make_display(models: Mapping[str, TrainedModel], normal: Sequence[Cutout]) -
     else:  # of flux all the same: what models see linearly, eyes do not
         softening, most = SOFTENING_SIGMA, LARGEST_WHITE_SIGMA
     display = Display(bands, stretch.sky_sigma, unit, softening, most)
-    peaks = brightness_sigma(np.stack([_known(c) for c in normal]), display) if normal else np.zeros(0)
+    peaks = brightness_sigma(np.stack([known_flux(c) for c in normal]), display) if normal else np.zeros(0)
     peaks = peaks[np.isfinite(peaks)]
     white = float(np.quantile(peaks, 0.95)) if len(peaks) else most
     white = float(f"{np.clip(white, 20 * softening, most):.2g}")
@@ -177,19 +196,20 @@ def make_cards(
     titles: Sequence[str],
 ) -> list[Card]:
     """A card for each row; ``primary`` is the score whose sigma, p and q it states."""
-    flux = {name: _reconstructions(model, cutouts) for name, model in models.items()}
+    flux = {name: reconstructed(model, cutouts) for name, model in models.items()}
     cards = []
     for i, (row, cutout) in enumerate(zip(rows, cutouts, strict=True)):
         explained = [
-            _explain(name, _known(cutout, models[name].card.neighbours), cutout.sky_sigma, pixels, display)
+            _explain(name, cutout, known_flux(cutout, models[name].card.neighbours), pixels, display)
             for name, found in flux.items()
             if (pixels := found[i]) is not None
         ]
-        picture = data_uri(picture_png(display.picture(_known(cutout))))
+        picture = data_uri(drawn_png(cutout.orientation.picture(display.picture(known_flux(cutout)))))
         cards.append(
             Card(
                 titles[i],
                 row.name,
+                str(row.object_id),
                 f"tile {row.tile}, row {row.row}",
                 _position(row, cutout),
                 _sigma_text(row.sigma[primary]),
@@ -211,14 +231,14 @@ def _sorted_sigmas(sigma: Mapping[str, float | None]) -> list[tuple[str, str]]:
     return [(name, _sigma_text(value).removesuffix(" σ")) for name, value in largest_first]
 
 
-def _known(cutout: Cutout, neighbours: Neighbours = "keep") -> np.ndarray:
-    """Flux with every unobserved pixel NaN, as a model sees it that sees ``neighbours`` so."""
+def known_flux(cutout: Cutout, neighbours: Neighbours = "keep") -> np.ndarray:
+    """(band, y, x) flux with every unobserved pixel NaN, as a model sees it that sees ``neighbours`` so."""
     seen = torch.tensor(np.where(cutout.ivar > 0, cutout.flux, np.float32(0)))
     flux, ivar = without_neighbours(seen[None], torch.tensor(cutout.ivar)[None], neighbours)
     return np.where(ivar[0].numpy() > 0, flux[0].numpy(), np.nan)
 
 
-def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.ndarray | None]:
+def reconstructed(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.ndarray | None]:
     """(band, y, x) flux of each; None if the model does not reconstruct, or is not told what it needs of the object."""
     found: list[np.ndarray | None] = [None] * len(cutouts)
     if not isinstance(model.module, Reconstructs):
@@ -233,19 +253,17 @@ def _reconstructions(model: TrainedModel, cutouts: Sequence[Cutout]) -> list[np.
     return found
 
 
-def _explain(
-    name: str, known: np.ndarray, sky_sigma: Sequence[float | None], model_flux: np.ndarray, display: Display
-) -> Explained:
+def _explain(name: str, cutout: Cutout, known: np.ndarray, model_flux: np.ndarray, display: Display) -> Explained:
     """``known``: (band, y, x) flux as the model saw it, NaN where missing."""
-    sigma = [own or run for own, run in zip(sky_sigma, display.sigma, strict=True)]
+    sigma = [own or run for own, run in zip(cutout.sky_sigma, display.sigma, strict=True)]
     scaled = (known - model_flux) / np.asarray(sigma)[:, None, None]
     squares = scaled[np.isfinite(scaled)] ** 2
     rms = f"{float(np.sqrt(squares.mean())):.2g}" if squares.size else "no pixel"
     power = float(np.nansum((known / np.asarray(sigma)[:, None, None]) ** 2))
     return Explained(
         name,
-        data_uri(picture_png(display.picture(model_flux))),
-        data_uri(residual_png(strongest_residual(known, model_flux, sigma))),
+        data_uri(drawn_png(cutout.orientation.picture(display.picture(model_flux)))),
+        data_uri(residual_png(cutout.orientation.turned(strongest_residual(known, model_flux, sigma)))),
         rms,
         float(squares.sum()) / power if power else 0.0,
     )

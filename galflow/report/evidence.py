@@ -83,5 +83,4 @@ def _trainings(verdict: Mapping[str, Any]) -> str:
 
 def _cell(auroc: float, best: float) -> HeatCell:
     text = f"{auroc:.2f}"
-    colour, light = shade(100 * auroc)
-    return HeatCell(text, "", colour, light, text == f"{best:.2f}")
+    return HeatCell(text, "", shade(100 * auroc), text == f"{best:.2f}")

@@ -14,7 +14,7 @@ from galflow.models.base import Reconstructs
 from galflow.report.cards import Card, make_cards, make_display, objects_pictured, read_cutouts
 from galflow.report.inputs import RESIDUALS, ReportInputs
 from galflow.report.objects import Selection, Shown
-from galflow.report.pictures import LARGEST_SIDE, MISSING_RGB, data_uri
+from galflow.report.pictures import LARGEST_SIDE, Display, data_uri
 from galflow.report.residuals import RESIDUAL_LIMIT, residual_legend_png
 from galflow.report.trimmed import Trimmed
 from galflow.storage.layout import residuals_folder
@@ -36,8 +36,8 @@ class Gallery:
     rest: list[Shown]
 
 
-def galleries(inputs: ReportInputs, selection: Selection, left_out: Trimmed) -> dict[str, Any]:
-    """The pictures of all sections, and in words how to read them."""
+def galleries(inputs: ReportInputs, selection: Selection, left_out: Trimmed) -> tuple[dict[str, Any], Display]:
+    """The pictures of all sections, and in words how to read them, for the templates; and how fluxes become colours."""
     room = _room(inputs, left_out)
     examples, titles = _planted_examples(selection, inputs.primary)
     wanted = {
@@ -68,17 +68,18 @@ def galleries(inputs: ReportInputs, selection: Selection, left_out: Trimmed) -> 
         name: Gallery(name, [next(cards) for _ in part], list(wanted[name][0][room:])) for name, part in rows.items()
     }
     side = _geometry(inputs)
+    oriented = any(cutout.orientation.to_north_deg is not None for cutout in cutouts)
     return {
         "galleries": made,
+        "oriented": oriented,
         "display_words": display.describe(),
         "display_short": display.short(),
         "side_words": side,
         "residual_legend": data_uri(residual_legend_png()),
         "residual_limit": RESIDUAL_LIMIT,
-        "missing_colour": "#{:02x}{:02x}{:02x}".format(*MISSING_RGB),
         "stored": _stored_residuals(inputs),
         **_layout(inputs),
-    }
+    }, display
 
 
 def _layout(inputs: ReportInputs) -> dict[str, Any]:

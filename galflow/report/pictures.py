@@ -211,7 +211,12 @@ def grid_picture(pictures: Sequence[Pixels], gap: int = 2) -> Image.Image:
 
 def picture_png(picture: Pixels) -> bytes:
     """PNG of (y, x, 3); y runs upwards, as on the sky."""
-    return png(Image.fromarray(picture[::-1]))
+    return drawn_png(picture[::-1])
+
+
+def drawn_png(picture: Pixels) -> bytes:
+    """PNG of (y, x, 3) whose first row is on top."""
+    return png(Image.fromarray(np.ascontiguousarray(picture)))
 
 
 def png(image: Image.Image) -> bytes:

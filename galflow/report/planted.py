@@ -19,8 +19,6 @@ from galflow.scores.part_columns import floats
 
 TOP_FRACTION = 0.05
 """A planted anomaly counts as found if it is among this fraction of all scored objects."""
-_WARM, _COOL = (209, 114, 15), (47, 102, 144)
-"""Ends of the heat table: below all real objects, above all of them. White is in the middle: no better than chance."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ class HeatCell:
     percentile: str
     found: str
     colour: str
-    """Background, as #rrggbb."""
-    light_text: bool
+    """Its class (``shade``)."""
     best: bool
     """Whether no other score ranks the kind higher."""
 
@@ -91,11 +88,10 @@ def _cell(percentile: float | None, share: Fraction | None, best: float) -> Heat
         return None
     found = "" if share is None else f"{round(share.value * share.n)} of {share.n}"
     text = f"{percentile:.0f}"
-    return HeatCell(text, found, *shade(percentile), text == f"{best:.0f}")
+    return HeatCell(text, found, shade(percentile), text == f"{best:.0f}")
 
 
-def shade(percentile: float) -> tuple[str, bool]:
-    """The background of a percentile as #rrggbb, and whether text on it is light."""
-    strength = abs(percentile - 50) / 50
-    end = _COOL if percentile >= 50 else _WARM
-    return "#{:02x}{:02x}{:02x}".format(*(round(255 + strength * (c - 255)) for c in end)), strength > 0.78
+def shade(percentile: float) -> str:
+    """The class of a cell with this percentile, which the pages' style colours: heat-0 (worst) over heat-10 (chance) to
+    heat-20 (best)."""
+    return f"heat-{round(20 * percentile / 100)}"

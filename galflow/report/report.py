@@ -1,24 +1,26 @@
-"""The report of one run as one HTML file: what ran, what it found, and the pictures that show why.
+"""The report of one run as a folder of pages: what ran, what it found, and the pictures that show why.
 
-The file needs nothing else: no network, no script, no font; a content security policy in it forbids all of them. This
-file scores nothing and decides nothing; it shows what the catalogue, the receipts and the models' cards say.
+The folder needs nothing else: no network and no font; a content security policy in each page forbids both, and any
+script but the folder's own, without which the pages still say all that is no choice of the reader's. This file scores
+nothing and decides nothing; it shows what the catalogue, the receipts and the models' cards say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from galflow.models.base import Reconstructs
 from galflow.report.cards import unexplained
 from galflow.report.curves import curve_plots, panels_of
 from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
-from galflow.report.inputs import MODELS, ReportInputs, StageRecord
+from galflow.report.inputs import CUTOUTS, MODELS, ReportInputs, StageRecord
 from galflow.report.left_out_words import selection_tables
 from galflow.report.likelihoods import (
     StatedLikelihood,
@@ -32,10 +34,17 @@ from galflow.report.likelihoods import (
 from galflow.report.matched import order_rows, shown_pairs, shown_samples
 from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
-from galflow.report.pictures import SVG, data_uri
+from galflow.report.pictures import SVG, Display, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import likelihood_plot, score_plot, tail_plot
 from galflow.report.population import population
+from galflow.report.site.data_files import data_file
+from galflow.report.site.gallery import Gallery, read_gallery
+from galflow.report.site.overview import overview
+from galflow.report.site.pages import page_files
+from galflow.report.site.schema import schema_of
+from galflow.report.site.sheets import SheetJob, sheet_jobs
+from galflow.report.site.tiles import TileTable, tile_page, tile_table
 from galflow.report.stretch_words import stretch_sentences
 from galflow.report.tables import FAILED, count_text, flag_rows, model_rows, outcome_rows, reasons, stage_rows, troubles
 from galflow.report.training_signs import training_signs
@@ -43,20 +52,43 @@ from galflow.report.triage import highest_ranked, judged_triage
 from galflow.report.trimmed import Trimmed
 from galflow.report.verdicts import left_out_sentences
 from galflow.scores.score import columns_of
+from galflow.training.trained_model import TrainedModel
 
-__all__ = ["ReportInputs", "StageRecord", "build_report"]
+__all__ = ["ChosenReport", "ReportInputs", "StageRecord", "choose_report", "report_files"]
 
 _HISTOGRAM_COLUMNS_SHOWN = 24
 _LEVELS_SHOWN = 8
 
 
-def build_report(inputs: ReportInputs) -> bytes:
-    """The HTML of the report, UTF-8. The same inputs give the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("galflow.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["count"] = count_text
+@dataclass(frozen=True, eq=False)
+class ChosenReport:
+    """What a report is to show, before any picture of its gallery is drawn."""
+
+    inputs: ReportInputs
+    stated: Sequence[StatedLikelihood]
+    left_out: Trimmed
+    selection: Selection
+    pictures: Mapping[str, Any]
+    """The sections with cards, and how to read them, for the templates."""
+    display: Display
+    gallery: Gallery
+    tiles: TileTable
+
+    @property
+    def jobs(self) -> list[SheetJob]:
+        """The sheets of the gallery's pictures, in the order of rank."""
+        sets = {str(r.details.get("tile", "")): r.product for r in self.inputs.cutouts}
+        return sheet_jobs(self.gallery, sets, self.display, self.inputs.spec.cutouts.size)
+
+    @property
+    def explaining(self) -> dict[str, TrainedModel]:
+        """The models whose reconstructions the first sheet has."""
+        models = self.inputs.survey_models.items()
+        return {name: model for name, model in models if isinstance(model.module, Reconstructs)}
+
+
+def choose_report(inputs: ReportInputs) -> ChosenReport:
+    """Go through the catalogue for what the report shows, and draw the cards of its few named objects."""
     stated = stated_likelihoods(inputs.survey_models, inputs.comparison, inputs.spec.ratios)
     trained = {name: model for name, model in inputs.survey_models.items() if name not in inputs.reused}
     left_out = Trimmed.of(trained, inputs.findings["left_out"])
@@ -70,10 +102,24 @@ def build_report(inputs: ReportInputs) -> bytes:
         likelihood_edges=likelihood_edges(stated),
         left_out=left_out,
     )
-    pictures = galleries(inputs, selection, left_out)
-    context = _what_ran(inputs) | pictures | _planted(inputs, selection) | _distributions(inputs, selection)
-    context |= _comparison(inputs, selection, stated) | population(inputs)
-    context |= _curves(inputs, unexplained(pictures["galleries"]["normal"].cards))
+    pictures, display = galleries(inputs, selection, left_out)
+    gallery = read_gallery(inputs.store, inputs.catalog, inputs.spec.output.gallery)
+    tiles = tile_table(inputs.store, inputs.catalog, inputs.stages[CUTOUTS])
+    return ChosenReport(inputs, stated, left_out, selection, pictures, display, gallery, tiles)
+
+
+def report_files(chosen: ChosenReport, ran: str, lost: Collection[int] = ()) -> Iterator[tuple[str, bytes]]:
+    """(path below the report's folder, content) of all its files but the sheets, ``lost`` of which are not there.
+
+    ``ran``: when, by whom and where it was made, as a sentence.
+    The same inputs give the same bytes.
+    """
+    inputs, selection, gallery = chosen.inputs, chosen.selection, chosen.gallery
+    context = (
+        _what_ran(inputs) | dict(chosen.pictures) | _planted(inputs, selection) | _distributions(inputs, selection)
+    )
+    context |= _comparison(inputs, selection, chosen.stated) | population(inputs)
+    context |= _curves(inputs, unexplained(chosen.pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
     context |= {"mock_observations": shown_observations(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
@@ -82,7 +128,13 @@ def build_report(inputs: ReportInputs) -> bytes:
     context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
     context["left_out"] = left_out_sentences(inputs.findings["left_out"])
     context["tiles_of_numbers"] = _numbers(inputs)
-    return environment.get_template("report.html.j2").render(context).encode("utf-8")
+    context |= overview(inputs, chosen.pictures["galleries"]["top"], context["headlines"], chosen.tiles, gallery)
+    context["ran"] = ran
+    context |= tile_page(chosen.tiles)
+    yield from gallery.files()
+    yield "data/tiles.js", data_file("tiles", chosen.tiles.content())
+    yield "data/schema.js", data_file("schema", schema_of(inputs, gallery, chosen.tiles, chosen.display, lost))
+    yield from page_files(context)
 
 
 def _numbers(inputs: ReportInputs) -> list[tuple[str, str, str]]:

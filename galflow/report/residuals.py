@@ -44,11 +44,11 @@ def _residual_palette() -> Pixels:
 
 
 def residual_png(residual: FloatArray) -> bytes:
-    """PNG of residuals (y, x) in sky sigmas, from -RESIDUAL_LIMIT (blue) to +RESIDUAL_LIMIT (red)."""
+    """PNG of residuals (y, x) in sky sigmas, first row on top, from -RESIDUAL_LIMIT (blue) to +RESIDUAL_LIMIT (red)."""
     place = (np.where(np.isfinite(residual), residual, 0.0) / RESIDUAL_LIMIT + 1) / 2
     index = np.round(np.clip(place, 0, 1) * (_STEPS - 1)).astype(np.uint8)
     index[~np.isfinite(residual)] = _MISSING_INDEX
-    image = Image.fromarray(index[::-1])
+    image = Image.fromarray(index)
     image.putpalette(_residual_palette().tobytes())
     return png(image)
 

@@ -59,7 +59,7 @@ def judged_triage(evidence: Mapping[str, Any]) -> JudgedTriage | None:
         total = sum(taken.values())
         shares = {other: 100 * taken[other] / total for other in CLASSES}
         cells = [
-            HeatCell(f"{shares[other]:.0f}%", "", *shade(50 + shares[other] / 2), other == name) for other in CLASSES
+            HeatCell(f"{shares[other]:.0f}%", "", shade(50 + shares[other] / 2), other == name) for other in CLASSES
         ]
         rows.append((name, total, cells))
     auroc = judged["artefact_auroc"]

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from galflow.catalog.files import file_keys
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
+from galflow.catalog.published import column_names, each_file, read_columns_of, read_files
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
+from galflow.cutouts.stored_wcs import stored_wcs
 from galflow.errors import SpecError, StoreError
 from galflow.storage.layout import RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
-from galflow.surveys.reading.fits_wcs import wcs_of_cutout
-from galflow.surveys.reading.windows import corners
 from galflow.training.trained_model import TrainedModel, load_uri
 
 if TYPE_CHECKING:
@@ -179,12 +179,7 @@ class PublishedRun:
     def _cutout(self, row: dict[str, Any]) -> Cutout:
         cutouts, number = CutoutSet(self.store, row["cutout"]), int(row["row"])
         at = slice(number, number + 1)
-        said = cutouts.attributes
-        wcs = None
-        if (cards := said.get("wcs")) is not None:
-            size = cutouts.pixel_shape[-1]
-            x0, y0 = (int(corners(cutouts.read(name, at), size)[0]) for name in ("x_pixel", "y_pixel"))
-            wcs = wcs_of_cutout(cards, x0, y0, size)
+        said, wcs = cutouts.attributes, stored_wcs(cutouts, number)
         flux, ivar, mask = (np.array(cutouts.read(name, at)[0]) for name in ("flux", "ivar", "mask"))
         sigma = tuple(math.nan if s is None else float(s) for s in said["sky_sigma"])
         return Cutout(flux, ivar, mask, tuple(said["bands"]), str(said["unit"]), wcs, row, sigma, white_of(said))

@@ -188,8 +188,7 @@ class RunPlan:
     selection: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
     """Empty as long as their selection is to be made."""
-    similar: list[Unit] = field(default_factory=list)
-    """Latents and their index."""
+    similar: list[Unit] = field(default_factory=list)  # latents and their index
     selections: dict[str, PlannedSelection] = field(default_factory=dict)
     """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
@@ -290,7 +289,8 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
         residuals = plan_residuals(spec, store, selection.receipt.product, [u.cut for u in cutouts], fingerprints)
     plan = RunPlan(
         "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
-        selection, residuals, plan_similar(spec, store, [u.joined for u in joins], fingerprints), planned_selections(spec, cutouts, samples),
+        selection, residuals, plan_similar(spec, store, [u.joined for u in joins], fingerprints),
+        planned_selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))

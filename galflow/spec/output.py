@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from galflow.spec.part import ColumnName, Name, Part
 
+GALLERY = 10_000
+"""Objects of a report's gallery, unless the specification says otherwise."""
+
 
 class OutputSpec(Part):
     """What is published."""
@@ -22,6 +25,8 @@ class OutputSpec(Part):
     """Whether to write the HTML report."""
     top: Annotated[int, Field(ge=1, le=200)] = 16
     """How many of the most anomalous objects the report shows, and as many random normal ones."""
+    gallery: Annotated[int, Field(ge=1, le=20_000)] = GALLERY
+    """How many of the highest-ranked objects the report has in its gallery, to sort, filter and enlarge."""
     group_by: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """A column of the catalogue, as layer: the report shows the ranking score of each of its values side by side."""
     residuals: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -46,5 +51,6 @@ class OutputSpec(Part):
     @property
     def unused(self) -> set[str]:
         """Fields that came later and are not used: a run that was published before them is the same run."""
-        unused = set() if self.residuals else {"residuals", "residuals_of"}
-        return unused | ({"similar"} if self.similar is None else set())
+        found = set() if self.residuals else {"residuals", "residuals_of"}
+        found |= {"gallery"} if self.gallery == GALLERY else set()
+        return found | ({"similar"} if self.similar is None else set())

@@ -67,7 +67,7 @@ def test_a_card_shows_the_reconstruction_in_flux_and_what_is_left(finished_run: 
     assert np.abs(difference).max() <= 1
     sigma = [s for s in found[0].sky_sigma if s is not None]
     residual = strongest_residual(found[0].flux, flux, sigma)
-    expected = np.asarray(Image.open(io.BytesIO(residual_png(residual))).convert("RGB"))[::-1].astype(int)
+    expected = np.asarray(Image.open(io.BytesIO(residual_png(residual))).convert("RGB")).astype(int)
     assert np.abs(image(part.residual).astype(int) - expected).max() <= 3
     scaled = (found[0].flux - flux) / np.asarray(sigma)[:, None, None]
     share = np.nansum(scaled**2) / np.nansum((found[0].flux / np.asarray(sigma)[:, None, None]) ** 2)

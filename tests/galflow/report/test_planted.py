@@ -61,15 +61,14 @@ def test_the_heat_table_marks_the_best_score_and_colours_by_rank():
     assert ring.kind == "faint ring"
     assert high is not None
     assert low is not None
-    assert (high.percentile, high.found, high.colour, high.best, high.light_text) == (
+    assert (high.percentile, high.found, high.colour, high.best) == (
         "100",
         "3 of 3",
-        "#2f6690",
-        True,
+        "heat-20",
         True,
     )
-    assert (low.percentile, low.found, low.colour, low.best) == ("0", "0 of 3", "#d1720f", False)
+    assert (low.percentile, low.found, low.colour, low.best) == ("0", "0 of 3", "heat-0", False)
     assert nothing.cells == [None, None]
     (middle,) = heat_rows(recall_by_kind(table(np.arange(100.0), ring=np.array([49.5])), ["s"]), ["s"])
     assert middle.cells[0] is not None
-    assert middle.cells[0].colour == "#ffffff"  # chance
+    assert middle.cells[0].colour == "heat-10"  # chance

@@ -27,7 +27,7 @@ def test_a_pixel_missing_in_one_band_is_judged_by_the_other_and_in_all_is_unknow
 
 def test_the_map_is_symmetric_clipped_and_marks_missing_pixels():
     residual = np.array([[-50.0, -RESIDUAL_LIMIT, 0.0], [RESIDUAL_LIMIT, 1e9, np.nan]])
-    image = np.asarray(Image.open(io.BytesIO(residual_png(residual))).convert("RGB"))[::-1]
+    image = np.asarray(Image.open(io.BytesIO(residual_png(residual))).convert("RGB"))
     ends = np.round(255 * matplotlib.colormaps["RdBu_r"](np.array([0.0, 1.0]))[:, :3])
     np.testing.assert_array_equal(image[0, 0], ends[0])
     np.testing.assert_array_equal(image[0, 1], ends[0])

@@ -1,0 +1,205 @@
+"""Pictures of many objects: sheets of thumbnails, and pixels band by band, as files that the pages' scripts read.
+
+A sheet is one worker's: it reads the chunks that hold its objects, and holds no more than these objects' pixels.
+Pixels are kept as a byte each, linear in asinh of the flux in sky sigmas, so that the reader may choose the stretch.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from galflow.errors import GalflowError
+from galflow.report.cards import Cutout, known_flux, read_cutouts, reconstructed
+from galflow.report.pictures import LARGEST_SIDE, Display, Pixels, block_mean
+from galflow.report.site.data_files import data_file, data_name
+from galflow.report.site.gallery import Gallery
+from galflow.storage.checksums import FileSum
+from galflow.storage.store import Store
+from galflow.training.trained_model import TrainedModel
+
+SHEET_OBJECTS, SHEET_COLUMNS = 100, 10
+"""Thumbnails of one sheet: as many as a screen shows, so that the first screen is one file or two."""
+PIXELS_OBJECTS = 20
+"""Objects of one file of pixels: what is read to show one of them."""
+PIXELS_BYTES = 250_000_000
+"""At most about so many bytes of pixels in one report: a byte a pixel and band, as noise packs badly."""
+LARGEST_THUMBNAIL = 96
+KIND = "webp"
+_QUALITY = 84
+_LEVELS = 254
+_MISSING = np.uint8(0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of a tile's cutout set."""
+
+    tile: str
+    row: int
+
+
+@dataclass(frozen=True)
+class SheetJob:
+    """One sheet: some objects in the order of their rank."""
+
+    index: int
+    """From 0; its first object is number ``index * SHEET_OBJECTS``."""
+    places: tuple[Place, ...]
+    sets: Mapping[str, str]
+    """Tile -> key of its cutout set."""
+    display: Display
+    pixels: int
+    """Of so many of its first objects the pixels are kept."""
+
+
+@dataclass(frozen=True)
+class WrittenSheet:
+    """What was written."""
+
+    files: Mapping[str, FileSum]
+    """Path below the report's folder -> sum."""
+    reasons: tuple[str, ...]
+    """Why objects have no picture, a line a tile."""
+
+
+def sheet_jobs(gallery: Gallery, sets: Mapping[str, str], display: Display, side: int) -> list[SheetJob]:
+    """The sheets of a gallery's objects; ``sets``: tile -> key of its cutout set; ``side``: of a cutout, in pixels."""
+    places = [Place(tile, row) for tile, row in gallery.places]
+    with_pixels = objects_with_pixels(len(display.bands), side)
+    jobs = []
+    for index, first in enumerate(range(0, len(places), SHEET_OBJECTS)):
+        own = tuple(places[first : first + SHEET_OBJECTS])
+        needed = {place.tile: sets[place.tile] for place in own if place.tile in sets}
+        jobs.append(SheetJob(index, own, needed, display, max(0, min(len(own), with_pixels - first))))
+    return jobs
+
+
+def objects_with_pixels(bands: int, side: int) -> int:
+    """Of how many objects the pixels are kept, so that they are no more than ``PIXELS_BYTES``: whole files."""
+    shown = side // -(-side // LARGEST_SIDE)
+    return max(1, PIXELS_BYTES // (bands * shown**2 * PIXELS_OBJECTS)) * PIXELS_OBJECTS
+
+
+def thumbnail_side(cutout_side: int) -> int:
+    """Pixels of a thumbnail of cutouts of so many."""
+    return min(LARGEST_THUMBNAIL, cutout_side // -(-cutout_side // LARGEST_SIDE))
+
+
+def sheet_name(index: int) -> str:
+    """Of a sheet of thumbnails, below the report's folder."""
+    return f"sprites/{index:05d}.{KIND}"
+
+
+def make_sheet(store: Store, folder: str, job: SheetJob, models: Mapping[str, TrainedModel]) -> WrittenSheet:
+    """Write a job's thumbnails, and pixels with the reconstructions by ``models``, under the key ``folder``."""
+    cutouts, reasons = _read(store, job, models)
+    files = {sheet_name(job.index): _sheet_file(cutouts, job)}
+    first = job.index * SHEET_OBJECTS // PIXELS_OBJECTS
+    kept = list(zip(cutouts, _explained(cutouts, models), strict=True))[: job.pixels]
+    for number in range(0, len(kept), PIXELS_OBJECTS):
+        name = data_name("pixels", first + number // PIXELS_OBJECTS)
+        content = [_pixels(cutout, job, made) for cutout, made in kept[number : number + PIXELS_OBJECTS]]
+        files[f"data/{name}.js"] = data_file(name, content)
+    written = {name: store.put_once(f"{folder}/{name}", data) for name, data in files.items()}
+    return WrittenSheet(written, tuple(reasons))
+
+
+def _read(store: Store, job: SheetJob, models: Mapping[str, TrainedModel]) -> tuple[list[Cutout | None], list[str]]:
+    """The cutouts in order, None where a tile cannot be read, and why."""
+    found: list[Cutout | None] = [None] * len(job.places)
+    reasons = []
+    for tile in dict.fromkeys(place.tile for place in job.places):
+        wanted = [i for i, place in enumerate(job.places) if place.tile == tile]
+        try:
+            read = read_cutouts(store, job.sets, [job.places[i] for i in wanted], models)
+        except GalflowError as error:
+            reasons.append(f"{len(wanted)} objects of tile {tile} have no picture in the report: {error}")
+            continue
+        for i, cutout in zip(wanted, read, strict=True):
+            found[i] = cutout
+    return found, reasons
+
+
+def _sheet_file(cutouts: Sequence[Cutout | None], job: SheetJob) -> bytes:
+    """The thumbnails side by side, row by row."""
+    known = next((cutout for cutout in cutouts if cutout is not None), None)
+    side = thumbnail_side(known.flux.shape[-1] if known is not None else LARGEST_THUMBNAIL)
+    down = -(-len(cutouts) // SHEET_COLUMNS)
+    sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * down))
+    for i, cutout in enumerate(cutouts):
+        if cutout is not None:
+            drawn = thumbnail(cutout, job.display, side)
+            sheet.paste(drawn, (side * (i % SHEET_COLUMNS), side * (i // SHEET_COLUMNS)))
+    sink = io.BytesIO()
+    sheet.save(sink, KIND.upper(), quality=_QUALITY, method=4)
+    return sink.getvalue()
+
+
+def thumbnail(cutout: Cutout, display: Display, side: int) -> Image.Image:
+    """One object's picture, turned as it is to be seen."""
+    drawn: Pixels = np.ascontiguousarray(cutout.orientation.picture(display.picture(known_flux(cutout))))
+    image = Image.fromarray(drawn)
+    return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _explained(
+    cutouts: Sequence[Cutout | None], models: Mapping[str, TrainedModel]
+) -> list[dict[str, npt.NDArray[np.floating]]]:
+    """Of each object model -> (band, y, x) flux, of the models that reconstruct it."""
+    there = [i for i, cutout in enumerate(cutouts) if cutout is not None]
+    found: list[dict[str, npt.NDArray[np.floating]]] = [{} for _ in cutouts]
+    for name, model in models.items():
+        made = reconstructed(model, [c for c in cutouts if c is not None])
+        for i, flux in zip(there, made, strict=True):
+            if flux is not None:
+                found[i][name] = flux
+    return found
+
+
+def _pixels(
+    cutout: Cutout | None, job: SheetJob, made: Mapping[str, npt.NDArray[np.floating]]
+) -> dict[str, Any] | None:
+    """One object's pixels and reconstructions as the scripts read them; None where there are none."""
+    if cutout is None:
+        return None
+    run_sigma = job.display.sigma
+    sigma = np.array([own or run for own, run in zip(cutout.sky_sigma, run_sigma, strict=True)])[:, None, None]
+    found = packed(cutout.orientation.turned(_shown(known_flux(cutout) / sigma)))
+    angle = cutout.orientation.to_north_deg
+    said: dict[str, Any] = {"bands": list(job.display.bands), "to_north": None if angle is None else round(angle, 1)}
+    said["sigma"] = [float(f"{value:.4g}") for value in sigma.ravel()]
+    explained = [
+        {"model": name, **packed(cutout.orientation.turned(_shown(flux / sigma)))} for name, flux in made.items()
+    ]
+    return found | said | ({"explained": explained} if explained else {})
+
+
+def _shown(pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    return block_mean(pixels, -(-pixels.shape[-1] // LARGEST_SIDE))
+
+
+def packed(sigmas: npt.NDArray[np.floating]) -> dict[str, Any]:
+    """(band, y, x) in sky sigmas as bytes, deflated, in base64; NaN is 0, else 1 to 255 from ``low`` to ``high``.
+
+    The bytes are linear in asinh of the sky sigmas: a step is a twenty-fifth of the sky's noise, or some percent.
+    """
+    flat = np.arcsinh(np.asarray(sigmas, np.float64)).reshape(len(sigmas), -1)
+    known = np.isfinite(flat)
+    low = np.where(known, flat, np.inf).min(axis=1)
+    high = np.where(known, flat, -np.inf).max(axis=1)
+    low, high = (np.where(np.isfinite(edge), edge, 0.0) for edge in (low, high))
+    step = np.where(high > low, high - low, 1.0)[:, None] / _LEVELS
+    codes = np.where(known, 1 + np.round((np.where(known, flat, low[:, None]) - low[:, None]) / step), _MISSING)
+    data = base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes(), 6)).decode("ascii")
+    height, width = sigmas.shape[-2:]
+    ends = {"low": low.round(4).tolist(), "high": (low + step[:, 0] * _LEVELS).round(4).tolist()}
+    return {"width": int(width), "height": int(height), "data": data, **ends}
