@@ -1,7 +1,7 @@
-"""The verb of encoding: one cutout set, one model -> each object's latents and what the model leaves unexplained of it.
+"""The verb of encoding: one cutout set, one model -> each object's latents, and what the model leaves unexplained.
 
-The latents tell which objects are alike, the residuals how well the model knows an object: its root mean square in rings
-around the centre, band by band. Each chunk is read once. A row that is not to be scored has nulls; none is missing.
+The latents tell which objects are alike, the residuals how well the model knows an object: their root mean square in
+rings around the centre, band by band. Each chunk is read once. A row that is not to be scored has nulls.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Placement:
         order = np.argsort(object_id)
         ordered = object_id[order]
         least, most = int(ordered[0]), int(ordered[-1])
-        for number in np.flatnonzero([least <= i <= most for i in self._ids]):
+        for number in np.flatnonzero([least <= i <= most for i in self._ids]).tolist():
             # A whole number of the right type: int64 and uint64 compared would go through floats.
             at = order[np.searchsorted(ordered, ordered.dtype.type(self._ids[number]))]
             if int(object_id[at]) == self._ids[number] and self._is_near(number, ra[at], dec[at]):

@@ -1,8 +1,8 @@
-"""Labels as they are stored: who said what of which object, and when. Each act of labelling is one object on the store.
+"""Labels as they are stored: who said what of which object, and when. Each act of labelling is one file.
 
-Nothing is ever overwritten: a person who thinks again adds a label, and whoever withdraws one adds that it is withdrawn.
-So any number of people on any number of machines may label at once, and a process that is killed loses at most the act
-that it had not put yet. What several labels of one object mean together is said in galflow.labels.merging.
+Nothing is ever overwritten: who thinks again adds a label, and who withdraws one adds that it is withdrawn. So any
+number of people on any number of machines may label at once, and a process that is killed loses at most the act that it
+had not put yet. What several labels of one object mean together is said in galflow.labels.merging.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def require_person(name: str | None) -> str:
     given = getpass.getuser() if name is None else name.strip()
     if not _PERSON.fullmatch(given):
         raise SpecError(
-            f"{given!r} cannot be the name of who labels; expected up to 63 letters, digits and . _ @ -, beginning with "
-            "a letter or digit, such as ann or ann@example.org"
+            f"{given!r} cannot be the name of who labels; expected up to 63 letters, digits and . _ @ -, beginning "
+            "with a letter or digit, such as ann or ann@example.org"
         )
     return given
 
@@ -110,8 +110,8 @@ class LabelBook:
         people, surveys = {label.by for label in labels}, {label.survey for label in labels}
         if len(people) != 1 or surveys != {self.survey}:
             raise SpecError(
-                f"labels of {', '.join(sorted(people))} for {', '.join(sorted(surveys))} were given in one act; expected "
-                f"one person's, for {self.survey}"
+                f"labels of {', '.join(sorted(people))} for {', '.join(sorted(surveys))} were given in one act; "
+                f"expected one person's, for {self.survey}"
             )
         key = labels_key(self.survey, people.pop(), labels[0].at)
         self.store.put_once(key, lines_of(labels))

@@ -1,8 +1,8 @@
 """Which objects of a run are alike: an index of their latents, built a tile at a time, and the search in it.
 
 Alike is near in the latents of one model, by the Euclidean distance: these models scale their latents themselves, so
-that a dimension that tells nothing is short. Up to ``EXACT_OBJECTS`` the search compares with every object; beyond, with
-those of the nearest of some thousand cells (an inverted file, Sivic & Zisserman 03; Johnson+19), in half precision.
+that a dimension that tells nothing is short. Up to ``EXACT_OBJECTS`` the search compares with every object; beyond,
+with those of the nearest of some thousand cells (an inverted file, Sivic & Zisserman 03; Johnson+19) in half precision.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class IndexedTile(NamedTuple):
     fingerprints: tuple[str, str]
     """Of the latents, and of the join."""
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What it is made of -> fingerprints."""
+        return dict(zip((self.latents, self.join), self.fingerprints, strict=True))
+
 
 class Neighbour(NamedTuple):
     """An object that is like another one."""
@@ -92,8 +97,7 @@ def build_index(target: Target, tiles: Sequence[IndexedTile]) -> Receipt:
     receipt = Receipt(
         product=target.product,
         fingerprint=target.fingerprint,
-        inputs=dict(target.inputs)
-        | {k: f for t in tiles for k, f in zip((t.latents, t.join), t.fingerprints, strict=True)},
+        inputs={key: found for tile in tiles for key, found in tile.inputs.items()},
         rows=objects,
         outcome=outcome,
         reasons=reasons,
@@ -109,9 +113,7 @@ def empty_index(objects: int, dimensions: int, sample: Any) -> faiss.Index:
     if objects <= EXACT_OBJECTS:
         return faiss.IndexFlatL2(dimensions)
     cells = round(math.sqrt(objects))
-    coarse = faiss.IndexFlatL2(dimensions)
-    index = faiss.IndexIVFScalarQuantizer(coarse, dimensions, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
-    index.own_fields, coarse.this.own = True, False  # else Python frees the cells' centres under it
+    index: Any = faiss.index_factory(dimensions, f"IVF{cells},SQfp16", faiss.METRIC_L2)
     index.cp.max_points_per_centroid = TRAINING_PER_CELL
     index.train(sample(TRAINING_PER_CELL * cells))
     index.nprobe = max(LEAST_CELLS, round(cells * SEARCHED_SHARE))

@@ -1,4 +1,4 @@
-"""Parts of latents as they are stored, read without any model: a list of numbers an object, in the order of the rows."""
+"""Parts of latents as they are stored, read without any model: a list of numbers an object, in the rows' order."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from astropy.wcs import WCS
+
+    from galflow.labels.records import Label
+    from galflow.runs.labelling import Labelling
 
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank", "anomaly_q")
 
@@ -171,6 +174,51 @@ class PublishedRun:
         from galflow.runs.opened_residuals import open_residuals
 
         return open_residuals(self.store, self.manifest, model, n)
+
+    @cached_property
+    def labelling(self) -> Labelling:
+        """Labels of the run's objects, and what follows from them; more than is offered here."""
+        from galflow.runs.labelling import Labelling
+
+        return Labelling(self.store, self.manifest)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """What people say of the run's objects by now, a row a labelled object, the first labelled first.
+
+        Columns: object_id, ra, dec, anomaly_rank, label (what strictly more people say than anything else, else
+        "disputed"), label_by, label_at, label_agreement and label_votes (everybody's word).
+        """
+        self.labelling.refresh()
+        return self.labelling.table().to_pandas()
+
+    def label(
+        self, object_id: int | Iterable[int], label: str | None, by: str | None = None, note: str = ""
+    ) -> list[Label]:
+        """Say what one object is, or several in one act: interesting, artefact, normal, or a class of your own.
+
+        None takes back what you said. ``by``: who says so, by default your login. Stored at once, never overwritten:
+        other people's words stay beside it. SpecError for an object that the run has not.
+        """
+        ids = [int(object_id)] if isinstance(object_id, int | np.integer) else [int(one) for one in object_id]
+        return self.labelling.label(ids, label, by, note)
+
+    def rerank(self, n: int = 50, target: str = "interesting") -> pd.DataFrame:
+        """The ``n`` objects that come first by the labels: those called ``target``, then the most probable ones.
+
+        Columns: object_id, ra, dec, anomaly_rank, probability, label. Of the 20,000 objects that the run ranks first,
+        and all labelled ones (galflow.labels.reranking says how).
+        """
+        return self.labelling.ranked_anew(n, target).to_pandas()
+
+    def similar(self, object_id: int, n: int = 12) -> pd.DataFrame:
+        """The ``n`` objects most like one, the nearest first: object_id, distance in latents, ra, dec, anomaly_rank.
+
+        SpecError if the specification names no model for it (``output.similar``), or for an object without latents.
+        """
+        from galflow.runs.similar import similar_rows
+
+        return similar_rows(self.store, self.manifest, int(object_id), n).to_pandas()
 
     @property
     def _catalog(self) -> str:
