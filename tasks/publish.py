@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -65,8 +65,7 @@ def publish(record: RunRecord) -> RunManifest:
     places = record.model_products()
     models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
     evidence = evidence_of(record)
-    parts = read_receipts(store, [r.key for r in scores.receipts if r.rows])
-    summary = merge_summaries(PartSummary.from_json(part.details["summary"]) for part in parts)
+    summary = merge_summaries(PartSummary.from_json(part.details["summary"]) for part in _filled(record))
     difference, why_not = _difference(store, spec, run, scores, places)
     labels, labelled = standing_labels(record)
     plan, remarks = _plan_catalog(record, run, models, evidence, labels is not None)
@@ -135,6 +134,11 @@ class CatalogBasis:
     """What people said of objects before; None: nothing."""
 
 
+def _filled(record: RunRecord) -> Iterator[Receipt]:
+    """The whole receipts of the survey's score parts that have rows."""
+    return read_receipts(record.store, [r.key for r in record.scores[None].receipts if r.rows])
+
+
 def _plan_catalog(
     record: RunRecord,
     run: str,
@@ -143,12 +147,11 @@ def _plan_catalog(
     labelled: bool,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     spec = record.spec
-    parts = read_receipts(record.store, [r.key for r in record.scores[None].receipts if r.rows])
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
     measured = MeasuredColumns.of(spec.measure, record.measured) if spec.measure else None
-    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns, measured, labelled)
+    plan, remarks = plan_catalog(run, calibrated, likelihoods, _filled(record), spec.output.columns, measured, labelled)
     return replace(plan, triage=fitted_triage(evidence)), remarks
 
 

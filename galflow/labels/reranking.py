@@ -55,7 +55,9 @@ class FeatureScale:
         return np.clip(np.nan_to_num(scaled, nan=0.0), -FARTHEST, FARTHEST)
 
 
-def probabilities(scaled: np.ndarray, labelled: np.ndarray, interesting: np.ndarray) -> np.ndarray | None:
+def probabilities(
+    scaled: np.ndarray, labelled: np.ndarray, interesting: np.ndarray, freedom: float = FREEDOM
+) -> np.ndarray | None:
     """(N,) probability that each object is interesting, from rows ``labelled`` and whether each of them is; both (n,).
 
     None as long as all labelled ones are alike.
@@ -64,7 +66,7 @@ def probabilities(scaled: np.ndarray, labelled: np.ndarray, interesting: np.ndar
         return None
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=FREEDOM, class_weight="balanced", max_iter=1000)
+    model = LogisticRegression(C=freedom, class_weight="balanced", max_iter=1000)
     model.fit(scaled[labelled], interesting)
     return np.asarray(model.predict_proba(scaled)[:, 1])
 
@@ -77,12 +79,13 @@ class Reranked:
     """(N, F) features of the candidates, from ``FeatureScale``; in the order in which the run ranks them."""
     labels: Mapping[int, bool]
     """Row -> whether people call it interesting, in the order in which they did; disputed ones are left out."""
+    freedom: float = FREEDOM
 
     @cached_property
     def probability(self) -> np.ndarray | None:
         """(N,); None: the labels do not tell yet."""
         rows = np.fromiter(self.labels, np.int64, len(self.labels))
-        return probabilities(self.scaled, rows, np.fromiter(self.labels.values(), bool, len(self.labels)))
+        return probabilities(self.scaled, rows, np.fromiter(self.labels.values(), bool, len(self.labels)), self.freedom)
 
     @property
     def order(self) -> np.ndarray:
