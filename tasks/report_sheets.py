@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from galflow.errors import GalflowError, TakenError
 from galflow.report.report import ChosenReport, report_files
+from galflow.report.site.latents import LatentMap, latent_map
 from galflow.report.site.sheets import make_sheet, sheet_name
 from galflow.runs.plan import Unit
 from galflow.storage.checksums import FileSum
@@ -40,7 +41,8 @@ def write_report(chosen: ChosenReport, inputs: Mapping[str, str], places: Mappin
         store.put_if_absent(f"{key}/{_RAN}", json.dumps(_now()).encode())
         ran = store.get(f"{key}/{_RAN}")
         files, lost = _write_sheets(chosen, key, places, reasons)
-        for name, data in report_files(chosen, sentence(json.loads(ran)), lost):
+        latents = _latent_map(chosen, key)
+        for name, data in report_files(chosen, sentence(json.loads(ran)), latents, lost):
             files[name] = store.put_once(f"{key}/{name}", data)
         return files | {_RAN: FileSum.of(ran)}
 
@@ -50,6 +52,12 @@ def write_report(chosen: ChosenReport, inputs: Mapping[str, str], places: Mappin
 
     receipt = Receipt(product=report_product(run), fingerprint=run.rpartition("-")[2], inputs=dict(inputs))
     return write_product(store, receipt, put, started, completed)
+
+
+def _latent_map(chosen: ChosenReport, key: str) -> LatentMap | None:
+    if chosen.encoder is None:
+        return None
+    return latent_map(chosen.inputs.store, key, chosen.encoder, {job.index: len(job.places) for job in chosen.jobs})
 
 
 def _now() -> dict[str, str]:
@@ -80,7 +88,9 @@ def _write_sheets(
             "publish", sheet_name(job.index), f"{chosen.inputs.run}-sheet-{job.index}", f"{key}/{job.index}", None
         )
         models = {name: places[name] for name in chosen.explaining} if job.index == 0 else {}
-        todo.append(Work(unit, draw_sheet, {"store": store, "folder": key, "job": job, "models": models}))
+        encoder = None if chosen.encoder is None else places[chosen.encoder]
+        arguments = {"store": store, "folder": key, "job": job, "models": models, "encoder": encoder}
+        todo.append(Work(unit, draw_sheet, arguments))
     written = run_stage("publish", [work.unit for work in todo], todo, chosen.inputs.spec.cluster, needs=Needs(store))
     files: dict[str, FileSum] = {}
     for receipt in written.receipts:
@@ -97,7 +107,8 @@ def _drawn_here(chosen: ChosenReport, key: str, reasons: list[str]) -> tuple[dic
     lost = []
     for job in chosen.jobs:
         try:
-            written = make_sheet(chosen.inputs.store, key, job, chosen.explaining)
+            encoder = None if chosen.encoder is None else chosen.inputs.models[chosen.encoder]
+            written = make_sheet(chosen.inputs.store, key, job, chosen.explaining, encoder)
         except TakenError:
             raise
         except GalflowError as error:

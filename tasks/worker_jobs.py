@@ -238,7 +238,9 @@ def write_file(
     return Receipt(product=product, fingerprint=f"{run}-{index}", files=files)
 
 
-def draw_sheet(store: Store, folder: str, job: SheetJob, models: Mapping[str, tuple[str, str]]) -> Receipt:
+def draw_sheet(
+    store: Store, folder: str, job: SheetJob, models: Mapping[str, tuple[str, str]], encoder: tuple[str, str] | None
+) -> Receipt:
     """Write a sheet of the report's pictures under the key ``folder``; ``models``: name -> (key or URI, class).
 
     The receipt is on no store: it says what was written, and which pictures are not there; or, under ``TAKEN``, that
@@ -247,7 +249,8 @@ def draw_sheet(store: Store, folder: str, job: SheetJob, models: Mapping[str, tu
     loaded = {name: open_model(store, *place, pick_device()) for name, place in models.items()}
     product, fingerprint = f"{folder}/{sheet_name(job.index)}", f"{folder}-{job.index}"
     try:
-        written = make_sheet(store, folder, job, loaded)
+        encodes = None if encoder is None else open_model(store, *encoder, pick_device())
+        written = make_sheet(store, folder, job, loaded, encodes)
     except TakenError as error:
         return Receipt(product=product, fingerprint=fingerprint, details={TAKEN: str(error)})
     details = {LOST_PICTURES: list(written.reasons)}

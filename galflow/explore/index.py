@@ -5,6 +5,7 @@ The folder holds copies and nothing else: it may be deleted at any time and is b
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from galflow.catalog.files import file_keys
 from galflow.explore.columns import ExploredColumns
 from galflow.explore.database import Progress, connect, fill
+from galflow.explore.described import Described, describe
 from galflow.explore.orders import Orders
 from galflow.explore.rows import Rows
 from galflow.spec.run import fingerprint
@@ -33,7 +35,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "galflow", "explore")
 
 
-def open_rows(store: Store, manifest: RunManifest, cache: Path, progress: Progress) -> Rows:
+def open_rows(store: Store, manifest: RunManifest, cache: Path, progress: Progress) -> tuple[Rows, Described]:
     """The rows of a run's catalogue, in memory or in a folder below ``cache``, which is built if it is not there."""
     keys = file_keys(store, as_key(manifest.catalog))
     with store.reading(keys[0]) as source:
@@ -42,14 +44,28 @@ def open_rows(store: Store, manifest: RunManifest, cache: Path, progress: Progre
     if _count(store, keys) <= LARGEST_IN_MEMORY:
         connection = connect()
         fill(connection, store, keys, columns, lambda _: None)
-        return Rows(connection, columns, Orders(None, first))
+        rows = Rows(connection, columns, Orders(None, first))
+        return rows, describe(rows)
     folder = cache / fingerprint(INDEX_VERSION, store.root, manifest.run, manifest.finished)
     orders = Orders(folder, first)
     if not folder.exists():
         _build(folder, store, keys, columns, progress)
     rows = Rows(connect(folder / _DATABASE, read_only=True), columns, orders)
     rows.sort_all(progress)
-    return rows
+    return rows, _described(rows, folder, progress)
+
+
+def _described(rows: Rows, folder: Path, progress: Progress) -> Described:
+    """What was found at the first time."""
+    kept = folder / "described.json"
+    if kept.exists():
+        return Described.from_json(json.loads(kept.read_text(encoding="utf-8")))
+    progress("classes, tiles and distributions")
+    found = describe(rows)
+    temporary = kept.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(found.to_json()), encoding="utf-8")
+    os.replace(temporary, kept)
+    return found
 
 
 def _count(store: Store, keys: list[str]) -> int:

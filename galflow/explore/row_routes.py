@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from galflow.errors import SpecError
 from galflow.explore.answers import as_rows, ids_among
-from galflow.explore.pictures import MOST_PICTURES, sprite_png
+from galflow.explore.pictures import MOST_PICTURES, SPRITE_SIDE, image_png, sprite_png
 from galflow.explore.requests import Asked, Explored, object_number
-from galflow.report.pictures import picture_png
+from galflow.explore.schema import page_schema
 
 router = APIRouter()
 
@@ -19,7 +20,7 @@ router = APIRouter()
 @router.get("/schema")
 def schema(explored: Explored) -> dict[str, Any]:
     """Columns, rows and what else a page has to know first."""
-    return explored.schema()
+    return page_schema(explored)
 
 
 @router.get("/rows")
@@ -36,7 +37,7 @@ def rows(
 
 
 @router.get("/sprite.png")
-def sprite(explored: Explored, row: Annotated[list[int], Query()], side: int = 96) -> Response:
+def sprite(explored: Explored, row: Annotated[list[int], Query()], side: int = SPRITE_SIDE) -> Response:
     """The pictures of these rows side by side, each scaled to ``side`` pixels."""
     if len(row) > MOST_PICTURES or not 8 <= side <= 256:
         raise SpecError(f"{len(row)} pictures of {side} pixels; give at most {MOST_PICTURES}, of 8 to 256 pixels")
@@ -59,4 +60,19 @@ def cutout(explored: Explored, object_id: str, row: int | None = None) -> Respon
     if place is None:
         raise SpecError(f"object {object_id} has no cutout")
     (picture,) = explored.pictures.draw([place])
-    return Response(picture_png(picture), media_type="image/png")
+    return Response(image_png(picture), media_type="image/png")
+
+
+@router.get("/objects/{object_id}/pixels")
+def pixels(explored: Explored, object_id: str, row: int | None = None) -> dict[str, Any]:
+    """Its pixels band by band, as scripts/static_source.js decodes them; null where it has no cutout."""
+    (place,) = explored.places([explored.numbers_of(object_number(object_id))[0] if row is None else row])
+    return {"pixels": None if place is None else explored.pictures.pixels(place)}
+
+
+@router.get("/objects/{object_id}/place")
+def place_of(explored: Explored, query: Asked, object_id: str) -> dict[str, int]:
+    """Where an object stands among the rows of a query, from 0; -1: it is not among them."""
+    number = explored.numbers_of(object_number(object_id))[0]
+    found = np.flatnonzero(explored.rows.ordered(query) == number)
+    return {"place": int(found[0]) if len(found) else -1}

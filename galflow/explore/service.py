@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from galflow.errors import GalflowError, SpecError
-from galflow.explore import export_routes, map_routes, row_routes
+from galflow.explore import export_routes, map_routes, pages, row_routes
 from galflow.explore.explored import ExploredRun
 
 API = "/api"
@@ -48,6 +48,7 @@ def create_app(explored: ExploredRun, token: str, routers: Sequence[APIRouter] =
     app.state.sent = tempfile.TemporaryDirectory(prefix="galflow-explore-")
     for router in (row_routes.router, map_routes.router, export_routes.router, *routers):
         app.include_router(router, prefix=API)
+    app.include_router(pages.router)
 
     @app.middleware("http")
     async def guard(request: Request, go_on: RequestResponseEndpoint) -> Response:

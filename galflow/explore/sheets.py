@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from galflow.explore.explored import ExploredRun
@@ -53,7 +52,7 @@ def _page(explored: ExploredRun, numbers: Sequence[int], shape: tuple[int, int],
             draw.rectangle((left, top, left + _SIDE, top + _SIDE), outline=_SOFT)
             draw.text((left + 12, top + 12), "no cutout", _SOFT, soft)
         else:
-            picture = Image.fromarray(np.ascontiguousarray(next(pictures)[::-1]))
+            picture = Image.fromarray(next(pictures))
             page.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), (left, top))
         for line, (text, ink) in enumerate(zip(_caption(row), (_INK, _SOFT), strict=True)):
             draw.text((left, top + _SIDE + 6 + 22 * line), text, ink, soft)

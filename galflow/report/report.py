@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from galflow.models.base import Reconstructs
+from galflow.models.base import Encodes, Reconstructs
 from galflow.report.cards import unexplained
 from galflow.report.curves import curve_plots, panels_of
 from galflow.report.evidence import evidence_table
@@ -40,6 +40,7 @@ from galflow.report.plots import likelihood_plot, score_plot, tail_plot
 from galflow.report.population import population
 from galflow.report.site.data_files import data_file
 from galflow.report.site.gallery import Gallery, read_gallery
+from galflow.report.site.latents import LatentMap
 from galflow.report.site.overview import overview
 from galflow.report.site.pages import page_files
 from galflow.report.site.schema import schema_of
@@ -86,6 +87,12 @@ class ChosenReport:
         models = self.inputs.survey_models.items()
         return {name: model for name, model in models if isinstance(model.module, Reconstructs)}
 
+    @property
+    def encoder(self) -> str | None:
+        """The model in whose latents objects are put on a map: the first of the survey's that encodes."""
+        models = self.inputs.survey_models.items()
+        return next((name for name, model in models if isinstance(model.module, Encodes)), None)
+
 
 def choose_report(inputs: ReportInputs) -> ChosenReport:
     """Go through the catalogue for what the report shows, and draw the cards of its few named objects."""
@@ -105,13 +112,16 @@ def choose_report(inputs: ReportInputs) -> ChosenReport:
     pictures, display = galleries(inputs, selection, left_out)
     gallery = read_gallery(inputs.store, inputs.catalog, inputs.spec.output.gallery)
     tiles = tile_table(inputs.store, inputs.catalog, inputs.stages[CUTOUTS])
+    gallery = gallery.with_magnitude(display.bands, tiles.unit)
     return ChosenReport(inputs, stated, left_out, selection, pictures, display, gallery, tiles)
 
 
-def report_files(chosen: ChosenReport, ran: str, lost: Collection[int] = ()) -> Iterator[tuple[str, bytes]]:
+def report_files(
+    chosen: ChosenReport, ran: str, latents: LatentMap | None = None, lost: Collection[int] = ()
+) -> Iterator[tuple[str, bytes]]:
     """(path below the report's folder, content) of all its files but the sheets, ``lost`` of which are not there.
 
-    ``ran``: when, by whom and where it was made, as a sentence.
+    ``ran``: when, by whom and where it was made, as a sentence. ``latents``: None where no model encodes.
     The same inputs give the same bytes.
     """
     inputs, selection, gallery = chosen.inputs, chosen.selection, chosen.gallery
@@ -129,11 +139,13 @@ def report_files(chosen: ChosenReport, ran: str, lost: Collection[int] = ()) -> 
     context["left_out"] = left_out_sentences(inputs.findings["left_out"])
     context["tiles_of_numbers"] = _numbers(inputs)
     context |= overview(inputs, chosen.pictures["galleries"]["top"], context["headlines"], chosen.tiles, gallery)
-    context["ran"] = ran
+    context |= {"ran": ran, "latents": latents, "latent_figure": latents and data_uri(latents.plot(), SVG)}
     context |= tile_page(chosen.tiles)
     yield from gallery.files()
+    if latents is not None:
+        yield "data/latents.js", data_file("latents", latents.content())
     yield "data/tiles.js", data_file("tiles", chosen.tiles.content())
-    yield "data/schema.js", data_file("schema", schema_of(inputs, gallery, chosen.tiles, chosen.display, lost))
+    yield "data/schema.js", data_file("schema", schema_of(inputs, gallery, chosen.tiles, chosen.display, latents, lost))
     yield from page_files(context)
 
 

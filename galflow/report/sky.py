@@ -20,7 +20,7 @@ def sky_figure(tiles: Sequence[tuple[float, float, float]], objects: Sequence[tu
         return None
     everything = np.array([*(tile[:2] for tile in tiles), *objects], dtype=float)
     middle = _middle_ra(everything[:, 0])
-    figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    figure = Figure(figsize=(6.2, 3.3), layout="constrained")
     axes = figure.add_subplot()
     if tiles:
         ra, dec, share = np.array(tiles, dtype=float).T
@@ -36,7 +36,8 @@ def sky_figure(tiles: Sequence[tuple[float, float, float]], objects: Sequence[tu
     axes.set_ylabel("declination (deg)")
     axes.invert_xaxis()
     axes.set_aspect(1 / max(0.05, float(np.cos(np.radians(everything[:, 1].mean())))), adjustable="datalim")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value % 360:g}")
+    axes.locator_params(nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value % 360:.6g}")
     axes.ticklabel_format(axis="y", useOffset=False)
     return figure
 

@@ -34,7 +34,6 @@ def overview(
         "sky_figure": None if figure is None else data_uri(figure, SVG),
         "twelve": cards,
         "gallery_rows": len(gallery),
-        "maps": [],
     }
 
 
@@ -59,5 +58,5 @@ def three_sentences(inputs: ReportInputs, headlines: Sequence[str]) -> list[str]
     elif headlines:
         said.append(f"{headlines[0].rstrip('.')}.")
     else:
-        said.append(f"They are ranked by {inputs.evidence['chosen']['name']}: {inputs.evidence['why']}")
+        said.append(f"Why they stand in this order: {inputs.evidence['why']}")
     return said

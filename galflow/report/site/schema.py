@@ -11,6 +11,7 @@ from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.inputs import ReportInputs
 from galflow.report.pictures import Display
 from galflow.report.site.gallery import CHUNK_ROWS, Gallery, classes_of
+from galflow.report.site.latents import LatentMap
 from galflow.report.site.sheets import (
     KIND,
     PIXELS_OBJECTS,
@@ -26,7 +27,12 @@ from galflow.scores.summary import SIGMA_EDGES
 
 
 def schema_of(
-    inputs: ReportInputs, gallery: Gallery, tiles: TileTable, display: Display, lost: Collection[int]
+    inputs: ReportInputs,
+    gallery: Gallery,
+    tiles: TileTable,
+    display: Display,
+    latents: LatentMap | None,
+    lost: Collection[int],
 ) -> dict[str, Any]:
     """As scripts/source.js says; ``lost``: sheets of pictures that could not be written."""
     columns = gallery.columns()
@@ -60,7 +66,7 @@ def schema_of(
         "viewers": viewers(inputs.spec.survey),
         "pixel_scale_arcsec": _pixel_scale(inputs),
         "cutout_pixels": side,
-        "neighbours": False,
+        "latents": None if latents is None else {"model": latents.model, "shares": latents.shares.round(3).tolist()},
         "sprites": {
             "size": thumbnail_side(side),
             "across": SHEET_COLUMNS,

@@ -6,9 +6,7 @@ Pixels are kept as a byte each, linear in asinh of the flux in sky sigmas, so th
 
 from __future__ import annotations
 
-import base64
 import io
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from galflow.cutouts.batches import join_batches
 from galflow.errors import GalflowError
 from galflow.report.cards import Cutout, known_flux, read_cutouts, reconstructed
-from galflow.report.pictures import LARGEST_SIDE, Display, Pixels, block_mean
+from galflow.report.pictures import LARGEST_SIDE, Display, Pixels
 from galflow.report.site.data_files import data_file, data_name
 from galflow.report.site.gallery import Gallery
+from galflow.report.site.latents import latents_file, latents_name
+from galflow.report.site.packing import packed, shown
 from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -35,8 +36,6 @@ PIXELS_BYTES = 250_000_000
 LARGEST_THUMBNAIL = 96
 KIND = "webp"
 _QUALITY = 84
-_LEVELS = 254
-_MISSING = np.uint8(0)
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,18 @@ def sheet_name(index: int) -> str:
     return f"sprites/{index:05d}.{KIND}"
 
 
-def make_sheet(store: Store, folder: str, job: SheetJob, models: Mapping[str, TrainedModel]) -> WrittenSheet:
-    """Write a job's thumbnails, and pixels with the reconstructions by ``models``, under the key ``folder``."""
-    cutouts, reasons = _read(store, job, models)
+def make_sheet(
+    store: Store, folder: str, job: SheetJob, models: Mapping[str, TrainedModel], encoder: TrainedModel | None = None
+) -> WrittenSheet:
+    """Write a job's thumbnails, and pixels with the reconstructions by ``models``, under the key ``folder``.
+
+    ``encoder``: whose latents of the objects are written too.
+    """
+    wanted = dict(models) | ({} if encoder is None else {encoder.card.name: encoder})
+    cutouts, reasons = _read(store, job, wanted)
     files = {sheet_name(job.index): _sheet_file(cutouts, job)}
+    if encoder is not None:
+        files[latents_name(job.index)] = latents_file(_latents(cutouts, encoder))
     first = job.index * SHEET_OBJECTS // PIXELS_OBJECTS
     kept = list(zip(cutouts, _explained(cutouts, models), strict=True))[: job.pixels]
     for number in range(0, len(kept), PIXELS_OBJECTS):
@@ -151,6 +158,19 @@ def thumbnail(cutout: Cutout, display: Display, side: int) -> Image.Image:
     return image if image.width == side else image.resize((side, side), Image.Resampling.LANCZOS)
 
 
+def _latents(cutouts: Sequence[Cutout | None], encoder: TrainedModel) -> npt.NDArray[np.float32]:
+    """(N, D); NaN of objects of which the encoder is not told what it needs."""
+    able = [i for i, c in enumerate(cutouts) if c is not None and encoder.contents.within(c.stored.contents)]
+    read = [c for i in able if (c := cutouts[i]) is not None]
+    if not read:
+        return np.full((len(cutouts), 0), np.nan, np.float32)
+    batches = [c.stored.batch(encoder.stretch, encoder.contents) for c in read]
+    made = encoder.encode(join_batches(batches))
+    found = np.full((len(cutouts), made.shape[1]), np.nan, np.float32)
+    found[able] = made
+    return found
+
+
 def _explained(
     cutouts: Sequence[Cutout | None], models: Mapping[str, TrainedModel]
 ) -> list[dict[str, npt.NDArray[np.floating]]]:
@@ -173,33 +193,11 @@ def _pixels(
         return None
     run_sigma = job.display.sigma
     sigma = np.array([own or run for own, run in zip(cutout.sky_sigma, run_sigma, strict=True)])[:, None, None]
-    found = packed(cutout.orientation.turned(_shown(known_flux(cutout) / sigma)))
+    found = packed(cutout.orientation.turned(shown(known_flux(cutout) / sigma)))
     angle = cutout.orientation.to_north_deg
     said: dict[str, Any] = {"bands": list(job.display.bands), "to_north": None if angle is None else round(angle, 1)}
     said["sigma"] = [float(f"{value:.4g}") for value in sigma.ravel()]
     explained = [
-        {"model": name, **packed(cutout.orientation.turned(_shown(flux / sigma)))} for name, flux in made.items()
+        {"model": name, **packed(cutout.orientation.turned(shown(flux / sigma)))} for name, flux in made.items()
     ]
     return found | said | ({"explained": explained} if explained else {})
-
-
-def _shown(pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    return block_mean(pixels, -(-pixels.shape[-1] // LARGEST_SIDE))
-
-
-def packed(sigmas: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """(band, y, x) in sky sigmas as bytes, deflated, in base64; NaN is 0, else 1 to 255 from ``low`` to ``high``.
-
-    The bytes are linear in asinh of the sky sigmas: a step is a twenty-fifth of the sky's noise, or some percent.
-    """
-    flat = np.arcsinh(np.asarray(sigmas, np.float64)).reshape(len(sigmas), -1)
-    known = np.isfinite(flat)
-    low = np.where(known, flat, np.inf).min(axis=1)
-    high = np.where(known, flat, -np.inf).max(axis=1)
-    low, high = (np.where(np.isfinite(edge), edge, 0.0) for edge in (low, high))
-    step = np.where(high > low, high - low, 1.0)[:, None] / _LEVELS
-    codes = np.where(known, 1 + np.round((np.where(known, flat, low[:, None]) - low[:, None]) / step), _MISSING)
-    data = base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes(), 6)).decode("ascii")
-    height, width = sigmas.shape[-2:]
-    ends = {"low": low.round(4).tolist(), "high": (low + step[:, 0] * _LEVELS).round(4).tolist()}
-    return {"width": int(width), "height": int(height), "data": data, **ends}

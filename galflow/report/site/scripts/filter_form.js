@@ -8,6 +8,7 @@ export function filterForm(schema, state, changed, count) {
   const parts = [searchField, orderField, kindField, magnitudeField, labelField, tileField, flagField, scoreField]
     .map((make) => make(schema, state, changed))
     .filter(Boolean);
+  const [search, ...others] = parts.map((part) => part.node);
   const show = (now) => parts.forEach((part) => part.show(now));
   const clear = () => {
     state.filters = noFilters();
@@ -15,7 +16,9 @@ export function filterForm(schema, state, changed, count) {
     changed();
   };
   const node = element("form", { class: "filters", role: "search", "aria-label": "Filter and sort", onsubmit: (event) => event.preventDefault() },
-    parts.map((part) => part.node),
+    search,
+    // Folded on a phone, where it would fill the first screen; elsewhere the style hides the summary.
+    element("details", { class: "others", open: matchMedia("(min-width: 700px)").matches }, element("summary", {}, "Sort and filter"), element("div", { class: "fields" }, others)),
     element("div", { class: "result" }, count, element("button", { type: "button", onclick: clear }, "Show all"),
       element("span", { class: "keys soft" }, element("kbd", {}, "/"), " search ", element("kbd", {}, "← →"), " walk ", element("kbd", {}, "+ −"), " size")));
   show(state);

@@ -31,18 +31,23 @@
  * A Source has:
  *   schema() -> Promise<Schema>
  *   rows(Question) -> Promise<{total: number, rows: Object[]}>     a row: column -> value, ids as text
- *   thumbnail(row) -> {url, x, y, size, width, height} | null      a square of a picture, and that picture's size
- *   object(id) -> Promise<{row, pixels, explained, neighbours} | null>
- *       pixels: null, or {bands, width, height, sigma: Float32Array[], missing: Uint8Array[], up}, in sky sigmas
- *       explained: [{model, bands: Float32Array[], residual: Float32Array[]}], where stored
+ *   placeOf(id, Question) -> Promise<number>                       its place in that order, -1 if it does not pass
+ *   thumbnail(row, schema) -> {url, x, y, size, width, height} | null      a square of a picture, and that picture's size
+ *   object(id) -> Promise<{row, pixels, explained} | null>
+ *       pixels: null, or {bands, width, height, sigma, to_north}: of each band a Float32Array in sky sigmas, the
+ *           first row on top, NaN where missing; degrees clockwise from up to north, or null
+ *       explained: [{model, width, height, sigma}], the models' reconstructions, where there are any
+ *   brief(id) -> Promise<{row}>                                    the same without pixels
+ *   tiles() -> Promise<Object>                                     a list a column: tile, ra, dec, objects, ranked, top ...
  *   similar(id, n) -> Promise<Object[]>                            rows, the nearest first; [] where unknown
- *   points({x, y, colour, where}) -> Promise<{x, y, colour: Float32Array, ids: string[]}>
+ *   points({x, y, colour, where}) -> Promise<{x, y, colour: Float64Array, ids: string[]}>
  *   lasso(polygon, x, y) -> where                                  to be put into filters as `area`
  */
 
+import { ServedSource } from "./served_source.js";
 import { StaticSource } from "./static_source.js";
 
-/** The source that the page names (<html data-source="static">). */
+/** The source that the page names (<html data-source="static">, or "served"). */
 export function openSource() {
-  return new StaticSource();
+  return document.documentElement.dataset.source === "served" ? new ServedSource() : new StaticSource();
 }

@@ -14,10 +14,14 @@ export class StaticSource {
     return dataFile("schema");
   }
 
-  /** Name -> array of all rows, in order of rank. */
-  async columns() {
+  /** Name -> array of all rows, in order of rank; with a model's latents where `names` ask for them. */
+  async columns(names = []) {
     this.#columns ??= this.#read();
-    return this.#columns;
+    const columns = await this.#columns;
+    if (names.some((name) => name.startsWith("latent_")) && !columns.latent_1) {
+      (await dataFile("latents")).axes.forEach((axis, i) => (columns[`latent_${i + 1}`] = axis));
+    }
+    return columns;
   }
 
   async #read() {
@@ -43,8 +47,9 @@ export class StaticSource {
     return this.#orders.get(key);
   }
 
-  async #matching({ where, order = "anomaly_rank", descending = false }) {
-    const [{ flags }, columns] = await Promise.all([this.schema(), this.columns()]);
+  async #matching({ where, order = "anomaly_rank", descending = false }, names = []) {
+    const area = where.area ? [where.area.x, where.area.y] : [];
+    const [{ flags }, columns] = await Promise.all([this.schema(), this.columns([...names, ...area])]);
     const bits = Object.fromEntries(Object.entries(flags).map(([name, { bit }]) => [name, bit]));
     const passes = matcher(where, columns, bits);
     return { columns, places: this.#ordered(columns, order, descending).filter(passes) };
@@ -55,10 +60,10 @@ export class StaticSource {
     return { total: places.length, rows: places.slice(offset, offset + limit).map((i) => this.#row(columns, i)) };
   }
 
-  /** Of the first rows only what is there already: for the first screen. */
-  async first(limit) {
-    const part = await dataFile(`rows-${number(0)}`);
-    return Array.from({ length: Math.min(limit, part.object_id.length) }, (_, i) => this.#row(part, i));
+  /** Where an object stands in an order; -1 if it does not pass. */
+  async placeOf(id, question) {
+    const { places } = await this.#matching(question);
+    return places.indexOf(this.#place.get(id));
   }
 
   thumbnail(row, { sprites }) {
@@ -87,21 +92,32 @@ export class StaticSource {
     const explained = await Promise.all(
       (stored.explained ?? []).map(async (one) => ({ model: one.model, ...(await decoded({ ...stored, ...one })) })),
     );
-    return { row, pixels: { ...pixels, bands: stored.bands, to_north: stored.to_north, east_left: stored.east_left, scale: stored.scale }, explained };
+    return { row, pixels: { ...pixels, bands: stored.bands, to_north: stored.to_north }, explained };
+  }
+
+  /** An object without its pixels. */
+  async brief(id) {
+    const columns = await this.columns();
+    return { row: this.#row(columns, this.#place.get(id)) };
+  }
+
+  tiles() {
+    return dataFile("tiles");
   }
 
   async similar(id, count) {
-    const { neighbours } = await this.schema();
-    if (!neighbours) return [];
+    const { latents } = await this.schema();
+    if (!latents) return [];
     const columns = await this.columns();
-    const found = (await dataFile("neighbours"))[this.#place.get(id)] ?? [];
+    const found = (await dataFile("latents")).near[this.#place.get(id)] ?? [];
     return found.slice(0, count).map((i) => this.#row(columns, i));
   }
 
   async points({ x, y, colour, where }) {
-    const { columns, places } = await this.#matching({ where });
+    const { columns, places } = await this.#matching({ where }, [x, y]);
     const known = places.filter((i) => columns[x][i] !== null && columns[y][i] !== null);
-    const taken = (name) => Float32Array.from(known, (i) => columns[name]?.[i] ?? NaN);
+    // 64 bits: 32 would move a position by a tenth of an arcsec and more.
+    const taken = (name) => Float64Array.from(known, (i) => columns[name]?.[i] ?? NaN);
     return { x: taken(x), y: taken(y), colour: taken(colour), ids: known.map((i) => columns.object_id[i]) };
   }
 
@@ -121,7 +137,7 @@ function ordered(values, descending) {
 }
 
 /** Sky sigmas of each band: a byte a pixel, 0 missing, else linear in asinh between each band's low and high. */
-async function decoded({ data, width, height, low, high }) {
+export async function decoded({ data, width, height, low, high }) {
   const bytes = await inflated(data);
   const side = width * height;
   const sigma = low.map((least, band) => {
