@@ -18,8 +18,8 @@ import torch
 from benchmarks.labelled import BORING, FOLDER, Case, thumbnails, train
 from benchmarks.tables import Figures
 from galflow.batch import Batch
-from galflow.layers.images import morphology
 from galflow.labels.reranking import MIXED, PROMISING, UNCERTAIN, FeatureScale, Reranked
+from galflow.layers.images import morphology
 from galflow.models.base import GenerativeModel
 from galflow.models.shared.object_features import describe
 

@@ -35,10 +35,11 @@ def explore_here(
     *,
     stop: Callable[[], None] = lambda: None,
     browser: bool = False,
+    opened: str = "",
 ) -> None:
     """Serve the run at 127.0.0.1:``port`` (0: any free one) until Ctrl-C. SpecError if the port is taken.
 
-    ``stop`` is called when all is read and nothing more is told by ``progress``.
+    ``opened`` is the page to begin with, as label.html. ``stop`` is called once all is read.
     """
     listening = _listen(port)
     with contextlib.closing(listening):
@@ -49,7 +50,7 @@ def explore_here(
         app = Gate(create_app(explored, token), page, own_names(number))
         server = _Server(
             uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2),
-            lambda: _tell(f"{page}/#token={token}", explored, say, browser),
+            lambda: _tell(f"{page}/{opened}#token={token}", explored, say, browser),
         )
         with contextlib.closing(explored), contextlib.suppress(KeyboardInterrupt):
             server.run([listening])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
-from galflow.catalog.files import file_keys
+from galflow.catalog.files import file_keys, read_columns_of
 from galflow.catalog.label_columns import LABEL_COLUMNS, LABELS_FILE, label_columns, labels_file
 from galflow.catalog.measured_columns import MeasuredColumns
 from galflow.catalog.own_columns import Column
-from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
+from galflow.catalog.parquet import read_catalog, to_parquet
 from galflow.catalog.ranking import FILES as RANKING_FILES
 from galflow.catalog.ranking import RunRanking
 from galflow.catalog.schema import catalog_schema, conform
@@ -257,27 +257,11 @@ def has_names(store: Store, product: str) -> bool:
     return SOURCE_NAME in column_names(store, product)
 
 
-def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """These columns of a catalogue's objects, file after file; no more than one is in memory.
-
-    An object of the sky comes once: by its primary row.
-    """
-    for key in file_keys(store, product):
-        table = read_columns_of(store, key, ["is_primary", *columns])
-        yield table.filter(table.column("is_primary")).select(list(columns))
-
-
 def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Table | None:
     """These columns of all planted copies and ``planted_kind``; None if there are no copies. A few a tile."""
     keys = store.list(f"{supplement_of(product)}/{_PLANTED}")
     tables = [read_columns_of(store, key, [*columns, PLANTED_COLUMN]) for key in keys]
     return pa.concat_tables(tables) if tables else None
-
-
-def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of one Parquet file, and little more of its bytes; IntegrityError if it is damaged."""
-    with store.reading(key) as file:
-        return read_columns(file, store.uri(key), columns)
 
 
 def read_published(uri: str) -> pa.Table:

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.catalog.files import file_keys
-from galflow.catalog.published import each_file
+from galflow.catalog.files import each_file, file_keys
 from galflow.labels.features import TileProducts, joined_features, tile_features
 from galflow.labels.reranking import FeatureScale
 from galflow.spec.run import RunSpec

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.catalog.published import read_columns_of
+from galflow.catalog.files import read_columns_of
 from galflow.errors import SpecError
-from galflow.labels.merging import Judgement, as_table, merged
+from galflow.labels.merging import Judgement, as_table, counts_of, merged
 from galflow.labels.placing import place, radius_of
 from galflow.labels.records import CLASSES, DISPUTED, INTERESTING, Label, LabelBook, now, require_class, require_person
 from galflow.labels.reranking import Gain, Reranked
@@ -118,6 +118,21 @@ class Labelling:
     def classes(self) -> list[str]:
         """Those that everybody is offered, and whatever else people said."""
         return list(dict.fromkeys([*CLASSES, *sorted({str(label.label) for label in self._labels if label.label})]))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Class -> objects, the most frequent first."""
+        return counts_of(self.judgements.values())
+
+    @property
+    def people(self) -> list[str]:
+        """Who labelled."""
+        return sorted({person for judgement in self.judgements.values() for person in judgement.votes})
+
+    def probabilities(self, ids: Sequence[int], target: str = INTERESTING) -> list[float | None]:
+        """How probable it is that each of these candidates is ``target``; None: the labels do not tell yet."""
+        found = self.reranked(target).probability
+        return [None if found is None else float(found[self._candidates.row_of[i]]) for i in ids]
 
     def reranked(self, target: str = INTERESTING) -> Reranked:
         """The candidates by what people call ``target`` and what they call otherwise."""

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.catalog.files import file_keys
+from galflow.catalog.files import each_file, file_keys, read_columns_of
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import column_names, each_file, read_columns_of, read_files
+from galflow.catalog.published import column_names, read_files
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
 from galflow.cutouts.stored_wcs import stored_wcs

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.catalog.published import each_file
+from galflow.catalog.files import each_file
 from galflow.errors import SpecError
 from galflow.labels.similarity import Neighbour, SimilarObjects
 from galflow.storage.layout import RECEIPT_SUFFIX, as_key
@@ -17,6 +17,11 @@ from galflow.storage.store import Store
 
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank")
 _INDEX = "index"
+
+
+def has_index(manifest: RunManifest) -> bool:
+    """Whether the run has an index of similar objects."""
+    return bool(manifest.products.get(_INDEX))
 
 
 def similar_objects(store: Store, manifest: RunManifest) -> SimilarObjects:
