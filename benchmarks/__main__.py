@@ -37,6 +37,7 @@ from benchmarks import (
     ingest,
     ingest_curve,
     labelled,
+    labelling,
     local_security,
     measured,
     mergers,
@@ -47,6 +48,7 @@ from benchmarks import (
     sampling,
     scale,
     scoring,
+    similar,
     simulations,
     training,
     vqvae2,
@@ -81,6 +83,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "ranges": ranges.run,
     "ranked_million": ranked_million.run,
     "compared": compared.run,
+    "similar": similar.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
@@ -93,6 +96,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
     "labelled": labelled.run,
+    "labelling": labelling.run,
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,

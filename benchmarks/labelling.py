@@ -18,8 +18,9 @@ import torch
 from benchmarks.labelled import BORING, FOLDER, Case, thumbnails, train
 from benchmarks.tables import Figures
 from galflow.batch import Batch
-from galflow.labels.reranking import MIXED, PROMISING, UNCERTAIN, FeatureScale, Reranked
+from galflow.labels.reranking import DRAWN, MIXED, PROMISING, UNCERTAIN, FeatureScale, Reranked
 from galflow.layers.images import morphology
+from galflow.layers.images.texture import texture
 from galflow.models.base import GenerativeModel
 from galflow.models.shared.object_features import describe
 
@@ -31,14 +32,15 @@ TRAILS = "trails"
 FREEDOMS = (0.005, 0.02, 0.1)
 RANDOM = "random"
 RULES: Mapping[str, tuple[str, ...]] = {
-    "mixed (galflow's)": MIXED, "most promising": (PROMISING,), "most uncertain": (UNCERTAIN,), RANDOM: (),
+    "mixed (galflow's)": MIXED, "most promising": (PROMISING,), "most uncertain": (UNCERTAIN,), RANDOM: (DRAWN,),
 }  # fmt: skip
 FEATURES: Mapping[str, tuple[str, ...]] = {
     "scores": ("scores",),
     "latents": ("latents",),
     "scores, measurements": ("scores", "measurements"),
+    "scores, measurements, textures": ("scores", "measurements", "textures"),
     "scores, residuals, latents": ("scores", "residuals", "latents"),
-    "all": ("scores", "measurements", "residuals", "latents"),
+    "all": ("scores", "measurements", "textures", "residuals", "latents"),
 }
 WITHOUT_MODEL_OF_ITS_OWN = "the WGAN's, as published"
 
@@ -67,6 +69,7 @@ def know() -> Known:
         groups = {
             "scores": np.arcsinh(_sigmas(np.stack(list(found.values()), axis=1))),
             "measurements": morphology.measure(batch).numpy(),
+            "textures": texture(batch).numpy(),
             "residuals": describe(batch, "residual", models["VAE"]).numpy(),
             "latents": _latents(models["VAE"], batch),
         }

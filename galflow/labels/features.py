@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.errors import IntegrityError
-from galflow.labels.vectors import LATENT, RESIDUAL, read_vectors
+from galflow.labels.vectors import LATENT, RESIDUAL, TEXTURE, read_vectors
 from galflow.storage.store import Store
 
 MEASURED = "measured:"
 """Prefix of what the triage measured, as galflow.scores.triage_features writes it."""
 _SIGMA = "_sigma"
 SCORES, MEASUREMENTS, RESIDUALS, LATENTS = "scores", "measurements", "residuals", "latents"
-GROUPS = (SCORES, MEASUREMENTS, RESIDUALS, LATENTS)
+TEXTURES = "textures"
+GROUPS = (SCORES, MEASUREMENTS, TEXTURES, RESIDUALS, LATENTS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def tile_features(
     if MEASUREMENTS in groups:
         measured = sorted((n for n in names if n.startswith(MEASURED)), key=lambda n: int(n.removeprefix(MEASURED)))
         found[MEASUREMENTS] = _numbers(chosen, measured)
-    for group, name in ((RESIDUALS, RESIDUAL), (LATENTS, LATENT)):
+    for group, name in ((TEXTURES, TEXTURE), (RESIDUALS, RESIDUAL), (LATENTS, LATENT)):
         if group in groups and tile.latents is not None:
             vectors = read_vectors(store, tile.latents, name)
             found[group] = vectors if rows is None else vectors[rows]

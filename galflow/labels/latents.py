@@ -1,7 +1,7 @@
 """The verb of encoding: one cutout set, one model -> each object's latents, and what the model leaves unexplained.
 
 The latents tell which objects are alike, the residuals how well the model knows an object: their root mean square in
-rings around the centre, band by band. Each chunk is read once. A row that is not to be scored has nulls.
+rings around the centre, band by band; the image's texture comes with them. Each chunk is read once. A row that is not to be scored has nulls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.flags import NOT_SCORED, has_flag
-from galflow.labels.vectors import LATENT, RESIDUAL, ROW
+from galflow.labels.vectors import LATENT, RESIDUAL, ROW, TEXTURE
+from galflow.layers.images.texture import texture
 from galflow.models.base import Reconstructs
 from galflow.models.shared.object_features import ring_residuals
 from galflow.scores.chunks import View, chunks_in_views
@@ -65,13 +66,13 @@ def _wanted(cutouts: CutoutSet) -> np.ndarray:
 
 
 def _encoded(cutouts: CutoutSet, model: TrainedModel, batch_objects: int, device: str) -> dict[str, np.ndarray]:
-    """(N, D) latents and, of a model that reconstructs, (N, F) residuals in rings; NaN of rows that are not scored."""
+    """(N, D) latents, texture and, of a model that reconstructs, residuals in rings; NaN of rows that are not scored."""
     view, found = View(model.stretch, model.contents), {LATENT: np.full((len(cutouts), 0), np.nan, np.float32)}
     for rows, seen in chunks_in_views(cutouts, [view], _wanted(cutouts), device):
         for start in range(0, len(rows), batch_objects):
             part = slice(start, start + batch_objects)
             batch = seen[view][part]
-            values = {LATENT: model.encode(batch)}
+            values = {LATENT: model.encode(batch), TEXTURE: texture(batch).cpu().numpy()}
             if isinstance(model.module, Reconstructs):
                 left = batch.pixels.cpu() - torch.from_numpy(model.reconstruct(batch))
                 values[RESIDUAL] = ring_residuals(left, batch.observed.cpu()).numpy()

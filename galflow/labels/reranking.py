@@ -1,9 +1,10 @@
 """Ranking anew by what people labelled, and which object to show next.
 
 A logistic regression on what the run knows of each object, with little freedom (tens of labels, tens of numbers), tells
-how probable it is that people call the object interesting. Before ``FIRST`` labels, and before there is both an
-interesting object and another, the run's own ranking stands. Then are shown, in turn, the most promising object (the
-most probable) and the most uncertain one (nearest to one half): the first finds, the second teaches.
+how probable it is that people call the object interesting. The first ``FIRST`` objects shown, and all as long as there
+is not both an interesting one and another, are in turn what the run ranks first and an even draw of all: a ranking that
+finds little must not be all that is learnt from. Then come, in turn, two of the most promising (the most probable) and
+the most uncertain one (nearest to one half): the first find, the last teaches.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ FREEDOM = 0.02
 """Inverse strength of the penalty on the weights (scikit-learn's C), of features in robust standard deviations."""
 FARTHEST = 5.0
 """Robust standard deviations at which a feature is cut off."""
-PROMISING, UNCERTAIN, RANKED = "promising", "uncertain", "ranked"
-MIXED = (PROMISING, UNCERTAIN)
-"""In turn."""
+PROMISING, UNCERTAIN, RANKED, DRAWN = "promising", "uncertain", "ranked", "drawn"
+BEGINNING, MIXED = (RANKED, DRAWN), (PROMISING, PROMISING, UNCERTAIN)
+"""What is shown in turn: first, and then."""
+_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,25 +103,30 @@ class Reranked:
     def next_rows(self, n: int, hidden: np.ndarray, shown: int, rule: tuple[str, ...] = MIXED) -> list[int]:
         """``n`` rows to show next, none that is ``hidden`` (N,) bool; ``shown`` so many were labelled before.
 
-        ``rule``: kinds of choice, in turn. The first ``FIRST``, and all as long as the labels do not tell, are those
-        that the run ranks first.
+        ``rule``: kinds of choice, in turn, after the beginning.
         """
-        if unknown := sorted(set(rule) - {PROMISING, UNCERTAIN, RANKED}):
-            raise SpecError(f"{unknown[0]!r} is no way to choose; expected {PROMISING}, {UNCERTAIN} or {RANKED}")
-        free = np.flatnonzero(~hidden)
-        probability = self.probability
+        if unknown := sorted(set(rule) - {PROMISING, UNCERTAIN, RANKED, DRAWN}):
+            raise SpecError(
+                f"{unknown[0]!r} is no way to choose; expected {PROMISING}, {UNCERTAIN}, {RANKED} or {DRAWN}"
+            )
+        taken, probability = hidden.copy(), self.probability
         chosen: list[int] = []
-        for turn in range(shown, shown + min(n, len(free))):
-            kind = RANKED if probability is None or turn < FIRST else rule[turn % len(rule)]
-            if kind == RANKED or probability is None:
-                at = 0
-            elif kind == PROMISING:
-                at = int(np.argmax(probability[free]))
-            else:
-                at = int(np.argmin(np.abs(probability[free] - 0.5)))
-            chosen.append(int(free[at]))
-            free = np.delete(free, at)
+        for turn in range(shown, shown + min(n, int((~hidden).sum()))):
+            began = probability is not None and turn >= FIRST
+            row = self._choice((rule if began else BEGINNING)[turn % len(rule if began else BEGINNING)], taken)
+            chosen.append(row)
+            taken[row] = True
         return chosen
+
+    def _choice(self, kind: str, taken: np.ndarray) -> int:
+        free = np.flatnonzero(~taken)
+        if kind == DRAWN:
+            drawn = np.random.default_rng(_SEED).permutation(len(taken))
+            return int(drawn[~taken[drawn]][0])
+        if self.probability is None or kind == RANKED:
+            return int(free[0])
+        value = self.probability[free]
+        return int(free[np.argmax(value) if kind == PROMISING else np.argmin(np.abs(value - 0.5))])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from galflow.errors import IntegrityError
 from galflow.storage.store import Store
 
-ROW, LATENT, RESIDUAL = "row", "latent", "residual"
+ROW, LATENT, RESIDUAL, TEXTURE = "row", "latent", "residual", "texture"
 
 
 def read_vectors(store: Store, product: str, name: str = LATENT) -> np.ndarray:
