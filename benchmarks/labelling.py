@@ -3,13 +3,13 @@
 The 502 HSC thumbnails of ``benchmarks.labelled``: 77 interesting ones, 10 trails and 415 boring ones. Quickly trained
 models learn all 502, as a survey's do: they see the interesting ones, too. An annotator is given a random 80% of them
 and errs in one label of twenty. Objects are shown to each by one of several rules, 40 in all; then the top 50 of the
-list is counted, by the truth. Settings (the classifier's freedom, which features) are chosen on five annotators and
+list is counted, by the truth. Settings (which features, and their weights) are chosen on five annotators and
 reported on ten others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from benchmarks.labelled import BORING, FOLDER, Case, thumbnails, train
 from benchmarks.tables import Figures
 from galflow.batch import Batch
+from galflow.labels.features import WEIGHTS
 from galflow.labels.reranking import DRAWN, MIXED, PROMISING, UNCERTAIN, FeatureScale, Reranked
 from galflow.layers.images import morphology
 from galflow.layers.images.texture import texture
@@ -29,18 +30,20 @@ CHOOSING, REPORTED = range(5), range(5, 15)
 """Annotators' seeds."""
 SHARE, ERRORS = 0.8, 0.05
 TRAILS = "trails"
-FREEDOMS = (0.005, 0.02, 0.1)
-RANDOM = "random"
+RANDOM, MIX = "random", "mixed (galflow's)"
 RULES: Mapping[str, tuple[str, ...]] = {
-    "mixed (galflow's)": MIXED, "most promising": (PROMISING,), "most uncertain": (UNCERTAIN,), RANDOM: (DRAWN,),
+    MIX: MIXED, "most promising": (PROMISING,), "most uncertain": (UNCERTAIN,), RANDOM: (DRAWN,),
 }  # fmt: skip
-FEATURES: Mapping[str, tuple[str, ...]] = {
-    "scores": ("scores",),
-    "latents": ("latents",),
-    "scores, measurements": ("scores", "measurements"),
-    "scores, measurements, textures": ("scores", "measurements", "textures"),
-    "scores, residuals, latents": ("scores", "residuals", "latents"),
-    "all": ("scores", "measurements", "textures", "residuals", "latents"),
+ALL = ("scores", "measurements", "textures", "residuals", "latents")
+Weights = Mapping[str, float]
+"""Group of features -> weight; a group that is not named is not used."""
+GALFLOWS = "all, weighted (galflow's)"
+SETTINGS: Mapping[str, Weights] = {
+    "scores": {"scores": 1},
+    "latents": {"latents": 1},
+    "scores, measurements, textures": {"scores": 1, "measurements": 1, "textures": 1},
+    "all alike": dict.fromkeys(ALL, 1.0),
+    GALFLOWS: {group: WEIGHTS.get(group, 1.0) for group in ALL},
 }
 WITHOUT_MODEL_OF_ITS_OWN = "the WGAN's, as published"
 
@@ -109,63 +112,52 @@ class Outcome:
     """Among the first ``TOP`` of the plain ranking."""
 
 
-def annotate(known: Known, order: np.ndarray, groups: Sequence[str], rule: str, seed: int, freedom: float) -> Outcome:
+def annotate(known: Known, order: np.ndarray, weights: Weights, rule: str, seed: int) -> Outcome:
     """One annotator with a seed, who is shown objects by a rule from a plain ranking on."""
     draw = np.random.default_rng(seed)
     given = np.flatnonzero(draw.random(len(order)) < SHARE)
     given = given[np.argsort(-order[given], kind="stable")]
     truth = known.interesting[given]
     said = truth ^ (draw.random(len(given)) < ERRORS)
-    features = np.concatenate([known.groups[group] for group in groups], axis=1)[given]
-    scaled, labels = FeatureScale.of(features)(features), dict[int, bool]()
+    parts = [FeatureScale.of(part := known.groups[group][given])(part) * weight for group, weight in weights.items()]
+    scaled, labels = np.concatenate(parts, axis=1), dict[int, bool]()
     hidden = np.zeros(len(given), bool)
     for shown in range(LABELS):
-        again = Reranked(scaled, labels, freedom)
+        again = Reranked(scaled, labels)
         free = np.flatnonzero(~hidden)
         row = int(draw.choice(free)) if rule == RANDOM else again.next_rows(1, hidden, shown, RULES[rule])[0]
         labels = labels | {row: bool(said[row])}
         hidden[row] = True
-    ranked = Reranked(scaled, labels, freedom).order
+    ranked = Reranked(scaled, labels).order
     fresh = [row for row in ranked if row not in labels][:TOP]
     seen = list(labels)
     return Outcome(*(int(truth[rows].sum()) for rows in (ranked[:TOP], fresh, seen, np.arange(TOP))))
 
 
-def _mean(known: Known, order: str, groups: str, rule: str, seeds: range, freedom: float) -> tuple[float, ...]:
-    found = [annotate(known, known.orders[order], FEATURES[groups], rule, seed, freedom) for seed in seeds]
+def _mean(known: Known, order: str, weights: Weights, rule: str, seeds: range) -> tuple[float, ...]:
+    found = [annotate(known, known.orders[order], weights, rule, seed) for seed in seeds]
     values = np.array([(o.top, o.unlabelled, o.labelled, o.plain) for o in found], float)
     mean = values.mean(0)
     return (*mean[:1], float(values[:, 0].std()), *mean[1:], float(mean[0] / max(mean[3], 1e-9)))
 
 
-def chosen_settings(known: Known) -> tuple[dict[str, tuple[float | str, ...]], str, float]:
-    """The mean top 50 by setting on the choosing annotators over all plain rankings; the best features and freedom."""
-    found = {}
-    for groups in FEATURES:
-        for freedom in FREEDOMS:
-            tops = [_mean(known, o, groups, "mixed (galflow's)", CHOOSING, freedom)[0] for o in known.orders]
-            found[groups, freedom] = float(np.mean(tops))
-    best = max(found, key=lambda setting: found[setting])
-    rows: dict[str, tuple[float | str, ...]] = {
-        groups: tuple(found[groups, freedom] for freedom in FREEDOMS) for groups in FEATURES
-    }
-    return rows, *best
-
-
 def run() -> Iterator[Figures]:
-    """Choose, then report."""
+    """Settings on the choosing annotators; then galflow's on the others."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         known = know()
     finally:
         torch.set_num_threads(threads)
-    rows, groups, freedom = chosen_settings(known)
-    columns = tuple(f"C = {freedom:g}" for freedom in FREEDOMS)
-    yield Figures(f"interesting in the top {TOP} after {LABELS} labels, annotators that choose", columns, rows)
+    rows: dict[str, tuple[float | str, ...]] = {
+        name: tuple(_mean(known, order, weights, MIX, CHOOSING)[0] for order in known.orders)
+        for name, weights in SETTINGS.items()
+    }
+    title = f"interesting in the top {TOP} after {LABELS} labels, by the run's own ranking: annotators that choose"
+    yield Figures(title, tuple(known.orders), rows)
     table: dict[str, tuple[float | str, ...]] = {}
     for order in known.orders:
         for rule in RULES:
-            table[f"{order}: {rule}"] = _mean(known, order, groups, rule, REPORTED, freedom)
+            table[f"{order}: {rule}"] = _mean(known, order, SETTINGS[GALFLOWS], rule, REPORTED)
     columns = (f"top {TOP}", "+-", "of the unlabelled", f"of {LABELS} labelled", f"plain top {TOP}", "gain")
-    yield Figures(f"ten other annotators, features: {groups}, C = {freedom:g}", columns, table)
+    yield Figures("ten other annotators", columns, table)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def _truth(asked: np.ndarray) -> np.ndarray:
 def run() -> Iterator[Figures]:
     """One table."""
     before, began = _memory(), time.perf_counter()
-    index = empty_index(OBJECTS, DIMENSIONS, _sample)
+    index: Any = empty_index(OBJECTS, DIMENSIONS, _sample)
     for tile in tiles():
         index.add(tile)
     built, after = time.perf_counter() - began, _memory()

@@ -24,6 +24,8 @@ _SIGMA = "_sigma"
 SCORES, MEASUREMENTS, RESIDUALS, LATENTS = "scores", "measurements", "residuals", "latents"
 TEXTURES = "textures"
 GROUPS = (SCORES, MEASUREMENTS, TEXTURES, RESIDUALS, LATENTS)
+WEIGHTS = {RESIDUALS: 0.5, LATENTS: 0.3}
+"""Of groups whose many numbers would else drown the others; 1 of all others. Chosen by ``benchmarks.labelling``."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ def joined_features(parts: Mapping[str, np.ndarray], widths: Mapping[str, int], 
     absent = {group: np.full((objects, width), np.nan, np.float32) for group, width in widths.items()}
     found = [parts[g] if g in parts and parts[g].shape[1] == widths[g] else absent[g] for g in widths]
     return np.concatenate(found, axis=1) if found else np.zeros((objects, 0), np.float32)
+
+
+def group_weights(widths: Mapping[str, int]) -> np.ndarray:
+    """(F,) weights of scaled features, group -> columns."""
+    return np.concatenate([np.zeros(0), *(np.full(width, WEIGHTS.get(group, 1.0)) for group, width in widths.items())])
 
 
 def _read(store: Store, key: str) -> pa.Table:

@@ -1,7 +1,8 @@
 """The verb of encoding: one cutout set, one model -> each object's latents, and what the model leaves unexplained.
 
 The latents tell which objects are alike, the residuals how well the model knows an object: their root mean square in
-rings around the centre, band by band; the image's texture comes with them. Each chunk is read once. A row that is not to be scored has nulls.
+rings around the centre, band by band; the image's texture comes with them. Each chunk is read once. A row that is not
+to be scored has nulls.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _wanted(cutouts: CutoutSet) -> np.ndarray:
 
 
 def _encoded(cutouts: CutoutSet, model: TrainedModel, batch_objects: int, device: str) -> dict[str, np.ndarray]:
-    """(N, D) latents, texture and, of a model that reconstructs, residuals in rings; NaN of rows that are not scored."""
+    """(N, D) latents, texture and, if the model reconstructs, residuals in rings; NaN of rows that are not scored."""
     view, found = View(model.stretch, model.contents), {LATENT: np.full((len(cutouts), 0), np.nan, np.float32)}
     for rows, seen in chunks_in_views(cutouts, [view], _wanted(cutouts), device):
         for start in range(0, len(rows), batch_objects):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from galflow.catalog.files import each_file, file_keys
-from galflow.labels.features import TileProducts, joined_features, tile_features
+from galflow.labels.features import TileProducts, group_weights, joined_features, tile_features
 from galflow.labels.reranking import FeatureScale
 from galflow.spec.run import RunSpec
 from galflow.storage.layout import RECEIPT_SUFFIX, as_key, latents_folder, scores_folder
@@ -84,7 +84,7 @@ class Candidates:
 
     @cached_property
     def scaled(self) -> np.ndarray:
-        """(N, F) what the run knows of each, in robust standard deviations among these."""
+        """(N, F) what the run knows of each, in robust standard deviations among these, weighted by group."""
         tiles, rows = (self.table.column(name).to_numpy(zero_copy_only=False) for name in ("tile", "row"))
         found: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         for tile in dict.fromkeys(tiles.tolist()):
@@ -97,7 +97,7 @@ class Candidates:
         features = np.full((len(tiles), sum(widths.values())), np.nan, np.float32)
         for here, parts in found:
             features[here] = joined_features(parts, widths, len(here))
-        return FeatureScale.of(features)(features).astype(np.float32)
+        return (FeatureScale.of(features)(features) * group_weights(widths)).astype(np.float32)
 
 
 def catalog_files(store: Store, manifest: RunManifest) -> Sequence[str]:
