@@ -14,13 +14,22 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from axe_core_python.selenium import Axe
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 import galflow
 from galflow.cutouts.batches import make_batch
@@ -92,7 +101,7 @@ def test_latents_are_what_the_model_says_of_the_pixels(first: PublishedRun) -> N
         key = receipt.removesuffix(".receipt.json")
         found = {name: read_vectors(first.store, key, name) for name in (LATENT, RESIDUAL, TEXTURE)}
         tile = key.split("/")[3]
-        for row in first.catalog.filter(pc_equal(first, tile)).to_pylist()[:5]:
+        for row in first.catalog.filter(pc.equal(first.catalog["tile"], tile)).to_pylist()[:5]:
             cutout = first.cutout(row["object_id"])
             if cutout.row["row"] != row["row"] or row["outcome"] != "scored":
                 continue
@@ -102,12 +111,6 @@ def test_latents_are_what_the_model_says_of_the_pixels(first: PublishedRun) -> N
             assert np.isfinite(found[TEXTURE][row["row"]]).all()
             seen += 1
     assert seen > 4
-
-
-def pc_equal(opened: PublishedRun, tile: str) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.equal(opened.catalog["tile"], tile)
 
 
 def test_similar_objects_are_the_nearest_of_all(first: PublishedRun) -> None:
@@ -187,15 +190,26 @@ class Served:
         ) as got:
             return json.load(got)
 
+    def refusal(self, path: str, body: dict[str, Any] | None = None) -> int:
+        """With which status it refuses."""
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            self.ask(path, body)
+        refused.value.close()
+        return refused.value.code
+
     def end(self, how: int = signal.SIGTERM) -> None:
         if self.process.poll() is None:
             self.process.send_signal(how)
             self.process.communicate()
 
 
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.s3)])
-def served(request: pytest.FixtureRequest, first: PublishedRun, tmp_path: Path) -> Iterator[tuple[Served, Store]]:
-    root = str(tmp_path / "copy") if request.param == "file" else request.getfixturevalue("s3_root")
+@pytest.fixture(scope="module", params=["file", pytest.param("s3", marks=pytest.mark.s3)])
+def served(
+    request: pytest.FixtureRequest, first: PublishedRun, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Served, Store]]:
+    root = str(tmp_path_factory.mktemp("served") / "copy")
+    if request.param == "s3":
+        root = f"s3://{request.getfixturevalue('s3_server').bucket}/labels-{uuid.uuid4().hex[:12]}"
     store = Store.open(root)
     for folder in ("runs", "catalogs", "scores", "cutouts", "latents", "indexes"):
         for key in first.store.list(folder):
@@ -203,6 +217,76 @@ def served(request: pytest.FixtureRequest, first: PublishedRun, tmp_path: Path) 
     made = Served(root, first.name)
     yield made, store
     made.end(signal.SIGKILL)
+
+
+def test_the_service_undoes_and_refuses(served: tuple[Served, Store]) -> None:
+    service, store = served
+    (row,) = service.ask("labels/next?by=ann")["rows"]
+    told = service.ask("labels", {"ids": [row["object_id"]], "label": "ring galaxy", "by": "ann"})
+    assert told["counts"] == {"ring galaxy": 1}
+    assert service.ask("rows?label=ring%20galaxy&limit=5")["total"] == 1
+    assert "ring galaxy" in service.ask("schema")["labels"]
+    undone = service.ask("labels/undo", {"by": "ann"})
+    assert [r["object_id"] for r in undone["rows"]] == [row["object_id"]]
+    assert undone["counts"] == {}
+    likes = service.ask(f"objects/{row['object_id']}/similar?count=4")["rows"]
+    assert len(likes) == 4
+    assert sorted(r["distance"] for r in likes) == [r["distance"] for r in likes]
+    for body in (
+        {"ids": ["x"], "label": "normal", "by": "ann"},
+        {"ids": [row["object_id"]], "label": "A/B", "by": "ann"},
+    ):
+        assert service.refusal("labels", body) == 400
+    token, service.token = service.token, "another"
+    assert service.refusal("labels") == 401
+    service.token = token
+    assert len(LabelBook(store, "synthetic").read()) == 2, "the label, and that it was taken back"
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    program, driver = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+    if not (program.exists() and driver.exists()) and os.environ.get("CI") != "true":
+        pytest.skip(f"{program} or {driver} absent; scripts/install-system installs them")
+    options = Options()
+    options.binary_location = str(program)
+    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
+    for flag in (*flags, "--window-size=1280,900", f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(str(driver)))
+    yield started
+    started.quit()
+
+
+@pytest.mark.browser
+def test_the_page_is_used_by_keys_alone_and_axe_finds_nothing(
+    served: tuple[Served, Store], browser: webdriver.Chrome
+) -> None:
+    service, store = served
+    before = len(LabelBook(store, "synthetic").read())
+
+    def shows(words: str) -> None:
+        said = (By.CSS_SELECTOR, ".label-said")
+        WebDriverWait(browser, 60).until(lambda seen: words in seen.find_element(*said).text)
+
+    browser.get(service.address)
+    WebDriverWait(browser, 60).until(lambda seen: seen.switch_to.active_element.get_attribute("id") == "person")
+    browser.switch_to.active_element.send_keys("cy", Keys.ENTER)
+    WebDriverWait(browser, 60).until(lambda seen: seen.find_elements(By.CSS_SELECTOR, ".label-stamp[src]"))
+    first = browser.find_element(By.CSS_SELECTOR, ".label-words h2").text
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys("1")
+    shows(f"{first}: Interesting. Stored.")
+    body.send_keys("2")
+    shows("Artefact. Stored.")
+    body.send_keys("u")
+    shows("taken back")
+    added = LabelBook(store, "synthetic").read()[before:]
+    assert [(label.by, label.label) for label in added] == [("cy", "interesting"), ("cy", "artefact"), ("cy", None)]
+    assert str(added[0].object_id) == first
+    assert Axe().run(browser)["violations"] == []
+    assert browser.get_log("browser") == []
 
 
 def test_two_label_at_once_and_a_kill_loses_at_most_what_is_in_flight(served: tuple[Served, Store]) -> None:
@@ -231,34 +315,8 @@ def test_two_label_at_once_and_a_kill_loses_at_most_what_is_in_flight(served: tu
     service.end(signal.SIGKILL)
     for one in people:
         one.join()
-    stored = [(label.by, str(label.object_id)) for label in LabelBook(store, "synthetic").read()]
+    given = (label for label in LabelBook(store, "synthetic").read() if label.label == "normal")
+    stored = [(label.by, str(label.object_id)) for label in given]
     assert set(acknowledged) <= set(stored) <= set(asked)
     assert len(asked) - len(stored) <= 2, "each of the two had at most one label in flight"
     assert len({i for _, i in stored}) == len(stored), "nobody was shown what another was looking at"
-
-
-def test_the_service_undoes_and_refuses(served: tuple[Served, Store]) -> None:
-    service, store = served
-    (row,) = service.ask("labels/next?by=ann")["rows"]
-    told = service.ask("labels", {"ids": [row["object_id"]], "label": "ring galaxy", "by": "ann"})
-    assert told["counts"] == {"ring galaxy": 1}
-    assert service.ask("rows?label=ring%20galaxy&limit=5")["total"] == 1
-    assert "ring galaxy" in service.ask("schema")["labels"]
-    undone = service.ask("labels/undo", {"by": "ann"})
-    assert [r["object_id"] for r in undone["rows"]] == [row["object_id"]]
-    assert undone["counts"] == {}
-    likes = service.ask(f"objects/{row['object_id']}/similar?count=4")["rows"]
-    assert len(likes) == 4
-    assert sorted(r["distance"] for r in likes) == [r["distance"] for r in likes]
-    for body in (
-        {"ids": ["x"], "label": "normal", "by": "ann"},
-        {"ids": [row["object_id"]], "label": "A/B", "by": "ann"},
-    ):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            service.ask("labels", body)
-        assert refused.value.code == 400
-    service.token = "another"
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        service.ask("labels")
-    assert refused.value.code == 401
-    assert len(LabelBook(store, "synthetic").read()) == 2, "the label, and that it was taken back"
