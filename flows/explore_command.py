@@ -56,7 +56,7 @@ def label(
 
 def _serve(run: str, root: str, port: int, no_browser: bool, cache: Path | None, opened: str) -> None:
     store, manifest = published(run, root)
-    from flows.explore_here import explore_here
+    from flows.explore_here import FirstPage, explore_here
 
     out, errors = terminal(), terminal(errors=True)
 
@@ -68,9 +68,8 @@ def _serve(run: str, root: str, port: int, no_browser: bool, cache: Path | None,
         def progress(words: str) -> None:
             status.update(f"Copying the catalogue of {manifest.run} for the first look: {words}")
 
-        explore_here(
-            store, manifest, port, cache, say, progress, stop=status.stop, browser=not no_browser, opened=opened
-        )
+        first = FirstPage(opened, not no_browser)
+        explore_here(store, manifest, port, cache, say, progress, stop=status.stop, first=first)
 
 
 def published(run: str, root: str) -> tuple[Store, RunManifest]:
