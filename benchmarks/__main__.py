@@ -39,6 +39,7 @@ from benchmarks import (
     ingest,
     ingest_curve,
     labelled,
+    labelling,
     local_security,
     measured,
     mergers,
@@ -50,6 +51,7 @@ from benchmarks import (
     sampling,
     scale,
     scoring,
+    similar,
     simulations,
     training,
     vqvae2,
@@ -84,6 +86,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "ranges": ranges.run,
     "ranked_million": ranked_million.run,
     "compared": compared.run,
+    "similar": similar.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
@@ -98,6 +101,7 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "emulator": emulator.run,
     "closed_loop": closed_loop.run,
     "labelled": labelled.run,
+    "labelling": labelling.run,
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,

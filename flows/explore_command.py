@@ -40,8 +40,23 @@ def explore(
     cache: CacheOption = None,
 ) -> None:
     """Look at every row of a run's catalogue in the browser, on this machine alone, until Ctrl-C."""
+    _serve(run, root, port, no_browser, cache, "")
+
+
+def label(
+    run: RunArgument,
+    root: ReadRootOption = DEFAULT_ROOT,
+    port: PortOption = 0,
+    no_browser: NoBrowserOption = False,
+    cache: CacheOption = None,
+) -> None:
+    """Label a run's objects in the browser, one key an object: the explorer, opened on its label page."""
+    _serve(run, root, port, no_browser, cache, "label.html")
+
+
+def _serve(run: str, root: str, port: int, no_browser: bool, cache: Path | None, opened: str) -> None:
     store, manifest = published(run, root)
-    from flows.explore_here import explore_here
+    from flows.explore_here import FirstPage, explore_here
 
     out, errors = terminal(), terminal(errors=True)
 
@@ -53,7 +68,8 @@ def explore(
         def progress(words: str) -> None:
             status.update(f"Copying the catalogue of {manifest.run} for the first look: {words}")
 
-        explore_here(store, manifest, port, cache, say, progress, stop=status.stop, browser=not no_browser)
+        first = FirstPage(opened, not no_browser)
+        explore_here(store, manifest, port, cache, say, progress, stop=status.stop, first=first)
 
 
 def published(run: str, root: str) -> tuple[Store, RunManifest]:
@@ -72,5 +88,6 @@ def published(run: str, root: str) -> tuple[Store, RunManifest]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Give the command line this command."""
+    """Give the command line these commands."""
     app.command()(explore)
+    app.command()(label)

@@ -11,6 +11,7 @@ import socket
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 
@@ -25,6 +26,14 @@ HOST = "127.0.0.1"
 Say = Callable[[str], None]
 
 
+class FirstPage(NamedTuple):
+    """With which page one begins, and whether a browser is opened on it."""
+
+    name: str = ""
+    """As label.html; "": the gallery."""
+    browser: bool = False
+
+
 def explore_here(
     store: Store,
     manifest: RunManifest,
@@ -34,11 +43,11 @@ def explore_here(
     progress: Say,
     *,
     stop: Callable[[], None] = lambda: None,
-    browser: bool = False,
+    first: FirstPage = FirstPage(),  # noqa: B008 # a tuple, which nobody can change
 ) -> None:
     """Serve the run at 127.0.0.1:``port`` (0: any free one) until Ctrl-C. SpecError if the port is taken.
 
-    ``stop`` is called when all is read and nothing more is told by ``progress``.
+    ``stop`` is called once all is read.
     """
     listening = _listen(port)
     with contextlib.closing(listening):
@@ -49,7 +58,7 @@ def explore_here(
         app = Gate(create_app(explored, token), page, own_names(number))
         server = _Server(
             uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2),
-            lambda: _tell(f"{page}/#token={token}", explored, say, browser),
+            lambda: _tell(f"{page}/{first.name}#token={token}", explored, say, first.browser),
         )
         with contextlib.closing(explored), contextlib.suppress(KeyboardInterrupt):
             server.run([listening])

@@ -19,6 +19,7 @@ from galflow.spec.run import RunSpec
 from tasks.publish import publish
 from tasks.residuals import residual_objects, store_residuals
 from tasks.run_record import RunRecord
+from tasks.similar import encode_latents, index_latents
 from tasks.stages import check, choose_rule, compare, ingest, join, measure_cutouts, score_cutouts, train_models
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
@@ -75,6 +76,9 @@ def publish_whole(run: RunRecord) -> None:
     if run.spec.output.residuals:
         run.residual_objects = residual_objects(quote(run))
         run.residuals = store_residuals(quote(run))
+    if run.spec.output.similar:
+        run.latents = encode_latents(quote(run))
+        run.index = index_latents(quote(run))
     run.manifest = publish(quote(run))
 
 

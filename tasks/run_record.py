@@ -9,7 +9,9 @@ from galflow.catalog.ranking import RunRanking
 from galflow.report.inputs import (
     COMPARISON,
     CUTOUTS,
+    INDEX,
     JOINS,
+    LATENTS,
     MEASUREMENTS,
     MODELS,
     RANKING,
@@ -61,6 +63,9 @@ class RunRecord:
     residual_objects: StageResult = field(default_factory=StageResult)
     """The objects whose residuals are stored."""
     residuals: StageResult = field(default_factory=StageResult)
+    latents: StageResult = field(default_factory=StageResult)
+    """By the model in whose latents similar objects are found."""
+    index: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
     """What was published, if anything was."""
 
@@ -85,6 +90,7 @@ class RunRecord:
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
+            **({LATENTS: self.latents, INDEX: self.index} if self.spec.output.similar else {}),
             **(
                 {RESIDUAL_OBJECTS: self.residual_objects, RESIDUALS: self.residuals}
                 if self.spec.output.residuals

@@ -22,9 +22,11 @@ from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
+from galflow.labels.latents import encode_set
+from galflow.labels.similarity import IndexedTile, build_index
 from galflow.measurements.measure import measure_set
 from galflow.report.site.sheets import SheetJob, make_sheet, sheet_name
-from galflow.runs.plan_units import CutTile, JoinedTile, ModelUnit, ResidualsUnit
+from galflow.runs.plan_units import CutTile, JoinedTile, LatentsUnit, ModelUnit, ResidualsUnit, Unit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.residuals import ChosenRows, store_residuals
 from galflow.scores.reuse import EarlierPart
@@ -168,6 +170,21 @@ def score(
         earlier=earlier,
     )
     return receipt.brief()
+
+
+def encode(store: Store, unit: LatentsUnit, model: tuple[str, str], batch_objects: int) -> Receipt:
+    """Encode one cutout set by ``model``, (key or URI, class)."""
+    device = pick_device()
+    loaded = open_model(store, *model, device)
+    inputs = {"cutouts": unit.cutouts.fingerprint, f"model {loaded.card.name}": loaded.card.fingerprint}
+    target = Target(store, unit.product, unit.fingerprint, inputs)
+    cutouts = CutoutSet(store, unit.cutouts.product)
+    return encode_set(target, cutouts, loaded, batch_objects=batch_objects, device=device).brief()
+
+
+def index_similar(store: Store, unit: Unit, tiles: Sequence[IndexedTile]) -> Receipt:
+    """Index the latents of these tiles."""
+    return build_index(Target(store, unit.product, unit.fingerprint), tiles)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,7 +1,12 @@
-"""Which Parquet files a published catalogue has; they are read elsewhere."""
+"""Which Parquet files a published catalogue has, and columns of them one after another. Imports no model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from galflow.catalog.parquet import read_columns
 from galflow.errors import StoreError
 from galflow.storage.store import Store
 
@@ -15,3 +20,19 @@ def file_keys(store: Store, product: str) -> list[str]:
             "published)"
         )
     return keys
+
+
+def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of a catalogue's objects, file after file; no more than one is in memory.
+
+    An object of the sky comes once: by its primary row.
+    """
+    for key in file_keys(store, product):
+        table = read_columns_of(store, key, ["is_primary", *columns])
+        yield table.filter(table.column("is_primary")).select(list(columns))
+
+
+def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of one Parquet file, and little more of its bytes; IntegrityError if it is damaged."""
+    with store.reading(key) as file:
+        return read_columns(file, store.uri(key), columns)

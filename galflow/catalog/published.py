@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
-from galflow.catalog.files import file_keys
+from galflow.catalog.files import file_keys, read_columns_of
+from galflow.catalog.label_columns import LABEL_COLUMNS, LABELS_FILE, label_columns, labels_file
 from galflow.catalog.measured_columns import MeasuredColumns
 from galflow.catalog.own_columns import Column
-from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
+from galflow.catalog.parquet import read_catalog, to_parquet
 from galflow.catalog.ranking import FILES as RANKING_FILES
 from galflow.catalog.ranking import RunRanking
 from galflow.catalog.schema import catalog_schema, conform
@@ -59,6 +60,8 @@ class CatalogPlan:
     """What tells artefacts, stars and blends apart; None: nothing could be learnt."""
     measured: MeasuredColumns | None = None
     """What was measured on the cutouts; None: nothing."""
+    labelled: bool = False
+    """Whether people had labelled objects of it: what they said lies in the supplement."""
 
     @property
     def planted_schema(self) -> pa.Schema:
@@ -70,14 +73,22 @@ class CatalogPlan:
         names, triage = dict(self.names), None if self.triage is None else self.triage.to_json()
         found: dict[str, object] = {"run": self.run, "schema": packed_schema(self.schema)}
         found |= {"names": names, "triage": triage}
-        return found | ({} if self.measured is None else {"measured": self.measured.to_json()})
+        found |= {} if self.measured is None else {"measured": self.measured.to_json()}
+        return found | ({"labelled": True} if self.labelled else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CatalogPlan:
         """The inverse of ``to_json``."""
         triage = None if value.get("triage") is None else Triage.from_json(value["triage"])
         measured = None if value.get("measured") is None else MeasuredColumns.from_json(value["measured"])
-        return cls(value["run"], unpacked_schema(value["schema"]), value["names"], triage, measured)
+        return cls(
+            value["run"],
+            unpacked_schema(value["schema"]),
+            value["names"],
+            triage,
+            measured,
+            bool(value.get("labelled")),
+        )
 
 
 def plan_catalog(
@@ -87,10 +98,12 @@ def plan_catalog(
     parts: Iterable[Receipt],
     wanted: Sequence[str] | None = None,
     measured: MeasuredColumns | None = None,
+    labelled: bool = False,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     """The one schema of a run's catalogue from the receipts of its score parts, and what is to be said about it.
 
     ``wanted``: names of the survey's and the user's columns to carry; None: all. ``measured``: what else is known.
+    ``labelled``: whether people labelled any object.
     """
     packed = dict.fromkeys(str(r.details["carried"][SCHEMA_DETAIL]) for r in parts if r.rows)
     schemas = [unpacked_schema(text) for text in packed]
@@ -110,20 +123,28 @@ def plan_catalog(
         absent = [name for name in wanted if name not in chosen.names]
         reasons += [f"output.columns: no tile's catalogue has a column {name!r}" for name in absent]
         chosen = pa.schema([field for field in chosen if field.name in set(wanted)])
-    beside = () if measured is None else measured.columns
+    beside = [*(() if measured is None else measured.columns), *(LABEL_COLUMNS if labelled else ())]
     id_type = next(iter(ids.values()))
     own = catalog_schema(scores, likelihoods, pa.schema([]), id_type, named, beside)
     names = carried_names(chosen.names, [*own.names, PLANTED_COLUMN])
     carried = pa.schema([field.with_name(names[field.name]) for field in chosen])
     schema = catalog_schema(scores, likelihoods, carried, id_type, named, beside)
-    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, measured=measured), tuple(reasons)
+    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, None, measured, labelled), tuple(
+        reasons
+    )
 
 
 def write_basis(
-    store: Store, product: str, plan: CatalogPlan, summary: PartSummary, ranking: RunRanking
+    store: Store,
+    product: str,
+    plan: CatalogPlan,
+    summary: PartSummary,
+    ranking: RunRanking,
+    labels: pa.Table | None = None,
 ) -> dict[str, FileSum]:
     """Put what the writers of the catalogue's files need into its supplement. TakenError if other bytes lie there."""
     contents = {_SUMMARY: to_json(summary.to_json()), _PLAN: to_json(plan.to_json()), **ranking.to_files()}
+    contents |= {LABELS_FILE: labels_file(labels)} if labels is not None else {}
     return {name: store.put_once(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
 
 
@@ -180,9 +201,13 @@ def write_catalog_file(
     real: list[pa.Table] = []
     copies: list[pa.Table] = []
     found = read_sound(store, parts)
+    labels = read_catalog(store.get(f"{supplement_of(product)}/{LABELS_FILE}")) if plan.labelled else None
     for key in parts:
         table = _ranked(read_catalog(found.pop(key)), plan, ranking)
         table = with_measured(store, table, plan, (measured or {}).get(key, {}))
+        if labels is not None:
+            for column, values in label_columns(table.column("object_id").to_numpy(), labels).items():
+                table = table.append_column(column, values)
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
@@ -237,27 +262,11 @@ def has_names(store: Store, product: str) -> bool:
     return SOURCE_NAME in column_names(store, product)
 
 
-def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """These columns of a catalogue's objects, file after file; no more than one is in memory.
-
-    An object of the sky comes once: by its primary row.
-    """
-    for key in file_keys(store, product):
-        table = read_columns_of(store, key, ["is_primary", *columns])
-        yield table.filter(table.column("is_primary")).select(list(columns))
-
-
 def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Table | None:
     """These columns of all planted copies and ``planted_kind``; None if there are no copies. A few a tile."""
     keys = store.list(f"{supplement_of(product)}/{_PLANTED}")
     tables = [read_columns_of(store, key, [*columns, PLANTED_COLUMN]) for key in keys]
     return pa.concat_tables(tables) if tables else None
-
-
-def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of one Parquet file, and little more of its bytes; IntegrityError if it is damaged."""
-    with store.reading(key) as file:
-        return read_columns(file, store.uri(key), columns)
 
 
 def read_published(uri: str) -> pa.Table:

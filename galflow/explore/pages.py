@@ -33,6 +33,7 @@ PAGES = (
     ExplorerPage("table", "Table"),
     ExplorerPage("map", "Sky and maps"),
     ExplorerPage("object", "Object"),
+    ExplorerPage("label", "Label"),
 )
 
 

@@ -17,8 +17,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 from galflow.errors import GalflowError, SpecError
-from galflow.explore import export_routes, map_routes, pages, row_routes
+from galflow.explore import export_routes, label_routes, map_routes, pages, row_routes, similar_routes
 from galflow.explore.explored import ExploredRun
+from galflow.runs.labelling import Labelling
 
 API = "/api"
 POLICY = (
@@ -44,7 +45,10 @@ def create_app(explored: ExploredRun, token: str, routers: Sequence[APIRouter] =
     app = FastAPI(title="galflow explore", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.explored = explored
     app.state.tickets = export_routes.Tickets()
-    for router in (row_routes.router, map_routes.router, export_routes.router, *routers):
+    label_routes.serve_labels(app, Labelling(explored.store, explored.manifest))
+    similar_routes.serve_similar(app)
+    own = (row_routes, map_routes, export_routes, label_routes, similar_routes)
+    for router in (*(module.router for module in own), *routers):
         app.include_router(router, prefix=API)
     app.include_router(pages.router)
 

@@ -12,7 +12,9 @@ from galflow.report.inputs import (
     CATALOG,
     COMPARISON,
     CUTOUTS,
+    INDEX,
     JOINS,
+    LATENTS,
     MEASUREMENTS,
     MODELS,
     RANKING,
@@ -44,6 +46,8 @@ _STAGE_WORDS = {
         (RESIDUAL_OBJECTS, RESIDUAL_OBJECTS_BEFORE), ("residual objects", "the objects whose residuals are stored")
     ),
     RESIDUALS: ("residuals", "residual pictures, one set a tile"),
+    LATENTS: ("encode", "latents, one part a tile"),
+    INDEX: ("index", "the index by which similar objects are found"),
     CATALOG: ("publish", "catalogue"),
 }
 

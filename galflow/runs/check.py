@@ -14,6 +14,7 @@ from galflow.runs.check_display import displayed_run, remarks_of
 from galflow.runs.check_samples import check_samples
 from galflow.runs.check_survey import ask, check_survey, refuse
 from galflow.runs.plan_residuals import check_residuals
+from galflow.runs.plan_similar import check_similar
 from galflow.scores.leading import declared_score, may_rank
 from galflow.spec.run import RunSpec
 from galflow.storage.look import one_look, seen
@@ -55,6 +56,7 @@ def _check(spec: RunSpec) -> list[str]:
         ranks_by = declared.removeprefix(f"{leader}_") if declared is not None and model.name == leader else None
         ask(partial(check_model, model, bands, spec.cutouts.size, stretch, ranks_by, displayed), faults)
     ask(lambda: check_residuals(spec), faults)
+    ask(lambda: check_similar(spec), faults)
     for ratio in spec.ratios:
         ask(partial(check_ratio, ratio, spec.models, spec.training), faults)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:

@@ -18,6 +18,7 @@ from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_measurements import plan_measurements
 from galflow.runs.plan_residuals import plan_residual_objects, plan_residuals
+from galflow.runs.plan_similar import plan_similar
 from galflow.runs.plan_units import (
     JoinedTile,
     JoinUnit,
@@ -187,6 +188,7 @@ class RunPlan:
     residual_objects: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
     """Empty as long as their objects are to be chosen."""
+    similar: list[Unit] = field(default_factory=list)  # latents and their index
     selections: dict[str, PlannedSelection] = field(default_factory=dict)
     """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
@@ -203,7 +205,7 @@ class RunPlan:
         units += [u for us in self.measurements.values() for u in us]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
-        return units + [unit for unit in (self.comparison, self.residual_objects) if unit is not None]
+        return units + self.similar + [u for u in (self.comparison, self.residual_objects) if u is not None]
 
     @property
     def done(self) -> bool:
@@ -287,7 +289,8 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
         residuals = plan_residuals(spec, store, chosen.receipt.product, [u.cut for u in cutouts], fingerprints)
     plan = RunPlan(
         "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
-        chosen, residuals, planned_selections(spec, cutouts, samples),
+        chosen, residuals, plan_similar(spec, store, [u.joined for u in joins], fingerprints),
+            planned_selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))

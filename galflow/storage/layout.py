@@ -14,11 +14,11 @@ from datetime import datetime
 EMULATED = "emulated"
 """Emulated surveys: products that no run refers to, and no garbage."""
 PRODUCT_KINDS = (
-    "cutouts", "joins", "measurements", "models", "scores", "rankings", "matches", "comparisons", "residual_objects",
-    "selections", "residuals", "catalogs", "reports", EMULATED,
+    "cutouts", "joins", "measurements", "models", "scores", "latents", "indexes", "rankings", "matches", "comparisons",
+    "residual_objects", "selections", "residuals", "catalogs", "reports", EMULATED,
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
-RUNS, LEASES, REPORTS = "runs", "leases", "reports"
+RUNS, LEASES, REPORTS, LABELS = "runs", "leases", "reports", "labels"
 RECEIPT_SUFFIX = ".receipt.json"
 PAGE = "index.html"
 """File below a report's folder."""
@@ -30,10 +30,10 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
+    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements|latents)/[^/]+/[^/]+/.+?\.parquet"
     r"|(?:rankings|comparisons)/[^/]+/.+?\.json|(?:matches|residual_objects|selections)/[^/]+/.+?\.parquet)(?=[/.]|$)"
     r"|emulated/[^/]+/[0-9a-f]{16}/[^/]+?(?=/|\.receipt\.json$|\.rows\.parquet$|$)"
-    r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
+    r"|(?:(?:models|indexes)/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
 """How keys end in manifests of before, which held URIs."""
@@ -72,6 +72,11 @@ def residuals_product(survey: str, release: str, tile: str, fingerprint: str) ->
     return f"{residuals_folder(survey)}/{release}/{tile}/{fingerprint}.zarr"
 
 
+def latents_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of the latents of a tile's objects by one model, and of what it leaves unexplained of them."""
+    return f"{latents_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
 def cutouts_folder(survey: str) -> str:
     """Folder of a survey's cutout sets."""
     return f"cutouts/{survey}"
@@ -90,6 +95,11 @@ def measurements_folder(survey: str) -> str:
 def scores_folder(survey: str) -> str:
     """Folder of a survey's score parts."""
     return f"scores/{survey}"
+
+
+def latents_folder(survey: str) -> str:
+    """Folder of the latents of a survey's objects."""
+    return f"latents/{survey}"
 
 
 def residuals_folder(survey: str) -> str:
@@ -128,6 +138,16 @@ def residual_objects_product(survey: str, fingerprint: str) -> str:
 def residual_objects_folder(survey: str) -> str:
     """Folder of who they are, of a survey; of earlier runs they lie below selections/."""
     return f"residual_objects/{survey}"
+
+
+def index_product(survey: str, fingerprint: str) -> str:
+    """Key of the index by which a run's nearest neighbours in latents are found: a folder."""
+    return f"{indexes_folder(survey)}/{fingerprint}"
+
+
+def indexes_folder(survey: str) -> str:
+    """Folder of a survey's indexes of latents."""
+    return f"indexes/{survey}"
 
 
 def comparison_product(run_name: str, fingerprint: str) -> str:
@@ -209,7 +229,7 @@ def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str]
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
     of_survey = (
         cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, residual_objects_folder,
-        residuals_folder,
+        residuals_folder, latents_folder, indexes_folder,
     )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
@@ -219,6 +239,16 @@ def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str]
 
 
 # --- what is no product
+
+
+def labels_folder(survey: str, person: str | None = None) -> str:
+    """Folder of all labels that people gave a survey's objects, or of one person's."""
+    return f"{LABELS}/{survey}" if person is None else f"{LABELS}/{survey}/{person}"
+
+
+def labels_key(survey: str, person: str, at: datetime) -> str:
+    """A key that nobody else has, of labels that a person gave at one time; a person's keys sort by it."""
+    return f"{labels_folder(survey, person)}/{at:%Y%m%dT%H%M%S%f}Z-{uuid.uuid4().hex[:8]}.jsonl"
 
 
 def receipt_key(product: str) -> str:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from galflow.catalog.carried import DESCRIPTION, UCD, UNIT
-from galflow.catalog.published import each_file, read_plan
+from galflow.catalog.files import each_file
+from galflow.catalog.published import read_plan
 from galflow.catalog.triage import TRIAGE
 from galflow.photometry import AB_ZERO_NJY, NJY
 from galflow.report.site.columns import kind_of, magnitude_column, told_columns
