@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows import environment, first_commands, inspect_commands
+from flows import environment, export_commands, first_commands, inspect_commands
 from flows.inspect_commands import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, terminal, todo_line
 from flows.terminal_run import show_run
@@ -218,6 +218,7 @@ def watch(
 
 
 inspect_commands.add_to(app)
+export_commands.add_to(app)
 first_commands.add_to(app)
 
 
