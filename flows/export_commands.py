@@ -1,4 +1,4 @@
-"""The command that writes what galflow made for other software: export. Libraries are imported inside it."""
+"""The commands that write what galflow made for others: export, bundle. Libraries are imported inside them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.inspect_commands import DEFAULT_ROOT, ReadRootOption
 from flows.terminal import terminal
 from galflow.errors import SpecError, StoreError
 
@@ -37,6 +38,21 @@ def export(
     terminal().print(f"{part} of {model}: {output} ({len(data) / 1e6:.1f} MB)", soft_wrap=True)
 
 
+def bundle(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, as `galflow runs` lists it.")],
+    output: Annotated[Path, typer.Option("-o", help="A new folder, or a file whose name ends in .zip.")],
+    root: ReadRootOption = DEFAULT_ROOT,
+) -> None:
+    """Write a run as an RO-Crate for a paper: manifest, specification, catalogue, report, models, citation."""
+    from galflow.runs.bundle import write_bundle
+    from galflow.runs.opened import published_at
+    from galflow.storage.store import Store
+
+    line = write_bundle(published_at(Store.open(root), run_id), output)
+    terminal().print(f"{output}\ncite it as: {line}", soft_wrap=True)
+
+
 def add_to(app: typer.Typer) -> None:
     """Give the command line these commands."""
-    app.command()(export)
+    for command in (export, bundle):
+        app.command()(command)
