@@ -1,7 +1,7 @@
 """The margin of a HATS catalogue: for each pixel the rows that lie beyond its border, but near it.
 
 Whoever joins two catalogues pixel by pixel finds there the partners across the border. A second HATS catalogue, of the
-same pixels and columns (HATS, IVOA Note 1.0, 2025, section on margin catalogs).
+same pixels and columns (https://www.ivoa.net/documents/Notes/HATS).
 """
 
 from __future__ import annotations
