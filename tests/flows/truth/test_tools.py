@@ -142,3 +142,18 @@ def test_a_bundle_is_an_ro_crate_that_describes_all_its_files(truth: Truth, tmp_
     copied = galflow.score(str(folder / "models" / "maf"), flux)
     pd.testing.assert_frame_equal(copied, galflow.score(opened.model("maf"), flux))
     assert (folder / "models" / "maf" / "README.md").read_text().startswith("---\nlibrary_name: galflow\n")
+
+
+def test_a_runs_model_as_onnx_gives_its_scores(truth: Truth, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra galflow[onnx] is not installed")
+    opened = galflow.open_run(str(truth.root))
+    path = tmp_path / "maf.onnx"
+    done = CliRunner().invoke(app, ["export", opened.models["maf"], "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    flux = np.stack([opened.cutout(int(i)).flux for i in opened.top(5)["object_id"]])
+    expected = galflow.score(opened.model("maf"), flux)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert {"bits_per_dim", "loglike", "bpd"} <= set(names)
+    for name, values in zip(names, session.run(names, {"images": flux}), strict=True):
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
