@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows import environment, explore_command, first_commands, inspect_commands
+from flows import environment, explore_command, export_commands, first_commands, inspect_commands
 from flows.emulate_command import emulate
 from flows.inspect_commands import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, terminal, todo_line
@@ -219,6 +219,7 @@ def watch(
 
 
 inspect_commands.add_to(app)
+export_commands.add_to(app)
 first_commands.add_to(app)
 app.command()(emulate)
 explore_command.add_to(app)

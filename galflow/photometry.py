@@ -56,7 +56,7 @@ def arcsinh(values: Any, torch: ModuleType, out: Any = None) -> Any:
     arcsinh x = log1p(a + a^2 / (1 + sqrt(1 + a^2))) with the sign of x, a = |x|, to one rounding more: torch's own is
     not vectorised on a CPU, and three times as slow.
     """
-    if values.device.type != "cpu" or values.requires_grad:
+    if values.device.type != "cpu" or values.requires_grad or torch.compiler.is_exporting():
         return torch.asinh(values, out=out)
     size = values.abs()
     square = size * size
@@ -69,7 +69,7 @@ def arcsinh(values: Any, torch: ModuleType, out: Any = None) -> Any:
 
 def _stretched(flux: Any, softening: Any, gain: float, torch: ModuleType) -> Any:
     """gain * arcsinh(flux / softening) of a tensor (..., band, y, x), some images at a time."""
-    if flux.device.type != "cpu" or flux.requires_grad:
+    if flux.device.type != "cpu" or flux.requires_grad or torch.compiler.is_exporting():
         return gain * arcsinh(flux / softening, torch)
     found = torch.empty_like(flux, memory_format=torch.contiguous_format)
     given, out = flux.reshape(-1, *flux.shape[-3:]), found.view(-1, *flux.shape[-3:])

@@ -21,7 +21,7 @@ from galflow.storage.store import Store
 def write_other_formats(
     store: Store, product: str, name: str, formats: Sequence[str], schema: pa.Schema
 ) -> tuple[dict[str, FileSum], tuple[str, ...]]:
-    """The catalogue once more as ``<name>.fits`` or as a HATS folder ``<name>_hats`` of the supplement, by streaming.
+    """The catalogue once more as ``<name>.fits`` or HATS folder ``<name>_hats`` with its margin in the supplement.
 
     What was written below the supplement, and what could not be said in a format.
     """

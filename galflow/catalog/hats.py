@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from galflow.catalog.hats_margin import MARGIN_ARCSEC, MarginRows, Neighbours, healpix_neighbours
 from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import to_parquet
 from galflow.catalog.schema import HEALPIX_COLUMN, conform
@@ -72,14 +74,19 @@ class Partition:
             pixels = (pixels[~fits, None] * 4 + np.arange(4)).ravel()
         return cls(tuple(sorted(found, key=lambda part: part[1] << (2 * (HATS_ORDER - part[0])))))
 
-    def of(self, index: Indices) -> Indices:
-        """(n,) numbers of the files for (n,) pixels of order 29. Raises DataError for a row that lies in none."""
+    def find(self, index: Indices) -> Indices:
+        """(n,) numbers of the files for (n,) pixels of order 29; -1 for a pixel that lies in none."""
         starts, stops = (
             np.array([(pixel + more) << (2 * (HATS_ORDER - order)) for order, pixel in self.parts], np.int64)
             for more in (0, 1)
         )
         files = np.searchsorted(starts, index, side="right") - 1
-        if ((files < 0) | (index >= stops[files])).any():
+        return np.where((files < 0) | (index >= stops[files]), -1, files)
+
+    def of(self, index: Indices) -> Indices:
+        """``find`` of rows that were counted. Raises DataError for a row that lies in none."""
+        files = self.find(index)
+        if (files < 0).any():
             raise DataError("the tables hold other rows the second time; expected the same tables each time")
         return files
 
@@ -87,13 +94,18 @@ class Partition:
 class Spill:
     """Rows put aside on disk, part by part: what is added to one part comes back in the order in which it was added."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, prefix: str = "") -> None:
         self._folder = folder
+        self._prefix = prefix
         self._schema = pa.schema([field.remove_metadata() for field in schema])
         self._options = pa.ipc.IpcWriteOptions(compression="zstd")
 
     def _path(self, part: int) -> Path:
-        return self._folder / f"{part}.arrows"
+        return self._folder / f"{self._prefix}{part}.arrows"
+
+    def holds(self, part: int) -> bool:
+        """Whether anything was put aside for it."""
+        return self._path(part).exists()
 
     def add(self, part: int, rows: pa.Table) -> None:
         """Append rows to a part: one Arrow stream after the other in its file."""
@@ -124,6 +136,17 @@ class WrittenPixels:
     rows: int
     without_position: int
     """Rows left out: HATS has no place for them."""
+    margin_parts: tuple[tuple[int, int], ...] = ()
+    """Pixels that have rows beyond their border, and how many rows that are."""
+    margin_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Where rows beyond each pixel's border go, and how they are found."""
+
+    path_of: Callable[[int, int], Path]
+    neighbours: Neighbours
 
 
 def write_pixels(
@@ -133,11 +156,12 @@ def write_pixels(
     path_of: Callable[[int, int], Path],
     rows_per_pixel: int,
     scratch: Path,
+    margin: Margin | None = None,
 ) -> WrittenPixels:
     """Write the rows of ``tables()``, which is called twice, as one file per pixel, sorted by ``_healpix_29``.
 
     ``path_of`` gives the file of a pixel by order and number; ``scratch`` is an empty folder with room for all rows.
-    Raises DataError if no row has a position.
+    With a ``margin`` also the rows around each pixel, sorted likewise. Raises DataError if no row has a position.
     """
     total, counted = 0, PixelCounts()
     for table in tables():
@@ -152,29 +176,53 @@ def write_pixels(
     partition = Partition.choose(counted, rows_per_pixel)
     del counted
     full = schema.append(_HEALPIX)
-    spill = Spill(scratch, full)
+    spill, beyond = Spill(scratch, full), Spill(scratch, full, "margin-")
     for table in tables():
-        _put_aside(spill, partition, conform(table, schema), spatial_index)
-    written = 0
-    for number, part in enumerate(partition.parts):
-        rows = spill.take(number)
-        by_place = np.argsort(rows[HEALPIX_COLUMN].to_numpy(), kind="stable")
-        path = path_of(*part)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(to_parquet(rows.take(pa.array(by_place)), full))
-        written += len(rows)
+        _put_aside(spill, partition, conform(table, schema), spatial_index, beyond, margin)
+    written = sum(_write_part(spill, number, path_of(*part), full) for number, part in enumerate(partition.parts))
     if written != placed:
         raise DataError(f"{placed} rows were counted and {written} came; expected the same tables each time")
-    return WrittenPixels(partition.parts, written, total - placed)
+    if margin is None:
+        return WrittenPixels(partition.parts, written, total - placed)
+    near = [number for number in range(len(partition.parts)) if beyond.holds(number)]
+    around = sum(_write_part(beyond, number, margin.path_of(*partition.parts[number]), full) for number in near)
+    return WrittenPixels(
+        partition.parts, written, total - placed, tuple(partition.parts[number] for number in near), around
+    )
 
 
-def _put_aside(spill: Spill, partition: Partition, table: pa.Table, spatial_index: SpatialIndex) -> None:
+def _write_part(spill: Spill, number: int, path: Path, schema: pa.Schema) -> int:
+    rows = spill.take(number)
+    by_place = np.argsort(rows[HEALPIX_COLUMN].to_numpy(), kind="stable")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(to_parquet(rows.take(pa.array(by_place)), schema))
+    return len(rows)
+
+
+def _put_aside(
+    spill: Spill,
+    partition: Partition,
+    table: pa.Table,
+    spatial_index: SpatialIndex,
+    beyond: Spill,
+    margin: Margin | None,
+) -> None:
     rows, index = _placed(table, spatial_index)
     if not len(rows):
         return
     files = partition.of(index)
+    placed = table.take(pa.array(rows)).append_column(_HEALPIX, pa.array(index))
+    _put_by_file(spill, placed, files)
+    if margin is not None:
+        found = MarginRows.find(index, files, margin.neighbours, partition.find)
+        _put_by_file(beyond, placed.take(pa.array(found.rows)), found.files)
+
+
+def _put_by_file(spill: Spill, rows: pa.Table, files: Indices) -> None:
+    if not len(rows):
+        return
     by_file = np.argsort(files, kind="stable")
-    table = table.take(pa.array(rows[by_file])).append_column(_HEALPIX, pa.array(index[by_file]))
+    table = rows.take(pa.array(by_file))
     numbers, starts = np.unique(files[by_file], return_index=True)
     for number, start, stop in zip(numbers, starts, [*starts[1:], len(rows)], strict=True):
         spill.add(int(number), table.slice(start, stop - start))
@@ -192,7 +240,8 @@ def _placed(table: pa.Table, spatial_index: SpatialIndex) -> tuple[Indices, Indi
 def write_hats(tables: Tables, schema: pa.Schema, folder: str | Path, rows_per_pixel: int = HATS_ROWS_PER_PIXEL) -> int:
     """Write the rows of ``tables()``, which is called twice, as a HATS catalogue in the new ``folder``, named after it.
 
-    Returns how many rows have no position and were left out. Raises SpecError where the package hats is not installed.
+    Its margin is a catalogue of its own, in ``margin_of(folder)``, unless no row lies near a border. Returns how many
+    rows have no position and were left out. Raises SpecError where the package hats is not installed.
     """
     try:
         from hats.io import paths
@@ -210,13 +259,27 @@ def write_hats(tables: Tables, schema: pa.Schema, folder: str | Path, rows_per_p
     def path_of(order: int, pixel: int) -> Path:
         return Path(str(paths.pixel_catalog_file(root, HealpixPixel(order, pixel))))
 
+    beside = margin_of(root)
+
+    def margin_path_of(order: int, pixel: int) -> Path:
+        return Path(str(paths.pixel_catalog_file(beside, HealpixPixel(order, pixel))))
+
+    margin = Margin(margin_path_of, healpix_neighbours(MARGIN_ARCSEC))
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=".hats-") as scratch:
-        written = write_pixels(tables, schema, compute_spatial_index, path_of, rows_per_pixel, Path(scratch))
-    _write_hats_metadata(root, written.parts, written.rows)
+        written = write_pixels(tables, schema, compute_spatial_index, path_of, rows_per_pixel, Path(scratch), margin)
+    _write_hats_metadata(root, written.parts, written.rows, catalog_type="object")
+    if written.margin_parts:
+        kind = {"catalog_type": "margin", "primary_catalog": root.name, "margin_threshold": MARGIN_ARCSEC}
+        _write_hats_metadata(beside, written.margin_parts, written.margin_rows, **kind)
     return written.without_position
 
 
-def _write_hats_metadata(root: Path, parts: Sequence[tuple[int, int]], rows: int) -> None:
+def margin_of(folder: Path) -> Path:
+    """Where the margin of the HATS catalogue in ``folder`` lies: beside it."""
+    return folder.with_name(f"{folder.name}_margin_{MARGIN_ARCSEC:g}arcsec")
+
+
+def _write_hats_metadata(root: Path, parts: Sequence[tuple[int, int]], rows: int, **kind: Any) -> None:
     from hats.catalog.dataset.table_properties import TableProperties
     from hats.catalog.partition_info import PartitionInfo
     from hats.io import paths
@@ -228,7 +291,7 @@ def _write_hats_metadata(root: Path, parts: Sequence[tuple[int, int]], rows: int
     PartitionInfo.from_healpix(pixels).write_to_file(paths.get_partition_info_pointer(root))
     TableProperties(
         catalog_name=root.name,
-        catalog_type="object",
+        **kind,
         total_rows=rows,
         ra_column="ra",
         dec_column="dec",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,16 @@ class Cutout:
             return Display.as_given(self.bands, white, self.unit).picture(self.flux)
         sigma = tuple(s if math.isfinite(s) and s > 0 else 1.0 for s in self.sky_sigma)
         return colour_picture(self.flux, sigma, self.bands)
+
+    def to_fits(self, path: str | os.PathLike[str]) -> None:
+        """A FITS file: FLUX_<band>, IVAR_<band>, MASK_<band>, each with the WCS of these pixels; StoreError if there.
+
+        Units stand in BUNIT, the mask's bits in MP_<plane>, the object's id and position in the primary header.
+        """
+        from galflow.runs.cutout_fits import write_cutout_fits
+
+        planes = {"flux": self.flux, "ivar": self.ivar, "mask": self.mask}
+        write_cutout_fits(path, planes, self.bands, self.unit, self.wcs, self.row)
 
     def __repr__(self) -> str:
         bands, (_, height, width) = ", ".join(self.bands), self.flux.shape

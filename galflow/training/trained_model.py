@@ -1,21 +1,21 @@
 """A trained model on the store: weights, reference distributions, and a card that says what they are of.
 
-A folder of three files: card.json, weights.safetensors, reference.safetensors. It holds no code: the card names a
-class that must be installed. This file trains nothing and calibrates nothing.
+A folder: card.json, weights.safetensors, reference.safetensors, and for a person README.md, which nothing reads. It
+holds no code: the card names a class that must be installed. This file trains nothing and calibrates nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 from galflow.batch import Batch
@@ -29,56 +29,18 @@ from galflow.storage.receipts import to_json
 from galflow.storage.store import Store
 from galflow.training.corrected_likelihood import COMPLEXITY, CORRECTED, TYPICALITY, complexity_corrected, typicality
 from galflow.training.gpu_arithmetic import full_float32
-from galflow.training.learning_curve import CurvePoint
+from galflow.training.model_card import ModelCard
+from galflow.training.model_readme import model_readme
 from galflow.training.oom_splitter import OomSplitter
 from galflow.training.randomness import seeded
-from galflow.training.stretch_card import StretchCard
 from galflow.training.validate import require_finite_weights
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.safetensors"
+README = "README.md"
 LOGLIKE, BPD = "loglike", "bpd"
 """Names of a Density's log-likelihood (nats) and bits per observed dimension among the reference distributions."""
-
-
-class ModelCard(BaseModel):
-    """What a trained model is, what it was made of, and how well that went."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-    name: str
-    model: str
-    """As "wgan.WGAN"."""
-    model_version: str
-    source: str
-    """The paper."""
-    arguments: dict[str, Any]
-    """The constructor's, channels and size among them."""
-    cutouts: dict[str, Any]
-    """The cutout specification."""
-    bands: tuple[str, ...]
-    unit: str
-    """Of the flux before the stretch: nJy, or declared counts."""
-    display_white: tuple[float, ...] | None = None
-    """White per band of pictures that were stretched for display before galflow saw them; None: of flux."""
-    stretch: StretchCard
-    neighbours: Neighbours = "keep"
-    """What it sees of other objects in a cutout."""
-    bin_width: float | None
-    """Width in stretched units of the bins whose mass a Density states; None: a density, or no Density at all."""
-    training: dict[str, Any]
-    """Settings, seed, fingerprints of the cutout sets, objects per split."""
-    curves: tuple[CurvePoint, ...]
-    metrics: dict[str, float]
-    scores: dict[str, str]
-    """Name -> what it measures; higher = more anomalous."""
-    main_score: str
-    abilities: dict[str, bool]
-    fingerprint: str
-    code_version: str
-    files: dict[str, FileSum] = {}
-    """What the two other files must be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +145,7 @@ class TrainedModel:
         return list(self._portions.each(batch.to(self.device), made))
 
     def save(self, store: Store, product: str) -> dict[str, FileSum]:
-        """Write the three files under ``product``, the card last; what was written, for the receipt.
+        """Write the files under ``product``, the card last; what was written, for the receipt.
 
         TakenError if other bytes lie there already.
         """
@@ -195,7 +157,8 @@ class TrainedModel:
             REFERENCE: store.put_once(f"{product}/{REFERENCE}", safetensors.numpy.save(dict(self.reference))),
         }
         card = self.card.model_copy(update={"files": files})
-        return {**files, CARD: store.put_once(f"{product}/{CARD}", to_json(card))}
+        written = {README: store.put_once(f"{product}/{README}", model_readme(card).encode())}
+        return {**files, **written, CARD: store.put_once(f"{product}/{CARD}", to_json(card))}
 
     def _state(self) -> dict[str, Tensor]:
         return dict(self.module.state_dict())

@@ -59,7 +59,8 @@ class ScoreScale(nn.Module):
         a draw of a Gaussian under the condition of its known part is a free draw plus the regression on what that
         missed there (Matheron's rule).
         """
-        if bool(observed.all()):
+        # An exported network has no branches; what it says of images with gaps, its exporter makes NaN.
+        if torch.compiler.is_exporting() or bool(observed.all()):
             return difference
         free = self.typical.to(difference).expand_as(difference)
         missed = torch.where(observed, difference / self.residual_map - free, 0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
 
 import galflow
 from galflow.errors import SpecError, StoreError
@@ -60,6 +64,27 @@ def test_a_cutout_has_the_stored_pixels_and_its_own_place_on_the_sky(truth: Trut
         assert place.separation(SkyCoord(cutout.row["ra"], cutout.row["dec"], unit="deg")).arcsec < 1e-3
         assert cutout.picture().shape == (size, size, 3)
         assert f"object {number}" in cutout._repr_html_()
+
+
+def test_a_cutout_as_fits_has_its_pixels_its_place_and_its_row(
+    truth: Truth, opened: PublishedRun, tmp_path: Path
+) -> None:
+    cutout = opened.cutout(int(opened.top(1)["object_id"].iloc[0]))
+    cutout.to_fits(tmp_path / "one.fits")
+    assert cutout.wcs is not None
+    with fits.open(tmp_path / "one.fits", checksum=True) as hdus:
+        assert hdus[0].header["HIERARCH OBJECT_ID"] == cutout.row["object_id"]
+        for number, band in enumerate(cutout.bands):
+            for name, unit in (("flux", u.nJy), ("ivar", u.nJy**-2)):
+                image = hdus[f"{name}_{band}"]
+                np.testing.assert_array_equal(image.data, getattr(cutout, name)[number])
+                assert u.Unit(image.header["BUNIT"]) == unit
+            np.testing.assert_array_equal(hdus[f"mask_{band}"].data, cutout.mask[number])
+            assert hdus[f"mask_{band}"].header["HIERARCH MP_NO_DATA"] == 0
+            there, here = (w.pixel_to_world(3.0, 5.0) for w in (WCS(hdus[f"flux_{band}"].header), cutout.wcs))
+            assert there.separation(here).arcsec < 1e-6
+    with pytest.raises(StoreError, match="exists already"):
+        cutout.to_fits(tmp_path / "one.fits")
 
 
 def test_scores_of_an_array_are_those_of_the_catalogue(opened: PublishedRun) -> None:

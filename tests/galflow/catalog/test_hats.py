@@ -12,7 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from galflow.catalog.hats import HATS_MAX_ORDER, HATS_ORDER, Partition, PixelCounts, Spill, write_hats, write_pixels
+from galflow.catalog.hats import (
+    HATS_MAX_ORDER,
+    HATS_ORDER,
+    Margin,
+    Partition,
+    PixelCounts,
+    Spill,
+    write_hats,
+    write_pixels,
+)
 from galflow.catalog.parquet import read_catalog, schema_of
 from galflow.errors import DataError, SpecError, StoreError
 
@@ -121,6 +130,55 @@ def test_without_any_position_there_is_nothing_to_write(catalog, written) -> Non
         written([make(2).set_column(2, "ra", pa.nulls(2, pa.float64()))], 10)
 
 
+def test_the_margin_holds_the_rows_beyond_each_border_once(catalog, tmp_path: Path) -> None:
+    """The mock's cells of order 6, in which the eight around a cell are found by its corners' places."""
+    schema, make = catalog
+    shift = 2 * (HATS_ORDER - 6)
+
+    def neighbours(index: np.ndarray) -> np.ndarray:
+        cell, base = index >> shift, index >> 2 * HATS_ORDER
+        x, y = (sum(((cell >> 2 * b + axis) & 1) << b for b in range(6)) for axis in (0, 1))
+        found = []
+        for dx, dy in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
+            nx, ny = x + dx, y + dy
+            inside = (nx >= 0) & (nx < 64) & (ny >= 0) & (ny < 64)
+            code = sum(((nx >> b) & 1) << 2 * b | ((ny >> b) & 1) << 2 * b + 1 for b in range(6))
+            found.append(np.where(inside, (base << 2 * HATS_ORDER) + (code << shift), -1))
+        return np.stack(found, axis=1)
+
+    rng = np.random.default_rng(8)
+    tables = [make(300, tile, 1000 * i) for i, tile in enumerate("ab")]
+    tables = [
+        t.set_column(2, "ra", pa.array(rng.uniform(0, 60, 300))).set_column(
+            3, "dec", pa.array(rng.uniform(-60, 60, 300))
+        )
+        for t in tables
+    ]
+    (tmp_path / "scratch").mkdir()
+    places = {kind: lambda o, p, kind=kind: tmp_path / kind / f"{o}-{p}.parquet" for kind in ("main", "margin")}
+    done = write_pixels(
+        lambda: iter(tables), schema, mock_spatial_index, places["main"], 40, tmp_path / "scratch",
+        Margin(places["margin"], neighbours),
+    )  # fmt: skip
+    assert list((tmp_path / "scratch").iterdir()) == []
+    whole = pa.concat_tables(tables)
+    index = mock_spatial_index(whole["ra"].to_numpy(), whole["dec"].to_numpy())
+    around = neighbours(index)
+    total = 0
+    for order, pixel in done.parts:
+        cut = 2 * (HATS_ORDER - order)
+        near = ((around >> cut == pixel) & (around >= 0)).any(1) & (index >> cut != pixel)
+        path = places["margin"](order, pixel)
+        assert path.exists() == near.any() == ((order, pixel) in done.margin_parts)
+        if near.any():
+            found = read_catalog(path)
+            assert sorted(found["object_id"].to_pylist()) == sorted(whole["object_id"].to_numpy()[near])
+            assert (np.diff(found["_healpix_29"].to_numpy()) >= 0).all()
+            assert schema_of(path) == schema_of(places["main"](order, pixel))
+            total += len(found)
+    assert total == done.margin_rows > 0
+
+
 @pytest.mark.skipif(importlib.util.find_spec("hats") is not None, reason="the package hats is installed")
 def test_without_the_package_it_is_said_what_to_install(catalog, tmp_path: Path) -> None:
     schema, make = catalog
@@ -147,7 +205,10 @@ def test_the_catalogue_is_read_by_hats(catalog, tmp_path: Path) -> None:
     assert 0 < len(around.get_healpix_pixels()) <= len(files)
     with pytest.raises(StoreError, match="exists already"):
         write_hats(lambda: tables, schema, tmp_path / "anomalies")
-    assert [path.name for path in tmp_path.iterdir()] == ["anomalies"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["anomalies", "anomalies_margin_10arcsec"]
+    margin = hats.read_hats(tmp_path / "anomalies_margin_10arcsec")
+    assert (margin.catalog_info.catalog_type, margin.catalog_info.margin_threshold) == ("margin", 10.0)
+    assert margin.catalog_info.primary_catalog == "anomalies"
 
 
 MEASURE = """

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from astropy import units as u
 
 import galflow
 from galflow.cutouts.dataset import open_dataset
@@ -49,6 +50,20 @@ def test_open_cutouts_names_the_bands_and_reads_lazily(store: Store, data: MakeD
     for name, older in (("ra", "ra_deg"), ("dec", "dec_deg")):
         np.testing.assert_array_equal(dataset[name].values, content.rows[name].to_numpy())
         np.testing.assert_array_equal(dataset[older].values, dataset[name].values)
+
+
+def test_what_is_opened_says_units_and_names_as_cf_has_them(store: Store, data: MakeData) -> None:
+    write_cutout_set(store, "cutouts/p.zarr", data(3), CutoutSpec(size=8))
+    dataset = galflow.open_cutouts(store.uri("cutouts/p.zarr"))
+    assert dataset.attrs["Conventions"].startswith("CF-1.")
+    assert dataset.flux.attrs["ancillary_variables"].split() == ["ivar", "mask"]
+    assert (dataset.flux.attrs["units"], dataset.ivar.attrs["units"]) == ("nJy", "nJy^-2")
+    assert u.Unit(dataset.ivar.attrs["units"]) == u.nJy**-2
+    assert dataset.mask.attrs["standard_name"] == "status_flag"
+    assert len(dataset.mask.attrs["flag_masks"]) == len(dataset.mask.attrs["flag_meanings"].split())
+    for name in ("ra", "dec"):
+        assert dataset[name].attrs["units"] == "degree"
+    assert all("long_name" in dataset[name].attrs for name in ("flux", "ivar", "mask", "ra", "dec", "band"))
 
 
 def test_a_trailing_slash_and_a_plain_path_do(tmp_path: Path, data: MakeData, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What is saved is what is loaded; what is not sound is refused with its reason."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import yaml
 
+import galflow
 from galflow.batch import Batch
+from galflow.cutouts.batches import make_batch
 from galflow.errors import GalflowError, IntegrityError, ModelError, SpecError, StoreError
 from galflow.models.base import abilities
 from galflow.photometry import AsinhStretch, LinearStretch
@@ -23,6 +27,7 @@ from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.training.check import check_model
 from galflow.training.learning_curve import CurvePoint
+from galflow.training.model_readme import model_readme
 from galflow.training.stretch_card import StretchCard
 from galflow.training.trained_model import ModelCard, TrainedModel, load_uri
 
@@ -72,7 +77,7 @@ def batch() -> Batch:
 def test_saved_equals_loaded(make: Make, store: Store, batch: Batch, kind: str) -> None:
     trained = make(kind)
     files = trained.save(store, KEY)
-    assert sorted(files) == ["card.json", "reference.safetensors", "weights.safetensors"]
+    assert sorted(files) == ["README.md", "card.json", "reference.safetensors", "weights.safetensors"]
     assert {name: FileSum.of(store.get(f"{KEY}/{name}")) for name in files} == files
     before = torch.get_rng_state()
     loaded = TrainedModel.load(store, KEY)
@@ -276,3 +281,47 @@ def test_a_card_brings_no_other_class_into_a_run(
     TrainedModel.load(store, KEY)
     assert "brought_by_a_card" in sys.modules  # a person who loads a folder has chosen it
     del sys.modules["brought_by_a_card"]
+
+
+def test_a_copied_folder_scores_images_without_its_store(
+    make: Make, store: Store, tmp_path: Path, stretch: AsinhStretch
+) -> None:
+    trained = make()
+    files = trained.save(store, KEY)
+    assert FileSum.of(store.get(f"{KEY}/README.md")) == files["README.md"]
+    copied = tmp_path / "elsewhere" / "vae-of-mine"
+    shutil.copytree(store.root.removeprefix("file://") + f"/{KEY}", copied)
+    (copied / "README.md").unlink()  # folders of before have none
+    images = np.random.default_rng(5).normal(size=(4, 2, 8, 8)).astype(np.float32)
+    found = galflow.score(str(copied), images)
+    batch = make_batch(images, np.ones_like(images), stretch)
+    np.testing.assert_allclose(found["misfit"], trained.evaluate(batch)["misfit"], rtol=1e-6)
+    assert galflow.load_model(str(copied)).evaluate(batch).keys() == {"misfit", "peak"}
+
+
+def test_the_readme_is_a_model_card(make: Make) -> None:
+    model = make()
+    facts = {
+        "seed": 1,
+        "inputs": {"cutouts cutouts/hubble/2/hdf/ab.zarr": "ab", "join joins/hubble/2/hdf/cd.parquet": "cd"},
+        "counts": {"train": 1200},
+        "settings": {"epochs": 3},
+    }
+    card = model.card.model_copy(update={"training": facts, "scores": {"misfit": "a | b"}})
+    _, head, text = model_readme(card).split("---\n", 2)
+    said = yaml.safe_load(head)
+    assert (said["library_name"], said["license"]) == ("galflow", "other")
+    assert {"astronomy", "anomaly-detection"} <= set(said["tags"])
+    (results,) = said["model-index"][0]["results"]
+    assert results["dataset"]["name"] == "hubble 2"
+    assert results["metrics"] == [{"type": "net_train_loss", "value": 0.1}]
+    for part in (
+        "## Training data",
+        "## Licence",
+        "## Limits",
+        "## How to load",
+        "1,200 train",
+        "a &#124; b",
+        "epochs: 3",
+    ):
+        assert part in text
