@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.report.findings import findings
 from galflow.report.inputs import ReportInputs, StageRecord
+from galflow.report.report import choose_report, report_files
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.rule import RankingRule
 from galflow.scores.score import PartFingerprints, PartSettings, columns_of, score_set
@@ -195,3 +197,14 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
         (partial, *others), (("t00009", "DataError: the tile cannot be read; restore it"),), len(others)
     )
     return replace(inputs, stages={**inputs.stages, "cutouts": cutouts})
+
+
+@pytest.fixture(scope="session")
+def build_report() -> Callable[[ReportInputs], bytes]:
+    """All pages of a report, one after the other."""
+
+    def build(inputs: ReportInputs) -> bytes:
+        files = report_files(choose_report(inputs), "Published now.")
+        return b"".join(data for name, data in files if name.endswith(".html"))
+
+    return build

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from galflow.report.groups import TOP
 from galflow.report.population import population
-from galflow.report.report import ReportInputs, build_report
+from galflow.report.report import ReportInputs
+
+BuildReport = Callable[[ReportInputs], bytes]
 
 
 def by(inputs: ReportInputs, column: str | None) -> ReportInputs:
@@ -18,7 +21,7 @@ def test_without_the_option_there_are_no_groups(finished_run: ReportInputs) -> N
     assert population(finished_run)["grouped"] is None
 
 
-def test_a_column_that_the_catalogue_lacks_is_said(finished_run: ReportInputs) -> None:
+def test_a_column_that_the_catalogue_lacks_is_said(build_report: BuildReport, finished_run: ReportInputs) -> None:
     html = build_report(by(finished_run, "layer")).decode()
     assert "(output.group_by): no tile&#39;s catalogue has a column &#39;layer&#39;; there are object_id" in html
     assert "in each group of" not in html

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 from galflow.catalog.published import read_files
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.report.inputs import ReportInputs
-from galflow.report.report import build_report
 from galflow.report.trimmed import Trimmed, trimmed_counts
 from galflow.report.verdicts import left_out_sentences
 
 NOTHING = {"training": {}, "reference": {"objects": 0, "of": 40, "above": None}}
+
+BuildReport = Callable[[ReportInputs], bytes]
 
 
 def test_the_card_names_the_objects_that_the_model_is_without(finished_run: ReportInputs) -> None:
@@ -43,7 +45,9 @@ def test_what_trained_and_what_was_left_out_have_no_p(finished_run: ReportInputs
     assert table.anomaly_rank[own].notna().all()
 
 
-def test_manifest_and_report_say_what_was_left_out_and_show_it(finished_run: ReportInputs) -> None:
+def test_manifest_and_report_say_what_was_left_out_and_show_it(
+    build_report: BuildReport, finished_run: ReportInputs
+) -> None:
     found = finished_run.models["vae"].card.training["left_out"]
     counts = finished_run.findings["left_out"]
     assert counts["training"] == {"vae": {"objects": found["objects"], "of": found["of"]}}
@@ -56,7 +60,7 @@ def test_manifest_and_report_say_what_was_left_out_and_show_it(finished_run: Rep
     assert " vae <" in section
 
 
-def test_without_any_the_report_has_no_such_section(finished_run: ReportInputs) -> None:
+def test_without_any_the_report_has_no_such_section(build_report: BuildReport, finished_run: ReportInputs) -> None:
     vae = finished_run.models["vae"]
     plain = {k: v for k, v in vae.card.training.items() if k != "left_out"}
     whole = replace(vae, card=vae.card.model_copy(update={"training": plain}))
