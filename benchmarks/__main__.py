@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from benchmarks import (
     allocator,
+    closed_loop,
     compared,
     compiled,
     contamination,
@@ -30,6 +31,7 @@ from benchmarks import (
     digits,
     display_stretch,
     emulator,
+    explorer,
     ffjord,
     gan25,
     gan_quality,
@@ -37,16 +39,19 @@ from benchmarks import (
     ingest,
     ingest_curve,
     labelled,
+    labelling,
     local_security,
     measured,
     mergers,
     neighbours,
+    pixel_draws,
     ranges,
     ranked_million,
     ranking,
     sampling,
     scale,
     scoring,
+    similar,
     simulations,
     training,
     vqvae2,
@@ -81,6 +86,7 @@ MACHINERY: dict[str, Callable[[], Iterator[Printed]]] = {
     "ranges": ranges.run,
     "ranked_million": ranked_million.run,
     "compared": compared.run,
+    "similar": similar.run,
 }
 MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "sampling": sampling.run,
@@ -90,9 +96,12 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "gan25": gan25.run,
     "gan_quality": gan_quality.run,
     "gan_scores": gan_scores.run,
+    "pixel_draws": pixel_draws.run,
     "vqvae2": vqvae2.run,
     "emulator": emulator.run,
+    "closed_loop": closed_loop.run,
     "labelled": labelled.run,
+    "labelling": labelling.run,
     "mergers": mergers.run,
     "display_stretch": display_stretch.run,
     "ranking": ranking.run,
@@ -100,8 +109,8 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "contamination": contamination.run,
     "neighbours": neighbours.run,
 }
-LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run}
-"""Of the machinery too, but an hour and 20 GB of disk."""
+LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run, "explorer": explorer.run}
+"""Of the machinery too, but up to an hour and 20 GB of disk."""
 BENCHMARKS = MACHINERY | LONG | MODELS
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")
 

@@ -38,9 +38,12 @@ FLAG_OF_KIND = {
     "cosmic_ray": Flag.COSMIC_RAY,
     "saturated_star": Flag.SATURATED,
     "doubled_image": Flag.DOUBLED,
+    "low_line": Flag.BELOW_SKY,
+    "noise_step": Flag.NOISE_STEP,
+    "shifted_band": Flag.SHIFTED,
 }
 """Painted kind -> the flag that should tell of it."""
-FLAGS = (Flag.TRAIL, Flag.CONSTANT, Flag.COSMIC_RAY, Flag.SATURATED, Flag.DOUBLED)
+FLAGS = (Flag.TRAIL, *dict.fromkeys(FLAG_OF_KIND.values()))
 COPIES = 500
 
 

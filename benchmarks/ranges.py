@@ -29,6 +29,15 @@ from galflow.surveys.reading.transfers import counted
 from galflow.surveys.reading.windows import corners
 
 SIDE, OBJECTS, SIZE = 9_600, 25, 64
+EUCLID_SIDE, EUCLID_OBJECTS = 19_200, 100
+_BLOCK = 100
+"""Pixels a side of the compressed tiles of Legacy Surveys; a row each is what fpack does unless told otherwise."""
+
+_NAMES = {
+    "plain": "plain",
+    "rice": "rice (tiles of a row)",
+    "rice blocks": f"rice (tiles of {_BLOCK} x {_BLOCK})",
+}
 
 
 @dataclass
@@ -63,6 +72,8 @@ def run() -> Iterator[Processes]:
     with scratch() as work, s3_server(work) as bucket:
         for kind in ("plain", "rice"):
             yield measure(kind, SIDE, OBJECTS, bucket)
+        for kind in ("plain", "rice", "rice blocks"):
+            yield measure(kind, EUCLID_SIDE, EUCLID_OBJECTS, bucket)
 
 
 def measure(kind: str, side: int, objects: int, bucket: str) -> Processes:
@@ -71,7 +82,7 @@ def measure(kind: str, side: int, objects: int, bucket: str) -> Processes:
         rng = np.random.default_rng(1)
         x, y = rng.uniform(SIZE, side - SIZE, (2, objects))
         path = work / "vis.fits"
-        _write(path, rng.normal(0, 1, (side, side)).astype(np.float32), kind)
+        _write(path, rng.standard_normal((side, side), np.float32), kind)
         pq.write_table(pa.table({"object_id": np.arange(objects), "x": x, "y": y}), work / "catalog.parquet")
         root, size = f"{bucket}/{kind}", path.stat().st_size
         for name in (path.name, "catalog.parquet"):
@@ -80,7 +91,7 @@ def measure(kind: str, side: int, objects: int, bucket: str) -> Processes:
     whole = rows["whole file"]
     for row in rows.values():
         row |= {"bytes / whole": round(row["MB"] / whole["MB"], 4), "s / whole": round(row["s"] / whole["s"], 2)}
-    return Processes(f"{objects} cutouts of {SIZE} px from a {kind} file of {side:,} x {side:,} in S3", rows)
+    return Processes(f"{objects} cutouts of {SIZE} px from a {_NAMES[kind]} file of {side:,} x {side:,} in S3", rows)
 
 
 def _ways(root: str, x: np.ndarray, y: np.ndarray, side: int) -> dict[str, Callable[[], object]]:
@@ -132,8 +143,11 @@ def _timed(way: Callable[[], object], size: int) -> dict[str, float]:
 
 
 def _write(path: Path, pixels: np.ndarray, kind: str) -> None:
-    if kind == "rice":
-        hdu = fits.CompImageHDU(pixels, compression_type="RICE_1", quantize_level=16, quantize_method=1)
+    if kind != "plain":
+        tile = (_BLOCK, _BLOCK) if kind == "rice blocks" else (1, pixels.shape[1])
+        hdu = fits.CompImageHDU(
+            pixels, compression_type="RICE_1", tile_shape=tile, quantize_level=16, quantize_method=1
+        )
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
     else:
         fits.PrimaryHDU(pixels).writeto(path)

@@ -26,14 +26,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.scratch import scratch
 from benchmarks.tables import Figures, Finding, Findings
-from galflow.catalog.published import (
-    each_file,
-    group_parts,
-    plan_catalog,
-    read_basis,
-    write_basis,
-    write_catalog_file,
-)
+from galflow.catalog.files import each_file
+from galflow.catalog.published import group_parts, plan_catalog, read_basis, write_basis, write_catalog_file
 from galflow.catalog.ranking import RunRanking, rank_objects
 from galflow.cutouts.flags import Flag, outcome_text
 from galflow.report.findings import FALSE_DISCOVERY_RATE

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from galflow.errors import SpecError
 from galflow.models.base import BringsWeights, all_models
+from galflow.spec.cluster import ClusterSpec
+from galflow.spec.emulation import EmulationSpec
 from galflow.spec.models import ModelSpec
 from galflow.spec.part import describe
 from galflow.spec.run import RunSpec
@@ -92,7 +94,7 @@ class Allowances(BaseModel):
         """As GALFLOW_ALLOW takes it."""
         return json.dumps({name: sorted(values) for name, values in self.model_dump().items() if values})
 
-    def refused(self, spec: RunSpec) -> list[str]:
+    def refused(self, spec: RunSpec | EmulationSpec) -> list[str]:
         """A line for each thing that is named and not allowed."""
         return [
             f"{field}: {value!r} is not allowed here; whoever runs this service may add it to {kind} in {ALLOW}"
@@ -108,9 +110,18 @@ class Allowances(BaseModel):
         return _ANY in allowed or value in allowed
 
 
-def named_by(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
+def named_by(spec: RunSpec | EmulationSpec) -> Iterator[tuple[str, str, str]]:
     """(kind of allowance, field, value) for everything that a service must allow."""
-    yield from _of_cluster(spec)
+    yield from _of_cluster(spec.cluster)
+    if isinstance(spec, RunSpec):
+        yield from _of_run(spec)
+    else:
+        yield "trained_models", "model", spec.model
+    for field, name in _variables(spec.model_dump(mode="json"), ""):
+        yield "variables", field, name
+
+
+def _of_run(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
     surveys = [("survey", spec.survey), *((f"comparison sample {s.name}", s.survey) for s in spec.comparison.samples)]
     for what, survey in surveys:
         for field, kind in _kinds(f"{what}.kind", survey.kind, survey.options):
@@ -126,8 +137,6 @@ def named_by(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
             yield "trained_models", f"model {model.name}.trained", model.trained
         elif (encoder := _program(model)) is not None:
             yield "encoders", f"model {model.name}.options.encoder", encoder
-    for field, name in _variables(spec.model_dump(mode="json"), ""):
-        yield "variables", field, name
 
 
 def _kinds(field: str, kind: str, options: Any) -> Iterator[tuple[str, str]]:
@@ -151,8 +160,7 @@ def _paths(classes: Mapping[str, type]) -> set[str]:
     return {f"{c.__module__}.{c.__qualname__}" for c in classes.values()}
 
 
-def _of_cluster(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
-    cluster = spec.cluster
+def _of_cluster(cluster: ClusterSpec) -> Iterator[tuple[str, str, str]]:
     if cluster.address is not None:
         yield "cluster_addresses", "cluster.address", cluster.address
     if cluster.dashboard.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
@@ -179,7 +187,7 @@ def _variables(value: Any, field: str) -> Iterator[tuple[str, str]]:
             yield from _variables(part, f"{field}.{number}")
 
 
-def require_allowed(spec: RunSpec) -> None:
+def require_allowed(spec: RunSpec | EmulationSpec) -> None:
     """SpecError, with a line for each thing, if this is a run of a service that its owner does not allow.
 
     Nothing in a run that a person's own command started.

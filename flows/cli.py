@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows import environment, first_commands, inspect_commands
+from flows import environment, explore_command, first_commands, inspect_commands
+from flows.emulate_command import emulate
 from flows.inspect_commands import RootOption, SpecArgument
 from flows.terminal import show_partial, show_remarks, terminal, todo_line
 from flows.terminal_run import show_run
@@ -219,6 +220,8 @@ def watch(
 
 inspect_commands.add_to(app)
 first_commands.add_to(app)
+app.command()(emulate)
+explore_command.add_to(app)
 
 
 def main() -> None:

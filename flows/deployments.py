@@ -17,11 +17,14 @@ from prefect.events import DeploymentEventTrigger
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from flows.emulate import emulate
 from flows.release import EVENT
-from flows.survey_run import FLOWS, reprocess
+from flows.survey_run import FLOWS, compare_simulations, reprocess
+from galflow.spec.emulation import EmulationSpec, load_emulation
 from galflow.spec.run import RunSpec, load_spec
 
 ADHOC, NIGHTLY, REPROCESS = "survey-adhoc", "survey-nightly", "reprocess"
+SIMULATIONS, EMULATE = "simulations-adhoc", "emulate-adhoc"
 """A deployment is called FLOW/DEPLOYMENT, as survey-run/survey-adhoc; that of a stage alone ingest/ingest-adhoc."""
 TRIGGER = "galflow: a new release is reprocessed"
 # What an automation fills in is text. `tojson` and this pair of marks make a mapping of it again.
@@ -47,6 +50,8 @@ def deployments(root: str, cron: str, timezone: str, nightly: RunSpec | None = N
         _deployment(whole, ADHOC, demo),
         _deployment(whole, NIGHTLY, nightly or demo, schedules=[schedule]),
         _deployment(reprocess, REPROCESS, demo, triggers=[release_trigger()]),
+        _deployment(compare_simulations, SIMULATIONS, demo),
+        _deployment(emulate, EMULATE, load_emulation(Path(__file__).with_name("emulate.yaml"), root)),
     ]
     stages = [flow for flow in FLOWS.values() if flow is not whole]
     return found + [_deployment(flow, f"{flow.name}-adhoc", demo) for flow in stages]
@@ -57,7 +62,7 @@ def release_trigger() -> DeploymentEventTrigger:
     return DeploymentEventTrigger(name=TRIGGER, expect={EVENT}, parameters=FILLED_IN)
 
 
-def _deployment(flow: Flow[..., Any], name: str, spec: RunSpec, **more: Any) -> RunnerDeployment:
+def _deployment(flow: Flow[..., Any], name: str, spec: RunSpec | EmulationSpec, **more: Any) -> RunnerDeployment:
     form = {"spec": spec.model_dump(mode="json", exclude_unset=True)}
     # When it ends, Prefect's runner pauses what it served, and that is remembered.
     made = flow.to_deployment(

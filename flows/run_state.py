@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed, State
 
 from galflow.errors import GalflowError
 from galflow.report.verdicts import parts_failed
+from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.fan_out import Failure
@@ -45,7 +46,7 @@ def outcome_of(run: RunRecord, *, nothing_scored: bool) -> RunOutcome:
     return RunOutcome(run.manifest, (*run.failures, *([nothing] if nothing_scored else [])), run.partial)
 
 
-def run_here(flow: Flow[..., Any], spec: RunSpec) -> RunOutcome:
+def run_here(flow: Flow[..., Any], spec: RunSpec | EmulationSpec) -> RunOutcome:
     """Run a flow in this process; how it ended, also if it published nothing. What leaves the flow is raised."""
     try:
         state = cast(State[RunOutcome], flow(spec, return_state=True))

@@ -13,11 +13,13 @@ from flows.beginning import begun_run
 from flows.form_schema import Form
 from flows.release import of_release
 from flows.run_state import RunOutcome, outcome_of, stage_end, whole_end
+from galflow.errors import SpecError
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
 from tasks.publish import publish
-from tasks.residuals import select, store_residuals
+from tasks.residuals import residual_objects, store_residuals
 from tasks.run_record import RunRecord
+from tasks.similar import encode_latents, index_latents
 from tasks.stages import check, choose_rule, compare, ingest, join, measure_cutouts, score_cutouts, train_models
 
 # The store keeps what a run makes; Prefect keeps no results. One run's parameters are a RunSpec, checked by pydantic.
@@ -41,23 +43,43 @@ def run_until(spec: RunSpec, last: str) -> RunOutcome:
     run = RunRecord(spec)
     wanted = STAGES[: STAGES.index(last) + 1]
     check(spec)
-    run.cutouts = {sample: ingest(quote(run), sample) for sample in run.surveys}
-    run.joined = {sample: join(quote(run), sample) for sample in run.surveys}
+    observe(run)
     if "train" in wanted:
         run.models = train_models(quote(run))
-    if "score" in wanted and spec.measure:
-        run.measurements = {sample: measure_cutouts(quote(run), sample) for sample in run.surveys}
     if "score" in wanted:
-        run.ranking = choose_rule(quote(run))
-        run.scores = {sample: score_cutouts(quote(run), sample) for sample in run.surveys}
+        judge(run)
     if "compare" in wanted:
         run.comparison = compare(quote(run))
-    if "publish" in wanted and run.has_scores:
-        if spec.output.residuals:
-            run.selection = select(quote(run))
-            run.residuals = store_residuals(quote(run))
-        run.manifest = publish(quote(run))
+    if "publish" in wanted:
+        publish_whole(run)
     return outcome_of(run, nothing_scored="publish" in wanted and not run.has_scores)
+
+
+def observe(run: RunRecord) -> None:
+    """Cut out the survey and every sample alike, and join rows that are one object."""
+    run.cutouts = {sample: ingest(quote(run), sample) for sample in run.surveys}
+    run.joined = {sample: join(quote(run), sample) for sample in run.surveys}
+
+
+def judge(run: RunRecord) -> None:
+    """Measure what is to be measured, choose what ranks, and score the survey and every sample by the same models."""
+    if run.spec.measure:
+        run.measurements = {sample: measure_cutouts(quote(run), sample) for sample in run.surveys}
+    run.ranking = choose_rule(quote(run))
+    run.scores = {sample: score_cutouts(quote(run), sample) for sample in run.surveys}
+
+
+def publish_whole(run: RunRecord) -> None:
+    """Residuals, where they are asked for, then catalogue, report and manifest, if anything was scored."""
+    if not run.has_scores:
+        return
+    if run.spec.output.residuals:
+        run.residual_objects = residual_objects(quote(run))
+        run.residuals = store_residuals(quote(run))
+    if run.spec.output.similar:
+        run.latents = encode_latents(quote(run))
+        run.index = index_latents(quote(run))
+    run.manifest = publish(quote(run))
 
 
 def _run(spec: RunSpec, last: str) -> State[RunOutcome]:
@@ -100,6 +122,36 @@ def publish_run(spec: Form) -> State[RunOutcome]:
 def survey_run(spec: Form) -> State[RunOutcome]:
     """A whole run: cut, train, score, compare, publish."""
     return _run(spec, "publish")
+
+
+@flow(name="compare-simulations", **_FLOW)
+def compare_simulations(spec: Form) -> State[RunOutcome]:
+    """How far simulations are from the sky: observe both alike, learn the sky, compare, publish with controls.
+
+    Args:
+        spec: A specification with comparison.samples, the simulations; comparison.match and measure make the comparison
+            one of galaxies of equal brightness and size.
+    """
+    with begun_run(spec) as reached:
+        require_simulations(reached)
+        run = RunRecord(reached)
+        check(reached)
+        observe(run)  # the sky, the simulations as the survey would see them, and the controls
+        run.models = train_models(quote(run))  # of the sky, and of the background that ratios are taken to
+        judge(run)
+        run.comparison = compare(quote(run))
+        publish_whole(run)  # with the likelihood catalogue and a catalogue of each simulation
+        outcome = outcome_of(run, nothing_scored=not run.has_scores)
+    return whole_end(outcome)
+
+
+def require_simulations(spec: RunSpec) -> None:
+    """SpecError where there is nothing to compare the survey with."""
+    if not spec.comparison.samples:
+        raise SpecError(
+            "compare-simulations compares samples with the survey, and comparison.samples is empty; give a simulation "
+            "there (kinds illustris, skirt, stamps, ...), or start survey-run"
+        )
 
 
 Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]

@@ -70,7 +70,7 @@ def stages(planned: RunPlan) -> dict[str, Sequence[Unit]]:
     found |= {"score": planned.scores}
     found |= {f"score {name}": units for name, units in planned.sample_scores.items()}
     found |= {"compare": [planned.comparison]} if planned.comparison else {}
-    return found | ({"residuals": [planned.selection, *planned.residuals]} if planned.selection else {})
+    return found | ({"residuals": [planned.residual_objects, *planned.residuals]} if planned.residual_objects else {})
 
 
 def show_plan(out: Console, planned: RunPlan, root: str) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from flows.run_state import RunOutcome
     from galflow.runs.opened import PublishedRun
     from galflow.runs.plan import RunPlan
+    from galflow.spec.emulation import EmulationSpec
     from galflow.storage.receipts import RunManifest
+    from tasks.fan_out import Failure
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
@@ -78,6 +80,20 @@ def _do(
 
     run_server.wait()
     return run_here(FLOWS[until], spec)
+
+
+def emulate_here(spec: EmulationSpec) -> Sequence[Failure]:
+    """Draw what is missing of an emulated survey; what could not be drawn."""
+    _begin_prefect()
+    if spec.cluster.kind == "local":
+        from tasks.worker_start import start_forking
+
+        start_forking()
+    from flows.emulate import emulate
+    from flows.run_state import run_here
+
+    run_server.wait()
+    return run_here(emulate, spec).failures
 
 
 def _begin_prefect() -> None:

@@ -4,6 +4,7 @@
 >>> run = galflow.run("mysurvey.yaml")               # does what is missing; a PublishedRun
 >>> run = galflow.open_run("s3://bucket/galflow/runs/mysurvey-ab12")          # or one that is there
 >>> run.top(20), run.cutout(17), run.report          # the most anomalous objects, the pixels of one, the page
+>>> run.query("anomaly_score_sigma > 5 and flags & 4 == 0", "anomaly_rank")   # rows of its catalogue
 >>> run.residuals("vae", 20)                         # what it leaves unexplained, if the run stored it
 >>> galflow.score(run.model("vae"), images)          # images of one's own, (N, band, y, x)
 >>> galflow.open_cutouts("galflow-out/cutouts/hubble/1/hdf/ab12.zarr")   # an xarray.Dataset

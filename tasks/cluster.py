@@ -6,13 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 from distributed import Client, LocalCluster
 
 from galflow.errors import GalflowError, SpecError
 from galflow.spec.cluster import ClusterSpec, TlsFiles
+from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
 from tasks.encryption import security_of, temporary_tls
 from tasks.kubernetes_cluster import kubernetes_cluster
@@ -21,6 +22,7 @@ from tasks.slurm_cluster import slurm_cluster
 from tasks.worker_start import METHOD, WORKER_ENVIRONMENT, start_forking
 
 logger = logging.getLogger(__name__)
+Spec = TypeVar("Spec", RunSpec, EmulationSpec)
 PROGRESS_TOPIC = "galflow-progress"
 """On which workers tell how far their unit is. Here, so that a worker need not import Prefect to know it."""
 _SCHEDULER_SETTINGS = {
@@ -53,7 +55,7 @@ _LOST_WORKER_TIMEOUT = {
 
 
 @contextmanager
-def running_cluster(spec: RunSpec) -> Iterator[RunSpec]:
+def running_cluster(spec: Spec) -> Iterator[Spec]:
     """The same specification with the address of a cluster that runs until the end of the block.
 
     What the specification describes (all kinds but address) is started once for all stages of a run, and ended with it;

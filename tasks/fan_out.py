@@ -114,7 +114,7 @@ def run_stage(
     if todo:
         with StageProgress(stage, len(units), len(receipts)) as progress, open_workers(cluster, needs) as pool:
             client = pool.client
-            client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.note(str(event[1])))
+            client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.part(**event[1]))
             hear_warnings(client)
             tell_dashboard(client.dashboard_link)
             for work, outcome in (collect or _collect)(pool, todo, cluster.in_flight_per_worker):
@@ -122,7 +122,8 @@ def run_stage(
                     failures.append(outcome)
                 else:
                     receipts[work.unit.fingerprint] = outcome
-                progress.advance(failed=isinstance(outcome, Failure))
+                objects = 0 if isinstance(outcome, Failure) else outcome.rows
+                progress.advance(failed=isinstance(outcome, Failure), name=work.unit.name, objects=objects)
     ordered = tuple(receipts[u.fingerprint] for u in units if u.fingerprint in receipts)
     return StageResult(ordered, tuple(failures), len(todo) - len(failures))
 

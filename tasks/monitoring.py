@@ -18,6 +18,7 @@ from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
 from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, log_context, log_to_stderr, set_levels
 from galflow.runs.plan import plan_run
+from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
 from galflow.storage.leases import HeldLease, run_lease
 from galflow.storage.look import one_look
@@ -59,6 +60,18 @@ def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
 
 
 @contextmanager
+def watched_emulation(spec: EmulationSpec) -> Iterator[EmulationSpec]:
+    """``running_cluster`` for an emulated survey, whose products no garbage collection takes."""
+    with ExitStack() as held:
+        bypass_for_this_machine()
+        held.enter_context(one_look())
+        held.enter_context(log_context(run=_run_of(spec)))
+        held.enter_context(_log())
+        use_credentials(spec.store)
+        yield held.enter_context(running_cluster(spec))
+
+
+@contextmanager
 def _leased(spec: RunSpec) -> Iterator[None]:
     with run_lease(Store.of(spec.store), spec) as lease:
         token = _LEASE.set(lease)
@@ -68,7 +81,7 @@ def _leased(spec: RunSpec) -> Iterator[None]:
             _LEASE.reset(token)
 
 
-def _run_of(spec: RunSpec) -> str:
+def _run_of(spec: RunSpec | EmulationSpec) -> str:
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     return f"{run.name}/{run.id}" if run else spec.name

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -19,13 +20,19 @@ from prefect.artifacts import create_link_artifact, create_progress_artifact, up
 from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from galflow.logs import LogSettings
 
 logger = logging.getLogger(__name__)
 _ARTIFACT_SECONDS = 2.0
 """The server takes some thirty calls a second; a stage makes at most one each so many seconds."""
+_UNITS = {"train": "models", "ingest": "tiles", "join": "tiles", "measure": "tiles", "score": "tiles"}
+"""First word of a stage's name -> what it makes one after another; of other stages products."""
+_LEAST_SHARE = 0.02
+"""So much must be done before the time that is left is worth a word."""
 _ARTIFACT_PERCENT = 5.0
 """And at most one each so many percent of its units: a stage of a million makes no more calls than one of hundreds."""
 
@@ -65,6 +72,31 @@ def link_to(uri: str, words: str, key: str) -> None:
             create_link_artifact(link=uri, link_text=words, key=key)
 
 
+class _Counts(ProgressColumn):
+    """Units done, and objects with their rate where units hold any."""
+
+    def render(self, task: Task) -> Text:
+        """As 3/11 tiles, 1,204 objects, 310/s."""
+        unit = _UNITS.get(task.description.partition(" ")[0], "products")
+        words = f"{task.fields['done']:,}/{task.total or 0:,.0f} {unit}"
+        if objects := task.fields["objects"]:
+            words += f", {objects:,} objects, {objects / max(task.elapsed or 0.0, 1e-3):,.0f}/s"
+        return Text(words, style="green")
+
+
+class _Time(ProgressColumn):
+    """Time spent, and time left."""
+
+    def render(self, task: Task) -> Text:
+        """As 0:00:06, 0:00:11 left."""
+        spent, before = task.elapsed or 0.0, task.fields["before"]
+        words = str(timedelta(seconds=round(spent)))
+        share = (task.completed - before) / max(1.0, (task.total or 0.0) - before)
+        if _LEAST_SHARE <= share < 1:
+            words += f", {timedelta(seconds=round(spent / share - spent))} left"
+        return Text(words, style="yellow")
+
+
 class StageProgress:
     """A context manager for one stage of ``total`` units, ``done`` of which were there before."""
 
@@ -73,15 +105,17 @@ class StageProgress:
         self._failed = 0
         self._bar = Progress(
             TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            BarColumn(bar_width=20),
+            _Counts(table_column=Column(no_wrap=True)),
+            _Time(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[note]}", style="dim", table_column=Column(no_wrap=True)),
             console=Console(stderr=True, soft_wrap=True, force_jupyter=False),
             refresh_per_second=4,
             disable=LogSettings.from_environment().format == "json",  # then every line is an object
         )
-        self._line = self._bar.add_task(stage, total=total, completed=done, note="")
+        self._objects = 0
+        self._parts: dict[str, float] = {}
+        self._line = self._bar.add_task(stage, total=total, completed=done, note="", before=done, done=done, objects=0)
         self._artifact: UUID | None = None
         self._told = 0.0
         self._told_percent = self._percent
@@ -99,21 +133,35 @@ class StageProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._parts.clear()
         if kind is None:
             self.note("" if not self._failed else f"{self._failed} failed")
+        self._draw()
         self._bar.stop()
         self._tell(always=True)
 
-    def advance(self, *, failed: bool = False) -> None:
-        """One more unit ended."""
+    def advance(self, *, failed: bool = False, name: str = "", objects: int = 0) -> None:
+        """One more unit, ``name``, ended, with so many objects in it."""
         self._done += 1
         self._failed += failed
-        self._bar.advance(self._line)
+        self._objects += objects
+        self._parts.pop(name, None)
+        self._draw()
         self._tell()
+
+    def part(self, name: str, share: float, text: str) -> None:
+        """How far, from 0 to 1, a unit is that is not ended yet, and in a few words what is being done."""
+        self._parts[name] = share
+        self.note(text)
+        self._draw()
 
     def note(self, text: str) -> None:
         """A few words behind the bar."""
         self._bar.update(self._line, note=text)
+
+    def _draw(self) -> None:
+        reached = min(self._done + sum(self._parts.values()), float(self._total))
+        self._bar.update(self._line, completed=reached, done=self._done, objects=self._objects)
 
     @property
     def _percent(self) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+
+import pyarrow as pa
 
 import galflow
 from galflow.catalog.difference import Difference, by_tile, compare_catalogs, previous_run, write_difference
@@ -47,7 +49,9 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
+from tasks.published_tables import publish_tables
 from tasks.report_sheets import write_report
+from tasks.run_labels import standing_labels
 from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
@@ -62,23 +66,23 @@ def publish(record: RunRecord) -> RunManifest:
     places = record.model_products()
     models = {name: open_model(store, *place, "cpu") for name, place in record.model_places().items()}
     evidence = evidence_of(record)
-    keys = [r.key for r in scores.receipts if r.rows]
-    summary = merge_summaries(PartSummary.from_json(r.details["summary"]) for r in read_receipts(store, keys))
+    summary = merge_summaries(PartSummary.from_json(part.details["summary"]) for part in _filled(record))
     difference, why_not = _difference(store, spec, run, scores, places)
-    plan, remarks = _plan_catalog(record, run, models, read_receipts(store, keys), evidence)
+    labels, labelled = standing_labels(record)
+    plan, remarks = _plan_catalog(record, run, models, evidence, labels is not None)
     ranking, shared_ids = order_of(record)
-    basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, record.measured))
+    basis = CatalogBasis(plan, summary, ranking, difference, measured_beside(scores.receipts, record.measured), labels)
     catalog, supplement = _publish_catalog(store, spec, basis, (*remarks, *shared_ids), scores)
     compared = json.loads(store.get(record.comparison.receipts[0].product)) if record.comparison.receipts else None
     planted = spec.cutouts.plant is not None
     found = findings(store, catalog.product, summary, ranking, spec.of_survey(models), compared, planted)
     found["ranked_by"] = {"rule": evidence["chosen"]["name"], "why": evidence["why"]}
     found |= record.of_cutting | {"difference": None if difference is None else difference.to_json()}
-    found["failures"] = [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not]
-    found["partial"] = [*record.partial, *(f"catalogue: {reason}" for reason in catalog.reasons)]
-    found |= mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
+    tables = publish_tables(record, run, models)
+    found |= _lost_and_doubted(record, {"catalogue": catalog} | tables, why_not)
+    found |= labelled | mock_observations(store, {stage: result.receipts for stage, result in stages.items()})
     products = {stage: [r.key for r in result.receipts if "://" not in r.product] for stage, result in stages.items()}
-    products[CATALOG] = [catalog.key, supplement.key]
+    products |= {CATALOG: [catalog.key, supplement.key]} | {name: [table.key] for name, table in tables.items()}
     report = None
     if spec.output.report:
         records = {name: _record(result) for name, result in stages.items()}
@@ -117,6 +121,17 @@ def publish(record: RunRecord) -> RunManifest:
     return manifest.located(store)
 
 
+def _lost_and_doubted(
+    record: RunRecord, published: Mapping[str, Receipt], why_not: Iterable[str]
+) -> dict[str, list[str]]:
+    """What failed, and what of the products, those ``published`` last among them, is not whole: a line each."""
+    told = [f"{name}: {reason}" for name, receipt in published.items() for reason in receipt.reasons]
+    return {
+        "failures": [*(f"{f.stage} {f.name}: {f.reason}" for f in record.failures), *why_not],
+        "partial": [*record.partial, *told],
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class CatalogBasis:
     """What a catalogue and its supplement are made of, beside the score parts."""
@@ -127,21 +142,28 @@ class CatalogBasis:
     difference: Difference | None
     measured: Mapping[str, PartFiles]
     """Key of a score part -> what was measured on the same cutouts."""
+    labels: pa.Table | None
+    """What people said of objects before; None: nothing."""
+
+
+def _filled(record: RunRecord) -> Iterator[Receipt]:
+    """The whole receipts of the survey's score parts that have rows."""
+    return read_receipts(record.store, [r.key for r in record.scores[None].receipts if r.rows])
 
 
 def _plan_catalog(
     record: RunRecord,
     run: str,
     models: Mapping[str, TrainedModel],
-    parts: Iterable[Receipt],
     evidence: Mapping[str, Any],
+    labelled: bool,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     spec = record.spec
     columns = columns_of(models)
     likelihoods = [column.name for column in columns if not column.calibrated] + [ratio.column for ratio in spec.ratios]
     calibrated = [column.name for column in columns if column.calibrated]
     measured = MeasuredColumns.of(spec.measure, record.measured) if spec.measure else None
-    plan, remarks = plan_catalog(run, calibrated, likelihoods, parts, spec.output.columns, measured)
+    plan, remarks = plan_catalog(run, calibrated, likelihoods, _filled(record), spec.output.columns, measured, labelled)
     return replace(plan, triage=fitted_triage(evidence)), remarks
 
 
@@ -199,7 +221,7 @@ def _write_catalog(
     """All files of the catalogue and its supplement, under this key, each written once; their receipts."""
     started = time.perf_counter()
     plan, summary, difference = basis.plan, basis.summary, basis.difference
-    beside = write_basis(store, product, plan, summary, basis.ranking)
+    beside = write_basis(store, product, plan, summary, basis.ranking, basis.labels)
     files = _write_files(store, spec, basis, product, scores)
     prefix = f"{supplement_of(product)}/"
     beside |= {name.removeprefix(prefix): found for name, found in files.items() if name.startswith(prefix)}

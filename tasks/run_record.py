@@ -9,13 +9,15 @@ from galflow.catalog.ranking import RunRanking
 from galflow.report.inputs import (
     COMPARISON,
     CUTOUTS,
+    INDEX,
     JOINS,
+    LATENTS,
     MEASUREMENTS,
     MODELS,
     RANKING,
+    RESIDUAL_OBJECTS,
     RESIDUALS,
     SCORES,
-    SELECTION,
 )
 from galflow.report.left_out import left_out_of_run
 from galflow.report.reading import survey_reading
@@ -58,16 +60,19 @@ class RunRecord:
     comparison: StageResult = field(default_factory=StageResult)
     order: tuple[RunRanking, tuple[str, ...]] | None = None
     """The order of all objects, once it is known, and what is to be said of their ids."""
-    selection: StageResult = field(default_factory=StageResult)
+    residual_objects: StageResult = field(default_factory=StageResult)
     """The objects whose residuals are stored."""
     residuals: StageResult = field(default_factory=StageResult)
+    latents: StageResult = field(default_factory=StageResult)
+    """By the model in whose latents similar objects are found."""
+    index: StageResult = field(default_factory=StageResult)
     manifest: RunManifest | None = None
     """What was published, if anything was."""
 
     @property
     def surveys(self) -> dict[str | None, SurveySpec]:
         """What is cut and scored: the survey first, then the samples."""
-        return {None: self.spec.survey} | {sample.name: sample.survey for sample in self.spec.comparison.samples}
+        return {None: self.spec.survey} | {sample.name: sample.survey for sample in self.spec.samples}
 
     @property
     def store(self) -> Store:
@@ -85,7 +90,12 @@ class RunRecord:
             **_named(SCORES, self.scores),
             RANKING: self.ranking,
             COMPARISON: self.comparison,
-            **({SELECTION: self.selection, RESIDUALS: self.residuals} if self.spec.output.residuals else {}),
+            **({LATENTS: self.latents, INDEX: self.index} if self.spec.output.similar else {}),
+            **(
+                {RESIDUAL_OBJECTS: self.residual_objects, RESIDUALS: self.residuals}
+                if self.spec.output.residuals
+                else {}
+            ),
         }
 
     @property
@@ -96,13 +106,18 @@ class RunRecord:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """What failed, stage by stage."""
-        return tuple(failure for result in self.stages.values() for failure in result.failures)
+        """What failed, stage by stage. A control that could not be made fails no run; ``partial`` tells of it."""
+        return tuple(f for name, result in self.stages.items() if not self._of_control(name) for f in result.failures)
 
     @property
     def partial(self) -> tuple[str, ...]:
         """Why products are partial or empty, a line a reason."""
-        return tuple(line for result in self.stages.values() for line in result.partial)
+        lines = [line for result in self.stages.values() for line in result.partial]
+        lost = [f for name, result in self.stages.items() if self._of_control(name) for f in result.failures]
+        return (*lines, *(f"control {f.stage} {f.name}: {f.reason}" for f in lost))
+
+    def _of_control(self, stage: str) -> bool:
+        return stage.rpartition(" of ")[2] in self.spec.control_samples
 
     @property
     def left_out(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from galflow.storage.layout import assigned_rows
 from galflow.storage.products import Target
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
-from tasks.compared import matched_samples, unseen_ratios_of
+from tasks.compared import controls_of, matched_samples, unseen_ratios_of
 from tasks.distributed_training import train_together
 from tasks.fan_out import Failure, StageResult, Work, run_stage
 from tasks.monitoring import stage
@@ -226,7 +226,8 @@ def _nothing_leads(spec: RunSpec) -> StageResult:
 def compare(run: RunRecord) -> StageResult:
     """Compare every sample with the survey's held-out objects, model by model and likelihood ratio by ratio."""
     spec, store = run.spec, run.store
-    scores = {name: of for name, of in run.scores.items() if name is not None}
+    controls = spec.control_samples
+    scores = {name: of for name, of in run.scores.items() if name is not None and (of.receipts or name not in controls)}
     missing_inputs = [name for name, of in scores.items() if not of.receipts]
     if missing_inputs:
         return StageResult((), (Failure("compare", ", ".join(missing_inputs), "there are no scores to compare"),))
@@ -254,9 +255,9 @@ def compare(run: RunRecord) -> StageResult:
             spec.of_survey(models),
             bootstraps=spec.comparison.bootstraps,
             seed=spec.seed,
-            survey_ratios=unseen_ratios_of(run, None, models),
-            sample_ratios={name: unseen_ratios_of(run, name, models) for name in scores},
-            matched=matched_samples(run, models),
+            ratios={name: unseen_ratios_of(run, name, models) for name in (None, *scores)},
+            matched=matched_samples(run, models, unit.fingerprint),
+            controls=controls_of(run, models),
         )
     except GalflowError as error:
         return StageResult((), (Failure("compare", unit.name, str(error)),))

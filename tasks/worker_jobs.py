@@ -15,15 +15,18 @@ from distributed import get_worker
 
 from galflow.catalog.parquet import read_catalog
 from galflow.catalog.published import CatalogPlan, PartFiles, read_basis, write_catalog_file
+from galflow.catalog.published_table import PublishedTable, SourcePart
 from galflow.catalog.ranking import RunRanking
-from galflow.catalog.selection import rows_by_tile
+from galflow.catalog.residual_objects import rows_by_tile
 from galflow.cutouts.cut import cut_tile
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.stream import stretch_for
 from galflow.errors import TakenError
+from galflow.labels.latents import encode_set
+from galflow.labels.similarity import IndexedTile, build_index
 from galflow.measurements.measure import measure_set
 from galflow.report.site.sheets import SheetJob, make_sheet, sheet_name
-from galflow.runs.plan_units import CutTile, JoinedTile, ModelUnit, ResidualsUnit
+from galflow.runs.plan_units import CutTile, JoinedTile, LatentsUnit, ModelUnit, ResidualsUnit, Unit
 from galflow.scores.ranking import RankingSettings, rank_by_evidence
 from galflow.scores.residuals import ChosenRows, store_residuals
 from galflow.scores.reuse import EarlierPart
@@ -124,7 +127,7 @@ class _Teller:
         losses = ", ".join(f"{p.player} {p.train_loss:.4g}" for p in progress.points)
         phase = f" phase {progress.phase}" if progress.phase else ""
         text = f"{self._name}{phase} epoch {progress.epoch}/{progress.epochs} {losses}"
-        get_worker().log_event(PROGRESS_TOPIC, text)
+        get_worker().log_event(PROGRESS_TOPIC, {"name": self._name, "share": progress.share, "text": text})
 
 
 def choose_ranking(
@@ -169,27 +172,42 @@ def score(
     return receipt.brief()
 
 
+def encode(store: Store, unit: LatentsUnit, model: tuple[str, str], batch_objects: int) -> Receipt:
+    """Encode one cutout set by ``model``, (key or URI, class)."""
+    device = pick_device()
+    loaded = open_model(store, *model, device)
+    inputs = {"cutouts": unit.cutouts.fingerprint, f"model {loaded.card.name}": loaded.card.fingerprint}
+    target = Target(store, unit.product, unit.fingerprint, inputs)
+    cutouts = CutoutSet(store, unit.cutouts.product)
+    return encode_set(target, cutouts, loaded, batch_objects=batch_objects, device=device).brief()
+
+
+def index_similar(store: Store, unit: Unit, tiles: Sequence[IndexedTile]) -> Receipt:
+    """Index the latents of these tiles."""
+    return build_index(Target(store, unit.product, unit.fingerprint), tiles)
+
+
 @functools.lru_cache(maxsize=1)
-def _selected(store: Store, selection: str) -> dict[str, ChosenRows]:
-    return rows_by_tile(store, selection)
+def _chosen(store: Store, product: str) -> dict[str, ChosenRows]:
+    return rows_by_tile(store, product)
 
 
 def picture_residuals(
     store: Store,
     unit: ResidualsUnit,
-    selection: str,
+    chosen: str,
     models: dict[str, tuple[str, str]],
     spec: CutoutSpec,
     batch_objects: int,
 ) -> Receipt:
-    """Store what ``models``, name -> (key or URI, class), leave unexplained of a tile's objects in a selection."""
+    """Store what ``models``, name -> (key or URI, class), leave unexplained of a tile's chosen objects."""
     device = pick_device()
     loaded = {name: open_model(store, *place, device) for name, place in models.items()}
     inputs = {"cutouts": unit.cutouts.fingerprint} | {f"model {name}": found for name, found in unit.models.items()}
     return store_residuals(
         Target(store, unit.product, unit.fingerprint, inputs),
         CutoutSet(store, unit.cutouts.product),
-        _selected(store, selection)[unit.cutouts.tile],
+        _chosen(store, chosen)[unit.cutouts.tile],
         loaded,
         spec,
         batch_objects=batch_objects,
@@ -219,6 +237,19 @@ def write_file(
         return Receipt(product=product, fingerprint=f"{run}-{index}", details={TAKEN: str(error)})
     files |= {f"{supplement_of(catalog)}/{name}": found for name, found in beside.items()}
     return Receipt(product=product, fingerprint=f"{run}-{index}", files=files)
+
+
+def write_table(
+    store: Store, product: str, index: int, sources: Sequence[SourcePart], table: PublishedTable
+) -> Receipt:
+    """Write one file of a table beside the catalogue; the receipt is as that of ``write_file``."""
+    key = f"{product}/{catalog_file(index)}"
+    fingerprint = f"{product.rpartition('-')[2]}-{index}"
+    try:
+        files, rows = table.write_file(store, product, index, sources)
+    except TakenError as error:
+        return Receipt(product=key, fingerprint=fingerprint, details={TAKEN: str(error)})
+    return Receipt(product=key, fingerprint=fingerprint, files=files, rows=rows)
 
 
 def draw_sheet(

@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "cutouts": _CUTTING,
     "measurements": _CUTTING | {"constants", "layers", "cutouts"},
     "training": _CUTTING | _MODELS | {"cutouts"},
+    "emulation": _CUTTING | _MODELS | {"surveys.drawing", "cutouts", "training"},
     "scores": _CUTTING | _MODELS | {"cutouts", "training"},
     "compare": _CUTTING | _MODELS | {"cutouts", "training", "scores"},
     "catalog": _CUTTING | _MODELS | {"cutouts", "measurements", "training", "scores", "compare"},

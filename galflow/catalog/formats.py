@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from galflow.catalog.files import file_keys
 from galflow.catalog.fits_table import write_fits
 from galflow.catalog.hats import write_hats
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import file_keys
 from galflow.storage.checksums import FileSum
 from galflow.storage.layout import supplement_of
 from galflow.storage.store import Store

@@ -7,7 +7,7 @@ a store: bytes go out and come in.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,15 +31,41 @@ def to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:
     Raises DataError or ModelError where the table does not conform.
     """
     whole = conform(table, schema)
-    lengths = {field.name: n for field in schema if (n := _length(whole[field.name])) is not None}
-    metadata = {_VERSION_KEY: b"1.0", _CONTENT_KEY: votable_document(schema, lengths)}
-    # As astropy notes them: without, its reader warns, and ends in an error at the first null.
-    metadata |= {f"table::len::{name}".encode(): str(n).encode() for name, n in lengths.items() if n}
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, whole.schema.with_metadata(metadata), compression="zstd", version="2.6") as writer:
+    with _writer(sink, schema, _lengths(whole)) as writer:
         for start in range(0, max(1, len(whole)), ROWS_PER_GROUP):  # a second copy of one group, not of all rows
             writer.write_table(whole.slice(start, ROWS_PER_GROUP).combine_chunks(), row_group_size=ROWS_PER_GROUP)
     return sink.getvalue()
+
+
+def write_parquet(tables: Callable[[], Iterable[pa.Table]], schema: pa.Schema, path: Path) -> None:
+    """Write all rows of ``tables()`` as one such file, one table in memory at a time.
+
+    ``tables`` is called twice, for the lengths of texts and for the rows, and gives the same tables each time.
+    """
+    lengths = _lengths(conform(schema.empty_table(), schema))
+    for table in tables():
+        lengths = _longest(lengths, _lengths(conform(table, schema)))
+    with _writer(path, schema, lengths) as writer:
+        for table in tables():
+            writer.write_table(conform(table, schema).combine_chunks(), row_group_size=ROWS_PER_GROUP)
+
+
+def _writer(sink: BinaryIO | Path, schema: pa.Schema, lengths: Mapping[str, int]) -> pq.ParquetWriter:
+    metadata = {_VERSION_KEY: b"1.0", _CONTENT_KEY: votable_document(schema, lengths)}
+    # As astropy notes them: without, its reader warns, and ends in an error at the first null.
+    metadata |= {f"table::len::{name}".encode(): str(n).encode() for name, n in lengths.items() if n}
+    return pq.ParquetWriter(sink, schema.with_metadata(metadata), compression="zstd", version="2.6")
+
+
+def _lengths(table: pa.Table) -> dict[str, int]:
+    return {field.name: n for field in table.schema if (n := _length(table[field.name])) is not None}
+
+
+def _longest(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """Of two parts of a table; a column without a length in either is without one, 0 of truth values stays 0."""
+    names = dict.fromkeys([*before, *now])
+    return {name: max(before.get(name, 0), now.get(name, 0)) for name in names}
 
 
 def _length(column: pa.ChunkedArray) -> int | None:

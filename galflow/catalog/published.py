@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,11 @@ import pyarrow as pa
 
 from galflow.catalog.carried import carried_names, merged_carried
 from galflow.catalog.columns import concat_parts
+from galflow.catalog.files import file_keys, read_columns_of
+from galflow.catalog.label_columns import LABEL_COLUMNS, LABELS_FILE, label_columns, labels_file
 from galflow.catalog.measured_columns import MeasuredColumns
 from galflow.catalog.own_columns import Column
-from galflow.catalog.parquet import read_catalog, read_columns, to_parquet
+from galflow.catalog.parquet import read_catalog, to_parquet
 from galflow.catalog.ranking import FILES as RANKING_FILES
 from galflow.catalog.ranking import RunRanking
 from galflow.catalog.schema import catalog_schema, conform
@@ -31,7 +33,7 @@ from galflow.scores.summary import PartSummary
 from galflow.scores.triage import Triage
 from galflow.scores.triage_features import MEASURED
 from galflow.storage.checksums import FileSum
-from galflow.storage.layout import OWN, as_key, catalog_file, catalog_product, supplement_of
+from galflow.storage.layout import OWN, RECEIPT_SUFFIX, as_key, catalog_file, catalog_product, supplement_of
 from galflow.storage.receipts import Receipt, read_manifest, read_sound, to_json
 from galflow.storage.store import Store
 
@@ -58,6 +60,8 @@ class CatalogPlan:
     """What tells artefacts, stars and blends apart; None: nothing could be learnt."""
     measured: MeasuredColumns | None = None
     """What was measured on the cutouts; None: nothing."""
+    labelled: bool = False
+    """Whether people had labelled objects of it: what they said lies in the supplement."""
 
     @property
     def planted_schema(self) -> pa.Schema:
@@ -69,14 +73,22 @@ class CatalogPlan:
         names, triage = dict(self.names), None if self.triage is None else self.triage.to_json()
         found: dict[str, object] = {"run": self.run, "schema": packed_schema(self.schema)}
         found |= {"names": names, "triage": triage}
-        return found | ({} if self.measured is None else {"measured": self.measured.to_json()})
+        found |= {} if self.measured is None else {"measured": self.measured.to_json()}
+        return found | ({"labelled": True} if self.labelled else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CatalogPlan:
         """The inverse of ``to_json``."""
         triage = None if value.get("triage") is None else Triage.from_json(value["triage"])
         measured = None if value.get("measured") is None else MeasuredColumns.from_json(value["measured"])
-        return cls(value["run"], unpacked_schema(value["schema"]), value["names"], triage, measured)
+        return cls(
+            value["run"],
+            unpacked_schema(value["schema"]),
+            value["names"],
+            triage,
+            measured,
+            bool(value.get("labelled")),
+        )
 
 
 def plan_catalog(
@@ -86,10 +98,12 @@ def plan_catalog(
     parts: Iterable[Receipt],
     wanted: Sequence[str] | None = None,
     measured: MeasuredColumns | None = None,
+    labelled: bool = False,
 ) -> tuple[CatalogPlan, tuple[str, ...]]:
     """The one schema of a run's catalogue from the receipts of its score parts, and what is to be said about it.
 
     ``wanted``: names of the survey's and the user's columns to carry; None: all. ``measured``: what else is known.
+    ``labelled``: whether people labelled any object.
     """
     packed = dict.fromkeys(str(r.details["carried"][SCHEMA_DETAIL]) for r in parts if r.rows)
     schemas = [unpacked_schema(text) for text in packed]
@@ -109,20 +123,28 @@ def plan_catalog(
         absent = [name for name in wanted if name not in chosen.names]
         reasons += [f"output.columns: no tile's catalogue has a column {name!r}" for name in absent]
         chosen = pa.schema([field for field in chosen if field.name in set(wanted)])
-    beside = () if measured is None else measured.columns
+    beside = [*(() if measured is None else measured.columns), *(LABEL_COLUMNS if labelled else ())]
     id_type = next(iter(ids.values()))
     own = catalog_schema(scores, likelihoods, pa.schema([]), id_type, named, beside)
     names = carried_names(chosen.names, [*own.names, PLANTED_COLUMN])
     carried = pa.schema([field.with_name(names[field.name]) for field in chosen])
     schema = catalog_schema(scores, likelihoods, carried, id_type, named, beside)
-    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, measured=measured), tuple(reasons)
+    return CatalogPlan(run, schema, {CARRIED + n: to for n, to in names.items()}, None, measured, labelled), tuple(
+        reasons
+    )
 
 
 def write_basis(
-    store: Store, product: str, plan: CatalogPlan, summary: PartSummary, ranking: RunRanking
+    store: Store,
+    product: str,
+    plan: CatalogPlan,
+    summary: PartSummary,
+    ranking: RunRanking,
+    labels: pa.Table | None = None,
 ) -> dict[str, FileSum]:
     """Put what the writers of the catalogue's files need into its supplement. TakenError if other bytes lie there."""
     contents = {_SUMMARY: to_json(summary.to_json()), _PLAN: to_json(plan.to_json()), **ranking.to_files()}
+    contents |= {LABELS_FILE: labels_file(labels)} if labels is not None else {}
     return {name: store.put_once(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
 
 
@@ -179,9 +201,13 @@ def write_catalog_file(
     real: list[pa.Table] = []
     copies: list[pa.Table] = []
     found = read_sound(store, parts)
+    labels = read_catalog(store.get(f"{supplement_of(product)}/{LABELS_FILE}")) if plan.labelled else None
     for key in parts:
         table = _ranked(read_catalog(found.pop(key)), plan, ranking)
-        table = _with_measured(store, table, plan, (measured or {}).get(key, {}))
+        table = with_measured(store, table, plan, (measured or {}).get(key, {}))
+        if labels is not None:
+            for column, values in label_columns(table.column("object_id").to_numpy(), labels).items():
+                table = table.append_column(column, values)
         planted = has_flag(table.column("flags").to_numpy(), Flag.PLANTED)
         plain = table.drop_columns([n for n in (PLANTED_COLUMN,) if n in table.column_names])
         real.append(conform(plain.filter(pa.array(~planted)), plan.schema))
@@ -196,16 +222,21 @@ def write_catalog_file(
     return written, {beside: store.put_once(f"{supplement_of(product)}/{beside}", data)}
 
 
+def with_names(part: pa.Table, plan: CatalogPlan) -> pa.Table:
+    """A part's columns under their names in the catalogue, without those that no catalogue shows."""
+    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
+    return part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+
+
 def _ranked(part: pa.Table, plan: CatalogPlan, ranking: RunRanking) -> pa.Table:
     """A part with its rows' place among all objects of the run, and with what is carried under its name."""
-    kept = [n for n in part.column_names if not n.startswith(_HIDDEN) or n in plan.names]
-    table = part.select(kept).rename_columns([plan.names.get(n, n) for n in kept])
+    table = with_names(part, plan)
     for name, values in (*ranking.columns(part).items(), *triage_columns(part, plan.triage).items()):
         table = table.append_column(name, values)
     return table.append_column("run_id", pa.array([plan.run] * len(table), pa.string()))
 
 
-def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
+def with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartFiles) -> pa.Table:
     """A part with what was measured on its rows."""
     if plan.measured is None:
         return table
@@ -213,17 +244,6 @@ def _with_measured(store: Store, table: pa.Table, plan: CatalogPlan, part: PartF
     for name, values in plan.measured.beside(len(table), found[0] if found else None).items():
         table = table.append_column(name, values)
     return table
-
-
-def file_keys(store: Store, product: str) -> list[str]:
-    """Keys of a catalogue's Parquet files; StoreError if there are none."""
-    keys = [k for k in store.list(product) if k.startswith(f"{product}/") and k.endswith(".parquet")]
-    if not keys:
-        raise StoreError(
-            f"no catalogue at {store.uri(product)}; publish it before its report (`galflow runs` lists what has been "
-            "published)"
-        )
-    return keys
 
 
 def read_files(store: Store, product: str) -> pa.Table:
@@ -242,16 +262,6 @@ def has_names(store: Store, product: str) -> bool:
     return SOURCE_NAME in column_names(store, product)
 
 
-def each_file(store: Store, product: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """These columns of a catalogue's objects, file after file; no more than one is in memory.
-
-    An object of the sky comes once: by its primary row.
-    """
-    for key in file_keys(store, product):
-        table = read_columns_of(store, key, ["is_primary", *columns])
-        yield table.filter(table.column("is_primary")).select(list(columns))
-
-
 def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Table | None:
     """These columns of all planted copies and ``planted_kind``; None if there are no copies. A few a tile."""
     keys = store.list(f"{supplement_of(product)}/{_PLANTED}")
@@ -259,14 +269,8 @@ def planted_copies(store: Store, product: str, columns: Sequence[str]) -> pa.Tab
     return pa.concat_tables(tables) if tables else None
 
 
-def read_columns_of(store: Store, key: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of one Parquet file, and little more of its bytes; IntegrityError if it is damaged."""
-    with store.reading(key) as file:
-        return read_columns(file, store.uri(key), columns)
-
-
 def read_published(uri: str) -> pa.Table:
-    """The catalogue at ``.../catalogs/<name>/<run>``; StoreError unless its run has finished."""
+    """The catalogue, or a table beside it, at ``.../catalogs/<name>/<run>``; StoreError unless its run has finished."""
     root, separator, rest = uri.rstrip("/").rpartition("/catalogs/")
     if not separator or rest.count("/") != 1:
         raise StoreError(f"{uri} is not the URI of a catalogue; expected ROOT/catalogs/NAME/RUN")
@@ -274,6 +278,7 @@ def read_published(uri: str) -> pa.Table:
     product = catalog_product(*rest.split("/"))
     # Where two processes published at once, a catalogue may have a key that is longer than its run.
     manifests = [m for name in (run, re.sub(f"{OWN}$", "", run)) if (m := read_manifest(store, name)) is not None]
-    if not any(as_key(manifest.catalog) == product for manifest in manifests):
+    tables = {key for m in manifests for keys in m.products.values() for key in keys}
+    if not any(as_key(m.catalog) == product for m in manifests) and f"{product}{RECEIPT_SUFFIX}" not in tables:
         raise StoreError(f"run {run} has no manifest at {store.root}, so its catalogue does not count as published")
     return read_files(store, product)

@@ -7,13 +7,14 @@ tell the two apart. Likelihoods are compared of complete objects alone (galflow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from galflow.compare.cell_members import BothSides, CellMembers, Members
 from galflow.compare.classifier import classifier_two_sample, explain_difference
 from galflow.compare.matching import Matched, cell_numbers, match_bootstraps, match_counts
 from galflow.compare.pairs import compare_pairs
@@ -65,6 +66,8 @@ class MatchedComparison:
     """Plain values for the product."""
     draws: Mapping[str, FloatArray] = field(default_factory=dict)
     """Column -> (4, bootstraps) of ``STATISTICS``."""
+    members: BothSides | None = None
+    """Who lies in which cell, where it is known where objects lie."""
 
 
 def compare_at_equal_properties(sky: Population, sample: Population, matching: Matching) -> MatchedComparison:
@@ -102,7 +105,8 @@ def compare_at_equal_properties(sky: Population, sample: Population, matching: M
         "classifier": _classifier(one, two, columns, matched, matching),
         "explained": _explained(one, two, matched, matching),
     }
-    return MatchedComparison(found, {name: of[: len(STATISTICS)] for name, of in draws.items()})
+    draws = {name: of[: len(STATISTICS)] for name, of in draws.items()}
+    return MatchedComparison(found, draws, _members(one, two, edges, matched))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,10 @@ class MatchedSamples:
     samples: Mapping[str, Population]
     """With the keys of the pairs that they are in."""
     matching: Matching
+    controls: frozenset[str] = frozenset()
+    """Which of the samples are controls: they have no place in an order, and what cannot be compared costs nothing."""
+    keep: Callable[[Members], object] = lambda members: None
+    """Is given who was compared at equal properties, if anybody was."""
 
     def compare(self, reasons: list[str]) -> dict[str, Any]:
         """ "matched": sample -> comparison; "order": column -> the samples from the nearest to the sky on; "pairs".
@@ -141,12 +149,23 @@ class MatchedSamples:
             try:
                 found[name] = compare_at_equal_properties(sky, sample, self.matching)
             except DataError as error:
-                reasons.append(f"{name}, matched: {error}")
+                if name not in self.controls:
+                    reasons.append(f"{name}, matched: {error}")
+        if members := {name: one.members for name, one in found.items() if one.members is not None}:
+            self.keep(members)
         columns = [c for c in sky.scores if found and all(c in one.draws for one in found.values())]
         ks = STATISTICS.index("ks")
-        order = {c: order_of_samples({name: one.draws[c][ks] for name, one in found.items()}) for c in columns}
+        ranked = {name: one for name, one in found.items() if name not in self.controls}
+        order = {c: order_of_samples({name: one.draws[c][ks] for name, one in ranked.items()}) for c in columns}
         matched = {name: one.found for name, one in found.items()}
-        return {"matched": matched} | ({"order": order} if len(found) > 1 else {})
+        return {"matched": matched} | ({"order": order} if len(ranked) > 1 else {})
+
+
+def _members(one: Population, two: Population, edges: Sequence[FloatArray], matched: Matched) -> BothSides | None:
+    if one.place is None or two.place is None:
+        return None
+    cells = [cell_numbers(side.properties[:, : len(edges)], edges) for side in (one, two)]
+    return CellMembers.of(one.place, cells[0], matched.index_a), CellMembers.of(two.place, cells[1], matched.index_b)
 
 
 def _is_there(side: Population, name: str) -> bool:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from galflow.compare.cell_members import Places
 from galflow.cutouts.flags import NOT_NORMAL, Flag, has_flag
 from galflow.cutouts.observed_shares import INCOMPLETE
 from galflow.cutouts.splits import Split
@@ -25,6 +26,7 @@ from galflow.storage.receipts import Receipt, read_sound
 from galflow.storage.store import Store
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 Columns = tuple[str, ...]
 _AT_ONCE = 8
 """Parts: what is waited for is mostly the store."""
@@ -42,6 +44,8 @@ class Population:
     """Objects with a known defect, or with pixels missing."""
     keys: dict[Columns, npt.NDArray[np.object_]] = field(default_factory=dict)
     """Columns that together name an object's galaxy -> (n,) texts, "" where it has none."""
+    place: Places | None = None
+    """(n, 2) where each object lies: the number of its score part, of those with rows, and its row there."""
 
     def __len__(self) -> int:
         return len(self.properties)
@@ -50,7 +54,8 @@ class Population:
         """Some of its objects."""
         scores = {n: v[rows] for n, v in self.scores.items()}
         keys = {columns: texts[rows] for columns, texts in self.keys.items()}
-        return Population(scores, self.properties[rows], self.left_out, keys)
+        place = None if self.place is None else self.place[rows]
+        return Population(scores, self.properties[rows], self.left_out, keys, place)
 
     def stacked(self, columns: Sequence[str]) -> FloatArray:
         """(n, len(columns)) of scores."""
@@ -78,14 +83,15 @@ def read_population(
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         found = list(
             threads.map(
-                lambda part: _of_part(
-                    _table_of(store, part, beside.get(part.inputs.get("cutouts", "")), columns),
+                lambda numbered: _of_part(
+                    _table_of(store, numbered[1], beside.get(numbered[1].inputs.get("cutouts", "")), columns),
                     scores,
                     properties,
                     held_out,
                     keys,
+                    numbered[0],
                 ),
-                [part for part in parts if part.rows],
+                enumerate(part for part in parts if part.rows),
             )
         )
     return Population(
@@ -93,6 +99,7 @@ def read_population(
         np.concatenate([np.empty((0, len(properties))), *(one.properties for one in found)]),
         sum(one.left_out for one in found),
         {key: np.concatenate([np.empty(0, object), *(one.keys[key] for one in found)]) for key in keys},
+        np.concatenate([np.empty((0, 2), np.int64), *(one.place for one in found if one.place is not None)]),
     )
 
 
@@ -115,14 +122,28 @@ def _read(store: Store, part: Receipt, columns: Sequence[str]) -> pa.Table:
     return table.select(list(found.values())).rename_columns(list(found))
 
 
-def _of_part(
-    table: pa.Table, scores: Sequence[str], properties: Sequence[str], held_out: bool, keys: Sequence[Columns]
-) -> Population:
+def comparable_rows(table: pa.Table, *, held_out: bool) -> tuple[BoolArray, BoolArray]:
+    """(N,) which rows are objects that no model learnt from; and which of them may be compared object by object.
+
+    ``table`` has the columns is_primary, flags and split of a score part. ``held_out``: a model of the comparison
+    learnt from its objects.
+    """
     flags = table["flags"].to_numpy()
     offered = table["is_primary"].to_numpy() & ~has_flag(flags, Flag.PLANTED)
     if held_out:
         offered &= pc.fill_null(pc.equal(table["split"], str(Split.REFERENCE)), False).to_numpy()
-    usable = offered & ~has_flag(flags, NOT_NORMAL | INCOMPLETE)
+    return offered, offered & ~has_flag(flags, NOT_NORMAL | INCOMPLETE)
+
+
+def _of_part(
+    table: pa.Table,
+    scores: Sequence[str],
+    properties: Sequence[str],
+    held_out: bool,
+    keys: Sequence[Columns],
+    number: int,
+) -> Population:
+    offered, usable = comparable_rows(table, held_out=held_out)
     rows = np.flatnonzero(usable)
 
     def column(name: str) -> FloatArray:
@@ -133,6 +154,7 @@ def _of_part(
         np.stack([column(name) for name in properties], axis=1) if properties else np.empty((len(rows), 0)),
         int(offered.sum()) - len(rows),
         {key: _key_texts(table, key)[rows] for key in keys},
+        np.stack([np.full(len(rows), number, np.int64), rows], axis=1),
     )
 
 

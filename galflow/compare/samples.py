@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from galflow.compare.controls import Controls
 from galflow.compare.matched import MatchedSamples, Matching
 from galflow.compare.two_sample import TwoSample, compare_scalars, permutation_p
 from galflow.cutouts.displayed import white_of
@@ -25,7 +26,7 @@ from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
 from galflow.training.trained_model import TrainedModel
 
-COMPARISON_VERSION = "4"
+COMPARISON_VERSION = "5"
 _KEPT_VALUES = 4000
 """Values of a sample kept in the product for plots; more are thinned evenly in rank."""
 MINIMUM_OBJECTS = 20
@@ -79,20 +80,21 @@ def compare_samples(
     *,
     bootstraps: int,
     seed: int,
-    survey_ratios: Mapping[str, np.ndarray] | None = None,
-    sample_ratios: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    ratios: Mapping[str | None, Mapping[str, np.ndarray]] | None = None,
     matched: MatchedSamples | None = None,
+    controls: Controls | None = None,
 ) -> Receipt:
     """Compare each sample's scores and likelihoods with the reference objects'; store the result and its receipt.
 
     ``samples`` are concatenated score parts by sample name, ``models`` those that learnt the survey. Likelihood ratios
-    (see galflow.compare.ratios) come as values by column, of the survey and of each sample. The result is JSON: sample
-    -> column -> statistics, some values of both for plots and, of an anomaly score, the fraction of inconsistent images
-    (Margalef-Bentabol+20). Several trainings of a model are one result, their scatter in its intervals. ``matched``:
-    what is to be compared at equal properties, too.
+    (see galflow.compare.ratios) come as values by column, of the survey (None) and of each sample. The result is JSON:
+    sample -> column -> statistics, some values of both for plots and, of an anomaly score, the fraction of inconsistent
+    images (Margalef-Bentabol+20). Several trainings of a model are one result, their scatter in its intervals.
+    ``matched``: what is to be compared at equal properties, too; ``controls``: what samples are held against.
     """
     started = time.perf_counter()
     results: dict[str, Any] = {}
+    known = ratios or {None: {}}
     reasons: list[str] = []
     for name, table in samples.items():
         results[name] = {}
@@ -102,13 +104,16 @@ def compare_samples(
                 results[name][column.name] = _compare(table, real, column, models[column.model], bootstraps, seed)
             except DataError as error:
                 reasons.append(f"{name}, {column.name}: {error}")
-        for ratio, values in (sample_ratios or {}).get(name, {}).items():
+        for ratio, values in known.get(name, {}).items():
             try:
-                results[name][ratio] = _compared((survey_ratios or {})[ratio], values, bootstraps, seed)
+                results[name][ratio] = _compared(known[None][ratio], values, bootstraps, seed)
             except DataError as error:
                 reasons.append(f"{name}, {ratio}: {error}")
     over = {name: _over_trainings(of_sample) for name, of_sample in results.items()}
     found: dict[str, Any] = {"samples": over, "bootstraps": bootstraps}
+    if controls is not None:
+        held_out = {c.name: models[c.model].reference[c.score] for c in columns_of(models)} | dict(known[None])
+        found["controls"] = controls.compare(held_out, list(results), bootstraps, seed)
     if matched is not None:
         found |= matched.compare(reasons)
     data = to_json(found)

@@ -257,6 +257,20 @@ def permutation_p(
     return dict(zip(STATISTICS, ((1 + as_far) / (1 + permutations)).tolist(), strict=True))
 
 
+def chance_statistics(values: npt.ArrayLike, *, halvings: int, seed: int) -> FloatArray:
+    """(4, halvings) of ``STATISTICS`` between two random halves of (n,) ``values``: what nothing but chance gives."""
+    whole = finite_sample(values, "a")
+    distinct, place = np.unique(whole, return_inverse=True)
+    steps, width, rng = np.diff(distinct), distinct.size, np.random.default_rng(seed)
+    block, parts = max(1, BLOCK_VALUES // width), []
+    for start in range(0, halvings, block):
+        rows = min(block, halvings - start)
+        shuffled = rng.permuted(np.tile(place, (rows, 1)), axis=1)
+        one, two = shuffled[:, : place.size // 2], shuffled[:, place.size // 2 :]
+        parts.append(_statistics(_weights(one, width), _weights(two, width), steps))
+    return np.concatenate(parts, axis=1)
+
+
 def _weights(place: IndexArray, width: int) -> FloatArray:
     """(rows, width) weights of the objects that lie at ``place``, (rows, n), of the pooled values."""
     rows, n = place.shape

@@ -43,7 +43,7 @@ from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.selection import left_out_of
 from galflow.surveys.reading.transfers import counted
 
-CUTOUTS_VERSION = "5"
+CUTOUTS_VERSION = "6"
 """Raised when the same tile and specification would give other cutouts."""
 PREPARED = "prepared"
 """Attribute of a cutout set, and detail of its receipt: what was done to images before they were cut."""
@@ -220,6 +220,8 @@ def _write(
         files = writer.finish(table, attributes, _psf_images(bands, images), beside, stamps)
     flags = table.column("flags").to_numpy()
     prepared = {name: attributes[name] for name in (PREPARED,) if name in attributes}
+    counts = {name: value for name, value in prepared.get(PREPARED, {}).items() if isinstance(value, int)}
+    prepared |= {f"{PREPARED}_{name}": value for name, value in counts.items()}  # which a brief receipt keeps
     return _Written(files, flags, attributes["sky_sigma"], cutter.reasons + reasons, prepared)
 
 

@@ -22,7 +22,8 @@ class Flag(enum.IntFlag):
     TRAIL = 8
     """A satellite trail crosses it, by the survey's mask or by the tile's pixels."""
     BRIGHT_NEIGHBOUR = 16
-    """A bright star's mask, or something twice as bright as the object, lies in the outer part of the cutout."""
+    """A bright star's mask, or something twice as bright as the object, lies in the outer part of the cutout, or light
+    comes in from beyond it."""
     NON_FINITE = 32
     """The survey's image has NaN or infinite pixels here."""
     MISSING_PIXELS = 64
@@ -49,11 +50,20 @@ class Flag(enum.IntFlag):
     """The object is as small as the PSF, or as the tile's stars are; a note, no defect."""
     SPIKE = 131072
     """A diffraction spike or a bleed of a bright star crosses it."""
+    BELOW_SKY = 262144
+    """A pixel, a line or an area lies far below the sky: dead pixels or columns, or too much was subtracted."""
+    NOISE_STEP = 524288
+    """The noise of its unlit parts changes more than twofold: a border of chips, or a patch that was filled in."""
+    SHIFTED = 1048576
+    """A band shows the same light some pixels beside where the others show it."""
 
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION
 """An object with one of these is kept with null scores; its outcome says which."""
-NOT_NORMAL = NOT_SCORED | Flag.PLANTED | Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.DOUBLED | Flag.SPIKE
+KNOWN_DEFECT = Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.COSMIC_RAY | Flag.DOUBLED | Flag.SPIKE
+KNOWN_DEFECT |= Flag.BELOW_SKY | Flag.NOISE_STEP | Flag.SHIFTED
+"""What detectors and pipelines do."""
+NOT_NORMAL = NOT_SCORED | Flag.PLANTED | (KNOWN_DEFECT & ~Flag.COSMIC_RAY)
 """An object with one of these takes no part in training or calibration: a known defect is no normal object.
 
 COSMIC_RAY is none of them: without a PSF of the survey, a sharply focused one could be taken for it, and training would

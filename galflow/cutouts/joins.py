@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -181,10 +182,7 @@ def _read(store: Store, part: JoinInput, spec: JoinSpec) -> _Rows:
     object_id, flags = cutouts.read("object_id"), cutouts.read("flags")
     ra, dec = (cutouts.read(name).astype(np.float64) for name in ("ra", "dec"))
     counts = can_be_primary(flags)
-    scale = float(attributes["pixel_scale_arcsec"])
-    widths = [f for f in attributes["psf_fwhm_arcsec"] if f]
-    fwhm = float(np.median(widths)) if widths else None
-    radius = spec.radius_arcsec or min(fwhm or RADIUS_PIXELS * scale, LARGEST_RADIUS_ARCSEC)
+    scale, fwhm, radius = float(attributes["pixel_scale_arcsec"]), _fwhm(attributes), match_radius(spec, attributes)
     apart = spec.split_radius_arcsec
     if apart is None:
         apart = min(max(SPLIT_RADIUS_ARCSEC, 2 * fwhm if fwhm else radius), LARGEST_RADIUS_ARCSEC)
@@ -199,6 +197,18 @@ def _read(store: Store, part: JoinInput, spec: JoinSpec) -> _Rows:
     normal = ~has_flag(flags, NOT_NORMAL)
     known = (own_primary(cutouts), counts, normal, apart, ra, dec, bool(np.isfinite(ra).any()), read_likeness(cutouts))
     return _Rows(matched, identity, group, *known)
+
+
+def match_radius(spec: JoinSpec, attributes: Mapping[str, Any]) -> float:
+    """Arcsec within which rows of different tiles are one object: as asked for, or as a set's attributes suggest."""
+    default = _fwhm(attributes) or RADIUS_PIXELS * float(attributes["pixel_scale_arcsec"])
+    return spec.radius_arcsec or min(default, LARGEST_RADIUS_ARCSEC)
+
+
+def _fwhm(attributes: Mapping[str, Any]) -> float | None:
+    """Arcsec, the median of the bands'; None: unknown."""
+    widths = [f for f in attributes["psf_fwhm_arcsec"] if f]
+    return float(np.median(widths)) if widths else None
 
 
 def _directions(cutouts: CutoutSet, ra: np.ndarray, dec: np.ndarray, scale_arcsec: float) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 Every test asks for something that neither the sky nor a galaxy seen through the survey's PSF can do: a pixel sharper
 than the PSF and seen in one band alone, one value in many pixels in spite of noise, noise that repeats itself some
-pixels on. So nothing is said of defects without such a trace: a saturated star whose top a pipeline filled in, a dead
-column that holds noise, or frames with noise of their own that were added askew.
+pixels on; and what galflow.cutouts.sky_defects and galflow.cutouts.band_shifts ask for. So nothing is said of defects
+without such a trace: a saturated star whose top a pipeline filled in, or frames with noise of their own that were added
+askew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft, ndimage
 
+from galflow.cutouts.band_shifts import is_shifted
 from galflow.cutouts.flags import Flag
+from galflow.cutouts.sky_defects import has_noise_step, is_below_sky
 from galflow.surveys.reading.parts import sampled_rows
 from galflow.surveys.reading.sky import Sky
 
@@ -23,6 +26,8 @@ _PIXELS_AT_ONCE = 1 << 20
 """Enough that the calls cost little beside the work, in a few megabytes."""
 _RAY_SIGMA, _RAY_PIXELS = 10.0, 2
 """Least height of a cosmic ray's pixels above the sky, and the fewest that lie side by side."""
+_LONE_RAY_SIGMA = 20.0
+"""Least height of a ray of one pixel: no noise's, and all around it have less than the contrast below."""
 _RAY_SHARPNESS = 0.6
 """A neighbour has less than this part of what the PSF would leave there."""
 _RAY_CONTRAST = 0.3
@@ -39,6 +44,10 @@ _LINE_SHARE, _AREA_SHARE, _BLOCK = 0.75, 0.03, 5
 """Share of a column or row, and of the cutout in squares of this side, that holds one value."""
 _COARSE_SHARE = 0.1
 """Where more pixels than that equal their neighbour, values are too coarsely rounded for constant ones to stand out."""
+_STRIP, _INSIDE = 2, 4
+"""Width of the strips along a cutout's sides, and how far inside those lie that they are compared with."""
+_OUTSIDE_SIGMA, _OUTSIDE_FACTOR = 3.0, 1.3
+"""How far light from beyond a side lifts its strip above the opposite one, and how many times it is that of inside."""
 _DOUBLE_SIDE, _DOUBLE_CLIP = 32, 3.0
 """Pixels of the middle of a cutout that are laid over each other; what is brighter, in sigmas, is left out."""
 _DOUBLE_NEAREST, _DOUBLE_SIGMA = 2.5, 8.0
@@ -100,7 +109,12 @@ class PixelDefects:
                 # A bleeding column and the rim of a lost area are sharp, too.
                 ray = has_cosmic_ray(light, band, float(self._ratio[band])) & ~flat & ~constant
                 flags[ray] |= int(Flag.COSMIC_RAY)
+                # An area of one value has no noise: it is known by its own name.
+                flags[has_noise_step(light[band]) & ~constant & ~flat] |= int(Flag.NOISE_STEP)
+            flags[is_below_sky(light[band])] |= int(Flag.BELOW_SKY)
         flags[is_doubled(light)] |= int(Flag.DOUBLED)
+        flags[is_shifted(light)] |= int(Flag.SHIFTED)
+        flags[has_light_from_outside(light)] |= int(Flag.BRIGHT_NEIGHBOUR)
         return flags
 
 
@@ -138,8 +152,9 @@ def has_cosmic_ray(light: np.ndarray, band: int, ratio: float) -> np.ndarray:
             seen = elsewhere[at] - np.mean(elsewhere[at + 2 * ring], axis=0)
             alone &= ~(seen > np.maximum(_RAY_ELSEWHERE * height, 4.0))
     at = at[alone]
-    beside = np.isin(at + ring, at).sum(axis=0)
-    found[at[beside >= _RAY_PIXELS - 1] // (side_y * side_x)] = True
+    beside = np.isin(at + ring, at).sum(axis=0) >= _RAY_PIXELS - 1
+    lone = (plane[at] > _LONE_RAY_SIGMA) & (plane[at + ring].max(axis=0) < _RAY_CONTRAST * plane[at])
+    found[at[beside | lone] // (side_y * side_x)] = True
     return found
 
 
@@ -195,6 +210,21 @@ def _has_dead_line(plane: np.ndarray) -> bool:
     """Whether a column of ``plane``, (y, x), holds one value, no flat top's, in most of its neighbouring pixels."""
     equal = (plane[1:] == plane[:-1]) & (plane[1:] < _FLAT_SIGMA)
     return bool((equal.mean(axis=0) > _LINE_SHARE).any())
+
+
+def has_light_from_outside(light: np.ndarray) -> np.ndarray:
+    """Which cutouts, (band, n, y, x) in sigmas, light enters whose source lies beyond: it rises to a side. (n,)."""
+
+    def along_sides(start: int) -> np.ndarray:
+        """(4, n): median along each side, bands' mean, of the strip that begins ``start`` pixels inside."""
+        near, far = slice(start, start + _STRIP), slice(-start - _STRIP, -start or None)
+        strips = light[:, :, near], light[:, :, far], light[..., near], light[..., far]
+        # A comparison with NaN is false: of a side that is partly missing nothing is said.
+        return np.stack([np.median(strip.mean(axis=0).reshape(light.shape[1], -1), axis=1) for strip in strips])
+
+    outer, inner = along_sides(0), along_sides(_INSIDE)
+    rises = (outer - outer[[1, 0, 3, 2]] > _OUTSIDE_SIGMA) & (outer > _OUTSIDE_FACTOR * inner)
+    return np.asarray(rises.any(axis=0))
 
 
 def is_doubled(light: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ class Autoencoder(Reconstructs, Encodes):
         "latent": "negative log-density of the latents under the fitted mixture, in nats",
     }
     loss_per_pixel: ClassVar[bool] = True
+    latent_log_density: ClassVar[str | None] = "latent"
 
     def __init__(
         self,

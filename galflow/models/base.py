@@ -63,6 +63,8 @@ class GenerativeModel(nn.Module, ABC):
     """Whether ``Batch.ivar`` must be there."""
     needs_psf: ClassVar[bool] = False
     """Whether ``Batch.psf`` must be there."""
+    latent_log_density: ClassVar[str | None] = None
+    """Which score, if any, is the negative log-density, in nats, of an object's latents."""
 
     def __init__(self, *, channels: int, size: int) -> None:
         super().__init__()
@@ -95,6 +97,9 @@ class GenerativeModel(nn.Module, ABC):
 
     def initialise(self, batch: Batch) -> None:
         """Called once before training with a first batch of training objects (data-dependent initial values)."""
+
+    def begin_phase(self, phase: int, batches: Iterable[Batch]) -> None:
+        """Called once before each phase but the first, with batches as ``finish`` gets them."""
 
     def finish(self, batches: Iterable[Batch]) -> None:
         """Called once after training with batches of the training set in a fixed order (fits made afterwards).

@@ -16,6 +16,7 @@ from torch import Tensor
 from galflow.batch import Batch
 from galflow.errors import ModelError, SpecError
 from galflow.layers.bounds import soft_bounded
+from galflow.layers.catalogue_values import KEPT_ROWS, drawn_rows, kept_rows
 from galflow.layers.flows.latent_flow import LatentFlow
 from galflow.layers.images.blocks import ImageEncoder, mean_over_observed, observed_pixels
 from galflow.layers.images.light import LightDecoder
@@ -24,8 +25,6 @@ from galflow.models.base import Conditional, Encodes, Player, Reconstructs
 from galflow.models.vae import LOG_VARIANCE_BOUND, kl_diagnostics, kl_to_standard_normal
 from galflow.photometry import AsinhStretch
 
-KEPT_CONDITIONS = 4096
-"""Rows of the training catalogue that samples are drawn for."""
 TOLERANCE = 3.0
 """Beyond this chi-square per pixel an object pulls on the weights like the logarithm of its chi-square."""
 
@@ -57,6 +56,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     }
     needs_ivar: ClassVar[bool] = True
     needs_psf: ClassVar[bool] = True
+    latent_log_density: ClassVar[str | None] = "latent"
 
     contexts: Tensor
     contexts_kept: Tensor
@@ -102,7 +102,7 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
         centre[:, side // 2, side // 2] = 1.0
         self.register_buffer("mean_psf", centre)
         self.register_buffer("sky_sigma", torch.ones(channels))
-        self.register_buffer("contexts", torch.zeros(KEPT_CONDITIONS, 2 * len(self.conditions)))
+        self.register_buffer("contexts", torch.zeros(KEPT_ROWS, 2 * len(self.conditions)))
         self.register_buffer("contexts_kept", torch.ones((), dtype=torch.int64))
         self.register_buffer("draw", torch.randn(latent, generator=torch.Generator().manual_seed(1)))
 
@@ -148,10 +148,9 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
             objects += len(batch)
         if not objects:
             raise ModelError("FlowVAE was given no training object to end its training with; give at least one")
-        found = torch.cat(contexts)
-        kept = min(len(found), KEPT_CONDITIONS)
-        self.contexts[:kept] = found[torch.linspace(0, len(found) - 1, kept, device=found.device).long()]
-        self.contexts_kept.fill_(kept)
+        kept = kept_rows(torch.cat(contexts))
+        self.contexts[: len(kept)] = kept
+        self.contexts_kept.fill_(len(kept))
         self.mean_psf.copy_(psf / psf.sum((-2, -1), keepdim=True))
         self.sky_sigma.copy_(sky / objects)
 
@@ -263,9 +262,8 @@ class FlowVAE(Reconstructs, Encodes, Conditional):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, C, H, W) stretched pixels like the data's: conditions, mean PSF and sky noise of the training set."""
-        place = self.draw.device if generator is None else generator.device
-        rows = torch.randint(int(self.contexts_kept), (n,), generator=generator, device=place).to(self.draw.device)
-        light = self.decode(self.latent_flow.sample(self.contexts[rows], generator))
+        contexts = drawn_rows(self.contexts, self.contexts_kept, n, generator)
+        light = self.decode(self.latent_flow.sample(contexts, generator))
         clean = self.through(light, self.mean_psf)
         return self.stretch.forward(add_noise(clean, self.sky_sigma[:, None, None], generator), torch)
 

@@ -44,7 +44,8 @@ class OutlierDetector(GenerativeModel):
         if keep < 2:
             raise SpecError(f"keep is {keep}; a detector is fitted on at least 2 objects, such as 4000")
         self.inner = build_model(inner, channels=channels, size=size, **(inner_options or {}))
-        needs = isinstance(self.inner, BringsWeights | Conditional | OutlierDetector)
+        needs = isinstance(self.inner, BringsWeights | OutlierDetector)
+        needs = needs or (isinstance(self.inner, Conditional) and len(self.inner.conditions) > 0)
         needs = needs or self.inner.needs_ivar or self.inner.needs_psf
         if needs or not self.inner.trains_on_data:
             raise SpecError(

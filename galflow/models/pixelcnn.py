@@ -5,6 +5,7 @@ It assumes nothing of the shape of a pixel's distribution, and so needs more dat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Self
 
 import torch
@@ -44,6 +45,8 @@ class PixelCNN(Autoregressive):
         high: Annotated[float, "upper edge of the highest bin, in stretched units"] = 1.3,
         learning_rate: Annotated[float, "Adam's step size"] = 2e-3,
         dropout: Annotated[float, "fraction of activations dropped in training; for few objects"] = 0.0,
+        conditions: Annotated[Sequence[str], "catalogue columns that every probability is given; none by default"] = (),
+        average: Annotated[float, "memory of the averaged weights (0.9995 in Salimans+17); 0: the last ones"] = 0.0,
     ) -> None:
         if min(width, layers) < 1:
             raise SpecError(f"a PixelCNN needs width and layers of at least 1; got {width}, {layers}")
@@ -55,14 +58,16 @@ class PixelCNN(Autoregressive):
             bins=Bins(low, high, levels),
             learning_rate=learning_rate,
             dropout=dropout,
+            conditions=conditions,
         )
         self.head = nn.Sequential(nn.ELU(), nn.Conv2d(width, channels * 2 * width, 1))
         self.band_logits = BandLogits(channels, 2 * width, levels)
+        self.average_over(average)
 
     @property
     def players(self) -> tuple[Player, ...]:
         """One player: the network."""
-        return (Player("network", ("stack", "head", "band_logits"), learning_rate=self.learning_rate),)
+        return (Player("network", (*self._shared_modules, "head", "band_logits"), learning_rate=self.learning_rate),)
 
     @classmethod
     def tiny(cls) -> Self:
@@ -78,6 +83,7 @@ class PixelCNN(Autoregressive):
             share = (torch.bincount(seen, minlength=self.bins.levels) + 0.5) / (len(seen) + 0.5 * self.bins.levels)
             last.get_parameter("bias").copy_(share.log())
             last.get_parameter("weight").mul_(0.3)
+        super().initialise(batch)
 
     def distribution(self, outputs: torch.Tensor) -> Categorical:
         """A softmax for each band of each pixel."""

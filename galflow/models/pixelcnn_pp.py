@@ -7,6 +7,7 @@ of ``mixtures`` bumps is out of its reach.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
@@ -53,6 +54,8 @@ class PixelCNNPP(Autoregressive):
         learning_rate: Annotated[float, "Adam's step size"] = 2e-3,
         head: Annotated[Head, "logistic_mixture (Salimans+17) or gaussian (Zanisi+21)"] = "logistic_mixture",
         dropout: Annotated[float, "fraction of activations dropped in training; for few objects"] = 0.0,
+        conditions: Annotated[Sequence[str], "catalogue columns that every probability is given; none by default"] = (),
+        average: Annotated[float, "memory of the averaged weights (0.9995 in Salimans+17); 0: the last ones"] = 0.0,
     ) -> None:
         if min(width, layers, mixtures) < 1:
             raise SpecError(
@@ -68,6 +71,7 @@ class PixelCNNPP(Autoregressive):
             bins=Bins(low, high, levels),
             learning_rate=learning_rate,
             dropout=dropout,
+            conditions=conditions,
         )
         self._law: type[DiscretisedMixture] = LogisticMixture if head == "logistic_mixture" else GaussianMixture
         self.mixtures = mixtures if head == "logistic_mixture" else 1
@@ -76,6 +80,7 @@ class PixelCNNPP(Autoregressive):
         self.head = nn.Sequential(nn.ELU(), *layers_of_head)
         spread = torch.linspace(0.1, 0.9, self.mixtures) if self.mixtures > 1 else torch.tensor([0.3])
         self._start(spread[:, None].expand(-1, channels) * (high - low) + low, self.bins.half_range / 8)
+        self.average_over(average)
 
     @classmethod
     def tiny(cls) -> Self:
@@ -101,6 +106,7 @@ class PixelCNNPP(Autoregressive):
             # torch.quantile refuses large inputs; picking from the sorted values says enough.
             picks = [band.sort().values[(quantiles * (len(band) - 1)).long()] for band in bands]
             self._start(torch.stack(picks, dim=1), self.bins.half_range / 16)
+        super().initialise(batch)
 
     def distribution(self, outputs: Tensor) -> DiscretisedMixture:
         """The mixture of each pixel, in single precision at least: a bin's mass is a difference of near numbers."""

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from galflow.catalog.published import each_file, planted_copies
+from galflow.catalog.files import each_file
+from galflow.catalog.published import planted_copies
 from galflow.catalog.ranking import ANOMALY, RunRanking
 from galflow.compare.samples import INCONSISTENT_LEVEL
 from galflow.report.planted import TOP_FRACTION

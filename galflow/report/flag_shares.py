@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from galflow.catalog.published import each_file
+from galflow.catalog.files import each_file
 from galflow.cutouts.flags import Flag
 from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.plots import BLUE, GREY, STYLE, svg

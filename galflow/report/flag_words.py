@@ -23,6 +23,9 @@ FLAG_WORDS: dict[Flag, str] = {
     Flag.DOUBLED: "doubled image",
     Flag.STAR: "star",
     Flag.SPIKE: "spike or bleed of a bright star",
+    Flag.BELOW_SKY: "pixels far below the sky",
+    Flag.NOISE_STEP: "step of the noise",
+    Flag.SHIFTED: "a band is shifted",
 }
 
 

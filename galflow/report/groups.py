@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 
-from galflow.catalog.published import column_names, each_file
+from galflow.catalog.files import each_file
+from galflow.catalog.published import column_names
 from galflow.catalog.ranking import ANOMALY
 from galflow.report.plots import BLUE, GREY, ORANGE, STYLE, panels, svg
 from galflow.scores.distributions import Histogram

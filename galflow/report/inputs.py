@@ -19,8 +19,10 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 
 CUTOUTS, JOINS, MODELS, SCORES, RANKING = "cutouts", "joins", "models", "scores", "ranking"
-COMPARISON, SELECTION, RESIDUALS, CATALOG = "comparison", "selection", "residuals", "catalog"
-MEASUREMENTS = "measurements"
+COMPARISON, RESIDUAL_OBJECTS, RESIDUALS, CATALOG = "comparison", "residual_objects", "residuals", "catalog"
+RESIDUAL_OBJECTS_BEFORE = "selection"
+"""What earlier manifests called the objects whose residuals are stored."""
+MEASUREMENTS, LATENTS, INDEX = "measurements", "latents", "index"
 """Names of a run's stages, as in its manifest; a comparison sample's are "cutouts of NAME" and "scores of NAME"."""
 
 _REPORTED_PACKAGES = ("torch", "zarr", "prefect", "distributed", "astropy", "numpy", "xarray")

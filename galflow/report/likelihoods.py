@@ -73,6 +73,8 @@ class StatedLikelihood:
     """Of the survey's held-out objects."""
     samples: Mapping[str, FloatArray]
     """Sample name -> its values, where it was compared."""
+    linear_width: float | None = None
+    """Of a ratio, whose tails are long: where its axis turns from linear to logarithmic, nats on either side of 0."""
 
 
 def stated_likelihoods(
@@ -89,9 +91,15 @@ def stated_likelihoods(
     for ratio in ratios:
         if references := _values(comparison, ratio.column, "reference_values"):
             label = f"log-likelihood ratio of {ratio.model} to {ratio.background} [{UNITS[LOGLIKE]}]"
-            values = _values(comparison, ratio.column)
-            found.append(StatedLikelihood(ratio.column, label, next(iter(references.values())), values))
+            values, reference = _values(comparison, ratio.column), next(iter(references.values()))
+            width = _linear_width(reference)
+            found.append(StatedLikelihood(ratio.column, label, reference, values, width))
     return found
+
+
+def _linear_width(reference: FloatArray) -> float:
+    """The power of ten next to a fifth of what a ratio mostly is, nats; at least 1."""
+    return float(10 ** np.round(np.log10(max(1.0, 0.2 * float(np.median(np.abs(reference)))))))
 
 
 def _values(comparison: Mapping[str, Any] | None, column: str, what: str = "sample_values") -> dict[str, FloatArray]:
@@ -111,8 +119,12 @@ def likelihood_edges(stated: Sequence[StatedLikelihood]) -> dict[str, FloatArray
         groups = [likelihood.reference, *likelihood.samples.values()]
         ends = np.array([np.quantile(g, [0.005, 0.995]) for g in groups if len(g)])
         low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+        width = likelihood.linear_width
+        if width is not None:  # bins of one width on the axis that is drawn
+            low, high = (float(np.arcsinh(end / width)) for end in (low, high))
         margin = 0.05 * (high - low) or 0.5
-        edges[likelihood.column] = np.linspace(low - margin, high + margin, _EDGES)
+        even = np.linspace(low - margin, high + margin, _EDGES)
+        edges[likelihood.column] = even if width is None else width * np.sinh(even)
     return edges
 
 
@@ -136,7 +148,7 @@ def compared_rows(
                     f"{s.n_b} / {s.n_a}",
                     f"{_number(s.median_b)} / {_number(s.median_a)}",
                     with_interval(s.ks, ".2f"),
-                    with_interval(s.wasserstein),
+                    with_interval(s.wasserstein, ".0f" if s.wasserstein.low >= 100 else ".3g"),
                     with_interval(s.auroc, ".2f"),
                 )
             )

@@ -1,6 +1,6 @@
 """Samples against the sky at equal properties, as the report shows it: in a sentence, in numbers, cell by cell.
 
-A sentence never says more than the p-value and the interval allow.
+A sentence never says more than the p-value and the interval together allow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from galflow.report.likelihoods import with_interval
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.plots import STYLE, panels, svg
 from galflow.report.tables import count_text
+from galflow.report.verdicts import ALIKE, verdict
 from galflow.spec.models import Ratio
 
 LEVEL = 0.05
@@ -68,13 +69,13 @@ def shown_samples(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio])
     return [_shown(name, found, first) for name, found in matched.items()]
 
 
-def _by_weight(columns: Iterable[str], ratios: Sequence[str]) -> list[str]:
+def by_weight(columns: Iterable[str], ratios: Sequence[str]) -> list[str]:
     """Ratios first, since they are what remains of likelihoods, then bits per dimension, then the rest by name."""
     return sorted(columns, key=lambda c: (c not in ratios, not c.startswith("bpd_"), c))
 
 
 def _shown(name: str, found: Mapping[str, Any], first: Sequence[str]) -> ShownSample:
-    columns = _by_weight(found["columns"], first)
+    columns = by_weight(found["columns"], first)
     leading = columns[0]
     left = found["left_out"]
     before, after = found["explained"]["all"], found["explained"]["matched"]
@@ -98,12 +99,19 @@ def _sentence(name: str, column: str, found: Mapping[str, Any]) -> str:
     statistics, p = TwoSample.from_json(one["statistics"]), one["p"]["auroc"]
     numbers = f"P({column} of {name} > sky) = {with_interval(statistics.auroc, '.2f')}, p = {p:.2g}"
     of = f"{count_text(found['pairs'])} pairs of {name} and sky galaxies of equal {by}"
-    side = "higher" if statistics.auroc.value > 0.5 else "lower"
-    alone = f"{name} galaxies have {side} {column}" if p <= LEVEL else f"{column} alone does not tell them apart"
+    alike = f"{column} alone does not tell them apart"
+    alone = verdict(
+        statistics.auroc.low,
+        statistics.auroc.high,
+        above=f"{name} galaxies have higher {column}",
+        below=f"{name} galaxies have lower {column}",
+        alike=alike,
+    )
+    alone = alone if p <= LEVEL else alike
     together = found["classifier"]
-    tells = "tells them apart" if together["p"] <= LEVEL else "does not tell them apart either"
-    if p <= LEVEL and together["p"] > LEVEL:
-        tells = "does not tell them apart"
+    tells = "does not tell them apart" + " either" * (alone == alike)
+    if together["p"] <= LEVEL and together["auroc"]["low"] > ALIKE:
+        tells = "tells them apart"
     return f"In {of}, {alone} ({numbers}); a classifier of all scores {tells} ({_classifier_words(together)})."
 
 
@@ -199,7 +207,7 @@ def order_rows(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio]) ->
     if not order:
         return None
     first = [ratio.column for ratio in ratios]
-    column = _by_weight(order, first)[0]
+    column = by_weight(order, first)[0]
     rows = [
         OrderRow(
             one["sample"],
@@ -230,7 +238,7 @@ def shown_pairs(comparison: Mapping[str, Any] | None, ratios: Sequence[Ratio]) -
             f"{one['first']} minus {one['second']}",
             count_text(one["pairs"]),
             ", ".join(one["by"]),
-            [_pair_row(column, one["columns"][column]) for column in _by_weight(one["columns"], first)],
+            [_pair_row(column, one["columns"][column]) for column in by_weight(one["columns"], first)],
         )
         for one in (comparison or {}).get("pairs", [])
     ]

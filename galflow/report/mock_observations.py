@@ -81,7 +81,7 @@ def mock_observations(store: Store, receipts: Mapping[str, Sequence[Receipt]]) -
 
 def shown_observations(inputs: ReportInputs) -> list[ShownObservation]:
     """What the report shows of each simulation."""
-    surveys = {s.name: s.survey for s in inputs.spec.comparison.samples} | {"survey": inputs.spec.survey}
+    surveys = {s.name: s.survey for s in inputs.spec.samples} | {"survey": inputs.spec.survey}
     said: Mapping[str, Mapping[str, Any]] = inputs.findings.get("mock_observations", {})
     return [_shown(sample, surveys[sample], told) for sample, told in said.items()]
 

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.catalog.published import each_file, has_names, planted_copies
+from galflow.catalog.files import each_file
+from galflow.catalog.published import has_names, planted_copies
 from galflow.catalog.triage import TRIAGE
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.cutouts.identities import hashed_unit

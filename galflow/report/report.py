@@ -16,10 +16,13 @@ import yaml
 
 from galflow.models.base import Encodes, Reconstructs
 from galflow.report.cards import unexplained
+from galflow.report.compared_galaxies import shown_comparison
 from galflow.report.curves import curve_plots, panels_of
+from galflow.report.distributions import likelihood_plot
 from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
+from galflow.report.headline import headline
 from galflow.report.inputs import CUTOUTS, MODELS, ReportInputs, StageRecord
 from galflow.report.left_out_words import selection_tables
 from galflow.report.likelihoods import (
@@ -36,7 +39,7 @@ from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, Display, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
-from galflow.report.plots import likelihood_plot, score_plot, tail_plot
+from galflow.report.plots import score_plot, tail_plot
 from galflow.report.population import population
 from galflow.report.site.data_files import data_file
 from galflow.report.site.gallery import Gallery, read_gallery
@@ -131,7 +134,7 @@ def report_files(
     context |= _comparison(inputs, selection, chosen.stated) | population(inputs)
     context |= _curves(inputs, unexplained(chosen.pictures["galleries"]["normal"].cards))
     context |= {"inputs": inputs, "survey": inputs.spec.survey, "normal_sigma": NORMAL_SIGMA}
-    context |= {"mock_observations": shown_observations(inputs)}
+    context |= {"mock_observations": shown_observations(inputs), "compared_galaxies": shown_comparison(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
     context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
@@ -244,16 +247,21 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
     """Likelihoods, and the samples against the sky."""
     plots = []
     for one in stated:
-        plot = likelihood_plot(one.label, one.reference, selection.likelihoods[one.column], one.samples)
+        run = selection.likelihoods[one.column]
+        plot = likelihood_plot(one.label, one.reference, run, one.samples, one.linear_width)
         plots.append((one.label, data_uri(plot, SVG)))
     ratios = inputs.spec.ratios
     matched = shown_samples(inputs.comparison, ratios)
+    controls = inputs.spec.control_samples
+    result = headline(inputs.comparison, ratios, inputs.leading, controls)
     said = sentences(inputs.comparison, inputs.survey_models, inputs.leading, ratios)
     return {
         "likelihood_plots": plots,
         "compared": compared_rows(inputs.comparison, inputs.survey_models, ratios),
         "sentences": said,
-        "headlines": headlines(said) + [one.sentence for one in matched],
+        "headlines": [result] * (result is not None)
+        + headlines([one for one in said if one.sample not in controls])
+        + [one.sentence for one in matched if one.name not in controls],
         "matched_samples": matched,
         "order": order_rows(inputs.comparison, ratios),
         "paired_samples": shown_pairs(inputs.comparison, ratios),

@@ -12,15 +12,19 @@ from galflow.report.inputs import (
     CATALOG,
     COMPARISON,
     CUTOUTS,
+    INDEX,
     JOINS,
+    LATENTS,
     MEASUREMENTS,
     MODELS,
     RANKING,
+    RESIDUAL_OBJECTS,
+    RESIDUAL_OBJECTS_BEFORE,
     RESIDUALS,
     SCORES,
-    SELECTION,
     StageRecord,
 )
+from galflow.report.prepared import prepared_words
 from galflow.report.reading import reading_words, survey_reading
 from galflow.scores.summary import PartSummary
 from galflow.storage.receipts import Outcome, Receipt
@@ -38,8 +42,12 @@ _STAGE_WORDS = {
     SCORES: ("score", "score parts, one a tile"),
     RANKING: ("rank", "the rule that orders the objects"),
     COMPARISON: ("compare", "comparison of all samples"),
-    SELECTION: ("select", "the objects whose residuals are stored"),
+    **dict.fromkeys(
+        (RESIDUAL_OBJECTS, RESIDUAL_OBJECTS_BEFORE), ("residual objects", "the objects whose residuals are stored")
+    ),
     RESIDUALS: ("residuals", "residual pictures, one set a tile"),
+    LATENTS: ("encode", "latents, one part a tile"),
+    INDEX: ("index", "the index by which similar objects are found"),
     CATALOG: ("publish", "catalogue"),
 }
 
@@ -119,10 +127,10 @@ def _stage(name: str, record: StageRecord) -> StageRow:
     # Models share their training objects; parts and cutout sets have their own.
     rows = max((r.rows for r in receipts), default=0) if name == MODELS else sum(r.rows for r in receipts)
     verb, what = stage_words(name)
-    moved = reading_words(survey_reading(receipts))
+    said = (what, reading_words(survey_reading(receipts)), prepared_words(receipts))
     return StageRow(
         verb,
-        f"{what}; {moved}" if moved else what,
+        "; ".join(filter(None, said)),
         len(receipts) + len(record.failures),
         counts,
         len(receipts) - record.made,

@@ -11,8 +11,10 @@ from functools import partial
 from galflow.measurements.part import number_columns
 from galflow.runs.check_columns import check_group, check_matching, sample_title
 from galflow.runs.check_display import displayed_run, remarks_of
+from galflow.runs.check_samples import check_samples
 from galflow.runs.check_survey import ask, check_survey, refuse
 from galflow.runs.plan_residuals import check_residuals
+from galflow.runs.plan_similar import check_similar
 from galflow.scores.leading import declared_score, may_rank
 from galflow.spec.run import RunSpec
 from galflow.storage.look import one_look, seen
@@ -44,6 +46,7 @@ def _check(spec: RunSpec) -> list[str]:
     if bands:
         ask(lambda: check_group(spec.output, open_survey(spec.survey)), faults)
         measured = {name for what in spec.measure for name in number_columns(what, bands)}
+        ask(lambda: check_samples(*_survey_and_samples(spec), bands or ()), faults)
         ask(lambda: check_matching(spec.comparison, _surveys(spec), measured), faults)
     declared = ask(lambda: declared_score(spec), faults)
     leader = may_rank(spec)[declared] if declared is not None else None
@@ -53,12 +56,18 @@ def _check(spec: RunSpec) -> list[str]:
         ranks_by = declared.removeprefix(f"{leader}_") if declared is not None and model.name == leader else None
         ask(partial(check_model, model, bands, spec.cutouts.size, stretch, ranks_by, displayed), faults)
     ask(lambda: check_residuals(spec), faults)
+    ask(lambda: check_similar(spec), faults)
     for ratio in spec.ratios:
         ask(partial(check_ratio, ratio, spec.models, spec.training), faults)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
     refuse(faults)
     return remarks
+
+
+def _survey_and_samples(spec: RunSpec) -> tuple[Survey, dict[str, Survey]]:
+    found = _surveys(spec)
+    return found.pop("the survey"), found
 
 
 def _surveys(spec: RunSpec) -> dict[str, Survey]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,72 +16,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from galflow.catalog.files import each_file, file_keys, read_columns_of
 from galflow.catalog.parquet import read_catalog
-from galflow.catalog.published import column_names, each_file, file_keys, read_columns_of, read_files
+from galflow.catalog.published import column_names, read_files
+from galflow.catalog.published_table import LIKELIHOODS, sample_catalog_name, tables_among
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.displayed import white_of
+from galflow.cutouts.stored_wcs import stored_wcs
 from galflow.errors import SpecError, StoreError
-from galflow.storage.layout import RUNS, as_key
+from galflow.runs.opened_cutout import Cutout
+from galflow.storage.layout import RECEIPT_SUFFIX, RUNS, as_key
 from galflow.storage.receipts import RunManifest, read_manifest, read_manifests
 from galflow.storage.store import Store
-from galflow.surveys.reading.fits_wcs import wcs_of_cutout
-from galflow.surveys.reading.windows import corners
 from galflow.training.trained_model import TrainedModel, load_uri
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-    from astropy.wcs import WCS
+
+    from galflow.explore.rows import Rows
+    from galflow.labels.records import Label
+    from galflow.report.side_by_side import SideBySide
+    from galflow.runs.labelling import Labelling
 
 _SHOWN = ("object_id", "ra", "dec", "anomaly_rank", "anomaly_q")
-
-
-@dataclass(frozen=True, eq=False)
-class Cutout:
-    """One object's pixels, as they are stored, with its row of the catalogue."""
-
-    flux: np.ndarray
-    """(band, y, x) float32 in ``unit``; NaN where missing."""
-    ivar: np.ndarray
-    """(band, y, x) float32, inverse variance in 1 / ``unit`` squared; 0 where missing."""
-    mask: np.ndarray
-    """(band, y, x) uint16: bits of galflow.surveys.base.Plane."""
-    bands: tuple[str, ...]
-    unit: str
-    """nJy, or declared counts."""
-    wcs: WCS | None
-    """Of these pixels (0-based pixel (0, 0) is ``flux[:, 0, 0]``); None where the survey has no WCS."""
-    row: dict[str, Any]
-    """Its row of the catalogue: column -> value."""
-    sky_sigma: tuple[float, ...]
-    """Standard deviation of the sky in a pixel of each band, in ``unit``; NaN where it is not known."""
-    display_white: tuple[float | None, ...] = ()
-    """White of each band, in ``unit``, of pixels stretched for display already; 0: flux, None: unknown."""
-
-    def picture(self) -> np.ndarray:
-        """(y, x, 3) uint8: the object in colour, an asinh of flux or as it was stretched, as the report draws it."""
-        from galflow.report.pictures import Display, colour_picture
-
-        if any(self.display_white):
-            white = [w or 1.0 for w in self.display_white]
-            return Display.as_given(self.bands, white, self.unit).picture(self.flux)
-        sigma = tuple(s if math.isfinite(s) and s > 0 else 1.0 for s in self.sky_sigma)
-        return colour_picture(self.flux, sigma, self.bands)
-
-    def __repr__(self) -> str:
-        bands, (_, height, width) = ", ".join(self.bands), self.flux.shape
-        return f"<Cutout of object {self.row['object_id']}: {height} x {width} pixels in {bands}, {self.unit}>"
-
-    def _repr_html_(self) -> str:
-        from galflow.report.pictures import data_uri, picture_png
-
-        source = data_uri(picture_png(self.picture()))
-        said = f"object {self.row['object_id']}, ra {self.row['ra']:.5f}, dec {self.row['dec']:.5f}"
-        return (
-            f'<figure><img src="{source}" alt="{html.escape(said)}" '
-            'style="width: 192px; image-rendering: pixelated"/>'
-            f"<figcaption>{html.escape(said)}</figcaption></figure>"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +69,18 @@ class PublishedRun:
     def catalog(self) -> pa.Table:
         """The whole catalogue in memory; ``galflow.catalog.schema`` and the columns' metadata say what each is."""
         return read_files(self.store, self._catalog)
+
+    @cached_property
+    def likelihoods(self) -> pa.Table:
+        """The likelihood catalogue in memory: a row for each galaxy and model, of the survey and of all samples.
+
+        StoreError if the run has none: it compared nothing, or no model of it states a density.
+        """
+        return read_files(self.store, self._beside(LIKELIHOODS))
+
+    def sample(self, name: str) -> pa.Table:
+        """The catalogue of a comparison sample in memory; StoreError if the run has none of that name."""
+        return read_files(self.store, self._beside(sample_catalog_name(name)))
 
     @property
     def models(self) -> dict[str, str]:
@@ -150,6 +120,35 @@ class PublishedRun:
             best = [both.take(pc.sort_indices(both, sort_keys=[(order, direction)])[:n])]
         return pa.concat_tables(best).select(shown).to_pandas()
 
+    @cached_property
+    def _rows(self) -> Rows:
+        from galflow.explore.index import open_rows
+
+        rows, _ = open_rows(self.store, self.manifest)
+        return rows
+
+    def query(
+        self,
+        where: str = "",
+        order: str | None = None,
+        *,
+        descending: bool = False,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows that fulfil an expression such as ``mag_i < 22 and flags & 4 == 0``, as the explorer finds them.
+
+        Sorted by the column ``order``, missing values last; of more than 200,000 rows in the catalogue's order. Of a
+        catalogue beyond 300,000 rows a copy is built for this at the first time. SpecError for a wrong expression.
+        """
+        from galflow.explore.query import Query, Selection
+
+        rows = self._rows
+        names = list(rows.columns) if columns is None else list(columns)
+        schema = pa.schema([rows.columns.schema.field(rows.columns.named(name).name) for name in names])
+        tables = rows.pieces(Query(Selection(where), order, descending), names, limit)
+        return pa.concat_tables([table.cast(schema) for table in tables] or [schema.empty_table()])
+
     def cutout(self, object_id: int) -> Cutout:
         """The pixels of an object's primary row; SpecError if the catalogue has no such object."""
         for key in file_keys(self.store, self._catalog):
@@ -172,6 +171,69 @@ class PublishedRun:
 
         return open_residuals(self.store, self.manifest, model, n)
 
+    def side_by_side(self, count: int | None = None) -> SideBySide:
+        """``count`` random galaxies of the sky and of each compared sample, and the least and most probable ones.
+
+        For the figures of galflow.report.compared_figures; None: as many as the report shows. SpecError if the run
+        compared no sample.
+        """
+        from galflow.report.compared_run import ComparedRun
+        from galflow.report.side_by_side import side_by_side
+
+        return side_by_side(ComparedRun.of_published(self.store, self.manifest), count)
+
+    @cached_property
+    def labelling(self) -> Labelling:
+        """Labels of the run's objects, and what follows from them; more than is offered here."""
+        from galflow.runs.labelling import Labelling
+
+        return Labelling(self.store, self.manifest)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """What people say of the run's objects by now, a row a labelled object, the first labelled first.
+
+        Columns: object_id, ra, dec, anomaly_rank, label (what strictly more people say than anything else, else
+        "disputed"), label_by, label_at, label_agreement and label_votes (everybody's word).
+        """
+        self.labelling.refresh()
+        return self.labelling.table().to_pandas()
+
+    def label(
+        self, object_id: int | Iterable[int], label: str | None, by: str | None = None, note: str = ""
+    ) -> list[Label]:
+        """Say what one object is, or several in one act: interesting, artefact, normal, or a class of your own.
+
+        None takes back what you said. ``by``: who says so, by default your login. Stored at once, never overwritten:
+        other people's words stay beside it. SpecError for an object that the run has not.
+        """
+        ids = [int(object_id)] if isinstance(object_id, int | np.integer) else [int(one) for one in object_id]
+        return self.labelling.label(ids, label, by, note)
+
+    def rerank(self, n: int = 50, target: str = "interesting") -> pd.DataFrame:
+        """The ``n`` objects that come first by the labels: those called ``target``, then the most probable ones.
+
+        Columns: object_id, ra, dec, anomaly_rank, probability, label. Of the 20,000 objects that the run ranks first,
+        and all labelled ones (galflow.labels.reranking says how).
+        """
+        return self.labelling.ranked_anew(n, target).to_pandas()
+
+    def similar(self, object_id: int, n: int = 12) -> pd.DataFrame:
+        """The ``n`` objects most like one, the nearest first: object_id, distance in latents, ra, dec, anomaly_rank.
+
+        SpecError if the specification names no model for it (``output.similar``), or for an object without latents.
+        """
+        from galflow.runs.similar import similar_rows
+
+        return similar_rows(self.store, self.manifest, int(object_id), n).to_pandas()
+
+    def _beside(self, name: str) -> str:
+        """Key of a table that was published beside the catalogue."""
+        if name not in self.manifest.products:
+            tables = ", ".join(tables_among(self.manifest.products)) or "no table"
+            raise StoreError(f"run {self.name} published no {name}; beside its catalogue it has {tables}")
+        return self.manifest.products[name][0].removesuffix(RECEIPT_SUFFIX)
+
     @property
     def _catalog(self) -> str:
         return as_key(self.manifest.catalog)
@@ -179,12 +241,7 @@ class PublishedRun:
     def _cutout(self, row: dict[str, Any]) -> Cutout:
         cutouts, number = CutoutSet(self.store, row["cutout"]), int(row["row"])
         at = slice(number, number + 1)
-        said = cutouts.attributes
-        wcs = None
-        if (cards := said.get("wcs")) is not None:
-            size = cutouts.pixel_shape[-1]
-            x0, y0 = (int(corners(cutouts.read(name, at), size)[0]) for name in ("x_pixel", "y_pixel"))
-            wcs = wcs_of_cutout(cards, x0, y0, size)
+        said, wcs = cutouts.attributes, stored_wcs(cutouts, number)
         flux, ivar, mask = (np.array(cutouts.read(name, at)[0]) for name in ("flux", "ivar", "mask"))
         sigma = tuple(math.nan if s is None else float(s) for s in said["sky_sigma"])
         return Cutout(flux, ivar, mask, tuple(said["bands"]), str(said["unit"]), wcs, row, sigma, white_of(said))

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xarray as xr
 
-from galflow.catalog.selection import RANK, read_selection
+from galflow.catalog.residual_objects import RANK, read_residual_objects
 from galflow.errors import SpecError
-from galflow.report.inputs import RESIDUALS, SELECTION
+from galflow.report.inputs import RESIDUAL_OBJECTS, RESIDUAL_OBJECTS_BEFORE, RESIDUALS
 from galflow.scores.residual_writing import FLUX, KINDS, array_name
 from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.receipts import RunManifest, read_receipts
@@ -27,8 +27,9 @@ def open_residuals(store: Store, manifest: RunManifest, model: str, n: int | Non
     if n is not None and n < 1:
         raise SpecError(f"residuals of {n} objects were asked for; give at least 1, or leave n out for all")
     products = _products(store, manifest, model)
-    (selection,) = manifest.products[SELECTION]
-    chosen = read_selection(store, selection.removesuffix(RECEIPT_SUFFIX))
+    stage = RESIDUAL_OBJECTS if RESIDUAL_OBJECTS in manifest.products else RESIDUAL_OBJECTS_BEFORE
+    (receipt,) = manifest.products[stage]
+    chosen = read_residual_objects(store, receipt.removesuffix(RECEIPT_SUFFIX))
     chosen = chosen.filter(pc.is_in(chosen["tile"], pa.array(list(products)))).slice(0, n)
     tiles, rows, ranks = (chosen[name].to_numpy() for name in ("tile", "row", RANK))
     parts, places = [], []

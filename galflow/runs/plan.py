@@ -17,7 +17,8 @@ from galflow.compare.samples import comparison_fingerprint
 from galflow.runs.plan_cutouts import briefly, by_tile_of, plan_cutouts, planned_selections
 from galflow.runs.plan_joins import plan_joins
 from galflow.runs.plan_measurements import plan_measurements
-from galflow.runs.plan_residuals import plan_residuals, plan_selection
+from galflow.runs.plan_residuals import plan_residual_objects, plan_residuals
+from galflow.runs.plan_similar import plan_similar
 from galflow.runs.plan_units import (
     JoinedTile,
     JoinUnit,
@@ -109,7 +110,7 @@ def plan_scores(
 
 def part_settings(spec: RunSpec, survey: SurveySpec) -> PartSettings:
     """What every score part of the survey, or of a sample with this specification, holds beside scores."""
-    surveys = {sample.name: sample.survey for sample in spec.comparison.samples}
+    surveys = {sample.name: sample.survey for sample in spec.samples}
     own = [m for m in spec.trainings if m.trained is None]
     learners = tuple(m.name for m in own if (spec.survey if m.sample is None else surveys[m.sample]) == survey)
     return PartSettings(spec.ratios, split_shares(spec), learners, spec.scoring.triage)
@@ -184,9 +185,10 @@ class RunPlan:
     comparison: Unit | None
     measurements: dict[str | None, list[MeasureUnit]]
     """By sample; None is the survey itself."""
-    selection: Unit | None = None
+    residual_objects: Unit | None = None
     residuals: list[ResidualsUnit] = field(default_factory=list)
-    """Empty as long as their selection is to be made."""
+    """Empty as long as their objects are to be chosen."""
+    similar: list[Unit] = field(default_factory=list)  # latents and their index
     selections: dict[str, PlannedSelection] = field(default_factory=dict)
     """Of the survey, or "sample NAME", that have one -> what it leaves out, as far as it is known."""
 
@@ -203,7 +205,7 @@ class RunPlan:
         units += [u for us in self.measurements.values() for u in us]
         units += [*self.scores, *(u for us in self.sample_scores.values() for u in us)]
         units += [self.ranking] if self.ranking else []
-        return units + [unit for unit in (self.comparison, self.selection) if unit is not None]
+        return units + self.similar + [u for u in (self.comparison, self.residual_objects) if u is not None]
 
     @property
     def done(self) -> bool:
@@ -262,9 +264,9 @@ def run_id(spec: RunSpec, fingerprints: Iterable[str]) -> str:
 def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     """The plan of a whole run. Reads receipts, headers and catalogues; makes nothing."""
     cutouts = plan_cutouts(spec, spec.survey, store)
-    samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.comparison.samples}
+    samples = {s.name: plan_cutouts(spec, s.survey, store, is_sample=True) for s in spec.samples}
     joins = _joins_of(spec, spec.survey, store, cutouts)
-    sample_joins = {s.name: _joins_of(spec, s.survey, store, samples[s.name]) for s in spec.comparison.samples}
+    sample_joins = {s.name: _joins_of(spec, s.survey, store, samples[s.name]) for s in spec.samples}
     sets = {name: [u.fingerprint for u in units] for name, units in sample_joins.items()}
     models = plan_models(spec, store, [u.fingerprint for u in joins], sets)
     fingerprints = {m.name: m.fingerprint for m in models}
@@ -272,22 +274,23 @@ def plan_run(spec: RunSpec, store: Store) -> RunPlan:
     scores = plan_scores(spec, store, [u.joined for u in joins], fingerprints, spec.survey)
     sample_scores = {
         s.name: plan_scores(spec, store, [u.joined for u in sample_joins[s.name]], fingerprints, s.survey)
-        for s in spec.comparison.samples
+        for s in spec.samples
     }
     parts = {name: [u.fingerprint for u in units] for name, units in sample_scores.items()}
     measured: dict[str | None, list[MeasureUnit]] = {
-        s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]])
-        for s in spec.comparison.samples
+        s.name: plan_measurements(spec, store, s.survey, [u.cut for u in samples[s.name]]) for s in spec.samples
     } | {None: plan_measurements(spec, store, spec.survey, [u.cut for u in cutouts])}
     of_measured = [u.fingerprint for units in measured.values() for u in units]
     comparison = plan_comparison(spec, store, parts, fingerprints, [u.fingerprint for u in scores], of_measured)
-    selection = plan_selection(spec, store, [u.fingerprint for u in scores], ranking.fingerprint if ranking else None)
+    of_rule = ranking.fingerprint if ranking else None
+    chosen = plan_residual_objects(spec, store, [u.fingerprint for u in scores], of_rule)
     residuals = []
-    if selection is not None and selection.receipt is not None:
-        residuals = plan_residuals(spec, store, selection.receipt.product, [u.cut for u in cutouts], fingerprints)
+    if chosen is not None and chosen.receipt is not None:
+        residuals = plan_residuals(spec, store, chosen.receipt.product, [u.cut for u in cutouts], fingerprints)
     plan = RunPlan(
         "", False, cutouts, samples, joins, sample_joins, models, ranking, scores, sample_scores, comparison, measured,
-        selection, residuals, planned_selections(spec, cutouts, samples),
+        chosen, residuals, plan_similar(spec, store, [u.joined for u in joins], fingerprints),
+            planned_selections(spec, cutouts, samples),
     )  # fmt: skip
     run = run_id(spec, [u.fingerprint for u in plan.named_units])
     return replace(plan, run=run, published=store.exists(manifest_key(run)))

@@ -20,7 +20,7 @@ from galflow.surveys.base import OUTSIDE_TILE, Footprint, Survey, Tile
 from galflow.surveys.reading.places import Place
 from galflow.surveys.reading.regions import out_of_reach
 from galflow.surveys.reading.selection import left_out_of, selected, with_left_out
-from galflow.surveys.reading.table_metadata import reasons_of, with_reasons, without_reasons
+from galflow.surveys.reading.table_metadata import is_part_of_sky, reasons_of, with_reasons, without_reasons
 from galflow.surveys.resolve import open_survey
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table
     from galflow.cutouts.assign import assign  # here: it imports much, which a plan without such a catalogue needs not
 
     # What is wrong with the one catalogue is told once, with the first tile's rows.
-    reasons = reasons_of(catalog)
+    reasons, covers_more = reasons_of(catalog), is_part_of_sky(catalog)
     catalog, left_out = selected(without_reasons(catalog), survey.selection)
     assignment = assign(catalog, footprints)
     rows = [assignment.by_tile.get(tile.name, assignment.outside.slice(0, 0)) for tile in tiles]
@@ -98,7 +98,7 @@ def _tiles_and_rows(survey: Survey, reference: str) -> list[tuple[Tile, pa.Table
     found: list[tuple[Tile, pa.Table | None, Place | None]] = [
         (tile, own, places.get(tile.name)) for tile, own in zip(tiles, rows, strict=True)
     ]
-    if len(assignment.outside):
+    if len(assignment.outside) and not covers_more:
         found.append((Tile(OUTSIDE_TILE, (), ()), assignment.outside, None))
     return found
 
@@ -127,5 +127,5 @@ def planned_selections(
 ) -> dict[str, PlannedSelection]:
     """Of the survey and of each sample that select objects, what is left out."""
     found = {spec.survey.survey_name: planned_selection(spec.survey, cutouts)}
-    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.comparison.samples}
+    found |= {f"sample {s.name}": planned_selection(s.survey, samples[s.name]) for s in spec.samples}
     return {name: one for name, one in found.items() if one is not None}

@@ -1,6 +1,6 @@
-"""Of which objects residuals are stored, by which models, and what of that is done: a selection, then a unit a tile.
+"""Of which objects residuals are stored, by which models, and what of that is done: who they are, then a unit a tile.
 
-Which objects they are is known only once all are ranked. Until then a plan names the selection alone; a run's id does
+Which objects they are is known only once all are ranked. Until then a plan names that choice alone; a run's id does
 not depend on what follows from it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from galflow.catalog.selection import rows_by_tile, selection_fingerprint
+from galflow.catalog.residual_objects import residual_objects_fingerprint, rows_by_tile
 from galflow.errors import SpecError
 from galflow.models.base import Reconstructs, all_models, find_model
 from galflow.runs.plan_cutouts import briefly
@@ -16,7 +16,12 @@ from galflow.runs.plan_units import CutTile, ResidualsUnit, Unit
 from galflow.scores.residuals import residuals_fingerprint
 from galflow.spec.models import ModelSpec
 from galflow.spec.run import RunSpec
-from galflow.storage.layout import residuals_folder, residuals_product, selection_product, selections_folder
+from galflow.storage.layout import (
+    residual_objects_folder,
+    residual_objects_product,
+    residuals_folder,
+    residuals_product,
+)
 from galflow.storage.receipts import find_receipts
 from galflow.storage.store import Store
 
@@ -50,28 +55,28 @@ def _reconstructs(model: ModelSpec) -> bool:
     return issubclass(find_model(model.model), Reconstructs)
 
 
-def plan_selection(spec: RunSpec, store: Store, scores: Sequence[str], ranking: str | None) -> Unit | None:
+def plan_residual_objects(spec: RunSpec, store: Store, scores: Sequence[str], ranking: str | None) -> Unit | None:
     """The objects whose residuals are stored, of score parts and a rule with these fingerprints; None: of none."""
     share, survey = spec.output.residuals, spec.survey.survey_name
     if not share or ranking is None:
         return None
-    found = selection_fingerprint(scores, ranking, share)
-    receipt = find_receipts(store, selections_folder(survey)).get(found)
-    product = receipt.product if receipt else selection_product(survey, found)
+    found = residual_objects_fingerprint(scores, ranking, share)
+    receipt = find_receipts(store, residual_objects_folder(survey)).get(found)
+    product = receipt.product if receipt else residual_objects_product(survey, found)
     why = f"the first {share:.3g} of all ranked objects: they are not ranked yet, or what ranks them changed"
-    return Unit("select", survey, found, product, receipt, why)
+    return Unit("residual objects", survey, found, product, receipt, why)
 
 
 def plan_residuals(
-    spec: RunSpec, store: Store, selection: str, tiles: Sequence[CutTile], models: Mapping[str, str]
+    spec: RunSpec, store: Store, chosen: str, tiles: Sequence[CutTile], models: Mapping[str, str]
 ) -> list[ResidualsUnit]:
-    """A unit for each tile with objects of the selection at this key, by ``models``, name -> fingerprint."""
+    """A unit for each tile with objects that are chosen at this key, by ``models``, name -> fingerprint."""
     wanted = {name: models[name] for name in residual_models(spec) if name in models}
     if not wanted:
         return []
     survey, release = spec.survey.survey_name, spec.survey.release
     receipts = briefly(store, residuals_folder(survey))
-    rows = rows_by_tile(store, selection)
+    rows = rows_by_tile(store, chosen)
     units = []
     for tile in tiles:
         if tile.tile not in rows:

@@ -99,6 +99,13 @@ class MeasureUnit(Unit):
 
 
 @dataclass(frozen=True, eq=False)
+class LatentsUnit(Unit):
+    """The latents of one tile's objects."""
+
+    cutouts: CutTile = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
 class RankingUnit(Unit):
     """The rule by which the run's objects are ranked."""
 

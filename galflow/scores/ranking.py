@@ -28,7 +28,7 @@ from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
 from galflow.training.trained_model import TrainedModel
 
-RANKING_VERSION = "2"
+RANKING_VERSION = "3"
 """Raised when the same models and objects would choose otherwise."""
 _OBJECTS, _COPIES = 1500, 80
 _MASKS, _MASKED = 160, 960

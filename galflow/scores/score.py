@@ -43,7 +43,7 @@ from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 from galflow.training.trained_model import BPD, LOGLIKE, TrainedModel
 
-SCORES_VERSION = "5"
+SCORES_VERSION = "6"
 """Raised when the same cutouts and models would give other scores."""
 LIKELIHOODS = (LOGLIKE, BPD)
 """What a Density gives beside its scores: nats, and bits per observed dimension."""

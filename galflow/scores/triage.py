@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from galflow.constants import SIGMA_PER_MAD
-from galflow.cutouts.flags import Flag, has_flag
+from galflow.cutouts.flags import KNOWN_DEFECT, Flag, has_flag
 from galflow.errors import DataError
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,6 +36,9 @@ KIND_CLASS: Mapping[str, str] = {
     "dead_columns": "artefact",
     "edge": "artefact",
     "doubled_image": "artefact",
+    "low_line": "artefact",
+    "noise_step": "artefact",
+    "shifted_band": "artefact",
     "merger_pair": "interesting",
     "tidal_tail": "interesting",
     "ring": "interesting",
@@ -46,7 +49,6 @@ KIND_CLASS: Mapping[str, str] = {
 """Kind that was painted, or the survey's own -> class."""
 PRIORS: Mapping[str, float] = {"artefact": 0.1, "blend": 0.15, "star": 0.1, "galaxy": 0.6, "interesting": 0.05}
 """Shares of the classes that are assumed; of those that a run could not learn nothing is."""
-KNOWN_DEFECT = Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.COSMIC_RAY | Flag.DOUBLED | Flag.SPIKE
 FLAG_ODDS: tuple[tuple[Flag, str, float], ...] = (
     (KNOWN_DEFECT, "artefact", 30.0),
     (Flag.BRIGHT_NEIGHBOUR, "blend", 10.0),

@@ -22,6 +22,7 @@ from galflow.scores.evidence import Sigmas
 from galflow.scores.rule import placed
 from galflow.scores.triage import CLASSES, GALAXY, KIND_CLASS, PRIORS, Triage
 from galflow.scores.triage_features import feature_names, measured, triage_stretch
+from galflow.surveys.drawing.anomalies import ALL_KINDS
 from galflow.surveys.reading.sky import Sky
 
 FloatArray = npt.NDArray[np.float64]
@@ -56,9 +57,11 @@ def learn_triage(
     """
     half = np.random.default_rng([seed, _HALVES]).permutation(len(objects)) % 2 == 0
     given = [_examples(objects, objects.tiles, known, _kinds_of(objects), half)]
+    # A single band can lie beside no other one.
+    kinds = [kind for kind in ALL_KINDS if kind != "shifted_band" or objects.tiles[0].flux.shape[1] > 1]
     stars = bool(np.isfinite(objects.stellar_fwhm_pixels).any())
     for painted in (
-        painted_copies(objects, _COPIES, seed + _PAINT),
+        painted_copies(objects, _COPIES, seed + _PAINT, kinds),
         painted_sources(objects, half, _COPIES, seed + _PAINT, stars=stars),
     ):
         found = sigmas(painted.tiles)

@@ -43,3 +43,13 @@ class Ratio:
     def column(self) -> str:
         """Its column in the catalogue, as llr_pixelcnn_sersic."""
         return f"llr_{self.model}_{self.background}"
+
+
+def require_equal_conditions(model: ModelSpec, background: ModelSpec) -> None:
+    """Refuse a ratio of log p(pixels | one set of catalogue values) and log p(pixels | another): it is none."""
+    given, other = (m.options.get("conditions") or [] for m in (model, background))
+    if given != other:
+        raise ValueError(
+            f"model {model.name!r} is given conditions {given} and its background {background.name!r} {other}; a "
+            "likelihood ratio needs the same for both: give both the same option conditions"
+        )

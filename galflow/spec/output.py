@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from galflow.spec.part import Name, Part
+from galflow.spec.part import ColumnName, Name, Part
 
 GALLERY = 10_000
 """Objects of a report's gallery, unless the specification says otherwise."""
@@ -35,6 +35,10 @@ class OutputSpec(Part):
     residuals_of: tuple[str, ...] = ()
     """The models whose residuals are stored; by default all of the survey's that reconstruct."""
 
+    similar: ColumnName | None = None
+    """The model in whose latents similar objects are found, and whose latents and residuals help to rank by labels: one
+    that encodes, as a VAE or PCA. By default none, and nothing is made."""
+
     @model_validator(mode="after")
     def _residuals_of_some_objects(self) -> OutputSpec:
         if self.residuals_of and not self.residuals:
@@ -48,4 +52,5 @@ class OutputSpec(Part):
     def unused(self) -> set[str]:
         """Fields that came later and are not used: a run that was published before them is the same run."""
         found = set() if self.residuals else {"residuals", "residuals_of"}
-        return found | ({"gallery"} if self.gallery == GALLERY else set())
+        found |= {"gallery"} if self.gallery == GALLERY else set()
+        return found | ({"similar"} if self.similar is None else set())

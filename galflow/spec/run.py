@@ -18,8 +18,9 @@ from galflow.errors import SpecError
 from galflow.spec.addresses import is_loopback
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.comparison import MatchSpec, PairSpec, require_samples
+from galflow.spec.controls import ALL_CONTROLS, Control, control_surveys
 from galflow.spec.document import read_document, require_plain
-from galflow.spec.models import ModelSpec, Ratio
+from galflow.spec.models import ModelSpec, Ratio, require_equal_conditions
 from galflow.spec.output import OutputSpec
 from galflow.spec.part import ColumnName, Name, Part, describe
 from galflow.spec.repeats import repeated_models
@@ -108,11 +109,16 @@ class ComparisonSpec(Part):
     """Columns by which a difference is explained; by default those of match."""
     pairs: Annotated[tuple[PairSpec, ...], Field(max_length=20)] = ()
     """Pairs of samples that hold the same galaxies: compared galaxy by galaxy."""
+    controls: tuple[Control, ...] = ALL_CONTROLS
+    """What the samples are held against, in every comparison by itself: held_out (two halves of the held-out sky),
+    training (objects that the models learnt from), background (single-Sersic galaxies on the survey's own sky), and
+    empty_sky; [] switches all off."""
     bootstraps: Annotated[int, Field(ge=50, le=100_000)] = 1000
     """Resamplings behind each interval."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> ComparisonSpec:
+        _require_distinct(list(self.controls), "comparison controls")
         _require_distinct([s.name for s in self.samples], "comparison sample names")
         _require_distinct([m.column for m in self.match], "columns of comparison.match")
         require_samples(self.pairs, [s.name for s in self.samples])
@@ -169,13 +175,15 @@ class RunSpec(Part):
 
     @model_validator(mode="after")
     def _models_refer_to_what_is_there(self) -> RunSpec:
-        samples, names = [s.name for s in self.comparison.samples], [m.name for m in self.models]
+        samples, names = [s.name for s in self.samples], [m.name for m in self.models]
         for model in self.models:
             others = [n for n in names if n != model.name]
             for what, given, allowed in (("sample", model.sample, samples), ("background", model.background, others)):
                 if given is not None and given not in allowed:
                     known = ", ".join(allowed) or "none, for there is no such"
                     raise ValueError(f"model {model.name!r}: {what} is {given!r}; expected one of {known}")
+            if model.background is not None:
+                require_equal_conditions(model, self.models[names.index(model.background)])
             if model.sample is not None and model.trained is not None:
                 raise ValueError(f"model {model.name!r} has sample and trained; a trained model is trained on neither")
         trainings = [m.name for m in self.trainings]
@@ -217,6 +225,18 @@ class RunSpec(Part):
         return {name: model for name, model in models.items() if name in learners}
 
     @property
+    def samples(self) -> tuple[SampleSpec, ...]:
+        """All that is compared with the survey: the samples of the specification, then those that controls are."""
+        given, of = self.comparison.samples, self.comparison
+        added = control_surveys(self.survey, self.cutouts.size, [(s.name, s.survey.kind) for s in given], of.controls)
+        return (*given, *(SampleSpec(name=name, survey=survey) for name, survey in added))
+
+    @property
+    def control_samples(self) -> frozenset[str]:
+        """Names of the samples that controls are."""
+        return frozenset(s.name for s in self.samples) - {s.name for s in self.comparison.samples}
+
+    @property
     def trainings(self) -> tuple[ModelSpec, ...]:
         """The models, each with its further trainings (training.seeds) after it."""
         return repeated_models(self.models, self.training.seeds)
@@ -230,7 +250,9 @@ class RunSpec(Part):
         """What the results depend on, as JSON: all but where the work runs and where it is stored."""
         # Where nothing is measured, a run keeps the name it had before anything could be.
         left_out: dict[str, Any] = {"cluster": True, "store": True, "output": self.output.unused}
-        return self.model_dump(mode="json", exclude=left_out | ({} if self.measure else {"measure": True}))
+        left_out |= {} if self.measure else {"measure": True}
+        left_out |= {} if self.comparison.samples else {"comparison": {"controls"}}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 def fingerprint(*content: Any) -> str:

@@ -16,7 +16,7 @@ class SurveySpec(Part):
     kind: str
     """The file under galflow/surveys: hsc, legacy, kids, vista, jwst, euclid, des, lsst, sdss by their published files;
     fits_tiles, stamps, stamp_cubes, multimodal_universe, hubble, synthetic; illustris, skirt, sersic_mock of
-    simulations; or a plug-in's path."""
+    simulations; empty_sky; or a plug-in's path."""
     name: Name | None = None
     """The survey's name in URIs and in the catalogue; by default its kind."""
     release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "1"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from galflow.storage.layout import PRODUCT_KINDS, RECEIPT_SUFFIX, RUNS, as_key, product_of, report_product
+from galflow.storage.layout import EMULATED, PRODUCT_KINDS, RECEIPT_SUFFIX, RUNS, as_key, product_of, report_product
 from galflow.storage.leases import EXPIRY, Lease, Sweep, forget, read_leases, sweeping
 from galflow.storage.receipts import list_runs, read_manifest
 from galflow.storage.store import Entry, Store
@@ -52,7 +52,7 @@ def find_garbage(
     live = [lease for lease in leases if lease.lives(now)]
     wanted = referred(store)
     by_product: dict[str, list[Entry]] = {}
-    for prefix in (*PRODUCT_KINDS, RUNS):
+    for prefix in (*(kind for kind in PRODUCT_KINDS if kind != EMULATED), RUNS):
         for entry in store.entries(prefix):
             product = product_of(entry.key)
             if product is None or _lies_in(entry.key, wanted):

@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
+EMULATED = "emulated"
+"""Emulated surveys: products that no run refers to, and no garbage."""
 PRODUCT_KINDS = (
-    "cutouts", "joins", "measurements", "models", "scores", "rankings", "comparisons", "selections", "residuals",
-    "catalogs", "reports",
+    "cutouts", "joins", "measurements", "models", "scores", "latents", "indexes", "rankings", "matches", "comparisons",
+    "residual_objects", "selections", "residuals", "catalogs", "reports", EMULATED,
 )  # fmt: skip
 """First parts of the keys of products, those that later ones are made from first."""
-RUNS, LEASES, REPORTS = "runs", "leases", "reports"
+RUNS, LEASES, REPORTS, LABELS = "runs", "leases", "reports", "labels"
 RECEIPT_SUFFIX = ".receipt.json"
 PAGE = "index.html"
 """File below a report's folder."""
@@ -28,9 +30,10 @@ OWN = r"-[0-9a-f]{8}"
 _ENDING = re.compile(r"(\.zarr|\.parquet|\.json|\.html)?$")
 _MANIFEST = "/manifest.json"
 _PRODUCT = re.compile(
-    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements)/[^/]+/[^/]+/.+?\.parquet"
-    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|selections/[^/]+/.+?\.parquet)(?=[/.]|$)"
-    r"|(?:models/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
+    r"((?:(?:cutouts|residuals)/[^/]+/[^/]+/.+?\.zarr|(?:scores|joins|measurements|latents)/[^/]+/[^/]+/.+?\.parquet"
+    r"|(?:rankings|comparisons)/[^/]+/.+?\.json|(?:matches|residual_objects|selections)/[^/]+/.+?\.parquet)(?=[/.]|$)"
+    r"|emulated/[^/]+/[0-9a-f]{16}/[^/]+?(?=/|\.receipt\.json$|\.rows\.parquet$|$)"
+    r"|(?:(?:models|indexes)/[^/]+/[^/]+?|catalogs/[^/]+/[^/]+?|reports/[^/]+?|runs/\.writable-[0-9a-f]+)(?=/|\.receipt\.json$|$))"
 )
 _NAMED_BY_A_MANIFEST = re.compile(r"(models/[^/]+/[0-9a-f]{16}|catalogs/[^/]+/[^/]+|reports/[^/]+/index\.html)$")
 """How keys end in manifests of before, which held URIs."""
@@ -69,6 +72,11 @@ def residuals_product(survey: str, release: str, tile: str, fingerprint: str) ->
     return f"{residuals_folder(survey)}/{release}/{tile}/{fingerprint}.zarr"
 
 
+def latents_product(survey: str, release: str, tile: str, fingerprint: str) -> str:
+    """Key of the latents of a tile's objects by one model, and of what it leaves unexplained of them."""
+    return f"{latents_folder(survey)}/{release}/{tile}/{fingerprint}.parquet"
+
+
 def cutouts_folder(survey: str) -> str:
     """Folder of a survey's cutout sets."""
     return f"cutouts/{survey}"
@@ -87,6 +95,11 @@ def measurements_folder(survey: str) -> str:
 def scores_folder(survey: str) -> str:
     """Folder of a survey's score parts."""
     return f"scores/{survey}"
+
+
+def latents_folder(survey: str) -> str:
+    """Folder of the latents of a survey's objects."""
+    return f"latents/{survey}"
 
 
 def residuals_folder(survey: str) -> str:
@@ -117,14 +130,24 @@ def rankings_folder(survey: str) -> str:
     return f"rankings/{survey}"
 
 
-def selection_product(survey: str, fingerprint: str) -> str:
-    """Key of the most anomalous objects of a run: who they are."""
-    return f"{selections_folder(survey)}/{fingerprint}.parquet"
+def residual_objects_product(survey: str, fingerprint: str) -> str:
+    """Key of the objects whose residuals a run stores: who they are."""
+    return f"{residual_objects_folder(survey)}/{fingerprint}.parquet"
 
 
-def selections_folder(survey: str) -> str:
-    """Folder of a survey's selections."""
-    return f"selections/{survey}"
+def residual_objects_folder(survey: str) -> str:
+    """Folder of who they are, of a survey; of earlier runs they lie below selections/."""
+    return f"residual_objects/{survey}"
+
+
+def index_product(survey: str, fingerprint: str) -> str:
+    """Key of the index by which a run's nearest neighbours in latents are found: a folder."""
+    return f"{indexes_folder(survey)}/{fingerprint}"
+
+
+def indexes_folder(survey: str) -> str:
+    """Folder of a survey's indexes of latents."""
+    return f"indexes/{survey}"
 
 
 def comparison_product(run_name: str, fingerprint: str) -> str:
@@ -135,6 +158,26 @@ def comparison_product(run_name: str, fingerprint: str) -> str:
 def comparisons_folder(run_name: str) -> str:
     """Folder of a specification's comparisons."""
     return f"comparisons/{run_name}"
+
+
+def matches_product(run_name: str, fingerprint: str) -> str:
+    """Key of who was compared at equal properties in a comparison with this fingerprint."""
+    return f"{matches_folder(run_name)}/{fingerprint}.parquet"
+
+
+def matches_folder(run_name: str) -> str:
+    """Folder of a specification's matched objects."""
+    return f"matches/{run_name}"
+
+
+def likelihoods_product(catalog: str, run: str) -> str:
+    """Key of a run's likelihood catalogue, beside its ``catalog``: a folder."""
+    return catalog_product(f"{catalog}_likelihoods", run)
+
+
+def sample_catalog_product(catalog: str, sample: str, run: str) -> str:
+    """Key of the catalogue of one of a run's comparison samples, beside its ``catalog``: a folder."""
+    return catalog_product(f"{catalog}_of_{sample}", run)
 
 
 def catalog_product(name: str, run: str) -> str:
@@ -172,19 +215,40 @@ def performance_page(run: str, at: datetime) -> str:
     return f"{report_product(run)}/performance-{at:%Y%m%dT%H%M%S}.html"
 
 
+def emulated_folder(name: str, fingerprint: str) -> str:
+    """Folder of one emulated survey: a folder for each tile, and one that says how galflow reads it."""
+    return f"{EMULATED}/{name}/{fingerprint}"
+
+
+def emulated_tile(name: str, fingerprint: str, tile: str) -> str:
+    """Key of one tile of an emulated survey: a folder of FITS files and of the truth."""
+    return f"{emulated_folder(name, fingerprint)}/{tile}"
+
+
 def prefixes_of_run(run_name: str, surveys: Iterable[str], models: Iterable[str], catalog: str) -> tuple[str, ...]:
     """How the keys of all products begin that runs of one specification may make; ``surveys`` with its samples."""
     of_survey = (
-        cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, selections_folder,
-        residuals_folder,
+        cutouts_folder, joins_folder, measurements_folder, scores_folder, rankings_folder, residual_objects_folder,
+        residuals_folder, latents_folder, indexes_folder,
     )  # fmt: skip
     folders = [folder(name) for name in surveys for folder in of_survey]
     folders += [models_folder(name) for name in models]
-    folders += [comparisons_folder(run_name), catalogs_folder(catalog)]
-    return (*(f"{folder}/" for folder in folders), f"{report_product(run_name)}-")
+    folders += [comparisons_folder(run_name), matches_folder(run_name), catalogs_folder(catalog)]
+    beside = (f"{catalogs_folder(catalog)}_likelihoods/", f"{catalogs_folder(catalog)}_of_")
+    return (*(f"{folder}/" for folder in folders), *beside, f"{report_product(run_name)}-")
 
 
 # --- what is no product
+
+
+def labels_folder(survey: str, person: str | None = None) -> str:
+    """Folder of all labels that people gave a survey's objects, or of one person's."""
+    return f"{LABELS}/{survey}" if person is None else f"{LABELS}/{survey}/{person}"
+
+
+def labels_key(survey: str, person: str, at: datetime) -> str:
+    """A key that nobody else has, of labels that a person gave at one time; a person's keys sort by it."""
+    return f"{labels_folder(survey, person)}/{at:%Y%m%dT%H%M%S%f}Z-{uuid.uuid4().hex[:8]}.jsonl"
 
 
 def receipt_key(product: str) -> str:

@@ -73,7 +73,7 @@ class Lease:
 
 def prefixes_of(spec: RunSpec, root: str) -> tuple[str, ...]:
     """How the keys of all products begin that a run may make or use: plans look nowhere else."""
-    surveys = [spec.survey.survey_name, *(sample.survey.survey_name for sample in spec.comparison.samples)]
+    surveys = [spec.survey.survey_name, *(sample.survey.survey_name for sample in spec.samples)]
     trained = [as_key(m.trained).removeprefix(f"{root}/") for m in spec.trainings if m.trained is not None]
     made = prefixes_of_run(spec.name, surveys, [model.name for model in spec.trainings], spec.output.catalog)
     return (*made, *trained)

@@ -20,6 +20,7 @@ from galflow.errors import DataError, SpecError, StoreError
 from galflow.photometry import COUNT, NJY
 from galflow.surveys.base import BaseOptions, Footprint, Image, Plane, Psf, Survey, Tile, TileFile
 from galflow.surveys.reading.background import sky_level, subtract_background
+from galflow.surveys.reading.brought_catalog import catalog_of_survey, catalog_of_tile
 from galflow.surveys.reading.detection import detect, schema
 from galflow.surveys.reading.fault import Fault
 from galflow.surveys.reading.files import DANGLING, StoredFile, checksum, expand_root, stamp, unchanged
@@ -46,8 +47,8 @@ from galflow.surveys.reading.fits_planes import (
 from galflow.surveys.reading.fits_wcs import celestial_wcs, local_pixel_scale_arcsec
 from galflow.surveys.reading.identity import id_base, tile_keys
 from galflow.surveys.reading.parts import Part
-from galflow.surveys.reading.table_ids import ids_of_tile
-from galflow.surveys.reading.tables import read_catalog, rows_inside, with_positions
+from galflow.surveys.reading.table_metadata import is_part_of_sky
+from galflow.surveys.reading.tables import rows_inside, with_positions
 
 _FIRST_ROWS = 100
 """Of a catalogue of text, whose types they show."""
@@ -230,29 +231,19 @@ class FitsTiles(Survey):
     @property
     def _catalog_uri(self) -> str:
         """Where the one catalogue of the survey lies."""
-        path = cast(CatalogOptions, self._options.catalog).path
-        absolute = "://" in path or path.startswith("/") or "${" in path
-        return expand_root(path) if absolute else f"{self._root}/{path}"
+        return cast(CatalogOptions, self._options.catalog).uri_below(self._root)
 
     def read_own_catalog(self, tile: Tile, head: int | None = None) -> pa.Table:
         """The catalogue of a tile's own, or its first rows; DataError where it cannot be read."""
         options = cast(CatalogOptions, self._options.catalog)
-        with unchanged(self._file(tile, "catalog")) as uri:
-            table = read_catalog(uri, options.columns, options.pixel_origin, options.extension, head=head)
-        return ids_of_tile(table, tile.name) if options.ids_per_tile else table
+        return catalog_of_tile(options, self._file(tile, "catalog"), tile, self.footprint, head)
 
     @functools.cached_property
     def _survey_table(self) -> pa.Table | None:
         options = self._options.catalog
         if options is None or options.per_tile or self._one_tile:
             return None
-        table = read_catalog(self._catalog_uri, options.columns, options.pixel_origin, options.extension)
-        if "ra_deg" not in table.column_names:
-            raise SpecError(
-                f"{self._catalog_uri} serves all tiles, so it needs ra_deg and dec_deg: map them in catalog.columns, "
-                "or give one catalogue per tile with {tile} in catalog.path"
-            )
-        return table
+        return catalog_of_survey(options, self._catalog_uri, self.listed, self.footprint)
 
     def survey_catalog(self) -> pa.Table | None:
         """The catalogue that serves all tiles; None where each tile has its own rows."""
@@ -281,7 +272,8 @@ class FitsTiles(Survey):
             table = self.read_own_catalog(tile)
         except (SpecError, StoreError) as error:
             raise DataError(str(error)) from error  # of this tile's file; the check has told whether all are so
-        return with_positions(table, footprint.wcs)
+        table = with_positions(table, footprint.wcs)
+        return rows_inside(table, footprint.shape) if is_part_of_sky(table) else table
 
     @functools.cached_property
     def _tile_keys(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from galflow.errors import DataError, SpecError
 from galflow.spec.run import SurveySpec
-from galflow.surveys.base import Image, Psf, Survey, Tile
+from galflow.surveys.base import Image, Psf, Survey, Tile, TileFile
 from galflow.surveys.drawing import galaxies
 from galflow.surveys.reading.common_grid import on_grid
 from galflow.surveys.reading.psf import estimate_fwhm_pix
@@ -41,6 +41,24 @@ def imitated_tile(base: Survey, name: str, identity: str, what: str) -> Tile:
             "the run again"
         )
     return found
+
+
+def imitating_tiles(base: Survey, checksum: str, most: int | None) -> list[Tile]:
+    """One tile for each of ``base``, under its name, or for ``most`` of them, evenly; ``checksum``: of the options."""
+    listed = base.listed
+    if most is not None and most < len(listed):
+        listed = [listed[number * len(listed) // most] for number in range(most)]
+    return [
+        Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
+        for tile in listed
+    ]
+
+
+def displayed_as(base: Survey, tile: Tile) -> Mapping[str, bool]:
+    """Whether the tile of that name was stretched for display, under the name of what imitates it."""
+    own = next((one for one in base.listed if one.name == tile.name), None)
+    known = {} if own is None else base.displayed(own)
+    return {tile.name: any(known.values())} if known else {}
 
 
 def read_on_one_grid(base: Survey, tile: Tile, bands: Sequence[str]) -> dict[str, Image]:

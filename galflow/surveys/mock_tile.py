@@ -22,7 +22,7 @@ from galflow.surveys.drawing.mock_observation import (
     rebin,
     through_psf,
 )
-from galflow.surveys.drawing.redshifting import dimming_factor, kpc_per_arcsec
+from galflow.surveys.drawing.redshifting import dimming_factor, kpc_per_arcsec, power_law_factors
 from galflow.surveys.mock_selection import SELECTED, Selected, selected
 from galflow.surveys.mock_setting import Setting
 from galflow.surveys.reading.mosaic import Mosaic
@@ -101,6 +101,10 @@ class Observation:
         light = np.asarray(view.light, np.float64)
         if dimmed and "dimming" in options.steps:
             light = light * dimming_factor(placed.redshift, options.dimming, seen_at=placed.seen_at)
+            if options.band_wavelengths_um is not None:
+                wavelengths = np.array([options.band_wavelengths_um[band] for band in self._bands])
+                stretch = (1.0 + placed.redshift) / (1.0 + placed.seen_at)
+                light = light * power_law_factors(light.sum(axis=(1, 2)), wavelengths, stretch)[:, None, None]
         return light, scale
 
     def observed(self, placed: PlacedView, *, psf: bool = True) -> tuple[np.ndarray, np.ndarray, float]:

@@ -23,6 +23,10 @@ class Options(BaseModel):
         unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
         return {name: value for name, value in dump(self).items() if name not in unsaid}
 
+    def declared_fwhm_arcsec(self, band: str) -> float | None:
+        """The PSF's width in a band where the options say it; None: only images tell."""
+        return None
+
     def content(self) -> dict[str, Any]:
         """What the pixels depend on, as JSON values: all fields but the locations."""
         return self.model_dump(mode="json", exclude=set(self.locations))

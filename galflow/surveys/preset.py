@@ -177,8 +177,7 @@ class Preset(Survey):
         mask_file = tile.file(f"mask/{band}")
         if masked is not None and planes is not None and mask_file is not None:
             change["mask"] = masked.model_copy(update={"planes": self.model.named_planes(mask_file, planes)})
-        wcs = celestial_wcs(header, file.uri)
-        scale = local_pixel_scale_arcsec(wcs, shape) if wcs is not None else 0.0
+        scale = local_pixel_scale_arcsec(wcs, shape) if (wcs := celestial_wcs(header, file.uri)) is not None else 0.0
         if self._options.psf is None and (fwhm := self.model.fwhm_arcsec(header, scale)) is not None:
             change["psf"] = PsfOptions(fwhm_arcsec=fwhm)
         return self._translated.model_copy(update=change)
@@ -230,11 +229,12 @@ class Preset(Survey):
         return [Tile(tile.name, (*tile.files, *more[tile.name]), tile.bands) for tile in tiles]
 
     def inspect(self, tiles: Sequence[Tile]) -> list[Fault]:
-        """Which files are not the survey's, where headers contradict its data model, and what fits_tiles finds."""
+        """Which files are not the survey's, where headers overrule its data model, and what fits_tiles finds."""
         with ThreadPoolExecutor(_READERS, thread_name_prefix="galflow-inspect") as readers:
             by_tile = list(readers.map(lambda tile: list(self._of_tile(tile)), tiles))
         own = [t for t, found in zip(tiles, by_tile, strict=True) if not any(fault.refuses for fault in found)]
-        return [fault for found in by_tile for fault in found] + (self._files.inspect(own) if own else [])
+        every = (*by_tile, self._files.inspect(own) if own else ())
+        return [fault for found in every for fault in found if fault.field != "survey.options.zero_point"]
 
     def _of_tile(self, tile: Tile) -> Iterator[Fault]:
         for band in tile.bands:

@@ -218,6 +218,8 @@ def _of_preset(folder: str, root: str, kind: str, claims: Sequence[Claim], entri
         if lacking is not None:
             options[what] = instead
             unknown.append(f"{what}: the survey publishes it, but {lacking}; {without}")
+        elif what == "mask" and model.mask_names and any(re.search(model.mask_names, path) for path in paths):
+            known.append("mask: the survey's own, where a frame has one")
         elif companion is None and not (what == "noise" and survey.makes_noise):
             unknown.append(f"{what}: the survey's files have none; {without}")
         else:
@@ -249,7 +251,7 @@ def _counted(survey: Preset, bands: Sequence[str], paths: Sequence[str]) -> tupl
         for image in survey.images
         for band in bands
     ]
-    fits = [path for path in paths if is_fits(path)]
+    fits = [path for path in paths if is_fits(path) and not (model.mask_names and re.search(model.mask_names, path))]
     images = {path for path in fits if any(pattern.match(path) for pattern in wanted)}
     others = [p for p in fits if p not in images and not any(pattern.match(p) for pattern in beside)]
     return len(images), others

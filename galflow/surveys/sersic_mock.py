@@ -19,10 +19,16 @@ import pyarrow as pa
 from scipy.spatial import cKDTree
 
 from galflow.errors import DataError
-from galflow.surveys.base import Image, Plane, Psf, Survey, Tile, TileFile
+from galflow.surveys.base import Image, Psf, Survey, Tile
 from galflow.surveys.drawing import galaxies
-from galflow.surveys.drawing.empty_sky import empty_places
-from galflow.surveys.imitated import imitated_tile, open_imitated, psfs_of, reach_pix, read_on_one_grid
+from galflow.surveys.imitated import (
+    displayed_as,
+    imitated_tile,
+    imitating_tiles,
+    open_imitated,
+    psfs_of,
+    read_on_one_grid,
+)
 from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.reading.grids import WCS_FAULTS, cause
 from galflow.surveys.reading.identity import object_ids, tile_keys
@@ -31,9 +37,12 @@ from galflow.surveys.reading.mosaic import Mosaic
 from galflow.surveys.reading.positions import icrs_to_pixel
 from galflow.surveys.reading.selection import selected
 from galflow.surveys.sersic_mock_options import SersicMockOptions
+from galflow.surveys.sky_patches import SkyPatches, sky_of
 
 _SMALLEST_RADIUS_PIX = 0.3
 """An object no larger than the PSF still gets a size, below which profiles cannot be told from points."""
+_HALF_LIGHT_SIGMAS = 1.1774
+"""Half-light radius of a Gaussian in its standard deviations."""
 _SAME_OBJECT_PIX = 5.0
 """A detection this near to a catalogue's position is that object."""
 
@@ -91,10 +100,11 @@ class SersicMock(Survey):
         settings = [self.version, self.options.content(), base.version, base.options.content()]
         settings += [base.selection.model_dump(mode="json")] if base.selection is not None else []
         checksum = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return [
-            Tile(tile.name, (TileFile("options", "", checksum), TileFile("base", "", tile.identity)), tile.bands)
-            for tile in base.listed
-        ]
+        return imitating_tiles(base, checksum, self.options.tiles)
+
+    def displayed(self, tile: Tile) -> Mapping[str, bool]:
+        """As the imitated tile."""
+        return displayed_as(self._base, tile)
 
     def _mocks(self, tile: Tile) -> _Mocks:
         return self._last.get(tile.identity, lambda: self._make(tile))
@@ -105,16 +115,17 @@ class SersicMock(Survey):
         images = read_on_one_grid(self._base, imitated, imitated.bands)
         rng = np.random.default_rng([self.options.seed, int(tile.identity[:15], 16)])
         sources = detect(images, DetectionOptions(), 0)
-        psfs = psfs_of(images, sources)
+        psfs = _psfs(self._base, images, sources)
         truth = _draw_truth(_population(self._base, imitated, images, sources), images, psfs, self.options, rng)
-        rows, columns = empty_places(
+        sky = sky_of(
+            self._base,
             images,
-            sources["x"].to_numpy(),
-            sources["y"].to_numpy(),
-            reach_pix(sources) + self.options.min_separation,
+            sources,
             count=self.options.count,
             size=self.options.stamp_size,
+            separation=self.options.min_separation,
             rng=rng,
+            else_noise=False,
         )
         mosaic = Mosaic(self.options.count, self.options.stamp_size)
         y, x = mosaic.centres
@@ -127,29 +138,17 @@ class SersicMock(Survey):
             "x": x.astype(np.float64),
             "y": y.astype(np.float64),
             **truth,
-            "patch_x": columns,
-            "patch_y": rows,
+            "patch_x": sky.columns,
+            "patch_y": sky.rows,
         }
-        mocks = {
-            band: self._paint(band, image, psfs[band], truth, mosaic, (rows, columns)) for band, image in images.items()
-        }
+        mocks = {band: self._paint(band, image, psfs[band], truth, sky) for band, image in images.items()}
         return _Mocks(mocks, pa.table({name: pa.array(values) for name, values in table.items()}))
 
-    def _paint(
-        self,
-        band: str,
-        image: Image,
-        psf: Psf,
-        truth: Mapping[str, np.ndarray],
-        mosaic: Mosaic,
-        places: tuple[np.ndarray, np.ndarray],
-    ) -> Image:
+    def _paint(self, band: str, image: Image, psf: Psf, truth: Mapping[str, np.ndarray], sky: SkyPatches) -> Image:
         """The mosaic of one band: in each cell a patch of the tile's sky with a galaxy on it."""
         size, scale = self.options.stamp_size, image.pixel_scale_arcsec
         profile = galaxies.psf_profile(psf, scale)
-        window = np.arange(size) - size // 2
-        at = (places[0][:, None, None] + window[:, None], places[1][:, None, None] + window)
-        flux = image.flux[at].astype(np.float32)
+        flux = sky.flux[band]
         shapes = [
             truth[n]
             for n in ("sersic_index", "half_light_radius_pix", "axis_ratio", "position_angle_deg", f"flux_{band}")
@@ -158,15 +157,9 @@ class SersicMock(Survey):
             galaxy = galaxies.sersic(index, radius * scale, axis_ratio, angle)
             stamp = galaxies.draw(galaxy, profile, size=size, pixel_scale_arcsec=scale, dy=0.0, dx=0.0)
             flux[i] += (total * stamp).astype(np.float32)
-        return Image(
-            mosaic.assemble(list(flux), np.nan, np.float32),
-            image.unit,
-            scale,
-            ivar=None if image.ivar is None else mosaic.assemble(list(image.ivar[at]), 0.0, np.float32),
-            mask=None if image.mask is None else mosaic.assemble(list(image.mask[at]), int(Plane.NO_DATA), np.uint16),
-            psf=psf,
-            header=image.header,
-        )
+        # Of pictures that were stretched for display white is the most that a pixel can be.
+        white = image.display_white
+        return sky.image(band, image, flux if white is None else np.fmin(flux, np.float32(white)), psf)
 
     def read(self, tile: Tile, band: str) -> Image:
         """The mosaic of one band, NaN between the mocks; with the imitated tile's PSF, or its estimate."""
@@ -178,6 +171,16 @@ class SersicMock(Survey):
     def catalog(self, tile: Tile, images: Mapping[str, Image] | None = None) -> pa.Table:
         """One row a mock: its centre in the mosaic (no sky position) and the truth it was drawn from."""
         return self._mocks(tile).catalog
+
+
+def _psfs(base: Survey, images: Mapping[str, Image], sources: pa.Table) -> dict[str, Psf]:
+    """Band -> its PSF; of ready-made images in which none can be measured one pixel wide."""
+    try:
+        return psfs_of(images, sources)
+    except DataError:
+        if not base.ready_made:
+            raise
+        return {band: image.psf or Psf(fwhm_arcsec=image.pixel_scale_arcsec) for band, image in images.items()}
 
 
 def _population(base: Survey, tile: Tile, images: Mapping[str, Image], sources: pa.Table) -> pa.Table:
@@ -218,7 +221,7 @@ def _draw_truth(
     options: SersicMockOptions,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Columns of (count,): fluxes and size of real objects, drawn together and with repetition; shapes drawn evenly.
+    """Columns of (count,): fluxes and size of real objects, drawn together and with repetition; Sersic indices evenly.
 
     The PSF's half-light radius is taken from the measured one in quadrature: exact for Gaussians only.
     """
@@ -239,9 +242,21 @@ def _draw_truth(
     truth = {name: np.maximum(fluxes[chosen, i], 0.0) for i, name in enumerate(names)}
     low, high = options.sersic_range
     index = np.round(np.exp(rng.uniform(np.log(low), np.log(high), size=options.count)), 1)
+    ratio = rng.uniform(*options.axis_ratio_range, size=options.count)
+    if options.shapes == "detected":
+        ratio = np.clip(_axis_ratio(population, blur)[chosen], *options.axis_ratio_range)
     return truth | {
         "half_light_radius_pix": intrinsic,
         "sersic_index": np.clip(index, *galaxies.SERSIC_RANGE),
-        "axis_ratio": rng.uniform(*options.axis_ratio_range, size=options.count),
+        "axis_ratio": ratio,
         "position_angle_deg": rng.uniform(0.0, 180.0, size=options.count),
     }
+
+
+def _axis_ratio(population: pa.Table, blur: float) -> np.ndarray:
+    """(n,) b/a from the second moments of detected objects, without the PSF of half-light radius ``blur`` pixels."""
+    spread = blur / _HALF_LIGHT_SIGMAS
+    along, across = (population[name].to_numpy() for name in ("a_pix", "b_pix"))
+    least = _SMALLEST_RADIUS_PIX**2
+    squares = [np.maximum(np.nan_to_num(axis) ** 2 - spread**2, least) for axis in (across, along)]
+    return np.sqrt(squares[0] / squares[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -17,11 +17,14 @@ class SersicMockOptions(Options):
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
     # The identity of each tile holds that of the tile it imitates, and the imitated survey's own options.
     locations: ClassVar[frozenset[str]] = frozenset({"like"})
+    later: ClassVar[frozenset[str]] = frozenset({"tiles", "shapes"})
 
     like: SurveySpec
     """The survey to imitate: kind, options."""
     count: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Mocks for each tile of it."""
+    tiles: Annotated[int, Field(ge=1)] | None = None
+    """So many of its tiles at most, evenly taken from their list; None: all."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything random."""
     stamp_size: Annotated[int, Field(ge=8, le=512)] = 64
@@ -32,6 +35,8 @@ class SersicMockOptions(Options):
     """Sersic indices, drawn evenly in their logarithm; within 0.3 to 6.2."""
     axis_ratio_range: tuple[float, float] = (0.2, 1.0)
     """Axis ratios, drawn evenly."""
+    shapes: Literal["drawn", "detected"] = "drawn"
+    """detected: axis ratios are those of the objects that give flux and size, the PSF taken out, within that range."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SersicMockOptions:

@@ -80,8 +80,11 @@ class SimulationOptions(Options):
     """Of astropy.cosmology."""
     dimming: Dimming = "per_frequency"
     """Surface brightness in nJy falls as (1+z)^-3 per_frequency, ^-4 bolometric, ^-5 per_wavelength."""
-    k_correction: Literal["none", "rest_frame"] = "none"
-    """rest_frame: the filter shifts with the light, where per_frequency is exact; none: it stays the survey's."""
+    k_correction: Literal["none", "rest_frame", "power_law"] = "none"
+    """rest_frame: the filter shifts with the light, where per_frequency is exact; none: it stays the survey's;
+    power_law: it stays, and the light that moves into it follows from each galaxy's own colour."""
+    band_wavelengths_um: dict[str, Positive] | None = None
+    """Wavelength of each band in micron, for k_correction: power_law."""
     pixel_scale_arcsec: Positive | None = None
     """Of the mock images; by default that of the imitated survey."""
     stamp_size: Annotated[int, Field(ge=8, le=1024)] = 64
@@ -107,6 +110,8 @@ class SimulationOptions(Options):
     galaxies_per_tile: Annotated[int, Field(ge=1, le=4096)] = 32
     """About how many galaxies share a tile, with all their cameras."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"band_wavelengths_um"})
+
     @model_validator(mode="after")
     def _observable(self) -> SimulationOptions:
         if self.redshift is not None and self.redshift_catalog is not None:
@@ -122,17 +127,23 @@ class SimulationOptions(Options):
             raise ValueError("steps has psf; give psf_fwhm_arcsec, psf_images or like, or leave psf out of steps")
         if "sky" in self.steps and self.sky_sigma_njy is None and self.like is None:
             raise ValueError("steps has sky; give sky_sigma_njy or like, or leave sky out of steps")
-        if self.k_correction == "rest_frame" and "dimming" in self.steps and self.dimming != "per_frequency":
+        if self.k_correction != "none" and "dimming" in self.steps and self.dimming != "per_frequency":
             raise ValueError(
-                f"k_correction is rest_frame and dimming {self.dimming}; light whose filter is shifted with it dims "
+                f"k_correction is {self.k_correction} and dimming {self.dimming}; light at its own frequency dims "
                 "in nJy as (1+z)^-3: leave dimming at per_frequency"
             )
+        if (self.k_correction == "power_law") != (self.band_wavelengths_um is not None):
+            raise ValueError("k_correction: power_law and band_wavelengths_um belong together; give both or neither")
         return self
 
     def of_band(self, name: str, band: str) -> float | None:
         """The number for a band of an option that takes one for all or one for each; None: it is not given."""
         value: OfBands | None = getattr(self, name)
         return value.get(band) if isinstance(value, dict) else value
+
+    def declared_fwhm_arcsec(self, band: str) -> float | None:
+        """The option, if the mocks are seen through a PSF at all."""
+        return self.of_band("psf_fwhm_arcsec", band) if "psf" in self.steps else None
 
     def check_bands(self, bands: tuple[str, ...]) -> None:
         """ValueError where an option is given for other bands than these."""
@@ -144,6 +155,12 @@ class SimulationOptions(Options):
                 raise ValueError(
                     f"{name} is given for {', '.join(value)}; give one number, or one each for {', '.join(bands)}"
                 )
+        wavelengths = self.band_wavelengths_um
+        if wavelengths is not None and (set(wavelengths) != set(bands) or len(set(wavelengths.values())) < 2):
+            raise ValueError(
+                f"band_wavelengths_um is given for {', '.join(wavelengths)}; give one each for {', '.join(bands)}, "
+                "which must be two bands or more of different wavelengths"
+            )
         if self.selection.band is not None and self.selection.band not in bands:
             raise ValueError(f"selection.band is {self.selection.band!r}; expected one of {', '.join(bands)}")
 

@@ -79,3 +79,7 @@ class SyntheticOptions(Options):
         except SpecError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def declared_fwhm_arcsec(self, band: str) -> float | None:
+        """The option, of every band."""
+        return self.psf_fwhm_arcsec

@@ -8,13 +8,16 @@ The WCS is ZPN with its reference point far off the frame; SEEING is in pixels. 
   offsets (Gonzalez-Fernandez+18, MNRAS 474, 5459);
 - MAGZPT far from NIGHTZPT, or without it (frames rescaled to a common zero point, as GAMA's): AB, of one count.
 
-The noise is measured from the sky: confidence maps are files of their own and not read. A file of several detectors is
-refused.
+The noise is measured from the sky, or made of confidence maps where the option says how they are called: weights of
+inverse variance up to a factor, of median 100, 0 where a pixel is bad (VISTA Data Reduction Library Design,
+VIS-SPE-IOA-20000-0010), which are scaled to the sky. A file of several detectors is refused.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from astropy.io import fits
@@ -28,9 +31,11 @@ from galflow.surveys.reading.data_models import DataModel, Header
 from galflow.surveys.reading.fits_inspect import stored_header
 from galflow.surveys.reading.fits_io import read_header
 from galflow.surveys.reading.fits_names import path_pattern
+from galflow.surveys.reading.fits_options import FitsTilesOptions, WeightOptions
 from galflow.surveys.reading.fits_planes import header_number
 
 AB_MINUS_VEGA = {"Z": 0.502, "Y": 0.600, "J": 0.916, "H": 1.366, "Ks": 1.827}
+_CONFIDENCE = re.compile(r"_conf\.fits?(?:\.fz|\.gz)?$")
 _NIGHT_AGREES = 1.0
 """Magnitudes by which a frame's own zero point may differ from that of its night."""
 
@@ -42,6 +47,11 @@ class VistaOptions(PresetOptions):
         default="{tile:path}.fits",
         description="Path of the frames below root, with {tile}, or {tile:path} across folders; with {band} where one "
         "tile has frames of several filters, else all frames are of one band",
+    )
+    confidence: str | None = Field(
+        default=None,
+        description="Path of the confidence maps below root, with the {tile} of their frames, such as "
+        "{tile:path}_conf.fits; empty: the noise is measured from the sky",
     )
 
 
@@ -71,6 +81,21 @@ class Vista(Preset):
     def images(self) -> tuple[str, ...]:
         """The option pattern."""
         return (self.options.pattern,)
+
+    @functools.cached_property
+    def _translated(self) -> FitsTilesOptions:
+        """With the confidence maps as weights."""
+        found, pattern = super()._translated, self.options.confidence
+        if pattern is None or self.options.noise == "sky":
+            return found
+        patterns = {band: pattern.replace("{band}", self.model.bands[band]) for band in found.bands}
+        return found.model_copy(update={"weight": WeightOptions(pattern=patterns, kind="weight")})
+
+    def tiles(self) -> list[Tile]:
+        """Every frame; a confidence map, whose name fits the pattern of the frames too, is none."""
+        tiles = super().tiles()
+        maps = {file.uri for tile in tiles for file in tile.files if file.role.startswith("weight/")}
+        return [tile for tile in tiles if not any(f.role.startswith("flux/") and f.uri in maps for f in tile.files)]
 
     def bands_there(self, patterns: Mapping[str, str], paths: Sequence[str]) -> set[str]:
         """Those of {band}; without it the one that the first frame's FILTER names."""
@@ -106,6 +131,8 @@ class Vista(Preset):
         if said != band:
             return f"its FILTER is {said!r}, not {band}"
         file = tile.file(f"flux/{band}")
+        if file is not None and _CONFIDENCE.search(file.uri):
+            return 'its name is that of a confidence map; declare confidence: "{tile:path}_conf.fits"'
         try:
             several = file is not None and bool(stored_header(file, 2))
         except DataError:

@@ -121,6 +121,8 @@ class _Fit:
             team = self._team()
         while self.state.phase < len(self.phases):
             self._run_phase(team)
+            if self.state.phase < len(self.phases):
+                self.model.begin_phase(self.phases[self.state.phase], self.data)
             team = self._team()
         self.model.eval()
         self.model.finish(self.data)
@@ -222,8 +224,11 @@ class _Fit:
     def _report(self, epoch: int, points: list[CurvePoint] | None = None) -> None:
         if self.progress is not None:
             number, rounds = self.phases[self.state.phase], self.state.round
-            epochs = self._phase_epochs([p for p in self.model.players if p.phase == number])
-            self.progress(Progress(number, epoch, epochs, rounds, tuple(points or ())))
+            of_phases = [self._phase_epochs([p for p in self.model.players if p.phase == n]) for n in self.phases]
+            epochs = of_phases[self.state.phase]
+            ended = sum(of_phases[: self.state.phase]) + epoch - (not points)
+            share = ended / sum(of_phases)
+            self.progress(Progress(number, epoch, epochs, rounds, tuple(points or ()), share))
 
     def _tick(self) -> None:
         """Book the time since the last call."""

@@ -43,6 +43,8 @@ class Progress:
     """Rounds finished in this epoch."""
     points: tuple[CurvePoint, ...] = ()
     """The curve's new points where the epoch is finished, one a player; empty within an epoch."""
+    share: float = 0.0
+    """Epochs that have ended of those of all phases, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,11 @@ class PhaseOptimisers:
         """Batches that one round uses."""
         return sum(player.steps for player in self.players)
 
+    @property
+    def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Each player's, for whoever changes step sizes on the way."""
+        return tuple(self._optimisers.values())
+
     def learning_rate(self, player: str) -> float:
         """The step size in use."""
         return float(self._optimisers[player].param_groups[0]["lr"])

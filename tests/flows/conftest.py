@@ -59,7 +59,7 @@ def _story() -> dict[str, Any]:
         "training": {"epochs": 2, "batch_size": 8, "reference_fraction": 0.3, "checkpoint_seconds": 0.05},
         # One object at a time, so that scoring a tile takes long enough to be killed in.
         "scoring": {"primary": "vae_neg_elbo", "batch_objects": 1},
-        "comparison": {
+        "comparison": {"controls": [],
             "bootstraps": 60,
             "samples": [{"name": "bright", "survey": {"kind": "synthetic", "name": "bright", "options": bright}}],
         },

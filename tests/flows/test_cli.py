@@ -35,7 +35,7 @@ TINY: dict[str, Any] = {
     "survey": {"kind": "synthetic", "options": {"tiles": 2, "tile_size": 128, "objects_per_tile": 9}},
     "cutouts": {"size": 16},
     "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}],
-    "comparison": {"samples": [{"name": "other", "survey": {"kind": "synthetic", "name": "other"}}]},
+    "comparison": {"controls": [], "samples": [{"name": "other", "survey": {"kind": "synthetic", "name": "other"}}]},
     "cluster": {"workers": 1},
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import s3fs  # type: ignore[import-untyped]
 from PIL import Image as Picture
 
 from tests.galflow.surveys import survey_files as written
@@ -120,17 +121,51 @@ def test_check_of_what_cannot_be_read_ends_with_2(here: Here, tmp_path: Path) ->
     assert "a.png is no FITS file by its name" in errors
 
 
-@pytest.mark.full
-def test_what_init_writes_runs_and_finds_the_objects(
-    galflow: Command, prefect_api: dict[str, str], tmp_path: Path
-) -> None:
+TILES = {
+    "hsc": ("patch", "{},4"), "legacy": ("brick", "150{}p022"), "kids": ("tile", "15{}.1_2.2"),
+    "vista": ("tile", "frame_{}"), "jwst": ("tile", "jw02561-o001_t00{}_nircam"), "euclid": ("tile", "10201821{}"),
+    "des": ("tile", "DES215{}-5248"), "lsst": ("patch", "4849_{}"), "sdss": ("field", "002125-1-001{}"),
+}  # fmt: skip
+"""Kind -> (parameter of survey_files, names of its tiles)."""
+
+
+def ten_tiles(kind: str, folder: Path) -> Path:
+    name, pattern = TILES[kind]
     for number in range(10):
-        written.vista(tmp_path / "few", seed=number, tile=f"frame_{number}", shift=0.02 * number)
+        getattr(written, kind)(folder, seed=number, shift=0.02 * number, **{name: pattern.format(number)})
+    return folder
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_init_writes_runs_and_finds_the_objects(
+    kind: str, galflow: Command, prefect_api: dict[str, str], tmp_path: Path
+) -> None:
+    folder = str(ten_tiles(kind, tmp_path / "few"))
+    objects_of_a_run(galflow, prefect_api, folder, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.s3
+@pytest.mark.parametrize("kind", ["des", "hsc"])
+def test_what_init_writes_of_a_prefix_runs_and_finds_the_objects(
+    kind: str, galflow: Command, prefect_api: dict[str, str], tmp_path: Path, s3_root: str
+) -> None:
+    """Of one whose files are compressed, and of one that has commas in its names and folders below."""
+    server = s3fs.S3FileSystem(use_listings_cache=False)
+    server.put(str(ten_tiles(kind, tmp_path / "few")), f"{s3_root}/a survey", recursive=True)
+    assert f"kind: {kind}" in objects_of_a_run(galflow, prefect_api, f"{s3_root}/a survey", tmp_path)
+
+
+def objects_of_a_run(galflow: Command, prefect_api: dict[str, str], folder: str, tmp_path: Path) -> str:
+    """Run what `init` writes of ten tiles: every star is scored once. The specification."""
     spec, root = tmp_path / "few.yaml", tmp_path / "store"
-    assert galflow("init", str(tmp_path / "few"), "-o", str(spec), **prefect_api).returncode == 0
+    begun = galflow("init", folder, "-o", str(spec), **prefect_api)
+    assert begun.returncode == 0, begun.stderr
     done = galflow("run", str(spec), "--root", str(root), **prefect_api)
     assert done.returncode == 0, done.stderr
     (folder,) = (p for p in root.glob("catalogs/*/*") if p.is_dir() and not p.name.endswith("_supplement"))
     table = pq.read_table(folder).to_pandas()
     assert len(table) == 10 * len(written.STARS)
     assert table["anomaly_score"].notna().all()
+    return spec.read_text()

@@ -102,7 +102,7 @@ def finished(run_to_its_end: RunToItsEnd, tmp_path_factory: pytest.TempPathFacto
         "cutouts": {"size": SIZE, "bands": list(BANDS)},
         "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 3}}],
         "training": {"reference_fraction": 0.3},
-        "comparison": {
+        "comparison": {"controls": [],
             "bootstraps": 50,
             "samples": [{"name": "mixed", "survey": {"kind": "stamps", "name": "mixed", "options": stamps}}],
         },

@@ -29,18 +29,19 @@ def draw(folder: Path, count: int) -> None:
     """Round galaxies on a grey sky, stretched for display: half of them PNG, half of them JPEG."""
     for layer in LAYERS:
         (folder / layer).mkdir(parents=True)
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
     for i in range(count):
         rng = np.random.default_rng(i)
+        side = SIDE + 4 if i % 10 == 0 else SIDE  # some are larger, and are cropped
+        y, x = np.mgrid[:side, :side] - side // 2
         light = rng.uniform(60, 200) * np.exp(-(x**2 + y**2) / (2 * rng.uniform(1.5, 3.0) ** 2))
-        pixels = 20 + light[..., None] * rng.uniform(0.6, 1.0, 3) + rng.normal(0, 4, (SIDE, SIDE, 3))
+        pixels = 20 + light[..., None] * rng.uniform(0.6, 1.0, 3) + rng.normal(0, 4, (side, side, 3))
         picture = Picture.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
         layer = folder / LAYERS[i % 5 == 0]
         picture.save(layer / f"{i:03d}.{'jpg' if i % 2 else 'png'}", **({"quality": 95} if i % 2 else {}))
 
 
 def document_of(folder: Path) -> dict[str, Any]:
-    options = {"root": str(folder), "pattern": "*/*", "pixel_scale_arcsec": 0.2, "tile_bits": 1}
+    options = {"root": str(folder), "pattern": "*/*", "pixel_scale_arcsec": 0.2, "tile_bits": 1, "crop": SIDE}
     return {
         "name": "pictures",
         "survey": {"kind": "stamps", "options": options | {"folder_column": "layer"}},
@@ -86,10 +87,17 @@ def test_scores_and_pictures_are_those_of_the_files(finished: Finished) -> None:
     top = run.top(5, columns=["object_id", "file_name", "pca_reconstruction"])
     for row in top.to_dict("records"):
         with Picture.open(folder / row["file_name"]) as picture:
-            pixels = np.asarray(picture)
+            whole = np.asarray(picture)
+        edge = (len(whole) - SIDE) // 2
+        pixels = whole[edge : edge + SIDE, edge : edge + SIDE]
         scored = galflow.score(model, np.moveaxis(pixels, 2, 0)[None].astype(np.float32))
         assert scored["reconstruction"][0] == pytest.approx(row["pca_reconstruction"], rel=1e-4)
         np.testing.assert_array_equal(run.cutout(row["object_id"]).picture(), pixels)
+
+
+def test_the_report_says_how_pictures_were_prepared(finished: Finished) -> None:
+    sizes = galflow.open_run(finished.root).catalog.num_rows
+    assert f"of {sizes} ready-made images {sizes // 10} cropped" in " ".join(page(finished).split())
 
 
 def test_plan_says_so_and_an_asinh_is_another_model(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows.deployments import FILLED_IN, TRIGGER
+from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import parse_spec
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -37,13 +38,17 @@ def test_the_entrypoint_makes_the_deployments(
     made = {d["name"]: d for d in ask("deployments/filter", {})}
     assert set(made) == {
         "survey-adhoc", "survey-nightly", "reprocess", "ingest-adhoc", "train-adhoc", "score-adhoc", "compare-adhoc",
-        "publish-adhoc",
+        "publish-adhoc", "simulations-adhoc", "emulate-adhoc",
     }  # fmt: skip
     for deployment in made.values():
         assert deployment["work_pool_name"] == "galflow"
         assert deployment["global_concurrency_limit"]["limit"] == 1
         assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-        spec = parse_spec(deployment["parameters"]["spec"])
+        given = deployment["parameters"]["spec"]
+        if deployment["name"] == "emulate-adhoc":
+            assert EmulationSpec.model_validate(given).store.root == "s3://bucket/products"
+            continue
+        spec = parse_spec(given)
         assert spec.store.root == "s3://bucket/products"
         assert spec.cluster.address == "tcp://here:8786"
         assert deployment["parameter_openapi_schema"]["definitions"]["SurveySpec"]["properties"]["kind"]["anyOf"]

@@ -24,10 +24,11 @@ def document(name: str = "nightly", survey: str = "wide") -> dict[str, Any]:
         "survey": {"kind": "synthetic", "name": survey, "release": "dr1", "options": {"tiles": 2}},
         "models": [{"name": "kmeans", "model": "kmeans.KMeans"}],
         "comparison": {
+            "controls": [],
             "samples": [
                 {"name": "again", "survey": {"kind": "synthetic", "name": survey, "release": "dr1"}},
                 {"name": "other", "survey": {"kind": "synthetic", "name": "mock", "release": "v7"}},
-            ]
+            ],
         },
         "cluster": {"workers": 3},
     }

@@ -31,6 +31,7 @@ def finished(
         "models": [{"name": "ae", "model": "autoencoder.Autoencoder", "options": {"width": 4, "latent": 4}}],
         "training": {"epochs": 2, "seeds": 3, "reference_fraction": 0.3},
         "comparison": {
+            "controls": [],
             "samples": [{"name": "other", "survey": {"kind": "synthetic", "options": sky | {"seed": 4}}}],
             "bootstraps": 50,
         },

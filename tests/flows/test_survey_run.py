@@ -24,7 +24,12 @@ ENDS = {"ingest": 5, "train": 6, "score": 9, "compare": 10, "publish": 11, "surv
 def spec() -> RunSpec:
     mock = {"name": "mock", "survey": {"kind": "synthetic", "name": "mock"}}
     models = [{"name": "kmeans", "model": "kmeans.KMeans"}]
-    document = {"name": "told", "survey": {"kind": "synthetic"}, "models": models, "comparison": {"samples": [mock]}}
+    document = {
+        "name": "told",
+        "survey": {"kind": "synthetic"},
+        "models": models,
+        "comparison": {"controls": [], "samples": [mock]},
+    }
     return parse_spec(document)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 
 import httpx
 import pytest
+from rich.console import Console
 
 from tasks import progress
 from tasks.progress import StageProgress, link_to
@@ -109,3 +111,32 @@ def test_a_stage_of_any_sample_has_a_key_that_prefect_takes(monkeypatch: pytest.
     assert [ArtifactCreate(key=key).key for key in keys] == ["galflow-ingest-tng-50", "galflow-score-tng-50"]
     with pytest.raises(ValueError, match="key"):
         ArtifactCreate(key="galflow-ingest-tng_50")
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [("score sky", "3/11 tiles, 1,204 objects, 301/s"), ("train", "3/11 models, 1,204 objects, 301/s")],
+)
+def test_a_bar_says_units_objects_rate_and_the_time_left(
+    stage: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: clock[0])
+    with StageProgress(stage, 11, 1) as bar:
+        assert "left" not in drawn(bar)
+        bar.part("c", 0.5, "c epoch 3/6")
+        clock[0] = 104.0
+        bar.advance(name="a", objects=1000)
+        bar.advance(name="b", objects=204)
+        # Two and a half of ten units in four seconds.
+        assert f"{told}  0:00:04, 0:00:12 left  c epoch 3/6".split() == drawn(bar).split()[-len(told.split()) - 6 :]
+        bar.advance(name="c", failed=True)
+        assert "4/11" in drawn(bar)
+        assert bar._bar.tasks[0].completed == 4
+
+
+def drawn(bar: StageProgress) -> str:
+    """What a terminal shows of it."""
+    console = Console(width=200, file=io.StringIO())
+    console.print(bar._bar.make_tasks_table(bar._bar.tasks))
+    return console.file.getvalue().strip()  # type: ignore[attr-defined]

@@ -84,7 +84,11 @@ def specification(root: Path, trained: str | None = None, samples: bool = True) 
                 {"name": "vae", "model": "vae.VAE", "options": {"latent": 4, "width": 16}, "trained": trained},
             ],
             "training": {"epochs": 1, "batch_size": 16, "reference_fraction": 0.4},
-            "comparison": {"samples": [{"name": "mock", "survey": mock}] if samples else [], "bootstraps": 50},
+            "comparison": {
+                "controls": [],
+                "samples": [{"name": "mock", "survey": mock}] if samples else [],
+                "bootstraps": 50,
+            },
             "store": {"root": str(root / "store")},
             "output": {"top": 3},
         }
@@ -186,7 +190,7 @@ def test_the_manifest_names_every_stages_products(stages: Stages, manifest: Any)
     assert stages.store.root not in stages.store.get(manifest_key(stored.run)).decode()
     assert set(manifest.products) == {
         "cutouts", "cutouts of mock", "joins", "joins of mock",
-        "models", "scores", "scores of mock", "ranking", "comparison", "catalog", "report"
+        "models", "scores", "scores of mock", "ranking", "comparison", "catalog", "catalog of mock", "report"
     }  # fmt: skip
     assert manifest.products["models"] == ["models/kmeans/kmeanskmeans.receipt.json"]  # of this store alone
     assert manifest.models["vae"] == stages.spec.models[1].trained

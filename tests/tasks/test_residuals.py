@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.errors import SpecError
 from galflow.runs.opened import PublishedRun
+from galflow.runs.opened_residuals import open_residuals
 from galflow.runs.plan import RunPlan, plan_run
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.garbage import find_garbage
+from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.receipts import discard_damaged, verify_store
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_of_cutout
 from tasks import stages
 from tasks.cluster import running_cluster
 from tasks.publish import publish
-from tasks.residuals import select, store_residuals
+from tasks.residuals import residual_objects, store_residuals
 from tasks.run_record import RunRecord
 
 SHARE = 0.15
@@ -63,7 +66,7 @@ def run(spec: RunSpec, meanwhile: Callable[[RunRecord], None] | None = None) -> 
     ran.scores = {None: stages.score_cutouts.fn(ran)}
     if meanwhile is not None:
         meanwhile(ran)
-    ran.selection = select.fn(ran)
+    ran.residual_objects = residual_objects.fn(ran)
     ran.residuals = store_residuals.fn(ran)
     return ran
 
@@ -167,11 +170,26 @@ def test_the_report_and_the_manifest_say_where_they_are(first: Ended) -> None:
     assert first.opened.manifest.products["residuals"] == [r.key for r in first.record.residuals.receipts]
 
 
+def test_a_run_opens_whose_manifest_has_their_choice_under_its_earlier_name_and_key(first: Ended) -> None:
+    manifest = first.opened.manifest
+    (now,) = manifest.products["residual_objects"]
+    before = now.replace("residual_objects/", "selections/", 1)
+    for key in (now, now.removesuffix(RECEIPT_SUFFIX)):
+        first.store.put(key.replace("residual_objects/", "selections/", 1), first.store.get(key))
+    products = {name: keys for name, keys in manifest.products.items() if name != "residual_objects"}
+    old = manifest.model_copy(update={"products": products | {"selection": [before]}})
+    xr.testing.assert_identical(open_residuals(first.store, old, "pca"), first.opened.residuals("pca"))
+    (garbage,) = find_garbage(first.store, grace=timedelta(0))
+    assert garbage.kind == "selections"
+    for key in garbage.keys:
+        first.store.delete(key)
+
+
 def test_a_second_start_makes_nothing_and_what_was_lost_alone_is_made_again(first: Ended) -> None:
     assert first.plan.done
     assert first.plan.run == first.opened.name
     again = run(first.spec)
-    assert again.selection.made == again.residuals.made == 0
+    assert again.residual_objects.made == again.residuals.made == 0
     damaged = first.record.residuals.receipts[1].product
     whole = first.opened.residuals("vae")
     # As after a kill: a shard was written, the receipt was not.
@@ -182,7 +200,7 @@ def test_a_second_start_makes_nothing_and_what_was_lost_alone_is_made_again(firs
     assert plan.run == first.opened.name
     assert not plan.done
     mended = run(first.spec)
-    assert (mended.selection.made, mended.residuals.made) == (0, 1)
+    assert (mended.residual_objects.made, mended.residuals.made) == (0, 1)
     assert mended.residuals.receipts[1].product == damaged
     assert first.plan.done
     xr.testing.assert_identical(first.opened.residuals("vae"), whole)
@@ -190,7 +208,7 @@ def test_a_second_start_makes_nothing_and_what_was_lost_alone_is_made_again(firs
 
 def test_verify_finds_altered_pictures_and_gc_leaves_those_of_a_run(first: Ended) -> None:
     kinds = {garbage.kind for garbage in find_garbage(first.store, leases=[])}
-    assert not kinds & {"residuals", "selections"}
+    assert not kinds & {"residuals", "residual_objects"}
     product, whole = first.record.residuals.receipts[0].product, first.opened.residuals("vae")
     key = f"{product}/residual_vae/c/0/0/0/0"
     data = first.store.get(key)
@@ -208,7 +226,7 @@ def test_verify_finds_altered_pictures_and_gc_leaves_those_of_a_run(first: Ended
 def test_without_them_a_run_is_the_one_it_was_before_they_could_be_asked_for(first: Ended, tmp_path: Path) -> None:
     spec = specify(tmp_path, residuals=0.0)
     assert not {"residuals", "residuals_of"} & set(spec.content()["output"])
-    assert plan_run(spec, first.store).selection is None
+    assert plan_run(spec, first.store).residual_objects is None
     assert "residuals" in first.spec.content()["output"]
 
 

@@ -10,6 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.cutouts.flags import NOT_NORMAL
+from galflow.cutouts.observed_shares import INCOMPLETE
+from galflow.report.compared_figures import distribution_figure
+from galflow.runs.opened import open_run
 from galflow.spec.run import parse_spec
 from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.receipts import Receipt, RunManifest, parse_receipt
@@ -74,9 +78,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Published:
         "name": "simulations",
         "survey": survey,
         "cutouts": {"size": 16},
-        "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}],
+        "models": [
+            {"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}},
+            {"name": "pca", "model": "pca.PCA", "options": {"components": 4}},
+        ],
         "training": {"epochs": 1, "reference_fraction": 0.4},
         "comparison": {
+            "controls": [],
             "bootstraps": 60,
             "samples": [
                 {"name": "illustris", "survey": {"kind": "illustris", "options": illustris}},
@@ -142,3 +150,32 @@ def test_the_report_shows_the_steps(ran: Published) -> None:
     section = page[page.index("How simulated galaxies were observed") :]
     assert "30 selected, 6 not detected, 1 unreadable" in section
     assert len(re.findall(r"alt=\"Steps of the mock observation of (illustris|merger)\"", section)) == 2
+
+
+def test_the_least_probable_galaxies_shown_are_those_of_the_published_scores(ran: Published) -> None:
+    (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
+    page = ran.store.get(key).decode()
+    for survey, side in (("synthetic", "sky"), ("illustris", "illustris"), ("skirt", "merger")):
+        parts = [pq.read_table(f"{ran.store.root}/{r.product}") for r in ran.receipts(f"scores/{survey}")]
+        found = [row for part in parts for row in part.to_pylist() if row["is_primary"]]
+        found = [row for row in found if not row["flags"] & (NOT_NORMAL | INCOMPLETE)]
+        if side == "sky":
+            found = [row for row in found if row["split"] == "reference"]
+        found.sort(key=lambda row: row["loglike_pca"])
+        for what, row in (("Least", found[0]), ("Most", found[-1])):
+            name = row.get("source_name") or row["object_id"]
+            shown = re.search(rf'alt="{what} probable of {side} by loglike_pca: object ([^,"]+), ([^ ]+) nats"', page)
+            assert shown is not None
+            value = float(shown[2].replace("\u2212", "-").replace(",", ""))
+            assert (shown[1], value) == (str(name), pytest.approx(row["loglike_pca"], abs=0.5))
+
+
+def test_a_notebook_gets_the_same_galaxies_of_the_published_run(ran: Published) -> None:
+    (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
+    page = ran.store.get(key).decode()
+    shown = open_run(f"{ran.store.root}/runs/{ran.manifest.run}").side_by_side()
+    assert [side.name for side in shown.sides] == ["sky", "illustris", "merger"]
+    for side in shown.sides:
+        names = re.findall(rf'alt="Random galaxy of {side.name}: object ([^"]+)"', page)
+        assert names == [galaxy.name for galaxy in side.picked.random]
+    assert len(distribution_figure(shown, "loglike_pca").axes) == 2

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import torch
 import zuko
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Transform, constraints
 
-from galflow.errors import ModelError, SpecError
+from galflow.errors import SpecError
+from galflow.layers.catalogue_values import CatalogueValues
 from galflow.layers.flows.bijectors import Spline
 from galflow.layers.images.blocks import standard_normal
 
-_LEAST_SCALE = 1e-6
 _SPLINE = Spline()
 
 
@@ -49,26 +49,20 @@ class SplineTransform(Transform):
         return self.spline.forward(x, self.theta)
 
 
-class LatentFlow(nn.Module):
+class LatentFlow(CatalogueValues):
     """log p(latents | conditions), and draws from it.
 
-    ``conditions`` (B, K) are raw catalogue values, NaN where unknown. The flow sees ``context`` (B, 2 K): the values at
-    zero mean and unit variance of the training set (``standardise``), 0 where unknown, and a flag for each that says
-    which of the two a 0 is.
+    ``conditions`` (B, K) are raw catalogue values, NaN where unknown. The flow sees their ``context`` (B, 2 K).
     """
 
-    centre: Tensor
-    scale: Tensor
-
     def __init__(self, *, latent: int, conditions: int, transforms: int = 3, width: int = 64) -> None:
-        super().__init__()
         if latent < 2 or conditions < 0 or transforms < 1 or width < 1:
             raise SpecError(
                 f"a latent flow of {latent} latent(s), {conditions} condition(s), {transforms} transform(s) and width "
                 f"{width} cannot be built; it needs two latents, one transform and a width of 1 at least"
             )
+        super().__init__(conditions)
         self.latent = latent
-        self.conditions = conditions
         self.flow = zuko.flows.MAF(
             latent,
             2 * conditions,
@@ -77,31 +71,6 @@ class LatentFlow(nn.Module):
             shapes=[(_SPLINE.parameters,)],
             hidden_features=(width, width),
         )
-        self.register_buffer("centre", torch.zeros(conditions))
-        self.register_buffer("scale", torch.ones(conditions))
-
-    @torch.no_grad()
-    def standardise(self, conditions: Tensor) -> None:
-        """Take mean and standard deviation of each condition from (N, K) values; a column all NaN gets 0 and 1."""
-        known = conditions.isfinite()
-        count = known.sum(0)
-        values = torch.where(known, conditions, 0)
-        mean = values.sum(0) / count.clamp_min(1)
-        deviation = torch.where(known, conditions - mean, 0)
-        spread = (deviation.square().sum(0) / count.clamp_min(1)).sqrt()
-        self.centre.copy_(mean)
-        self.scale.copy_(torch.where(spread > _LEAST_SCALE, spread, torch.ones_like(spread)))
-
-    def context(self, conditions: Tensor) -> Tensor:
-        """(B, 2 K) standardised values and flags of raw conditions (B, K)."""
-        if conditions.ndim != 2 or conditions.shape[1] != self.conditions:
-            raise ModelError(
-                f"conditions of shape {tuple(conditions.shape)} do not fit a flow given {self.conditions} value(s) an "
-                "object; give (B, K) catalogue values in the order of the model's conditions, NaN where unknown"
-            )
-        known = conditions.isfinite()
-        values = torch.where(known, (conditions.to(self.scale) - self.centre) / self.scale, 0.0)
-        return torch.cat([values, known.to(values)], dim=1)
 
     def _given(self, context: Tensor) -> zuko.distributions.NormalizingFlow:
         return self.flow(context if self.conditions else None)
@@ -112,5 +81,8 @@ class LatentFlow(nn.Module):
 
     def sample(self, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, D) one draw for each row of ``context``."""
-        normal = standard_normal((len(context), self.latent), generator, self.scale)
+        return self.from_normal(standard_normal((len(context), self.latent), generator, self.scale), context)
+
+    def from_normal(self, normal: Tensor, context: Tensor) -> Tensor:
+        """(B, D) the draw that standard normal numbers (B, D) stand for, one for each row of ``context``."""
         return self._given(context).transform.inv(normal)

@@ -18,11 +18,12 @@ from galflow.batch import Batch
 from galflow.layers.images.blocks import observed_pixels, smoothed
 from galflow.layers.images.morphology import centre_distance
 from galflow.layers.images.ordering import highest_around, median_of_known
+from galflow.layers.images.surroundings import SURROUNDINGS, measure_surroundings
 from galflow.photometry import FWHM_PER_SIGMA
 
 DEFECTS = (
     "equal neighbours", "column step", "sharp in one band", "light in one band", "line", "doubling", "neighbour",
-    "second source", "deepest hole", "narrow size over PSF", "wide size over PSF", "signal",
+    "second source", "deepest hole", "narrow size over PSF", "wide size over PSF", "signal", *SURROUNDINGS,
 )  # fmt: skip
 """Columns of ``measure_defects``, in this order."""
 _SINH_LIMIT, _TINY = 12.0, 1e-6
@@ -65,7 +66,7 @@ def measure_defects(batch: Batch, noise: float, softening_sigma: float, fwhm_pix
             torch.log1p((-smooth).flatten(1).amax(1).clamp_min(0)),
             *_against_psf(linear, fwhm_pixels),
         ]
-        return torch.stack(columns, dim=1)
+        return torch.cat([torch.stack(columns, dim=1), measure_surroundings(light, observed)], dim=1)
 
 
 def _equal(raw: Tensor, observed: Tensor) -> Tensor:

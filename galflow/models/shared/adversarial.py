@@ -24,6 +24,7 @@ from galflow.layers.images.gan_networks import (
     DenseGenerator,
     Encoder,
     ImageGenerator,
+    LightGenerator,
     frozen,
     on_sphere,
 )
@@ -35,8 +36,12 @@ from galflow.models.shared.inversion import mean_per_object
 from galflow.models.shared.inversion_score import InversionScore
 from galflow.models.shared.random_gaps import with_gaps
 
-GENERATORS = ("convolutional", "style")
-GeneratorKind = Literal["convolutional", "style"]
+GeneratorKind = Literal["convolutional", "light", "style"]
+GENERATORS: dict[str, type[ImageGenerator]] = {
+    "convolutional": ConvolutionalGenerator,
+    "light": LightGenerator,
+    "style": StyleGenerator,
+}
 
 
 class Adversarial(InversionScore):
@@ -90,9 +95,9 @@ class Adversarial(InversionScore):
         self.encoder_learning_rate = encoder_learning_rate
         self.band_contrast = band_contrast if channels > 1 else 0.0
         self.critic = Critic(2 * channels if self.band_contrast else channels, size, width, bias=self.logits)
-        build: type[ImageGenerator] = DenseGenerator if size < SMALLEST_IMAGE else ConvolutionalGenerator
-        if generator == "style":
-            build = StyleGenerator
+        build = GENERATORS[generator]
+        if issubclass(build, ConvolutionalGenerator) and size < SMALLEST_IMAGE:
+            build = DenseGenerator
         self.generator = build(channels, size, width, latent)
         self.average = WeightAverage(self.generator, average)
         self.encoder = Encoder(channels, size, width, latent)

@@ -1,4 +1,4 @@
-"""What the autoregressive image models share: a gated stack, a distribution for each pixel, and their use.
+"""What the autoregressive image models share: what a distribution for each pixel is used for.
 
 The exact probability of a cutout pixel after pixel, reconstructions, the distribution of one pixel, samples and
 completions. It refuses to learn from pixels that were not observed, and states masses of declared bins, not densities.
@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from galflow.batch import Batch
-from galflow.errors import ModelError, SpecError
+from galflow.errors import ModelError
 from galflow.layers.images.blocks import observed_pixels
-from galflow.layers.pixels.distribution import Bins, PixelDistribution
-from galflow.layers.pixels.gated_stack import GatedStack
-from galflow.models.base import Density, Player, Reconstructs
-
-_CONTEXT_GAIN = 3.2
-"""In units of half the range: sky noise (a few hundredths of it) enters the network at a tenth or two."""
+from galflow.models.base import Density, Reconstructs
+from galflow.models.shared.causal_network import CausalNetwork
 
 _Outputs = Callable[[Tensor, int, int], Tensor]
-"""(context (n, K, H, W) so far, y, x) -> the network's outputs (n, P) at that pixel."""
+"""(what is told (n, K, H, W) so far, y, x) -> the network's outputs (n, P) at that pixel."""
 
 
-class Autoregressive(Density, Reconstructs):
+class Autoregressive(CausalNetwork, Density, Reconstructs):
     """log P(x) = sum of log P(pixel | pixels before it) in raster order, the bands of a pixel in their order.
 
     Valid input: stretched pixels; what lies outside [low, high] counts as the edge bin. ``log_prob`` is the log of
@@ -40,6 +35,12 @@ class Autoregressive(Density, Reconstructs):
     So ``log_prob`` is the sum over observed pixels of log P(pixel | observed pixels before it), a normalised
     probability over the observed pixels for the given mask. It is not the full model with the missing pixels
     integrated out, which would have to average over all values they might have.
+
+    With ``conditions`` every probability is given these catalogue values (NaN where unknown): log P(x | values), which
+    leaves brightness and size, say, to the catalogue and is about the rest. Draws are then for training objects' own
+    values. Without, a draw has to decide on the brightness of its galaxy at the first pixels that it reaches.
+
+    With ``average`` > 0 what the training ends with is the average of the weights, as in Salimans+17.
     """
 
     scores: ClassVar[Mapping[str, str]] = {
@@ -48,53 +49,11 @@ class Autoregressive(Density, Reconstructs):
     one_pass_sampling: ClassVar[bool] = False
     free_form_jacobian: ClassVar[bool] = False
     loss_per_pixel: ClassVar[bool] = True
-    position: Tensor
-    head: nn.Module
-    """Features (B, width, H, W) -> outputs (B, P, H, W); the subclass makes it."""
-
-    def __init__(
-        self, *, channels: int, size: int, width: int, layers: int, bins: Bins, learning_rate: float, dropout: float
-    ) -> None:
-        super().__init__(channels=channels, size=size)
-        if not 0 <= dropout < 1:
-            raise SpecError(f"dropout is {dropout}; it is a fraction of activations, from 0 to below 1, such as 0.2")
-        self.bins = bins
-        self.bin_width = bins.width
-        self.learning_rate = learning_rate
-        self.dropout = dropout
-        self.stack = GatedStack(2 * channels + 3, width, layers)
-        axis = (torch.arange(size) + 0.5) * (2 / size) - 1
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("position", torch.stack([y, x, torch.hypot(x, y)])[None], persistent=False)
 
     @property
     def pixel_bins(self) -> tuple[float, float]:
         """The model's own bins; where it has more than 256, wider ones over the same range."""
         return self.bins.low, max(self.bins.width, 2 * self.bins.half_range / 256)
-
-    @abstractmethod
-    def distribution(self, outputs: Tensor) -> PixelDistribution:
-        """What ``head``'s outputs (B, P, H, W) say of each pixel."""
-
-    @property
-    def players(self) -> tuple[Player, ...]:
-        """One player: the network."""
-        return (Player("network", ("stack", "head"), learning_rate=self.learning_rate),)
-
-    @property
-    def reach(self) -> tuple[int, int]:
-        """How many rows up, and how many columns to the right in them, a pixel depends on; to the left it is more."""
-        return self.stack.reach
-
-    def _told(self, values: Tensor, observed: Tensor) -> Tensor:
-        """(B, 2C, ...): values, 0 where missing, and flags, 0 where missing as in the padding."""
-        known = torch.where(observed, values, torch.zeros_like(values)) * (_CONTEXT_GAIN / self.bins.half_range)
-        return torch.cat([known, observed.to(values.dtype)], dim=1)
-
-    def outputs(self, values: Tensor, observed: Tensor, dropout: float = 0.0) -> Tensor:
-        """(B, P, H, W) what the network says of each pixel given those before it; ``values`` (B, C, H, W) stretched."""
-        position = self.position.to(values.dtype).expand(len(values), -1, -1, -1)
-        return self.head(self.stack(torch.cat([self._told(values, observed), position], dim=1), dropout=dropout))
 
     def _levels(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Bin numbers (0 where missing) and bin centres in the network's precision."""
@@ -104,7 +63,7 @@ class Autoregressive(Density, Reconstructs):
 
     def _log_prob(self, batch: Batch, dropout: float) -> Tensor:
         level, values = self._levels(batch)
-        distribution = self.distribution(self.outputs(values, batch.observed, dropout))
+        distribution = self.distribution(self._outputs_of(batch, values, dropout))
         return distribution.log_prob(level, batch.observed).sum((1, 2))
 
     def log_prob(self, batch: Batch) -> Tensor:
@@ -115,6 +74,8 @@ class Autoregressive(Density, Reconstructs):
         """Bits per observed pixel and band, over the whole batch; in training mode with dropout, where there is any."""
         if player != "network":
             raise ModelError(f"{type(self).__name__} has no player {player!r}; its only player is network")
+        if self.average is not None and self.training and torch.is_grad_enabled():
+            self.average.update(self)
         observed = batch.observed.sum().clamp(min=1)
         return -self._log_prob(batch, self.dropout if self.training else 0.0).sum() / (observed * math.log(2))
 
@@ -122,7 +83,7 @@ class Autoregressive(Density, Reconstructs):
     def reconstruct(self, batch: Batch) -> Tensor:
         """Each pixel's expectation given its true predecessors (B, C, H, W); missing pixels are filled in likewise."""
         level, values = self._levels(batch)
-        return self.distribution(self.outputs(values, batch.observed)).expectation(level, batch.observed)
+        return self.distribution(self._outputs_of(batch, values)).expectation(level, batch.observed)
 
     @torch.no_grad()
     def residual(self, batch: Batch) -> Tensor:
@@ -140,7 +101,7 @@ class Autoregressive(Density, Reconstructs):
         self._check_place(y, x, band)
         level, values = self._levels(batch)
         here = (..., slice(y, y + 1), slice(x, x + 1))
-        distribution = self.distribution(self.outputs(values, batch.observed)[here])
+        distribution = self.distribution(self._outputs_of(batch, values)[here])
         masses = distribution.masses(level[here], batch.observed[here], band)[:, :, 0, 0]
         return self.bins.centres(masses), masses
 
@@ -155,9 +116,18 @@ class Autoregressive(Density, Reconstructs):
         """(n, C, H, W) bin centres, drawn pixel by pixel from cached activations (Ramachandran+17).
 
         In double precision, so that the other order of summation never decides a draw: the same pixels as
-        ``sample_naive`` for the same generator.
+        ``sample_naive`` for the same generator. With conditions, for the values of training objects.
         """
-        return self._grow(n, generator)
+        return self._grow(n, generator, context=self._drawn_contexts(n, generator))
+
+    def sample_for(self, conditions: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(B, C, H, W) bin centres: a draw for each row of raw catalogue values (B, K), NaN where unknown."""
+        if self.catalogue is None:
+            raise ModelError(f"this {type(self).__name__} has no conditions to draw for; build it with conditions=")
+        return self._grow(len(conditions), generator, context=self.catalogue.context(conditions))
+
+    def _drawn_contexts(self, n: int, generator: torch.Generator | None) -> Tensor | None:
+        return None if self.catalogue is None else self.catalogue.drawn(n, generator)
 
     @torch.no_grad()
     def sample_naive(self, n: int, generator: torch.Generator | None = None, rows: int | None = None) -> Tensor:
@@ -165,12 +135,7 @@ class Autoregressive(Density, Reconstructs):
 
         With ``rows`` it stops after so many rows and returns those: (n, C, rows, W).
         """
-        model = copy.deepcopy(self).double()
-
-        def outputs(context: Tensor, y: int, x: int) -> Tensor:
-            return model.head(model.stack(context))[:, :, y, x]
-
-        return self._grow(n, generator, outputs=outputs, rows=rows)
+        return self._grow(n, generator, context=self._drawn_contexts(n, generator), naive=True, rows=rows)
 
     def complete(self, batch: Batch, rows: int, generator: torch.Generator | None = None) -> Tensor:
         """(B, C, H, W): the batch's first ``rows`` rows (as bin centres), the rest drawn given them.
@@ -182,7 +147,8 @@ class Autoregressive(Density, Reconstructs):
             raise ModelError(f"rows is {rows}; a completion keeps between 0 and {self.size} rows of the cutout")
         kept = batch.observed.clone()
         kept[:, :, rows:] = False
-        return self._grow(len(batch), generator, given=(self._levels(batch)[0], kept))
+        given = (self._levels(batch)[0], kept)
+        return self._grow(len(batch), generator, context=self._context_of(batch), given=given)
 
     @torch.no_grad()
     def _grow(
@@ -190,27 +156,27 @@ class Autoregressive(Density, Reconstructs):
         n: int,
         generator: torch.Generator | None,
         *,
-        outputs: _Outputs | None = None,
+        context: Tensor | None,
+        naive: bool = False,
         given: tuple[Tensor, Tensor] | None = None,
         rows: int | None = None,
     ) -> Tensor:
         """Draw pixel after pixel, in double precision; ``given``: bin numbers and where they stand instead of draws."""
         model = copy.deepcopy(self).double()
-        context = torch.zeros(
-            n, 2 * self.channels, self.size, self.size, dtype=torch.float64, device=self.position.device
-        )
-        context = torch.cat([context, model.position.expand(n, -1, -1, -1)], dim=1)
-        outputs = outputs or model._cached_outputs(n)
-        levels = torch.zeros(n, self.channels, self.size, self.size, dtype=torch.long, device=context.device)
-        drawn = torch.ones(n, self.channels, dtype=torch.bool, device=context.device)
+        maps = model._maps(None if context is None else context.double())
+        told = torch.zeros(n, 2 * self.channels, self.size, self.size, dtype=torch.float64, device=self.position.device)
+        told = torch.cat([told, model.position.expand(n, -1, -1, -1)], dim=1)
+        outputs = model._naive_outputs(maps) if naive else model._cached_outputs(n, maps)
+        levels = torch.zeros(n, self.channels, self.size, self.size, dtype=torch.long, device=told.device)
+        drawn = torch.ones(n, self.channels, dtype=torch.bool, device=told.device)
         rows = self.size if rows is None else rows
         partly = None if given is None else (given[1].any(1) != given[1].all(1)).any(0).tolist()
         for y in range(rows):
             uniform: Tensor | None = None
             for x in range(self.size):
-                distribution = model.distribution(outputs(context, y, x)[:, :, None, None])
+                distribution = model.distribution(outputs(told, y, x)[:, :, None, None])
                 if uniform is None:
-                    uniform = _uniform((self.size, n, distribution.uniforms, 1, 1), generator, context)
+                    uniform = _uniform((self.size, n, distribution.uniforms, 1, 1), generator, told)
                 if given is not None and partly is not None:
                     here = (..., slice(y, y + 1), slice(x, x + 1))
                     known, standing = given[1][here], given[0][here]
@@ -223,16 +189,24 @@ class Autoregressive(Density, Reconstructs):
                 else:
                     level = distribution.draw(uniform[x])[..., 0, 0]
                 levels[..., y, x] = level
-                context[:, : 2 * self.channels, y, x] = model._told(self.bins.centre(level, torch.float64), drawn)
+                told[:, : 2 * self.channels, y, x] = model._told(self.bins.centre(level, torch.float64), drawn)
         return self.bins.centre(levels[:, :, :rows], self.stack.enter_up.weight.dtype)
 
-    def _cached_outputs(self, n: int) -> _Outputs:
-        """The network's outputs from cached activations, for pixels visited in raster order."""
-        stack = self.stack.cached(n, self.size, self.size)
+    def _naive_outputs(self, maps: Tensor | None) -> _Outputs:
+        """The network's outputs by a pass over the whole images for each pixel."""
 
-        def outputs(context: Tensor, y: int, x: int) -> Tensor:
+        def outputs(told: Tensor, y: int, x: int) -> Tensor:
+            return self.head(self.stack(told, maps))[:, :, y, x]
+
+        return outputs
+
+    def _cached_outputs(self, n: int, maps: Tensor | None) -> _Outputs:
+        """The network's outputs from cached activations, for pixels visited in raster order."""
+        stack = self.stack.cached(n, self.size, self.size, maps)
+
+        def outputs(told: Tensor, y: int, x: int) -> Tensor:
             before = y * self.size + x - 1
-            features = stack.step(context.flatten(2)[:, :, before] if before >= 0 else None)
+            features = stack.step(told.flatten(2)[:, :, before] if before >= 0 else None)
             return self.head(features[:, :, None, None])[:, :, 0, 0]
 
         return outputs

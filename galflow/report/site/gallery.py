@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from galflow.catalog.carried import DESCRIPTION, UCD, UNIT
-from galflow.catalog.published import each_file, read_plan
+from galflow.catalog.files import each_file
+from galflow.catalog.published import read_plan
 from galflow.catalog.triage import TRIAGE
 from galflow.photometry import AB_ZERO_NJY, NJY
+from galflow.report.site.columns import kind_of, magnitude_column, told_columns
 from galflow.report.site.data_files import data_file, data_name
 from galflow.storage.store import Store
 
@@ -25,7 +26,6 @@ MOST_COLUMNS = 120
 _NOT_SHOWN = {"run_id", "survey", "release", "cutout", "is_primary", "id_in_tile", "x", "y"}
 """Equal in all rows, or of no use to a reader of pictures."""
 _RANK = "anomaly_rank"
-_MAGNITUDE_NAME = re.compile(r"(?i)(^|_)(model|petro|kron|cmodel|auto|psf|total)?mag(nitude)?(_|$)")
 _POSITIONS = {"ra", "dec"}
 _DIGITS, _POSITION_DIGITS = 6, 7
 """Significant digits of a number; decimals of a position in degrees: 0.4 mas."""
@@ -49,16 +49,11 @@ class Gallery:
 
     def columns(self) -> list[dict[str, str]]:
         """Name, unit, description, UCD and kind of each, as the scripts know them."""
-        return [_told(field) for field in self.rows.schema]
+        return told_columns(self.rows.schema)
 
     def magnitude(self, bands: Sequence[str]) -> str | None:
         """The column by which brightness is chosen: a magnitude, of the first of these bands that has one."""
-        told = [column for column in self.columns() if column["kind"] == "number"]
-        found = [c["name"] for c in told if c["unit"] == "mag" or c["ucd"].startswith("phot.mag")]
-        found = found or [c["name"] for c in told if _MAGNITUDE_NAME.search(c["name"])]
-        ends = [band.rpartition("-")[2].lower() for band in bands]
-        best = [name for band in ends for name in found if re.search(rf"(?i)(^|_|mag){re.escape(band)}(_|$)", name)]
-        return next(iter(best or found), None)
+        return magnitude_column(self.columns(), bands)
 
     def with_magnitude(self, bands: Sequence[str], unit: str) -> Gallery:
         """With a magnitude from a band's flux where the catalogue has none, and the flux is in nJy."""
@@ -92,28 +87,12 @@ class Gallery:
 
 def read_gallery(store: Store, catalog: str, count: int) -> Gallery:
     """The ``count`` highest-ranked objects of the catalogue at this key, read file by file."""
-    fields = [f for f in read_plan(store, catalog).schema if f.name not in _NOT_SHOWN and _kind(f) is not None]
+    fields = [f for f in read_plan(store, catalog).schema if f.name not in _NOT_SHOWN and kind_of(f) is not None]
     kept, left_out = fields[:MOST_COLUMNS], fields[MOST_COLUMNS:]
     names = [field.name for field in kept]
     tables = [t.filter(pc.less_equal(t.column(_RANK), count)) for t in each_file(store, catalog, names)]
     found = pa.concat_tables(tables).sort_by([(_RANK, "ascending"), ("object_id", "ascending")])
     return Gallery(found.cast(pa.schema(kept)).slice(0, count), tuple(field.name for field in left_out))
-
-
-def _kind(field: pa.Field) -> str | None:
-    if field.name == "flags":
-        return "flag"
-    if field.name == "object_id" or pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-        return "text"
-    if pa.types.is_boolean(field.type):
-        return "boolean"
-    return "number" if pa.types.is_integer(field.type) or pa.types.is_floating(field.type) else None
-
-
-def _told(field: pa.Field) -> dict[str, str]:
-    said: Mapping[bytes, bytes] = field.metadata or {}
-    unit, description, ucd = (said.get(key, b"").decode() for key in (UNIT, DESCRIPTION, UCD))
-    return {"name": field.name, "unit": unit, "description": description, "ucd": ucd, "kind": str(_kind(field))}
 
 
 def _values(name: str, column: pa.ChunkedArray) -> list[Any]:

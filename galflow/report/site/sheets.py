@@ -6,9 +6,7 @@ Pixels are kept as a byte each, linear in asinh of the flux in sky sigmas, so th
 
 from __future__ import annotations
 
-import base64
 import io
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +18,11 @@ from PIL import Image
 from galflow.cutouts.batches import join_batches
 from galflow.errors import GalflowError
 from galflow.report.cards import Cutout, known_flux, read_cutouts, reconstructed
-from galflow.report.pictures import LARGEST_SIDE, Display, Pixels, block_mean
+from galflow.report.pictures import LARGEST_SIDE, Display, Pixels
 from galflow.report.site.data_files import data_file, data_name
 from galflow.report.site.gallery import Gallery
 from galflow.report.site.latents import latents_file, latents_name
+from galflow.report.site.packing import packed, shown
 from galflow.storage.checksums import FileSum
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
@@ -37,8 +36,6 @@ PIXELS_BYTES = 250_000_000
 LARGEST_THUMBNAIL = 96
 KIND = "webp"
 _QUALITY = 84
-_LEVELS = 254
-_MISSING = np.uint8(0)
 
 
 @dataclass(frozen=True)
@@ -196,33 +193,11 @@ def _pixels(
         return None
     run_sigma = job.display.sigma
     sigma = np.array([own or run for own, run in zip(cutout.sky_sigma, run_sigma, strict=True)])[:, None, None]
-    found = packed(cutout.orientation.turned(_shown(known_flux(cutout) / sigma)))
+    found = packed(cutout.orientation.turned(shown(known_flux(cutout) / sigma)))
     angle = cutout.orientation.to_north_deg
     said: dict[str, Any] = {"bands": list(job.display.bands), "to_north": None if angle is None else round(angle, 1)}
     said["sigma"] = [float(f"{value:.4g}") for value in sigma.ravel()]
     explained = [
-        {"model": name, **packed(cutout.orientation.turned(_shown(flux / sigma)))} for name, flux in made.items()
+        {"model": name, **packed(cutout.orientation.turned(shown(flux / sigma)))} for name, flux in made.items()
     ]
     return found | said | ({"explained": explained} if explained else {})
-
-
-def _shown(pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    return block_mean(pixels, -(-pixels.shape[-1] // LARGEST_SIDE))
-
-
-def packed(sigmas: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """(band, y, x) in sky sigmas as bytes, deflated, in base64; NaN is 0, else 1 to 255 from ``low`` to ``high``.
-
-    The bytes are linear in asinh of the sky sigmas: a step is a twenty-fifth of the sky's noise, or some percent.
-    """
-    flat = np.arcsinh(np.asarray(sigmas, np.float64)).reshape(len(sigmas), -1)
-    known = np.isfinite(flat)
-    low = np.where(known, flat, np.inf).min(axis=1)
-    high = np.where(known, flat, -np.inf).max(axis=1)
-    low, high = (np.where(np.isfinite(edge), edge, 0.0) for edge in (low, high))
-    step = np.where(high > low, high - low, 1.0)[:, None] / _LEVELS
-    codes = np.where(known, 1 + np.round((np.where(known, flat, low[:, None]) - low[:, None]) / step), _MISSING)
-    data = base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes(), 6)).decode("ascii")
-    height, width = sigmas.shape[-2:]
-    ends = {"low": low.round(4).tolist(), "high": (low + step[:, 0] * _LEVELS).round(4).tolist()}
-    return {"width": int(width), "height": int(height), "data": data, **ends}

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from galflow.catalog.published import each_file
+from galflow.catalog.files import each_file
 from galflow.cutouts.flags import Flag, has_flag
 from galflow.errors import GalflowError
 from galflow.photometry import AB_ZERO_NJY, NJY

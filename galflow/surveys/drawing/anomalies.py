@@ -203,6 +203,35 @@ def _doubled_image(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
     return np.where((scene.bands(rng, all_bands=0.7) > 0)[:, None, None], doubled, scene.flux)
 
 
+def _low_line(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
+    """One to three neighbouring columns or rows, 0.3 to 1 side long, lie 5 to 25 sky sigmas too low in one band."""
+    along, across = (scene.dy, scene.dx) if rng.random() < 0.7 else (scene.dx, scene.dy)
+    first = np.floor(rng.uniform(-0.4, 0.4) * scene.side)
+    middle, length = rng.uniform(-0.4, 0.4) * scene.side, rng.uniform(0.3, 1.0) * scene.side
+    low = (across >= first) & (across < first + rng.integers(1, 4)) & (np.abs(along - middle) < length / 2)
+    depth = rng.uniform(5.0, 25.0) * scene.sigma * scene.bands(rng, all_bands=0.0)
+    return scene.flux - depth[:, None, None] * low
+
+
+def _noise_step(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
+    """Beyond a border along columns or rows, or in a strip, noise is 2.5 to 8 times the sky's, in one or all bands."""
+    across = scene.dx if rng.random() < 0.5 else scene.dy
+    border, width = rng.uniform(-0.3, 0.3) * scene.side, rng.choice([0.3, 2.0]) * scene.side
+    noisy = (across > border) & (across < border + width)
+    noise = math.sqrt(rng.uniform(2.5, 8.0) ** 2 - 1.0) * scene.sigma * scene.bands(rng, all_bands=0.3)
+    return scene.flux + noise[:, None, None] * noisy * rng.normal(size=scene.flux.shape)
+
+
+def _shifted_band(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
+    """One band lies 0.5 to 1.5 FWHM, two pixels or more, beside the others."""
+    distance, angle = max(2.0, rng.uniform(0.5, 1.5) * scene.fwhm), rng.uniform(0, 2 * math.pi)
+    down, right = round(distance * math.sin(angle)), round(distance * math.cos(angle))
+    rows = np.clip(np.arange(scene.flux.shape[1]) - down, 0, scene.flux.shape[1] - 1)
+    columns = np.clip(np.arange(scene.flux.shape[2]) - right, 0, scene.flux.shape[2] - 1)
+    moved = scene.flux[:, rows[:, None], columns[None, :]]
+    return np.where((scene.bands(rng, all_bands=0.0) > 0)[:, None, None], moved, scene.flux)
+
+
 _PAINTERS: dict[str, Callable[[_Scene, np.random.Generator], np.ndarray]] = {
     "merger_pair": _merger_pair,
     "tidal_tail": _tidal_tail,
@@ -216,14 +245,18 @@ _PAINTERS: dict[str, Callable[[_Scene, np.random.Generator], np.ndarray]] = {
 }
 
 KINDS: tuple[str, ...] = tuple(_PAINTERS)
-"""Names of all anomalies that ``plant`` can paint."""
+"""Names of the anomalies that scores are judged by, and that are painted unless others are named."""
+
+_PAINTERS |= {"low_line": _low_line, "noise_step": _noise_step, "shifted_band": _shifted_band}
+ALL_KINDS: tuple[str, ...] = tuple(_PAINTERS)
+"""Names of all anomalies that ``plant`` can paint. Those beyond ``KINDS`` test no score: a triage learns them."""
 
 
 def check_kinds(kinds: tuple[str, ...]) -> None:
-    """SpecError if one of ``kinds`` is not in ``KINDS``."""
+    """SpecError if one of ``kinds`` is not in ``ALL_KINDS``."""
     for kind in kinds:
         if kind not in _PAINTERS:
-            raise SpecError(f"anomaly kind {kind!r} is unknown; expected one of {', '.join(KINDS)}")
+            raise SpecError(f"anomaly kind {kind!r} is unknown; expected one of {', '.join(ALL_KINDS)}")
 
 
 def plant(

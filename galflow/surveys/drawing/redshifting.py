@@ -14,6 +14,8 @@ from __future__ import annotations
 import functools
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from astropy.cosmology import realizations
 
 from galflow.errors import DataError
@@ -26,6 +28,25 @@ EXPONENTS: dict[str, int] = {"per_frequency": 3, "bolometric": 4, "per_wavelengt
 def dimming_factor(redshift: float, dimming: Dimming, *, seen_at: float = 0.0) -> float:
     """What is left, at ``redshift``, of a surface brightness that was seen at the redshift ``seen_at``."""
     return float(((1.0 + seen_at) / (1.0 + redshift)) ** EXPONENTS[dimming])
+
+
+def power_law_factors(
+    flux: npt.NDArray[np.float64], wavelengths_um: npt.NDArray[np.float64], stretch: float
+) -> npt.NDArray[np.float64]:
+    """(band,) what each band's light grows by when its spectrum is shifted: ``stretch`` is (1+z) / (1+z seen at).
+
+    The filter then sees light of a wavelength ``stretch`` times as short. Between each band and the next shorter one
+    (of the shortest: the next longer one) F_nu is a power law through the ``flux`` (band,) of both, and F_nu grows by
+    stretch^slope (Hogg+02). DataError where a flux is not positive: it has no colour.
+    """
+    if not (flux > 0).all():
+        raise DataError("a band of its light is not positive, so it has no colour to be k-corrected by")
+    order = np.argsort(wavelengths_um)
+    log_frequency, log_flux = -np.log(wavelengths_um[order]), np.log(flux[order])
+    slopes = np.diff(log_flux) / np.diff(log_frequency)
+    of_bands = np.empty_like(flux)
+    of_bands[order] = np.concatenate([slopes[:1], slopes])
+    return np.asarray(stretch**of_bands)
 
 
 @functools.lru_cache(maxsize=4096)

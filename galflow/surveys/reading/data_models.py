@@ -40,8 +40,12 @@ PIPELINE_PLANES: Mapping[int | str, str] = {
     "INTRP": "INTERPOLATED",
     "EDGE": "EDGE",
     "BRIGHT_OBJECT": "BRIGHT_STAR",
+    "SATURATED": "SATURATED",
+    "COSMIC_RAY": "INTERPOLATED",
+    "INTERPOLATED": "INTERPOLATED",
+    "DETECTION_EDGE": "EDGE",
 }
-"""What the mask planes of the LSST pipelines mean, which process HSC too."""
+"""What the mask planes of the LSST pipelines mean, which process HSC too; the last four are the names of DP2."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,12 @@ class DataModel:
     weight: Companion | None = None
     weight_kind: Literal["ivar", "variance", "sigma", "weight"] = "ivar"
     mask: Companion | None = None
+    mask_names: str = ""
+    """Regular expression of the paths of masks that are no images, which the kind reads itself."""
     planes: Mapping[int | str, str] | None = None
     """Bit, or name in the mask's own header -> galflow's plane; None: any non-zero pixel is BAD."""
     needed: frozenset[str] = frozenset()
-    """Names that the header of every mask gives a bit."""
+    """Names that the header of every mask gives a bit; "A|B": one of them."""
     fwhm: tuple[tuple[str, Literal["arcsec", "pixel"]], ...] = ()
     """(keyword, unit) of the PSF's FWHM; the first that is there is taken, none is needed."""
     background: Literal["none", "constant", "mesh"] = "none"
@@ -129,11 +135,11 @@ class DataModel:
         except DataError as error:
             raise self.foreign(file, str(error)) from error
         bits = named_bits(header)
-        if lost := sorted(self.needed - set(bits)):
-            raise self.foreign(
-                file,
-                f"its mask's header has no plane {', '.join(lost)}; it names {', '.join(sorted(bits)) or 'none'}",
-            )
+        lost = sorted(names for names in self.needed if not set(names.split("|")) & set(bits))
+        if lost:
+            lacks = ", ".join(lost).replace("|", " or ")
+            names = ", ".join(sorted(bits)) or "none"
+            raise self.foreign(file, f"its mask's header has no plane {lacks}; it names {names}")
         return {name: plane for name, plane in planes.items() if not isinstance(name, str) or name in bits}
 
     def header_zero_point(self, header: fits.Header, uri: str) -> float | None:

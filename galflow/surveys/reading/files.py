@@ -25,14 +25,13 @@ from galflow.surveys.reading import transfers
 from galflow.surveys.reading.file_systems import file_system
 from galflow.surveys.reading.file_systems import local_path as local_path
 from galflow.surveys.reading.file_systems import reading_errors as reading_errors
+from galflow.surveys.reading.object_ranges import OpenedObject
 from galflow.surveys.reading.path_patterns import PathPattern
 from galflow.surveys.reading.ranges import RangedContent, RangeFile
 from galflow.variables import expand
 
 DANGLING = "dangling"
 """Checksum of a file that is a link to nothing."""
-_REQUESTS_AT_ONCE = 64
-"""Ranges of a file fetched side by side."""
 _AHEAD = 1 << 16
 """Bytes fetched at least of a file that is read a piece after the other."""
 
@@ -224,12 +223,8 @@ def read_bytes(uri: str) -> bytes:
     if path is not None:
         with reading_errors(uri):
             return Path(path).read_bytes()
-    if transfers.current() is not None:
-        with open_bytes(uri) as file:
-            return file.read()
-    with reading_errors(uri):
-        content: bytes = file_system(uri).cat_file(uri)
-        return content
+    with open_bytes(uri) as file:
+        return file.read()
 
 
 def open_bytes(uri: str) -> BinaryIO:
@@ -268,18 +263,4 @@ def ranged_content(uri: str) -> RangedContent:
 def _remote(uri: str, *, forgets: bool = False) -> RangedContent:
     """The content of a file in an object store, the same for all who read in one context that counts."""
 
-    def fetch(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
-        with reading_errors(uri):
-            found: list[bytes] = file_system(uri).cat_ranges(
-                [uri] * len(ranges), starts, stops, batch_size=_REQUESTS_AT_ONCE, on_error="raise"
-            )
-            if sum(map(len, found)) != sum(stops) - sum(starts):
-                raise OSError("the store gave fewer bytes than the file has")
-        return found
-
-    def size() -> int:
-        with reading_errors(uri):
-            return int(file_system(uri).info(uri)["size"])
-
-    return transfers.content(uri, size, fetch, forgets=forgets)
+    return transfers.content(uri, lambda: OpenedObject(uri), forgets=forgets)

@@ -23,6 +23,7 @@ from astropy.utils.exceptions import AstropyWarning
 from galflow.errors import DataError, GalflowError
 from galflow.logs import quiet
 from galflow.surveys.reading.files import open_bytes, ranged_content
+from galflow.surveys.reading.fits_byte_planes import image_shape, is_byte_mask, joined_bytes, named
 from galflow.surveys.reading.fits_header import with_inherited
 from galflow.surveys.reading.fits_pixels import physical
 from galflow.surveys.reading.fits_structure import Span, spans
@@ -40,6 +41,8 @@ def read_image(uri: str, extension: Extension = None) -> tuple[np.ndarray, fits.
     truncated, corrupt or no 2-D image.
     """
     with _opened(uri, extension) as (hdu, primary):
+        if is_byte_mask(hdu):
+            return joined_bytes(np.asarray(hdu.data)), _named_mask(hdu, primary, uri)
         _require_plane(hdu, uri, extension)
         header = with_inherited(hdu.header, primary)
         pixels = physical(_plane(np.asarray(hdu.data)), header, uri)
@@ -49,9 +52,20 @@ def read_image(uri: str, extension: Extension = None) -> tuple[np.ndarray, fits.
 def read_header(uri: str, extension: Extension = None) -> tuple[tuple[int, int], fits.Header]:
     """The shape (y, x) and the header of an image, without reading pixels."""
     with _opened(uri, extension) as (hdu, primary):
+        if is_byte_mask(hdu):
+            return image_shape(hdu.shape), _named_mask(hdu, primary, uri)
         _require_plane(hdu, uri, extension)
         height, width = hdu.shape[-2:]
         return (int(height), int(width)), with_inherited(hdu.header, primary)
+
+
+def _named_mask(hdu: Any, primary: fits.Header | None, uri: str) -> fits.Header:
+    """The header of a mask of three axes, with the names of its planes."""
+    tree = None
+    if not any(card.startswith("MSKN") for card in hdu.header):
+        with read_table_hdu(uri, "JSON") as table:
+            tree = np.asarray(table.data["JSON"][0]).tobytes()
+    return named(with_inherited(hdu.header, primary), tree, uri)
 
 
 def read_array(uri: str, extension: Extension = None) -> np.ndarray:
@@ -140,14 +154,15 @@ class OpenedImage(_Found):
 
 @contextmanager
 def opened_image(uri: str, extension: Extension) -> Iterator[OpenedImage]:
-    """A 2-D image of a file whose ranges may be asked for; pixels are not read.
+    """A 2-D image, or a mask of three axes, of a file whose ranges may be asked for; pixels are not read.
 
     Whatever breaks on the file's content is a DataError.
     """
     content = ranged_content(uri)
     with unzipped(cast(BinaryIO, RangeFile(content)), uri) as (file, length):
         found = _parsed(file, uri, extension, False, length)
-        _require_plane(found.hdu, uri, extension)
+        if not is_byte_mask(found.hdu):
+            _require_plane(found.hdu, uri, extension)
         packed = not isinstance(file, RangeFile)
         yield OpenedImage(found.hdu, found.number, found.primary, found.span, None if packed else content)
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from galflow.surveys.base import Options, Plane
 from galflow.surveys.reading.detection import DetectionOptions
+from galflow.surveys.reading.files import expand_root
 from galflow.surveys.reading.fits_names import parted
 
 Extension = int | str | None
@@ -172,6 +173,11 @@ class CatalogOptions(Options):
     def per_tile(self) -> bool:
         """Whether each tile has a file of its own."""
         return "{tile" in self.path
+
+    def uri_below(self, root_uri: str) -> str:
+        """Where the one catalogue of a survey lies."""
+        absolute = "://" in self.path or self.path.startswith("/") or "${" in self.path
+        return expand_root(self.path) if absolute else f"{root_uri}/{self.path}"
 
 
 class FitsTilesOptions(Options):

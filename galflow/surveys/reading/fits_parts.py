@@ -14,6 +14,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from galflow.errors import DataError
 from galflow.logs import quiet
+from galflow.surveys.reading.fits_byte_planes import is_byte_mask
 from galflow.surveys.reading.fits_header import with_inherited
 from galflow.surveys.reading.fits_io import Extension, opened_image, read_image
 from galflow.surveys.reading.fits_pixels import physical
@@ -37,6 +38,8 @@ def read_part(uri: str, extension: Extension, part: Part) -> tuple[np.ndarray, f
     all of them.
     """
     with opened_image(uri, extension) as found:
+        if is_byte_mask(found.hdu):
+            raise WholeNeeded("the bytes of a mask of three axes are joined over all of it")
         header = with_inherited(found.hdu.header, found.primary)
         shape = tuple(found.hdu.shape[-2:])
         if shape != part.shape:

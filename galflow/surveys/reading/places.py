@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,18 @@ class Place:
         chords = np.linalg.norm(inside - points[0], axis=1)
         radius = np.rad2deg(2 * np.arcsin(np.clip(chords.max() / 2, 0, 1))) * _SLACK
         return cls(tuple(np.round(points[0], 12).tolist()), round(float(radius), 9))
+
+    def reaches(self, directions: np.ndarray, more_deg: float = 0.0) -> np.ndarray:
+        """(n,) whether places, (n, 3) unit vectors, lie in the circle, or within ``more_deg`` of it; NaN do not."""
+        angle = np.deg2rad(min(self.radius_deg + more_deg, 180.0))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.linalg.norm(directions - np.array(self.direction), axis=-1) <= 2 * np.sin(angle / 2))
+
+
+def all_places(footprints: Iterable[Footprint | None]) -> tuple[Place, ...] | None:
+    """The circle of each; None where one of them may lie anywhere."""
+    places = [Place.of(footprint) for footprint in footprints]
+    return None if None in places else tuple(place for place in places if place is not None)
 
 
 def neighbours(places: Mapping[str, Place | None], margin_arcsec: float) -> dict[str, tuple[str, ...]]:

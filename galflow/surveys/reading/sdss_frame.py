@@ -58,14 +58,20 @@ def noise_of_ccd(header: fits.Header, uri: str) -> tuple[float, float]:
     return gain, dark
 
 
-def variance_nanomaggies(image: np.ndarray, header: fits.Header, uri: str) -> np.ndarray:
-    """(y, x) float64 variance of ``image`` (y, x), both in nanomaggies; what the file holds besides is read here."""
-    gain, dark = noise_of_ccd(header, uri)
-    calibration = read_vector(uri, 1)
+def corner_in_frame(header: fits.Header, uri: str) -> tuple[int, int]:
+    """(y, x) of an image's first pixel in the whole frame."""
     x0, y0 = (
         round(whole - header_number(header, card, uri))
         for whole, card in zip(_REFERENCE, ("CRPIX1", "CRPIX2"), strict=True)
     )
+    return y0, x0
+
+
+def variance_nanomaggies(image: np.ndarray, header: fits.Header, uri: str) -> np.ndarray:
+    """(y, x) float64 variance of ``image`` (y, x), both in nanomaggies; what the file holds besides is read here."""
+    gain, dark = noise_of_ccd(header, uri)
+    calibration = read_vector(uri, 1)
+    y0, x0 = corner_in_frame(header, uri)
     with read_table_hdu(uri, 2) as hdu:
         try:
             sky, x, y = (np.asarray(hdu.data[name][0], np.float64) for name in ("ALLSKY", "XINTERP", "YINTERP"))

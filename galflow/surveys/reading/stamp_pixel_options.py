@@ -97,3 +97,7 @@ class StampPixelOptions(Options):
                 "display_white"
             )
         return white * self.sizing.gain(scale_arcsec)
+
+    def declared_fwhm_arcsec(self, band: str) -> float | None:
+        """The option, of every band."""
+        return self.psf_fwhm_arcsec

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 REASONS = b"galflow_reasons"
 """Schema metadata: JSON list of texts, each naming file, column or row, and what became of it."""
+PART_OF_SKY = b"galflow_part_of_sky"
+"""Schema metadata of rows near the tiles of a catalogue that covers more of the sky: the others were never read."""
 ROLE = b"galflow_role"
 """Field metadata of a file's own pixel positions beside sky positions: "x0", "x1", "y0" or "y1" (axis, first pixel)."""
 DESCRIPTIVE = ("unit", "description", "ucd")
@@ -34,9 +36,14 @@ def with_reasons(table: pa.Table, reasons: Iterable[str]) -> pa.Table:
     return table.replace_schema_metadata(metadata)
 
 
+def is_part_of_sky(table: pa.Table) -> bool:
+    """Whether the catalogue has rows elsewhere, which were left out unread."""
+    return PART_OF_SKY in (table.schema.metadata or {})
+
+
 def without_reasons(table: pa.Table) -> pa.Table:
     """The table as it is published: without galflow's own notes in schema and fields."""
-    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != REASONS}
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key not in (REASONS, PART_OF_SKY)}
     fields = [field.with_metadata(_without_role(field.metadata)) for field in table.schema]
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields, metadata=metadata or None))
 

@@ -6,7 +6,7 @@ kept as null, so that no row goes missing; what had to be left out is told by ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,10 @@ from astropy.wcs import WCS
 
 from galflow.errors import DataError, SpecError
 from galflow.surveys.reading.fits_io import Extension
+from galflow.surveys.reading.places import Place
 from galflow.surveys.reading.positions import icrs_to_pixel, pixel_to_icrs
 from galflow.surveys.reading.table_files import is_text, load_table
+from galflow.surveys.reading.table_hats import Near
 from galflow.surveys.reading.table_ids import identify
 from galflow.surveys.reading.table_metadata import ROLE, assembled, notes, reasons_of, with_reasons
 from galflow.surveys.reading.table_units import numbers, sky_positions
@@ -37,6 +39,7 @@ def read_catalog(
     extension: Extension = None,
     *,
     head: int | None = None,
+    places: Sequence[Place] | None = None,
 ) -> pa.Table:
     """The catalogue at ``uri``: object_id (int64 or uint64), ra_deg, dec_deg and/or x, y (float64), the rest.
 
@@ -45,7 +48,8 @@ def read_catalog(
     ``origin`` 1: the file counts pixels from 1 (FITS, SExtractor). Beside sky positions, x and y that ``columns`` does
     not name may belong to another image: they are kept as x_in_file and y_in_file (see ``with_positions``). Positions
     that are not finite, or beyond the poles (-99 and the like), are null. Rows keep the file's order; ``head``: only
-    the first so many. Units, descriptions and UCDs are the fields' metadata.
+    the first so many; ``places``: of a HATS catalogue only rows in these circles, and their partitions, are read.
+    Units, descriptions and UCDs are the fields' metadata.
 
     Raises SpecError for columns that are not there or of the wrong kind; DataError for a damaged file. Rows without an
     id are left out, with a reason (``table_metadata.reasons_of``); a file in which no row has one is a DataError.
@@ -57,7 +61,8 @@ def read_catalog(
             f"catalog.columns names {unknown[0]!r}; it maps only {', '.join(names)}, other columns are kept"
         )
     read_as_text = frozenset({names["object_id"], *(names[name] for name in SKY)})
-    table = load_table(uri, extension, as_text=read_as_text, head=head)
+    near = None if places is None else Near(tuple(places), *(names[name] for name in SKY))
+    table = load_table(uri, extension, as_text=read_as_text, head=head, near=near)
     found = _found(table, columns, names, uri)
     reasons: list[str] = []
     front = _identity(table, found["object_id"], uri, reasons)

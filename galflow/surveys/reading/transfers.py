@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from galflow.surveys.base import TileFile
-from galflow.surveys.reading.ranges import Fetch, RangedContent
+from galflow.surveys.reading.object_ranges import OpenedObject
+from galflow.surveys.reading.ranges import RangedContent
 
 
 @dataclass(eq=False)
@@ -35,18 +36,19 @@ class Transfers:
             self.requests += requests
             self.bytes_read += read
 
-    def content(self, uri: str, size: Callable[[], int], fetch: Fetch, *, forgets: bool) -> RangedContent:
+    def content(self, uri: str, opened: Callable[[], OpenedObject], *, forgets: bool) -> RangedContent:
         """As the function of that name."""
-
-        def counted_fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
-            found = fetch(ranges)
-            self.note(len(ranges), sum(map(len, found)))
-            return found
-
         with self._opening:
             if uri not in self._contents:
+                file = opened()
+
+                def counted_fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+                    found = file.fetch(ranges)
+                    self.note(len(ranges), sum(map(len, found)))
+                    return found
+
                 keep = uri in self.shared and not forgets
-                self._contents[uri] = RangedContent(size(), counted_fetch, keep=keep, forgets=forgets)
+                self._contents[uri] = RangedContent(file.size, counted_fetch, keep=keep, forgets=forgets)
                 self.note(1, 0)
             return self._contents[uri]
 
@@ -71,11 +73,6 @@ class Transfers:
 _CURRENT: ContextVar[Transfers | None] = ContextVar("galflow_transfers", default=None)
 
 
-def current() -> Transfers | None:
-    """Those of the context, None outside ``counted``."""
-    return _CURRENT.get()
-
-
 def note(requests: int, read: int) -> None:
     """Count requests that brought so many bytes, where there is a context that counts."""
     transfers = _CURRENT.get()
@@ -83,15 +80,16 @@ def note(requests: int, read: int) -> None:
         transfers.note(requests, read)
 
 
-def content(uri: str, size: Callable[[], int], fetch: Fetch, *, forgets: bool = False) -> RangedContent:
-    """The content of a file, the same for all readers in one context. ``size`` asks the store for its length.
+def content(uri: str, opened: Callable[[], OpenedObject], *, forgets: bool = False) -> RangedContent:
+    """The content of a file, the same for all readers in one context. ``opened`` asks the store what the file is.
 
     ``forgets``: what is read is not kept, if the context has not opened the file before.
     """
     transfers = _CURRENT.get()
     if transfers is None:
-        return RangedContent(size(), fetch, forgets=forgets)
-    return transfers.content(uri, size, fetch, forgets=forgets)
+        file = opened()
+        return RangedContent(file.size, file.fetch, forgets=forgets)
+    return transfers.content(uri, opened, forgets=forgets)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def small() -> dict[str, Any]:
         ],
         "training": {"batch_size": 8, "reference_fraction": 0.3, "checkpoint_seconds": 0.5},
         "scoring": {"primary": "vae_neg_elbo", "batch_objects": 1},
-        "comparison": {
+        "comparison": {"controls": [],
             "bootstraps": 200,
             "samples": [{"name": "bright", "survey": {"kind": "synthetic", "name": "bright", "options": sample}}],
         },

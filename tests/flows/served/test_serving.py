@@ -15,6 +15,7 @@ import pytest
 
 from flows import serving
 from galflow.errors import GalflowError, SpecError
+from galflow.runs.opened import open_run
 
 if TYPE_CHECKING:
     from conftest import Served
@@ -31,15 +32,17 @@ def test_offers_every_flow_with_the_demo_in_its_form(served: Served) -> None:
     ]
     assert served.ask("health") is True
     offered = served.ask("deployments/filter", {})
-    assert {d["name"]: d["entrypoint"].removeprefix("flows.survey_run.") for d in offered} == {
+    assert {d["name"]: d["entrypoint"].rpartition(".")[2] for d in offered} == {
         "survey-adhoc": "survey_run", "survey-nightly": "survey_run", "reprocess": "reprocess",
         "publish-adhoc": "publish_run", "ingest-adhoc": "ingest_survey", "train-adhoc": "train",
-        "score-adhoc": "score", "compare-adhoc": "compare_with_sky",
+        "score-adhoc": "score", "compare-adhoc": "compare_with_sky", "simulations-adhoc": "compare_simulations",
+        "emulate-adhoc": "emulate",
     }  # fmt: skip
     for deployment in offered:
         assert deployment["description"]
         if deployment["name"] != "survey-nightly":
-            assert deployment["parameters"]["spec"]["name"] == "demo"
+            name = "emulated" if deployment["name"] == "emulate-adhoc" else "demo"
+            assert deployment["parameters"]["spec"]["name"] == name
             assert deployment["parameters"]["spec"]["store"] == {"root": root}
 
 
@@ -66,6 +69,27 @@ def test_runs_what_is_asked_for_through_the_api(served: Served, tmp_path: Path) 
     run = served.start_run("ingest/ingest-adhoc", served.tiny | {"store": {"root": str(tmp_path / "store")}})
     assert served.end_of(run) == "COMPLETED", served.complained
     assert len(list((tmp_path / "store" / "cutouts").rglob("*.receipt.json"))) == 1
+
+
+@pytest.mark.full
+def test_simulations_are_compared_through_the_api(served: Served, tmp_path: Path) -> None:
+    sky = {"tiles": 1, "tile_size": 320, "objects_per_tile": 80, "anomaly_fraction": 0.0}
+    mock = {"kind": "synthetic", "name": "simulation", "options": sky | {"seed": 4}}
+    compared = served.tiny | {
+        "survey": {"kind": "synthetic", "options": sky},
+        "models": [{"name": "pca", "model": "pca.PCA"}],
+        "training": {"reference_fraction": 0.45},
+        "store": {"root": str(tmp_path / "store")},
+    }
+    run = served.start_run("compare-simulations/simulations-adhoc", compared)
+    assert served.end_of(run) == "FAILED", "there is no simulation to compare"
+    assert "comparison.samples is empty" in served.complained
+    compared |= {"comparison": {"bootstraps": 50, "samples": [{"name": "mock", "survey": mock}]}}
+    run = served.start_run("compare-simulations/simulations-adhoc", compared)
+    assert served.end_of(run) == "COMPLETED", served.complained
+    opened = open_run(str(tmp_path / "store"))
+    assert {None, "mock", "background_galaxies", "empty_sky"} == set(opened.likelihoods["sample"].to_pylist())
+    assert opened.report is not None
 
 
 def test_refuses_a_port_that_is_taken(served: Served) -> None:

@@ -172,7 +172,7 @@ def run_document(folder: Path) -> dict[str, Any]:
             density | {"name": "plain", "sample": "mock"},
         ],
         "training": {"epochs": 3, "batch_size": 32, "reference_fraction": 0.3},
-        "comparison": {"bootstraps": 50, "samples": [{"name": "mock", "survey": mock}]},
+        "comparison": {"controls": [], "bootstraps": 50, "samples": [{"name": "mock", "survey": mock}]},
         "cluster": {"workers": 1},
         "output": {"formats": ["parquet", "fits"], "top": 3},
     }

@@ -27,6 +27,7 @@ DOCUMENT = {
     "measure": ["sersic", "morphology"],
     "models": [{"name": "kmeans", "model": "kmeans.KMeans", "options": {"clusters": 2}}],
     "comparison": {
+        "controls": [],
         "bootstraps": 50,
         "samples": [{"name": "mock", "survey": {"kind": "synthetic", "name": "mock", "options": SKY | {"seed": 4}}}],
     },

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 
+from galflow.catalog.files import each_file
 from galflow.catalog.published import (
-    each_file,
     group_parts,
     plan_catalog,
     planted_copies,

@@ -121,12 +121,31 @@ def test_a_ray_is_seen_in_one_band_alone_and_through_no_psf() -> None:
     ray = empty.copy()
     ray[0, 1, 12, 10:14] += 40 * SIGMA[1]
     assert _finder().flags(ray)[0] == Flag.COSMIC_RAY
+    lone = empty.copy()
+    lone[0, 1, 12, 12] += 40 * SIGMA[1]
+    assert _finder().flags(lone)[0] == Flag.COSMIC_RAY
     in_all = empty.copy()
     in_all[0, :, 12, 10:14] += (40 * SIGMA)[:, None]
     assert not _finder().flags(in_all).any()
     y, x = np.mgrid[:32, :32] - 12
     star = empty + (np.array([0, 300, 0])[:, None, None] * SIGMA[1] * np.exp(-0.5 * (y**2 + x**2) / 1.27**2))
     assert not _finder().flags(star.astype(np.float32)).any()
+
+
+def test_light_from_beyond_the_cutout_is_a_neighbours_and_a_galaxys_own_is_not() -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:48, :48] - 24
+    noise = rng.normal(0, SIGMA[:, None, None], (40, 3, 48, 48))
+
+    def seen(away: np.ndarray, scale: float) -> np.ndarray:
+        return (noise + (300 * SIGMA)[:, None, None] * np.exp(-away / scale)).astype(np.float32)
+
+    assert has_flag(_finder().flags(seen(np.hypot(y, x + 34), 5.0)), Flag.BRIGHT_NEIGHBOUR).all()
+    assert has_flag(_finder().flags(seen(np.hypot(y - 30, x), 5.0)), Flag.BRIGHT_NEIGHBOUR).all()
+    own = [np.hypot(y, x), np.hypot(y, x + 6), np.hypot(y + x, 4 * (y - x)), np.hypot(y, 5 * x)]
+    assert not any(_finder().flags(seen(away, scale)).any() for away in own for scale in (4.0, 12.0))
+    missing = seen(np.hypot(y, x + 34), 5.0)
+    assert not _finder().flags(missing, np.broadcast_to(x > -22, missing.shape)).any()
 
 
 def test_two_galaxies_alike_are_no_doubled_image() -> None:

@@ -72,7 +72,10 @@ def train_model(model: GenerativeModel, data: Batch, rounds: int, batch_size: in
     model.train()
     model.initialise(batches[0])
     supply = cycle(batches)
-    for phase in sorted({player.phase for player in model.players}):
+    phases = sorted({player.phase for player in model.players})
+    for phase in phases:
+        if phase != phases[0]:
+            model.begin_phase(phase, batches)
         players = [player for player in model.players if player.phase == phase]
         optimisers = {
             player.name: torch.optim.Adam(owned(model, player.modules), lr=player.learning_rate, betas=player.betas)

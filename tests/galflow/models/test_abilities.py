@@ -33,6 +33,7 @@ EXPECTED = {
     "maf.MAF": (True, False, True, False),
     "nice.NICE": (True, True, True, False),
     "outliers.IsolationForest": (True, True, False, True),
+    "latent_density.LatentDensity": (True, True, False, True),
     "outliers.Mahalanobis": (True, True, False, True),
     "outliers.LocalOutlierFactor": (True, True, False, True),
     "outliers.NearestNeighbours": (True, True, False, True),

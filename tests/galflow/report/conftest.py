@@ -63,7 +63,7 @@ def specification() -> dict[str, Any]:
             },
         ],
         "training": {"epochs": 2, "batch_size": 16, "reference_fraction": 0.4},
-        "comparison": {
+        "comparison": {"controls": [],
             "samples": [{"name": "bright", "survey": {"kind": "synthetic", "name": "bright", "options": {
                 **survey, "tiles": 1, "seed": 5, "magnitude_range": [16.5, 18.0]}}}],
             "bootstraps": 60,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
+from galflow.catalog.files import each_file
 from galflow.catalog.published import (
-    each_file,
     group_parts,
     planted_copies,
     read_basis,

@@ -59,3 +59,13 @@ def test_the_order_is_of_the_ratio_with_its_certainty(comparison: dict[str, Any]
     assert holds == "100%"
     assert order_rows({"matched": {}}, [RATIO]) is None
     assert shown_samples(None, []) == []
+
+
+def test_an_interval_that_holds_a_half_claims_nothing_whatever_p_says(comparison: dict[str, Any]) -> None:
+    found = json.loads(json.dumps(comparison))
+    one = found["matched"]["other"]
+    one["columns"][RATIO.column]["statistics"]["auroc"]["high"] = 0.51
+    one["classifier"]["auroc"]["low"] = 0.49
+    sentence = shown_samples(found, [RATIO])[1].sentence
+    assert "llr_maf_plain alone does not tell them apart" in sentence
+    assert "a classifier of all scores does not tell them apart either" in sentence

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from galflow.report.plots import likelihood_plot, score_plot
+from galflow.report.plots import score_plot
 from galflow.scores.distributions import Histogram
 from galflow.scores.summary import SIGMA_EDGES
 
@@ -44,17 +44,3 @@ def test_equal_numbers_give_equal_bytes(histogram):
 def test_a_score_plot_of_few_objects_is_drawn_without_a_warning(values):
     text = texts(score_plot("a", Histogram.empty(SIGMA_EDGES).add(values), np.asarray(values)))
     assert f"<!-- real ({len(values)}) -->" in text
-
-
-def test_a_likelihood_plot_names_every_sample():
-    rng = np.random.default_rng(0)
-    edges = np.linspace(0, 6, 31)
-    run = Histogram.empty(edges).add(rng.normal(3, 1, 500))
-    svg = likelihood_plot(
-        "bits [bits]", rng.normal(3, 1, 90), run, {"tng": rng.normal(4, 1, 80), "illustris": np.ones(3)}
-    )
-    for expected in (
-        "bits [bits]", "share of objects per bin", "held-out real objects (90)", "tng (80)", "illustris (3)",
-        "all real objects of the run (500)",
-    ):  # fmt: skip
-        assert f"<!-- {expected} -->" in texts(svg)

@@ -44,6 +44,7 @@ DOCUMENT: dict[str, Any] = {
     ],
     "training": {"epochs": 1, "reference_fraction": 0.3},
     "comparison": {
+        "controls": [],
         "samples": [
             {"name": "mock", "survey": {"kind": "synthetic", "name": "mock", "options": SURVEY | {"tiles": 1}}}
         ],
@@ -429,7 +430,10 @@ def test_check_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
             {"models": [{"name": "a", "model": "kmeans.KMeans", "sample": "mock"}]},
             "each has a sample, so none learns the survey",
         ),
-        ({"comparison": {"samples": [mock | {"survey": one_band}]}}, "comparison sample mock: cutouts.bands: 'g'"),
+        (
+            {"comparison": {"controls": [], "samples": [mock | {"survey": one_band}]}},
+            "comparison sample mock: cutouts.bands: 'g'",
+        ),
     ]
     for change, text in refused:
         with pytest.raises(SpecError, match=text):

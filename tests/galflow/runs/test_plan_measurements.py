@@ -22,7 +22,7 @@ DOCUMENT: dict[str, Any] = {
     "survey": SURVEY,
     "measure": ["sersic"],
     "models": [{"name": "near", "model": "kmeans.KMeans"}],
-    "comparison": {"samples": [{"name": "mock", "survey": SURVEY | {"name": "mock"}}]},
+    "comparison": {"controls": [], "samples": [{"name": "mock", "survey": SURVEY | {"name": "mock"}}]},
 }
 CUT = CutTile("t00000", "c1", "cutouts/synthetic/1/t00000/c1.zarr")
 

@@ -54,7 +54,8 @@ def test_it_is_plain_numbers_that_give_the_same_again(triage: Triage) -> None:
 
 @pytest.mark.parametrize(
     ("flag", "name", "odds"),
-    [(Flag.TRAIL, "artefact", 30), (Flag.SPIKE, "artefact", 30), (Flag.STAR, "star", 100),
+    [(Flag.TRAIL, "artefact", 30), (Flag.SPIKE, "artefact", 30), (Flag.BELOW_SKY, "artefact", 30),
+     (Flag.NOISE_STEP, "artefact", 30), (Flag.SHIFTED, "artefact", 30), (Flag.STAR, "star", 100),
      (Flag.BRIGHT_NEIGHBOUR, "blend", 10), (Flag.EDGE, "artefact", 1)],
 )  # fmt: skip
 def test_a_flag_multiplies_the_odds_of_its_class(triage: Triage, flag: Flag, name: str, odds: float) -> None:

@@ -114,6 +114,11 @@ def test_the_json_schema_describes_every_field() -> None:
         ("models", [VAE, VAE | {"name": "b", "background": "c"}], ["background is 'c'", "expected one of vae"]),
         (
             "models",
+            [VAE, VAE | {"name": "b", "background": "vae", "options": {"conditions": ["magnitude"]}}],
+            ["model 'b' is given conditions ['magnitude'] and its background 'vae' []", "the same option conditions"],
+        ),
+        (
+            "models",
             [VAE | {"name": n, "background": b} for n, b in (("x", "y_z"), ("x_y", "z"), ("z", None), ("y_z", None))],
             ["likelihood ratios' columns must differ", "'llr_x_y_z' occurs 2 times"],
         ),

@@ -17,7 +17,7 @@ PRODUCTS = [
     layout.cutouts_product(*TILE), layout.join_product(*TILE), layout.scores_product(*TILE),
     layout.model_product("vae", "f00"), layout.comparison_product("night", "f00"),
     layout.catalog_product("c", "night-1"), layout.supplement_of(layout.catalog_product("c", "night-1")),
-    layout.report_product("night-1"), layout.residuals_product(*TILE), layout.selection_product("s.zarr", "f00"),
+    layout.report_product("night-1"), layout.residuals_product(*TILE), layout.residual_objects_product("s.zarr", "f00"),
 ]  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def test_what_a_probe_leaves_is_a_product_that_can_be_collected() -> None:
         ("scores/a.parquet/1/t/f00.parquet.receipt.json", "scores/a.parquet/1/t/f00.parquet"),
         ("cutouts/a.zarr/b.zarr/t/f00.zarr/zarr.json", "cutouts/a.zarr/b.zarr/t/f00.zarr"),
         ("residuals/s/dr1/9813/402/f00.zarr/flux/c/0/0/0/0", "residuals/s/dr1/9813/402/f00.zarr"),
+        ("residual_objects/s/f00.parquet.receipt.json", "residual_objects/s/f00.parquet"),
         ("selections/s/f00.parquet.receipt.json", "selections/s/f00.parquet"),
         ("runs/demo-1/manifest.json", None),
         ("notes.txt", None),

@@ -7,6 +7,7 @@ has seen a file of that survey unless it says so.
 from __future__ import annotations
 
 import bz2
+import json
 from pathlib import Path
 from typing import Any
 
@@ -211,24 +212,93 @@ def des(root: Path, seed: int = 0, tile: str = "DES2157-5248", shift: float = 0.
         )
 
 
-def lsst(root: Path, seed: int = 0, patch: str = "4849_21", shift: float = 0.0, dp2: bool = False) -> None:
-    """DP1: ExposureF (dp1.lsst.io), planes by MP_* cards. DP2: lsst.images, planes by MSKNnnnn and MSKMnnnn."""
+DP2_PLANES = ("NO_DATA", "INTERPOLATED", "COSMIC_RAY", "SATURATED", "DETECTION_EDGE", "CLIPPED", "REJECTED", "DETECTED",
+              "INEXACT_PSF")  # fmt: skip
+"""Of a deep coadd, bit by bit: get_legacy_deep_coadd_mask_planes in lsst/images, python/lsst/images/_mask.py."""
+DP2_BITS = {"NO_DATA": 0, "INTRP": 1, "CR": 2, "SAT": 3, "EDGE": 4, "DETECTED": 7}
+"""The places of ``bad_pixels`` that have such a plane."""
+
+
+def lsst(root: Path, seed: int = 0, patch: str = "4849_21", shift: float = 0.0, dp2: str = "") -> None:
+    """DP1: ExposureF (dp1.lsst.io), planes by MP_* cards. ``dp2``: lsst.images as its code writes it, which compresses
+    by GZIP_2. "cards": a mask of two axes, planes by MSKNnnnn, MSKMnnnn and MSKDnnnn; "bytes" and "tree": its early
+    form, (y, x, bytes), named by cards or by the file's JSON tree alone."""
     for i, band in enumerate("ir"):
-        names = {("BRIGHT_OBJECT" if n == "BRIGHT" else n): bit for n, bit in HSC_BITS.items()}
         cards = header(0.2, shift, BUNIT="nJy")
+        planes = (sky_njy(seed + i), np.full(SHAPE, SKY_SIGMA_NJY**2))
+        image, variance = (plane.astype(np.float32) for plane in planes)
+        path = root / f"deep_coadd_{patch}_{band}_lsst_cells_v1_LSSTComCam_runs_DRP_DP1_DM-51335.fits"
+        if dp2:
+            _lsst_images(path, image, variance, cards, dp2)
+            continue
         mask = cards.copy()
-        for number, (name, bit) in enumerate(names.items()):
-            if dp2:
-                mask[f"MSKN{number:04d}"], mask[f"MSKM{number:04d}"] = name, 1 << bit
-            else:
-                mask[f"HIERARCH MP_{name}"] = bit
+        for name, bit in HSC_BITS.items():
+            mask[f"HIERARCH MP_{'BRIGHT_OBJECT' if name == 'BRIGHT' else name}"] = bit
         write(
-            root / f"deep_coadd_{patch}_{band}_lsst_cells_v1_LSSTComCam_runs_DRP_DP1_DM-51335.fits",
-            fits.ImageHDU(sky_njy(seed + i).astype(np.float32), cards, name="IMAGE"),
+            path,
+            fits.ImageHDU(image, cards, name="IMAGE"),
             fits.ImageHDU(flags(HSC_BITS), mask, name="MASK"),
-            fits.ImageHDU(np.full(SHAPE, SKY_SIGMA_NJY**2, np.float32), cards, name="VARIANCE"),
-            fits.BinTableHDU.from_columns([fits.Column("JSON", "1B", array=np.zeros(9, np.uint8))], name="JSON"),
+            fits.ImageHDU(variance, cards, name="VARIANCE"),
         )
+
+
+def _lsst_images(path: Path, image: np.ndarray, variance: np.ndarray, cards: fits.Header, form: str) -> None:
+    """PRIMARY, IMAGE, MASK, VARIANCE, JSON and INDEX."""
+    mask, bits = cards.copy(), flags(DP2_BITS)
+    for number, name in enumerate(DP2_PLANES):
+        if form != "tree":
+            mask[f"MSKN{number:04d}"], mask[f"MSKM{number:04d}"] = name, 1 << number
+            mask[f"MSKD{number:04d}"] = f"What {name} means, in more words than one card of a FITS header has room for."
+    if form != "cards":
+        bits = np.stack([bits & 255, bits >> 8], axis=-1).astype(np.uint8)
+        for card in [card for card in mask if card[:-1] in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT")]:
+            del mask[card]
+    tree = {"image": {"unit": "nJy"}, "mask": {"planes": [{"name": n, "description": ""} for n in DP2_PLANES]}}
+    content = np.frombuffer(json.dumps(tree).encode(), np.uint8)
+    hdus = [
+        fits.CompImageHDU(plane, head, name=name, compression_type="GZIP_2", quantize_level=0)
+        for plane, head, name in ((image, cards, "IMAGE"), (bits, mask, "MASK"), (variance, cards, "VARIANCE"))
+    ]
+    held = fits.BinTableHDU.from_columns([fits.Column("JSON", "PB()", array=[content])], name="JSON")
+    index = fits.BinTableHDU.from_columns([fits.Column("EXTNAME", "8A", array=["IMAGE"])], name="INDEX")
+    first = fits.PrimaryHDU(header=fits.Header(dict.fromkeys(("INDXADDR", "INDXSIZE", "JSONADDR", "JSONSIZE"), 0)))
+    write(path, first, *hdus, held, index)
+
+
+SDSS_BITS = {"INTRP": 0, "SAT": 1, "CR": 9}
+"""The places of ``bad_pixels`` that have a plane in an fpM file: INTERP, SATUR, CR."""
+
+
+def sdss_mask(root: Path, band: str = "r", key: bool = True, swapped: bool = False) -> Path:
+    """fpM (classic.sdss.org/dr7/dm/flatFiles/fpM; rows and spans as photo's phFits.c and phSpanUtil.h have them): a
+    table a plane, of objects with spans (y, x1, x2) in the whole frame, and a last one that names the planes."""
+    names = ["INTERP", "SATUR", "NOTCHECKED", "OBJECT", "BRIGHTOBJECT", "BINOBJECT", "CATOBJECT", "SUBTRACTED", "GHOST",
+             "CR"]  # fmt: skip
+    tables, x0, y0 = [], 1025 - 85, 745 - 75
+    places = {bit: bad_pixels()[name] for name, bit in SDSS_BITS.items()} | {3: (slice(60, 70), slice(60, 75))}
+    for number in range(len(names)):
+        of_plane = [places[number]] if number in places else []
+        spans = [
+            np.array([[y + y0, x.start + x0, x.stop - 1 + x0] for y in range(rows.start, rows.stop)], ">i2")
+            for rows, x in of_plane
+        ]
+        held = [np.frombuffer(span.tobytes(), np.uint8) for span in spans]
+        columns = {"refcntr": [1] * len(held), "nspan": [len(span) for span in spans]}
+        columns |= {n: [0] * len(held) for n in ("row0", "col0", "rmin", "rmax", "cmin", "cmax", "npix")}
+        made = [fits.Column(name, "J", array=np.array(values, np.int32)) for name, values in columns.items()]
+        made.append(fits.Column("s", "PB()", array=np.array([*held, None], object)[:-1]))
+        tables.append(fits.BinTableHDU.from_columns(made))
+    order = list(range(len(names)))
+    if swapped:
+        order[1], order[8] = 8, 1
+        tables[1], tables[8] = tables[8], tables[1]
+    if key:
+        texts = {"defName": ["S_MASKTYPE"] * len(names), "attributeName": [f"S_MASK_{name}" for name in names]}
+        known = [fits.Column("Value", "J", array=np.array(order))]
+        known += [fits.Column(name, "32A", array=values) for name, values in texts.items()]
+        tables.append(fits.BinTableHDU.from_columns(known))
+    head = fits.Header({"RUN": 2125, "CAMCOL": 1, "FIELD": 18, "MASKROWS": 1489, "MASKCOLS": 2048, "NPLANE": 10})
+    return write(root / f"fpM-002125-{band}1-0018.fit", fits.PrimaryHDU(header=head), *tables)
 
 
 def sdss(root: Path, seed: int = 0, field: str = "002125-1-0018", shift: float = 0.0) -> None:

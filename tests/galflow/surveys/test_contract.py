@@ -82,6 +82,11 @@ def _sersic_mock(root: Path, seed: int) -> Tiny:
     return {"like": like, "count": 4, "stamp_size": 24}
 
 
+def _empty_sky(root: Path, seed: int) -> Tiny:
+    like = {"kind": "synthetic", "options": SYNTHETIC | {"seed": seed}}
+    return {"like": like, "count": 4, "stamp_size": 24}
+
+
 OBSERVED: Tiny = {"pixel_scale_arcsec": 0.396, "psf_fwhm_arcsec": 1.3, "sky_sigma_njy": 50.0, "stamp_size": 32}
 
 
@@ -127,6 +132,7 @@ def _known(kind: str) -> Callable[[Path, int], Tiny]:
 
 
 BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
+    "empty_sky": _empty_sky,
     "fits_tiles": _fits_tiles,
     "hubble": _hubble,
     "illustris": _illustris,
@@ -139,6 +145,7 @@ BUILDERS: dict[str, Callable[[Path, int], Tiny]] = {
 } | {kind: _known(kind) for kind in SECOND}
 """Kind -> writes small data under a folder, from a seed, and gives the options that read them."""
 CHANGED: dict[str, Tiny] = {
+    "empty_sky": {"seed": 9},
     "fits_tiles": {"zero_point": 25.0},
     "hubble": {"background": "none"},
     "illustris": {"redshift": 0.1},

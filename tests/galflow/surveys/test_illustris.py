@@ -180,6 +180,8 @@ def test_redshifts_are_drawn_from_a_catalogue_by_seed(tmp_path: Path) -> None:
         ({"psf_fwhm_arcsec": None}, "steps has psf; give psf_fwhm_arcsec, psf_images or like"),
         ({"steps": ["sky"]}, "steps has sky; give sky_sigma_njy or like"),
         ({"k_correction": "rest_frame", "dimming": "bolometric"}, "leave dimming at per_frequency"),
+        ({"k_correction": "power_law"}, "band_wavelengths_um belong together"),
+        ({"k_correction": "power_law", "band_wavelengths_um": {"g": 0.48}}, "give one each for g, r, i"),
         ({"redshift": 0.1, "redshift_catalog": "z.csv"}, "give one of them"),
         ({"psf_fwhm_arcsec": {"g": 1.0}}, "give one number, or one each for g, r, i"),
         ({"selection": {"band": "y"}}, "selection.band is 'y'; expected one of g, r, i"),

@@ -234,3 +234,18 @@ def test_a_view_may_be_observed_several_times(tmp_path: Path) -> None:
     assert {row["group"] for row in rows} == {"1"}
     flux, _ = stamps(made, "r")
     assert np.std(flux[0] - flux[1]) == pytest.approx(np.sqrt(2) * 60.0, rel=0.05)
+
+
+def test_a_power_law_k_correction_follows_each_galaxys_colour(root: Path) -> None:
+    """The true fluxes of the catalogue, with and without it, differ by (1+z)^slope of the galaxy's own g - r."""
+    quick = DECLARED | {"steps": ["dimming", "rebinning", "psf"], "redshift": 0.3, "light": "emitted"}
+    plain, corrected = (
+        survey(root, **quick),
+        survey(root, **quick, k_correction="power_law", band_wavelengths_um={"g": 0.48, "r": 0.62}),
+    )
+    rows = [made.catalog(made.tiles()[0]) for made in (plain, corrected)]
+    g, r = (rows[0][f"true_flux_{band}"].to_numpy() for band in ("g", "r"))
+    slope = np.log(g / r) / np.log(0.62 / 0.48)
+    for band, before in (("g", g), ("r", r)):
+        np.testing.assert_allclose(rows[1][f"true_flux_{band}"].to_numpy(), before * 1.3**slope, rtol=1e-5)
+    assert "band_wavelengths_um" not in plain.options.content(), "fingerprints stay as they were"

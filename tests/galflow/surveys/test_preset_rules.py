@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from galflow.runs.check_columns import check_group
 from galflow.runs.plan_cutouts import plan_cutouts
 from galflow.spec.run import SurveySpec, parse_spec
 from galflow.storage.store import Store
-from galflow.surveys.base import Plane
+from galflow.surveys.base import Plane, Survey
 from galflow.surveys.hsc import HscOptions
 from galflow.surveys.reading import sdss_frame
 from galflow.surveys.reading.fits_names import files_by_tile
 from galflow.surveys.reading.parts import Part
+from galflow.surveys.recognise import recognise
 from galflow.surveys.resolve import open_survey
 from tests.galflow.surveys import survey_files as written
 from tests.galflow.surveys.test_presets import faults, opened
@@ -131,6 +133,60 @@ def test_a_header_that_contradicts_the_data_model_is_right_and_said(
     row, column = written.STARS[4]
     flux = survey.read(survey.tiles()[0], survey.bands[0]).flux[row - 8 : row + 9, column - 8 : column + 9].sum()
     assert flux == pytest.approx(written.star_njy(4), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "extension", "cards", "told"),
+    [
+        (
+            "legacy",
+            "**/*-image-r.fits.fz",
+            1,
+            {"MAGZERO": 22.0, "BUNIT": None},
+            "22.0000, its data model 22.5",
+        ),
+        ("kids", "*_r_sci.fits", 0, {"PHOTZP": -0.5}, "zero point -0.5000, its data model 0"),
+        ("euclid", "**/*BGSUB-MOSAIC-VIS_*", 0, {"MAGZERO": 24.1}, "zero point 24.1000, its data model 24.6"),
+        ("lsst", "*_i_*.fits", "IMAGE", {"FLUXMAG0": 10**12.36, "BUNIT": None}, "30.9000, its data model 31.4"),
+    ],
+)
+def test_a_header_of_another_zero_point_is_right(
+    kind: str, image: str, extension: int | str, cards: dict[str, float], told: str, tmp_path: Path
+) -> None:
+    """Half a magnitude brighter: 10^0.2 the flux."""
+    getattr(written, kind)(tmp_path, seed=1)
+    (path,) = tmp_path.glob(image)
+    before = _star(opened(kind, tmp_path))
+    edit(path, extension, **cards)
+    refused, remarks = said(kind, tmp_path)
+    assert refused == []
+    assert any(told in remark and "the header's is taken" in remark for remark in remarks)
+    assert _star(opened(kind, tmp_path)) == pytest.approx(before * 10**0.2, rel=1e-4)
+
+
+def test_a_coadd_in_another_unit_is_read_in_it_and_said(tmp_path: Path) -> None:
+    written.lsst(tmp_path, seed=1)
+    before = _star(opened("lsst", tmp_path))
+    edit(next(tmp_path.glob("*_i_*.fits")), "IMAGE", BUNIT="uJy")
+    refused, remarks = said("lsst", tmp_path)
+    assert refused == []
+    assert "the header of band i gives BUNIT = uJy, its data model nJy" in remarks[0]
+    assert remarks[0].endswith("the header's is taken")
+    assert _star(opened("lsst", tmp_path)) == pytest.approx(1000 * before, rel=1e-4)
+
+
+def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    written.legacy(tmp_path)
+    edit(next(tmp_path.glob("**/*-image-r.fits.fz")), 1, MAGZERO=22.0)
+    survey = opened("legacy", tmp_path)
+    with pytest.raises(DataError, match=r"image-r\.fits\.fz: BUNIT = 'nanomaggy' makes one stored unit 3631 nJy"):
+        survey.read(survey.tiles()[0], "r")
+
+
+def _star(survey: Survey) -> float:
+    row, column = written.STARS[4]
+    image = survey.read(survey.tiles()[0], survey.bands[0])
+    return float(image.flux[row - 8 : row + 9, column - 8 : column + 9].sum())
 
 
 # --- legacy
@@ -281,6 +337,28 @@ def test_a_frame_with_esos_zero_point(system: str, offset: float, tmp_path: Path
     assert image.psf.fwhm_arcsec == pytest.approx(0.9)
 
 
+def test_a_confidence_map_is_the_weight_of_its_frame(tmp_path: Path) -> None:
+    written.vista(tmp_path)
+    head = written.header(0.339, INSTRUME="VIRCAM", FILTER="H")
+    lost = written.flags({"NO_DATA": 0}) > 0
+    confidence = np.where(lost, 0, 100).astype(np.int16)
+    confidence[:, 100:] = 25
+    written.write(tmp_path / "frame_1_conf.fits", fits.ImageHDU(confidence, head))
+    _, remarks = said("vista", tmp_path)
+    assert "its name is that of a confidence map; declare confidence" in remarks[0]
+    declared = {"confidence": "{tile:path}_conf.fits", "background": "none"}
+    survey = opened("vista", tmp_path, **declared)
+    (tile,) = survey.tiles()
+    assert survey.inspect([tile]) == []
+    ivar = survey.read(tile, "H").ivar
+    np.testing.assert_array_equal(ivar == 0, lost)
+    known = ~lost[:, :100]
+    assert np.median(ivar[:, :100][known]) == pytest.approx(4 * np.median(ivar[:, 100:]), rel=1e-5)
+    # The sky's sigma is the same everywhere in this frame: the scale is between those of both parts.
+    assert 0.3 < np.median(ivar[:, :100][known]) * written.SKY_SIGMA_NJY**2 < 4
+    assert opened("vista", tmp_path, noise="sky", **declared).read(tile, "H").ivar is None
+
+
 def test_frames_of_another_filter_and_files_of_several_detectors_are_told(tmp_path: Path) -> None:
     written.vista(tmp_path)
     written.vista(tmp_path, tile="frame_2", FILTER="J")
@@ -320,13 +398,33 @@ def test_a_stale_pixar_sr_is_said_and_the_wcs_is_right(tmp_path: Path) -> None:
     assert flux == pytest.approx(written.star_njy(4), rel=0.01)
 
 
-def test_planes_of_dp2_are_known_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["cards", "bytes", "tree"])
+def test_planes_of_dp2_are_known_by_name(form: str, tmp_path: Path) -> None:
     written.lsst(tmp_path / "dp1")
-    written.lsst(tmp_path / "dp2", dp2=True)
+    written.lsst(tmp_path / "dp2", dp2=form)
     one, two = (opened("lsst", tmp_path / name) for name in ("dp1", "dp2"))
-    masks = [survey.read(survey.tiles()[0], "i").mask for survey in (one, two)]
-    np.testing.assert_array_equal(*masks)
-    assert set(np.unique(masks[0])) == {0, 1, 2, 4, 32, 64, 128}
+    assert two.inspect(two.listed) == []
+    images = [survey.read(survey.tiles()[0], "i") for survey in (one, two)]
+    masks = [image.mask for image in images]
+    np.testing.assert_array_equal(images[0].flux, images[1].flux)
+    np.testing.assert_array_equal(images[0].ivar, images[1].ivar)
+    assert set(np.unique(masks[1])) == {0, Plane.SATURATED, Plane.INTERPOLATED, Plane.NO_DATA, Plane.EDGE}
+    for name in written.DP2_BITS:
+        np.testing.assert_array_equal(*(mask[written.bad_pixels()[name]] for mask in masks))
+    assert not masks[1][8:].any()
+
+
+def test_a_mask_of_three_axes_without_names_is_refused(tmp_path: Path) -> None:
+    written.lsst(tmp_path, dp2="tree")
+    path = next(tmp_path.glob("*_i_*"))
+    with fits.open(path) as hdus:
+        kept = fits.HDUList([hdu.copy() for hdu in hdus if hdu.name != "JSON"])
+        nothing = fits.Column("JSON", "2B", array=np.frombuffer(b"{}", np.uint8)[None])
+        kept.append(fits.BinTableHDU.from_columns([nothing], name="JSON"))
+        kept.writeto(path, overwrite=True)
+    survey = opened("lsst", tmp_path)
+    with pytest.raises(DataError, match=r"_i_.*fits is not an LSST deep coadd: .*names the mask's planes"):
+        survey.read(survey.tiles()[0], "i")
 
 
 # --- sdss
@@ -347,6 +445,42 @@ def test_the_variance_of_a_frame_is_that_of_its_data_model(tmp_path: Path) -> No
         counts = hdus[0].data / calibration + sky
     variance = (counts / 4.71 + 1.8225) * calibration**2 * 3631.0**2  # r, column 1
     np.testing.assert_allclose(image.ivar, 1 / variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "swapped", "packed"), [(True, False, False), (False, False, True), (True, True, False)]
+)
+def test_the_mask_of_a_frame_is_read_from_its_fpm(key: bool, swapped: bool, packed: bool, tmp_path: Path) -> None:
+    written.sdss(tmp_path)
+    plain = opened("sdss", tmp_path)
+    before = plain.tiles()[0].identity
+    path = written.sdss_mask(tmp_path / "masks", key=key, swapped=swapped)
+    if packed:
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    survey = opened("sdss", tmp_path)
+    (tile,) = survey.tiles()
+    assert tile.identity != before
+    mask = survey.read(tile, "r").mask
+    planes = {"INTRP": Plane.INTERPOLATED, "SAT": Plane.SATURATED, "CR": Plane.COSMIC_RAY}
+    expected = np.zeros(written.SHAPE, np.uint16)
+    for name, plane in planes.items():
+        expected[written.bad_pixels()[name]] = plane
+    np.testing.assert_array_equal(mask, expected)
+    assert survey.read(tile, "g").mask is None, "it has no such file"
+    assert opened("sdss", tmp_path, mask="none").tiles()[0].identity == before
+    told = recognise(str(tmp_path))
+    assert any("mask: the survey's own" in text for text in told.known)
+    assert not any("fpM" in text for text in told.unknown)
+
+
+def test_an_fpm_of_another_form_is_refused_with_its_name(tmp_path: Path) -> None:
+    written.sdss(tmp_path)
+    columns = [fits.Column(name, "J", array=[3]) for name in ("refcntr", "nspan", "s")]
+    written.write(tmp_path / "fpM-002125-r1-0018.fit", *(fits.BinTableHDU.from_columns(columns) for _ in range(10)))
+    survey = opened("sdss", tmp_path)
+    with pytest.raises(DataError, match=r"fpM-002125-r1-0018\.fit: table 1 is no mask of an SDSS frame"):
+        survey.read(survey.tiles()[0], "r")
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])

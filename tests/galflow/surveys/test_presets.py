@@ -253,5 +253,5 @@ def test_one_word_and_a_root_are_enough_and_the_form_shows_the_rest(kind: str) -
     definition = run_schema(survey_options(), {})["$defs"][survey_options()[kind].__name__]
     assert definition["required"] == ["root"]
     assert {"bands", "noise", "mask", "psf", "background", "catalog", "detection"} <= set(definition["properties"])
-    assert len(definition["properties"]) <= 9
+    assert len(definition["properties"]) <= 10
     assert all(field.get("description") for field in definition["properties"].values())

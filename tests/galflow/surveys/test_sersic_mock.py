@@ -231,3 +231,19 @@ def test_mocks_imitate_the_objects_that_the_imitated_surveys_selection_takes() -
         (odd := bright({"where": ["flux_x > 1"]})).catalog(odd.tiles()[0])
     with pytest.raises(ValidationError, match="mocks imitate what regions and rules take; leave stars out here"):
         bright({"stars": "drop"})
+
+
+def test_detected_shapes_come_with_the_fluxes_of_the_same_objects() -> None:
+    """Axis ratios of the sources themselves, less round than seen through the PSF; without the option as before."""
+    like = {"kind": "synthetic", "options": BASE | {"catalog": "detect"}}
+    options = {"like": like, "count": 40, "stamp_size": 32, "shapes": "detected"}
+    made = SersicMock("mock", "1", SersicMockOptions.model_validate(options))
+    rows = made.catalog(made.tiles()[0])
+    base = Synthetic("synthetic", "1", SyntheticOptions.model_validate(like["options"]))
+    seen = base.catalog(base.tiles()[0])
+    ratio_of = dict(zip(seen["flux_g"].to_pylist(), (seen["b_pix"].to_numpy() / seen["a_pix"].to_numpy()), strict=True))
+    found = rows["axis_ratio"].to_numpy()
+    through_psf = np.array([ratio_of[flux] for flux in rows["flux_g"].to_pylist()])
+    assert (found <= through_psf + 1e-9).mean() > 0.9
+    assert np.corrcoef(found, through_psf)[0, 1] > 0.7
+    assert "shapes" not in made.options.model_copy(update={"shapes": "drawn"}).content(), "fingerprints stay"

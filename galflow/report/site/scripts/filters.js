@@ -4,10 +4,10 @@ import { placeOf, separation } from "./numbers.js";
 
 /**
  * text: part of a name, of a tile's name, or a position; tile: exactly; without, only: names of flags; not: classes
- * of the triage; label: of the labels; ranges: column -> [lowest, highest] with null for none; area: a lasso.
+ * of the triage; label: of the labels; where: an expression, which the explorer alone takes; ranges: column -> [lowest, highest] with null for none; area: a lasso.
  */
 export function noFilters() {
-  return { text: "", tile: "", without: [], only: [], not: [], label: "", ranges: {}, area: null };
+  return { text: "", tile: "", without: [], only: [], not: [], label: "", ranges: {}, area: null, where: "" };
 }
 
 export const ARTEFACTS = ["artefact", "star", "blend"];
@@ -16,7 +16,7 @@ export const ARTEFACTS = ["artefact", "star", "blend"];
 /** The filters as the part of an address behind #, short where little is set. */
 export function toAddress(filters, view = {}) {
   const words = new URLSearchParams();
-  for (const name of ["text", "tile", "label"]) if (filters[name]) words.set(name, filters[name]);
+  for (const name of ["text", "tile", "label", "where"]) if (filters[name]) words.set(name, filters[name]);
   for (const name of ["without", "only", "not"]) if (filters[name].length) words.set(name, filters[name].join(","));
   for (const [column, [low, high]] of Object.entries(filters.ranges)) words.set(`in.${column}`, `${low ?? ""}..${high ?? ""}`);
   if (filters.area) words.set("area", JSON.stringify(filters.area));
@@ -28,7 +28,7 @@ export function toAddress(filters, view = {}) {
 export function fromAddress(address) {
   const filters = noFilters();
   for (const [name, value] of new URLSearchParams(address.replace(/^#/, ""))) {
-    if (["text", "tile", "label"].includes(name)) filters[name] = value;
+    if (["text", "tile", "label", "where"].includes(name)) filters[name] = value;
     else if (["without", "only", "not"].includes(name)) filters[name] = value.split(",").filter(Boolean);
     else if (name === "area") filters.area = JSON.parse(value);
     else if (name.startsWith("in.")) filters.ranges[name.slice(3)] = value.split("..").map((one) => (one === "" ? null : Number(one)));

@@ -1,6 +1,7 @@
 // The page Anomalies: all objects that the source has, as pictures, sorted and filtered.
 
 import { element, fill, settled, typing } from "./dom.js";
+import { explorerBar } from "./explorer_bar.js";
 import { filterForm } from "./filter_form.js";
 import { fromAddress, toAddress } from "./filters.js";
 import { Grid } from "./grid.js";
@@ -16,12 +17,15 @@ export async function gallery(source, place) {
   const list = element("ul", { class: "grid", "aria-label": "Objects" });
   const form = filterForm(schema, state, () => changed(), count);
   const empty = element("p", { class: "empty", hidden: true }, "No object passes these filters.");
-  fill(place, form.node, element("div", { class: "viewport" }, list), empty);
+  const bar = source.check ? explorerBar(source, schema, state, () => changed()) : null;
+  bar?.show(state);
+  fill(place, bar?.node, form.node, element("div", { class: "viewport" }, list), empty);
 
   const fetch = async (offset, limit) => {
     const started = performance.now();
     const found = await source.rows({ where: state.filters, order: state.order, descending: state.descending, offset, limit });
-    count.textContent = `${found.total.toLocaleString("en")} of the ${schema.rows.toLocaleString("en")} highest-ranked objects`;
+    const all = schema.rows.toLocaleString("en");
+    count.textContent = `${found.total.toLocaleString("en")} of ${source.check ? `${all} rows` : `the ${all} highest-ranked objects`}`;
     count.dataset.milliseconds = (performance.now() - started).toFixed(1);
     empty.hidden = found.total > 0;
     return found;
@@ -33,11 +37,13 @@ export async function gallery(source, place) {
     const view = { sort: state.order, down: state.descending ? 1 : "", size: state.size };
     history.replaceState(null, "", `#${toAddress(state.filters, view)}`);
     grid.size = size();
+    bar?.show(state);
     apply();
   }
   addEventListener("hashchange", () => {
     Object.assign(state, readState(schema));
     form.show(state);
+    bar?.show(state);
     grid.size = size();
     grid.reset();
   });

@@ -1,14 +1,17 @@
 // What a page does once it is there: its own part, and the switch between light and dark.
 
 import { gallery } from "./gallery.js";
+import { labelPage } from "./label_page.js";
 import { latentsPage } from "./latents_page.js";
+import { mapPage } from "./map_page.js";
 import { objectPage } from "./object_page.js";
 import { openSource } from "./source.js";
+import { tablePage } from "./table_page.js";
 import { themeSwitch } from "./theme.js";
 import { tilesPage } from "./tiles_page.js";
 
 /** Page (<body data-page>) -> what makes it live, given the source and the element with the id "live". */
-const PAGES = { anomalies: gallery, object: objectPage, tiles: tilesPage, latents: latentsPage };
+const PAGES = { anomalies: gallery, object: objectPage, tiles: tilesPage, latents: latentsPage, table: tablePage, map: mapPage, label: labelPage };
 
 async function start() {
   document.documentElement.classList.add("live");

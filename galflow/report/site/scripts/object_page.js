@@ -43,7 +43,7 @@ async function draw(source, schema, place, found) {
   document.title = `${nameOf(row)} · ${schema.run}`;
   const turner = element("div", { class: "turner" });
   const side = element("div", {},
-    facts(schema, row), links(schema, row), scores(schema, row), element("section", { class: "panel likes-panel", hidden: true }));
+    facts(schema, row), links(source, schema, row), scores(schema, row), element("section", { class: "panel likes-panel", hidden: true }));
   fill(place, turner, element("div", { class: "one" }, element("div", {}, pictures(source, schema, found)), side));
   likeIt(source, schema, row, side.querySelector(".likes-panel"));
   return walk(source, turner, row, question);
@@ -112,13 +112,27 @@ async function copy(text) {
   }
 }
 
-function links(schema, row) {
+function links(source, schema, row) {
   if (row.ra === null || row.dec === null) return null;
   const side = ((schema.cutout_pixels * (schema.pixel_scale_arcsec ?? 0.2)) / 3600) * 4;
   const address = (url) => url.replaceAll("{ra}", row.ra.toFixed(6)).replaceAll("{dec}", row.dec.toFixed(6)).replaceAll("{fov}", side.toFixed(4));
   return element("section", { class: "panel" }, element("h2", {}, "Look elsewhere"),
     element("nav", { class: "links", "aria-label": "Other viewers" }, schema.viewers.map(({ name, url }) =>
-      element("a", { class: "button", href: address(url), target: "_blank", rel: "noopener noreferrer" }, name))));
+      element("a", { class: "button", href: address(url), target: "_blank", rel: "noopener noreferrer" }, name))),
+    source.sendObject ? sampButtons(source, row) : null);
+}
+
+/** What the explorer can send to programs on this machine. */
+function sampButtons(source, row) {
+  const said = element("p", { class: "note", role: "status" });
+  const button = (what, words) => element("button", { type: "button", onclick: async () => {
+    try {
+      said.textContent = `Sent to ${(await source.sendObject(row.object_id, what)).told.join(", ")}.`;
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  } }, words);
+  return element("div", {}, element("p", { class: "links" }, button("position", "Point Aladin here (SAMP)"), " ", button("stamp", "Send its FITS stamp (SAMP)")), said);
 }
 
 /** All scores, the largest first, with the share of the run's objects that each exceeds. */

@@ -20,7 +20,7 @@ export class PointMap {
   /**
    * @param {{x: string, y: string, flipped?: boolean, equal?: boolean}} axes  words of the axes; x to the left (as right
    *     ascension); whether a unit of x is cos(y) of one of y
-   * @param {{under?: Function, hover?: Function, pick?: Function, lasso?: Function}} on
+   * @param {{under?: Function, viewed?: Function, hover?: Function, pick?: Function, lasso?: Function}} on
    */
   constructor(axes, on) {
     this.axes = axes;
@@ -118,6 +118,7 @@ export class PointMap {
     if (this.#points) this.#draw(pen, frame, ratio);
     if (this.#lasso.length > 1) this.#drawLasso(pen, frame, style.color);
     pen.restore();
+    this.on.viewed?.(frame);
   }
 
   #draw(pen, frame, ratio) {

@@ -44,9 +44,10 @@
  *   lasso(polygon, x, y) -> where                                  to be put into filters as `area`
  */
 
+import { ServedSource } from "./served_source.js";
 import { StaticSource } from "./static_source.js";
 
-/** The source that the page names (<html data-source="static">). */
+/** The source that the page names (<html data-source="static">, or "served"). */
 export function openSource() {
-  return new StaticSource();
+  return document.documentElement.dataset.source === "served" ? new ServedSource() : new StaticSource();
 }

@@ -137,7 +137,7 @@ function ordered(values, descending) {
 }
 
 /** Sky sigmas of each band: a byte a pixel, 0 missing, else linear in asinh between each band's low and high. */
-async function decoded({ data, width, height, low, high }) {
+export async function decoded({ data, width, height, low, high }) {
   const bytes = await inflated(data);
   const side = width * height;
   const sigma = low.map((least, band) => {

@@ -99,5 +99,5 @@ def test_without_conditions_it_is_a_plain_density() -> None:
 def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(SpecError, match=r"1 latent\(s\), 0 condition\(s\), .* cannot be built; it needs two latents"):
         LatentFlow(latent=1, conditions=0)
-    with pytest.raises(ModelError, match=r"shape \(4, 3\) do not fit a flow given 2 value\(s\) .* give \(B, K\)"):
+    with pytest.raises(ModelError, match=r"shape \(4, 3\) do not fit a network given 2 value\(s\) .* give \(B, K\)"):
         LatentFlow(latent=2, conditions=2).context(torch.zeros(4, 3))

@@ -5,7 +5,7 @@ import pytest
 
 from galflow.errors import DataError, SpecError
 from galflow.surveys.base import Plane
-from galflow.surveys.drawing.anomalies import KINDS, check_kinds, plant
+from galflow.surveys.drawing.anomalies import ALL_KINDS, check_kinds, plant
 
 SIGMA = np.array([1.0, 2.0, 0.5])
 FWHM = 3.5
@@ -31,7 +31,7 @@ def changes(kind: str, seed: int) -> np.ndarray:
     return (planted(kind, seed) - cutout(seed)) / SIGMA[:, None, None]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_every_kind_is_visible_repeatable_and_leaves_its_input_alone(kind: str) -> None:
     for seed in range(12):
         before = cutout(seed)
@@ -49,7 +49,7 @@ def test_every_kind_is_visible_repeatable_and_leaves_its_input_alone(kind: str) 
     assert not np.array_equal(planted(kind, 1, cutout(0)), planted(kind, 2, cutout(0)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_missing_pixels_stay_missing_and_no_other_goes_missing(kind: str) -> None:
     flux = cutout()
     flux[:, :, :9] = np.nan
@@ -57,7 +57,7 @@ def test_missing_pixels_stay_missing_and_no_other_goes_missing(kind: str) -> Non
     np.testing.assert_array_equal(np.isnan(planted(kind, 3, flux)), np.isnan(flux))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_an_image_of_sky_alone_takes_every_kind(kind: str) -> None:
     sky = np.random.default_rng(5).standard_normal((1, 32, 32)).astype(np.float32)
     after = plant(kind, sky, None, sky_sigma=np.ones(1), psf_fwhm_pix=2.0, rng=np.random.default_rng(0))

@@ -10,7 +10,7 @@ from astropy import units
 from astropy.cosmology import Planck18
 
 from galflow.errors import DataError
-from galflow.surveys.drawing.redshifting import dimming_factor, kpc_per_arcsec
+from galflow.surveys.drawing.redshifting import dimming_factor, kpc_per_arcsec, power_law_factors
 
 
 @pytest.mark.parametrize(("dimming", "power"), [("per_frequency", 3), ("bolometric", 4), ("per_wavelength", 5)])
@@ -47,3 +47,30 @@ def test_without_a_distance_there_is_no_scale() -> None:
     assert kpc_per_arcsec(0.046, "WMAP7") != kpc_per_arcsec(0.046)
     with pytest.raises(DataError, match="give a positive redshift"):
         kpc_per_arcsec(0.0)
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, -2.0, 1.5])
+def test_a_power_law_spectrum_is_k_corrected_exactly(slope: float) -> None:
+    """What a fixed filter sees at z: the emitted spectrum at nu (1 + z), dimmed by (1 + z)^-3."""
+    wavelengths, z, seen_at = np.array([0.62, 0.48, 0.76]), 0.4, 0.1
+
+    def emitted(frequency: np.ndarray) -> np.ndarray:
+        return np.asarray(3.0 * frequency**slope)
+
+    seen = emitted((1 + seen_at) / wavelengths) * (1 + seen_at) ** -3
+    expected = emitted((1 + z) / wavelengths) * (1 + z) ** -3
+    found = seen * dimming_factor(z, "per_frequency", seen_at=seen_at)
+    found *= power_law_factors(found, wavelengths, (1 + z) / (1 + seen_at))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # As the exponents that docs give for spectra flat in F_nu, nu F_nu and F_lambda.
+    power = {0.0: "per_frequency", -1.0: "bolometric", -2.0: "per_wavelength"}.get(slope)
+    if power is not None:
+        np.testing.assert_allclose(found, seen * dimming_factor(z, power, seen_at=seen_at))  # type: ignore[arg-type]
+
+
+def test_each_band_takes_the_colour_towards_shorter_wavelengths() -> None:
+    flux, wavelengths = np.array([1.0, 4.0, 4.0]), np.array([0.4, 0.8, 1.6])
+    # Blue and middle differ by a factor of 4 over one octave: slope -2; middle and red are flat in F_nu.
+    np.testing.assert_allclose(power_law_factors(flux, wavelengths, 2.0), [0.25, 0.25, 1.0])
+    with pytest.raises(DataError, match="no colour"):
+        power_law_factors(np.array([1.0, 0.0]), np.array([0.4, 0.8]), 1.1)

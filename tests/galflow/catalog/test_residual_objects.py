@@ -8,7 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from galflow.catalog.ranking import RunRanking, rank_objects
-from galflow.catalog.selection import read_selection, rows_by_tile, select_objects, selection_fingerprint
+from galflow.catalog.residual_objects import (
+    choose_residual_objects,
+    read_residual_objects,
+    residual_objects_fingerprint,
+    rows_by_tile,
+)
 from galflow.cutouts.flags import Flag
 from galflow.scores.rule import RankingRule
 from galflow.storage.products import Target
@@ -49,9 +54,9 @@ def test_they_are_those_of_the_ranking_without_copies_and_second_rows(
     local_store: Store, parts: tuple[list[Receipt], RunRanking, pa.Table]
 ) -> None:
     receipts, ranking, rows = parts
-    target = Target(local_store, "selections/s/f.parquet", "f")
-    receipt = select_objects(target, receipts, ranking, 0.1)
-    found = read_selection(local_store, target.product)
+    target = Target(local_store, "residual_objects/s/f.parquet", "f")
+    receipt = choose_residual_objects(target, receipts, ranking, 0.1)
+    found = read_residual_objects(local_store, target.product)
     assert receipt.rows == len(found) == 12, "a tenth of 116 objects, rounded up"
     assert found["anomaly_rank"].to_pylist() == list(range(1, 13))
     table = rows.append_column("rank", ranking.columns(rows)["anomaly_rank"])
@@ -67,16 +72,18 @@ def test_they_are_those_of_the_ranking_without_copies_and_second_rows(
 
 def test_all_of_them_and_none(local_store: Store, parts: tuple[list[Receipt], RunRanking, pa.Table]) -> None:
     receipts, ranking, _ = parts
-    quarter = select_objects(Target(local_store, "selections/s/q.parquet", "q"), receipts, ranking, 0.25)
+    quarter = choose_residual_objects(Target(local_store, "residual_objects/s/q.parquet", "q"), receipts, ranking, 0.25)
     assert quarter.rows == 29, "a quarter of 116, neither more nor less"
-    every = select_objects(Target(local_store, "selections/s/a.parquet", "a"), receipts, ranking, 1.0)
+    every = choose_residual_objects(Target(local_store, "residual_objects/s/a.parquet", "a"), receipts, ranking, 1.0)
     assert every.rows == 2 * (OBJECTS - 2)
-    nothing = select_objects(Target(local_store, "selections/s/n.parquet", "n"), receipts[2:], ranking, 0.5)
+    nothing = choose_residual_objects(
+        Target(local_store, "residual_objects/s/n.parquet", "n"), receipts[2:], ranking, 0.5
+    )
     assert nothing.reasons == ("no object is ranked",)
-    assert rows_by_tile(local_store, "selections/s/n.parquet") == {}
+    assert rows_by_tile(local_store, "residual_objects/s/n.parquet") == {}
 
 
 def test_a_fingerprint_follows_scores_rule_and_share() -> None:
-    found = [selection_fingerprint(*of) for of in ((["a"], "r", 0.1), (["b"], "r", 0.1), (["a"], "s", 0.1))]
-    assert len({*found, selection_fingerprint(["a"], "r", 0.2)}) == 4
-    assert selection_fingerprint(["a", "b"], "r", 0.1) == selection_fingerprint(["b", "a"], "r", 0.1)
+    found = [residual_objects_fingerprint(*of) for of in ((["a"], "r", 0.1), (["b"], "r", 0.1), (["a"], "s", 0.1))]
+    assert len({*found, residual_objects_fingerprint(["a"], "r", 0.2)}) == 4
+    assert residual_objects_fingerprint(["a", "b"], "r", 0.1) == residual_objects_fingerprint(["b", "a"], "r", 0.1)

@@ -1,4 +1,4 @@
-"""The most anomalous objects of a run, a chosen share of them: who they are, before its catalogue is written.
+"""The objects whose residuals a run stores, a share of all, the most anomalous first; before its catalogue is written.
 
 Score parts are read one after another, a few columns of each; what is kept is the chosen rows alone.
 """
@@ -23,18 +23,18 @@ from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
 
-SELECTION_VERSION = "1"
+RESIDUAL_OBJECTS_VERSION = "1"
 """Raised when the same scores would give other objects."""
 RANK = "anomaly_rank"
 _KEPT = ("object_id", "tile", "row")
 
 
-def selection_fingerprint(parts: Sequence[str], ranking: str, share: float) -> str:
-    """Of what a selection depends on: the score parts, the rule that ranks them, and the share."""
-    return fingerprint(SELECTION_VERSION, sorted(parts), ranking, share)
+def residual_objects_fingerprint(parts: Sequence[str], ranking: str, share: float) -> str:
+    """Of what that choice depends on: the score parts, the rule that ranks them, and the share."""
+    return fingerprint(RESIDUAL_OBJECTS_VERSION, sorted(parts), ranking, share)
 
 
-def select_objects(target: Target, parts: Sequence[Receipt], ranking: RunRanking, share: float) -> Receipt:
+def choose_residual_objects(target: Target, parts: Sequence[Receipt], ranking: RunRanking, share: float) -> Receipt:
     """Store which objects of these parts are the ``share`` that ranks first, rounded up; the receipt.
 
     Columns object_id, tile, row and anomaly_rank, the most anomalous first. Objects of one rank are chosen together.
@@ -70,14 +70,14 @@ def select_objects(target: Target, parts: Sequence[Receipt], ranking: RunRanking
     return write_one_file(target.store, receipt, sink.getvalue().to_pybytes(), began)
 
 
-def read_selection(store: Store, product: str) -> pa.Table:
-    """The objects of a selection, the most anomalous first."""
+def read_residual_objects(store: Store, product: str) -> pa.Table:
+    """The objects whose residuals are stored, the most anomalous first."""
     return read_catalog(store.get(product))
 
 
-def rows_by_tile(store: Store, selection: str) -> dict[str, ChosenRows]:
-    """Tile -> its objects in the selection at this key."""
-    table = read_selection(store, selection)
+def rows_by_tile(store: Store, product: str) -> dict[str, ChosenRows]:
+    """Tile -> those of its objects that the choice at this key holds."""
+    table = read_residual_objects(store, product)
     if not len(table):
         return {}
     table = table.sort_by([("tile", "ascending"), ("row", "ascending")])

@@ -1,0 +1,103 @@
+"""A small published run for the explorer's tests: a catalogue in two files, two cutout sets with a WCS, a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.wcs import WCS
+
+from galflow.catalog.parquet import to_parquet
+from galflow.catalog.schema import catalog_schema
+from galflow.cutouts.set_writing import CutoutData, write_cutout_set
+from galflow.explore.explored import ExploredRun
+from galflow.spec.run import CutoutSpec
+from galflow.storage.layout import catalog_product, cutouts_product
+from galflow.storage.receipts import RunManifest, publish_manifest, read_manifest
+from galflow.storage.store import Store
+from galflow.surveys.reading.fits_wcs import wcs_cards
+
+RUN, SIDE, EACH = "small-run", 16, 30
+COUNT = 2 * EACH
+SCRIPT = "<script>alert(1)</script>"
+FIRST_ID = 2**62 + 1
+"""No float64 holds it."""
+
+
+def tile_wcs(number: int) -> WCS:
+    """0.2 arcsec a pixel, north up."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [150.0 + number, 2.0]
+    wcs.wcs.crpix = [100.0, 100.0]
+    wcs.wcs.cdelt = [-0.2 / 3600, 0.2 / 3600]
+    return wcs
+
+
+def _positions(number: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(number)
+    return rng.uniform(30, 170, EACH), rng.uniform(30, 170, EACH)
+
+
+def _write_set(store: Store, number: int) -> str:
+    rng = np.random.default_rng(10 + number)
+    x, y = _positions(number)
+    flux = rng.normal(0, 1, (EACH, 2, SIDE, SIDE)).astype(np.float32)
+    flux[:, :, SIDE // 2, SIDE // 2] += 100 + np.arange(EACH)[:, None]
+    shape = (EACH, 2, SIDE, SIDE)
+    rows = pa.table({"object_id": np.arange(EACH), "x_pixel": x, "y_pixel": y})
+    attributes = {
+        "survey": "made", "release": "1", "tile": f"t{number}", "bands": ["g", "r"], "unit": "nJy",
+        "pixel_scale_arcsec": 0.2, "sky_sigma": [1.0, 1.0], "psf_fwhm_arcsec": [0.7, 0.7],
+        "wcs": wcs_cards(tile_wcs(number)),
+    }  # fmt: skip
+    key = cutouts_product("made", "1", f"t{number}", f"{number:016x}")
+    data = CutoutData(flux, np.ones(shape, np.float32), np.zeros(shape, np.uint16), rows, attributes)
+    write_cutout_set(store, key, data, CutoutSpec(size=SIDE, chunk_megabytes=0.02))
+    return key
+
+
+def small_catalog(number: int, cutouts: str) -> pa.Table:
+    """One tile's rows: the first has a script for a name, the second of the second tile no cutout."""
+    rng = np.random.default_rng(20 + number)
+    x, y = _positions(number)
+    sky = tile_wcs(number).pixel_to_world(x, y)
+    at = np.arange(EACH) + number * EACH
+    made = {
+        "object_id": FIRST_ID + at, "id_in_tile": at, "ra": sky.ra.deg, "dec": sky.dec.deg, "x": x, "y": y,
+        "source_name": [SCRIPT if i == 0 else f"M{i}" for i in at], "survey": ["made"] * EACH, "release": ["1"] * EACH,
+        "tile": [f"t{number}"] * EACH, "row": np.arange(EACH), "is_primary": at != 5, "outcome": ["scored"] * EACH,
+        "cutout": [None if i == EACH + 1 else cutouts for i in at], "run_id": [RUN] * EACH, "anomaly_rank": at + 1,
+        "anomaly_score_sigma": 9.0 - 0.1 * at, "triage": np.array(["galaxy", "star", "artefact"])[at % 3],
+        "flags": (at % 4).astype(np.uint32),
+        "mag_r": pa.array(rng.uniform(17, 25, EACH), mask=at % 10 == 9),
+    }  # fmt: skip
+    table = pa.table({"mag_r": pa.array([], pa.float64())})
+    schema = catalog_schema(["vae_kl"], [], table.schema, pa.int64(), True)
+    return pa.table({f.name: made.get(f.name, pa.nulls(EACH, f.type)) for f in schema}).cast(schema)
+
+
+def publish_small_run(store: Store) -> RunManifest:
+    """Put a small run into a store; its manifest."""
+    product = catalog_product("anomalies", RUN)
+    for number in range(2):
+        part = small_catalog(number, _write_set(store, number))
+        store.put_once(f"{product}/part-{number:05d}.parquet", to_parquet(part, part.schema))
+    publish_manifest(store, RunManifest(
+        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", models={}, products={},
+        specification={"survey": {"kind": "hsc", "release": "1"}}, catalog=product, report=None, summary={},
+    ))  # fmt: skip
+    manifest = read_manifest(store, RUN)
+    assert manifest is not None
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def local_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExploredRun]:
+    """The small run in a folder, opened."""
+    store = Store.open(tmp_path_factory.mktemp("explored") / "store")
+    explored = ExploredRun.open(store, publish_small_run(store))
+    yield explored
+    explored.close()
