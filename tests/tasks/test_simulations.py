@@ -145,7 +145,7 @@ def test_what_the_survey_would_not_find_is_counted_and_not_compared(ran: Publish
 
 
 def test_the_report_shows_the_steps(ran: Published) -> None:
-    (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
+    (key,) = [key for key in ran.store.list("reports") if key.endswith("likelihoods.html")]
     page = ran.store.get(key).decode()
     section = page[page.index("How simulated galaxies were observed") :]
     assert "30 selected, 6 not detected, 1 unreadable" in section
@@ -153,7 +153,7 @@ def test_the_report_shows_the_steps(ran: Published) -> None:
 
 
 def test_the_least_probable_galaxies_shown_are_those_of_the_published_scores(ran: Published) -> None:
-    (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
+    (key,) = [key for key in ran.store.list("reports") if key.endswith("likelihoods.html")]
     page = ran.store.get(key).decode()
     for survey, side in (("synthetic", "sky"), ("illustris", "illustris"), ("skirt", "merger")):
         parts = [pq.read_table(f"{ran.store.root}/{r.product}") for r in ran.receipts(f"scores/{survey}")]
@@ -171,7 +171,7 @@ def test_the_least_probable_galaxies_shown_are_those_of_the_published_scores(ran
 
 
 def test_a_notebook_gets_the_same_galaxies_of_the_published_run(ran: Published) -> None:
-    (key,) = [key for key in ran.store.list("reports") if key.endswith("index.html")]
+    (key,) = [key for key in ran.store.list("reports") if key.endswith("likelihoods.html")]
     page = ran.store.get(key).decode()
     shown = open_run(f"{ran.store.root}/runs/{ran.manifest.run}").side_by_side()
     assert [side.name for side in shown.sides] == ["sky", "illustris", "merger"]
