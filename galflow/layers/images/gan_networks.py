@@ -12,7 +12,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +28,6 @@ _LEAST_SCATTER = 0.02
 _FAINT = 0.1
 """An untrained generator's images vary by about this much, in stretched units."""
 
-_LIGHT_SPREAD, _LOG_FAINT_LIGHT = 0.5, -1.5
-"""Natural logarithms of an untrained object's light, in softenings of the stretch: spread and mean."""
-_MOST_LOG_LIGHT = 30.0
-"""Its square is a float32 still."""
 _GREY = 0.9
 """Share that all bands have in common in an untrained object."""
 
@@ -166,13 +161,9 @@ class PixelHead(nn.Module):
         self.paint.bias.copy_(centre)  # type: ignore[union-attr]
         nn.init.dirac_(self.sky.weight).mul_(scatter[:, None, None, None])
 
-    def clean(self, features: Tensor) -> Tensor:
-        """(B, C, size, size) the object without noise."""
-        return self.paint(features)
-
     def forward(self, features: Tensor, noise: Tensor | None) -> Tensor:
         """(B, C, size, size) of features (B, F, size, size) and noise of ``noise_shape``."""
-        clean = self.clean(features)
+        clean = self.paint(features)
         if noise is None:
             return clean
         # 1 / cosh, written so that it does not overflow however bright a pixel is
@@ -181,40 +172,8 @@ class PixelHead(nn.Module):
         return clean + faded * self.sky(noise)
 
 
-class LightHead(PixelHead):
-    """The logarithm of an object's light, one map for all bands, and of each band's share in it: its colour.
-
-    Pixel = level + arcsinh(light * share) / ``fade``, with light in units of the stretch's softening. So light is
-    positive, profiles fall as smoothly as they do in magnitudes, and a colour that is the same all over an object is
-    one number, where in stretched pixels it is another difference at every brightness.
-    """
-
-    def __init__(self, features: int, channels: int, size: int) -> None:
-        super().__init__(features, channels, size)
-        self.paint = nn.Conv2d(features, 1 + channels, 1)
-
-    @torch.no_grad()
-    def start_from(self, centre: Tensor, scatter: Tensor) -> None:
-        """See ``ImageGenerator.start_from``: faint light without colour."""
-        self.level.copy_(centre[:, None, None])
-        self.fade.copy_((_ONE_SIGMA / scatter.clamp(min=_LEAST_SCATTER))[:, None, None])
-        nn.init.kaiming_normal_(self.paint.weight, a=SLOPE)
-        self.paint.weight[0].mul_(_LIGHT_SPREAD)
-        self.paint.weight[1:].mul_(_FAINT)
-        nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]
-        self.paint.bias[0] = _LOG_FAINT_LIGHT  # type: ignore[index]
-        nn.init.dirac_(self.sky.weight).mul_(scatter[:, None, None, None])
-
-    def clean(self, features: Tensor) -> Tensor:
-        """See ``PixelHead.clean``."""
-        light, share = self.paint(features).split([1, len(self.fade)], dim=1)
-        return self.level + torch.asinh((light + share).clamp(max=_MOST_LOG_LIGHT).exp()) / self.fade
-
-
 class ConvolutionalGenerator(ImageGenerator):
     """A dense layer, then interpolation to twice the size and a convolution, again and again; noise at the end."""
-
-    head_kind: ClassVar[type[PixelHead]] = PixelHead
 
     def __init__(self, channels: int, size: int, width: int, latent: int) -> None:
         super().__init__()
@@ -224,7 +183,7 @@ class ConvolutionalGenerator(ImageGenerator):
         self.grow = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise([*widths, widths[-1]])
         )
-        self.head = self.head_kind(widths[-1], channels, size)
+        self.head = PixelHead(widths[-1], channels, size)
         he_weights(self)
         self.noise_shapes = (self.head.noise_shape,)
         self.start_from(torch.zeros(channels), torch.full((channels,), _FAINT))
@@ -241,12 +200,6 @@ class ConvolutionalGenerator(ImageGenerator):
         for layer, side in zip(self.grow, self.sides[1:], strict=True):
             x = nn.functional.leaky_relu(layer(enlarged(x, side)), SLOPE)
         return self.head(x, sky)
-
-
-class LightGenerator(ConvolutionalGenerator):
-    """The same, of light and colour instead of stretched pixels."""
-
-    head_kind = LightHead
 
 
 class DenseGenerator(ImageGenerator):

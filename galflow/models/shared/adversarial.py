@@ -24,7 +24,6 @@ from galflow.layers.images.gan_networks import (
     DenseGenerator,
     Encoder,
     ImageGenerator,
-    LightGenerator,
     frozen,
     on_sphere,
 )
@@ -36,12 +35,8 @@ from galflow.models.shared.inversion import mean_per_object
 from galflow.models.shared.inversion_score import InversionScore
 from galflow.models.shared.random_gaps import with_gaps
 
-GeneratorKind = Literal["convolutional", "light", "style"]
-GENERATORS: dict[str, type[ImageGenerator]] = {
-    "convolutional": ConvolutionalGenerator,
-    "light": LightGenerator,
-    "style": StyleGenerator,
-}
+GENERATORS = ("convolutional", "style")
+GeneratorKind = Literal["convolutional", "style"]
 
 
 class Adversarial(InversionScore):
@@ -95,9 +90,9 @@ class Adversarial(InversionScore):
         self.encoder_learning_rate = encoder_learning_rate
         self.band_contrast = band_contrast if channels > 1 else 0.0
         self.critic = Critic(2 * channels if self.band_contrast else channels, size, width, bias=self.logits)
-        build = GENERATORS[generator]
-        if issubclass(build, ConvolutionalGenerator) and size < SMALLEST_IMAGE:
-            build = DenseGenerator
+        build: type[ImageGenerator] = DenseGenerator if size < SMALLEST_IMAGE else ConvolutionalGenerator
+        if generator == "style":
+            build = StyleGenerator
         self.generator = build(channels, size, width, latent)
         self.average = WeightAverage(self.generator, average)
         self.encoder = Encoder(channels, size, width, latent)

@@ -11,8 +11,6 @@ from galflow.layers.images.gan_networks import (
     Critic,
     DenseGenerator,
     Encoder,
-    LightGenerator,
-    LightHead,
     PixelHead,
     frozen,
     on_sphere,
@@ -39,9 +37,9 @@ def test_any_size_fits(size: int, side: int) -> None:
     assert Critic(3, size, 4)(pixels).shape == (2,)
     assert Critic(3, size, 4).features(pixels).shape[2:] == (side, side)
     assert Encoder(3, size, 4, 6)(pixels).shape == (2, 6)
-    for generator in (ConvolutionalGenerator(3, size, 4, 6), LightGenerator(3, size, 4, 6)):
-        assert generator(torch.randn(2, 6)).shape == pixels.shape
-        assert generator(torch.randn(2, 6), torch.randn(2, generator.noise_size)).shape == pixels.shape
+    generator = ConvolutionalGenerator(3, size, 4, 6)
+    assert generator(torch.randn(2, 6)).shape == pixels.shape
+    assert generator(torch.randn(2, 6), torch.randn(2, generator.noise_size)).shape == pixels.shape
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -138,34 +136,6 @@ def test_noise_fades_behind_an_asinh_stretch_as_the_real_sky_does() -> None:
     torch.testing.assert_close(drawn.std((0, 1, 2)), real.std(0), rtol=0.15, atol=0)
     bright = head(torch.full((1, 1, 4, 4), 1e4), torch.randn(1, *head.noise_shape, generator=draw))
     assert torch.equal(bright, torch.full((1, 1, 4, 4), 1e4))
-
-
-def test_a_colour_of_light_is_the_same_at_every_brightness() -> None:
-    """Fluxes behind the stretch have the ratio that the shares state, from faint to bright, and none is negative."""
-    centre, scatter = torch.tensor([0.01, 0.0]), torch.tensor([0.05, 0.04])
-    head = LightHead(1, 2, 8)
-    head.start_from(centre, scatter)
-    with torch.no_grad():
-        head.paint.weight.copy_(torch.tensor([1.0, 0.0, 0.0])[:, None, None, None])
-        head.paint.bias.copy_(torch.tensor([0.0, 0.3, -0.2]))  # type: ignore[union-attr]
-        brightness = torch.linspace(-4, 6, 64).view(1, 1, 8, 8)
-        pixels = head(brightness, None)
-    gain = scatter / math.asinh(1 / 3)  # a flux of one softening is three sigmas of the sky
-    flux = torch.sinh((pixels - centre[:, None, None]) / gain[:, None, None])
-    torch.testing.assert_close(flux[:, 0] / flux[:, 1], torch.full((1, 8, 8), math.exp(0.5)), rtol=1e-3, atol=0)
-    torch.testing.assert_close(flux[:, 0], (brightness[:, 0] + 0.3).exp(), rtol=1e-3, atol=1e-4)
-    bright = head(torch.full((1, 1, 8, 8), 1e9), torch.randn(1, *head.noise_shape))
-    assert bool(bright.isfinite().all())
-
-
-def test_untrained_light_is_faint_and_nearly_grey() -> None:
-    generator = LightGenerator(3, 32, 16, 8)
-    generator.start_from(torch.zeros(3), torch.full((3,), 0.05))
-    with torch.no_grad():
-        drawn = generator(torch.randn(64, 8))
-    assert 0.0 < float(drawn.mean()) < 0.15
-    assert float((drawn - drawn.mean(1, keepdim=True)).abs().mean()) < 0.3 * float(drawn.mean())
-    assert finest_power(drawn) < 0.02
 
 
 def test_latents_on_the_sphere() -> None:
