@@ -87,7 +87,9 @@ def publish_small_run(store: Store) -> RunManifest:
         store.put_once(f"{product}/part-{number:05d}.parquet", to_parquet(part, part.schema))
     publish_manifest(store, RunManifest(
         run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", models={}, products={},
-        specification={"survey": {"kind": "hsc", "release": "1"}}, catalog=product, report=None, summary={},
+        specification={
+            "name": "small", "survey": {"kind": "hsc", "release": "1"}, "models": [{"name": "pca", "model": "pca.PCA"}],
+        }, catalog=product, report=None, summary={},
     ))  # fmt: skip
     manifest = read_manifest(store, RUN)
     assert manifest is not None
