@@ -48,6 +48,7 @@ from benchmarks import (
     ranges,
     ranked_million,
     ranking,
+    report_site,
     sampling,
     scale,
     scoring,
@@ -109,7 +110,11 @@ MODELS: dict[str, Callable[[], Iterator[Printed]]] = {
     "contamination": contamination.run,
     "neighbours": neighbours.run,
 }
-LONG: dict[str, Callable[[], Iterator[Printed]]] = {"scale": scale.run, "explorer": explorer.run}
+LONG: dict[str, Callable[[], Iterator[Printed]]] = {
+    "scale": scale.run,
+    "explorer": explorer.run,
+    "report_site": report_site.run,
+}
 """Of the machinery too, but up to an hour and 20 GB of disk."""
 BENCHMARKS = MACHINERY | LONG | MODELS
 PACKAGES = ("numpy", "torch", "zarr", "numcodecs", "astropy")

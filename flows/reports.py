@@ -26,7 +26,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+=@ -]*")
 _OWN_ONLY = "'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 _HEADERS = {
     "content-security-policy": (
-        f"sandbox allow-scripts allow-popups allow-downloads allow-modals; default-src {_OWN_ONLY}; "
+        # What a link opens (Aladin, SIMBAD) is a page of its own and needs an origin.
+        "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox allow-downloads allow-modals; "
+        f"default-src {_OWN_ONLY}; "
         "form-action 'none'; frame-ancestors 'none'"
     ),
     "access-control-allow-origin": "null",  # a page without an origin may read its own data files

@@ -114,7 +114,7 @@ def run_stage(
     if todo:
         with StageProgress(stage, len(units), len(receipts)) as progress, open_workers(cluster, needs) as pool:
             client = pool.client
-            client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.part(**event[1]))
+            client.subscribe_topic(PROGRESS_TOPIC, lambda event: progress.part(*event[1]))
             hear_warnings(client)
             tell_dashboard(client.dashboard_link)
             for work, outcome in (collect or _collect)(pool, todo, cluster.in_flight_per_worker):

@@ -127,7 +127,7 @@ class _Teller:
         losses = ", ".join(f"{p.player} {p.train_loss:.4g}" for p in progress.points)
         phase = f" phase {progress.phase}" if progress.phase else ""
         text = f"{self._name}{phase} epoch {progress.epoch}/{progress.epochs} {losses}"
-        get_worker().log_event(PROGRESS_TOPIC, {"name": self._name, "share": progress.share, "text": text})
+        get_worker().log_event(PROGRESS_TOPIC, [self._name, progress.share, text])
 
 
 def choose_ranking(

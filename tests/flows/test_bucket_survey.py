@@ -46,5 +46,5 @@ def test_what_was_moved_is_published(run_to_its_end: RunToItsEnd, here: Any, tmp
     assert code == 0
     words = reading_words(moved)
     assert words in " ".join(output.split())
-    page = finished.store.get(f"reports/{finished.manifest.run}/index.html").decode()
+    page = finished.store.get(f"reports/{finished.manifest.run}/provenance.html").decode()
     assert words in page.replace("&#39;", "'")

@@ -92,7 +92,7 @@ def test_a_neighbour_moves_the_score_only_where_it_is_kept(finished: Finished) -
 def test_cards_and_report_say_what_was_seen(finished: Finished) -> None:
     for way in WAYS:
         assert galflow.load_model(finished.manifest.models[way]).card.neighbours == way
-    page = (Path(finished.root) / f"reports/{finished.manifest.run}/index.html").read_text()
+    page = (Path(finished.root) / f"reports/{finished.manifest.run}/provenance.html").read_text()
     text = " ".join(page.split())
     assert "mask sees pixels in an asinh stretch" in text
     assert "since they are flux; pixels with a neighbour&#39;s light are missing." in text

@@ -240,7 +240,7 @@ def test_repeated_id_is_scored_once(faulty: Faulty) -> None:
 
 def test_report_shows_the_reasons(faulty: Faulty) -> None:
     manifest = faulty.run.manifest
-    page = faulty.run.store.get(f"reports/{manifest.run}/index.html").decode()
+    page = faulty.run.store.get(f"reports/{manifest.run}/provenance.html").decode()
     for text in (f"{TRUNCATED}-r.fits is truncated", "the tile has no such file", "not scored: NO_DATA, OUTSIDE",
                  "1 rows repeat an earlier row&#39;s object id", "not scored: NO_DATA",
                  f"{UNREADABLE}-g.fits"):  # fmt: skip

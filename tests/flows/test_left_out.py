@@ -57,7 +57,7 @@ def test_the_manifest_says_what_was_left_out_and_the_catalogue_agrees(finished: 
 
 
 def test_the_report_shows_them(finished: Finished) -> None:
-    page = (Path(finished.root) / f"reports/{finished.manifest.run}/index.html").read_text()
+    page = (Path(finished.root) / f"reports/{finished.manifest.run}/lists.html").read_text()
     section = page.partition('<section id="left">')[2].partition("</section>")[0]
     assert "Trained without what each explains worst (training.trim): features" in section
     assert "Left out of the reference (scoring.trim_reference)" in section

@@ -63,7 +63,8 @@ def finished(
 
 
 def page(finished: Finished) -> str:
-    return (Path(finished.root) / f"reports/{finished.manifest.run}/index.html").read_text()
+    pages = (Path(finished.root) / f"reports/{finished.manifest.run}").glob("*.html")
+    return "".join(path.read_text() for path in sorted(pages))
 
 
 def test_card_and_report_say_linear(finished: Finished) -> None:

@@ -64,7 +64,7 @@ def test_what_ranks_is_the_mean_of_all_trainings_and_the_report_shows_each(finis
         assert verdict["high"] - verdict["low"] > np.std(verdict["by_training"])
     for term in evidence["chosen"]["terms"]:
         assert term["column"].startswith(("ae_", "ae_seed"))
-    page = (Path(finished.root) / f"reports/{finished.manifest.run}/index.html").read_text()
+    page = (Path(finished.root) / f"reports/{finished.manifest.run}/scores.html").read_text()
     assert "<th>each training</th>" in page
     assert re.search(r"rank correlation [+-]?\d\.\d\d", page)
 

@@ -85,7 +85,7 @@ def test_exactly_the_selected_are_published_and_the_others_counted(
         "flags & 4 == 0": (flags & 4 != 0).sum(),
     }
     said = f"{wanted.sum():,} of 300 catalogued objects were selected; one tile lies beyond the regions"
-    page = Store.open(run.root).get(f"reports/{run.manifest.run}/index.html").decode()
+    page = Store.open(run.root).get(f"reports/{run.manifest.run}/provenance.html").decode()
     for text in (run.process.stdout, page):
         assert said in " ".join(text.split())
         assert "mass or redshift" in text

@@ -173,7 +173,8 @@ def manifest(stages: Stages) -> Any:
 
 @pytest.fixture(scope="module")
 def page(stages: Stages, manifest: Any) -> str:
-    html = stages.store.get(f"reports/{manifest.run}/index.html").decode()
+    keys = [key for key in stages.store.list(f"reports/{manifest.run}") if key.endswith(".html")]
+    html = "".join(stages.store.get(key).decode() for key in keys)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 

@@ -163,7 +163,7 @@ def test_a_tiles_pictures_open_in_xarray_with_units_and_their_place_on_the_sky(f
 
 
 def test_the_report_and_the_manifest_say_where_they_are(first: Ended) -> None:
-    page = (Path(first.spec.store.root) / f"reports/{first.opened.name}/index.html").read_text()
+    page = (Path(first.spec.store.root) / f"reports/{first.opened.name}/lists.html").read_text()
     objects = sum(r.rows for r in first.record.residuals.receipts)
     assert f"Of the {objects} most anomalous objects reconstructions and residuals by pca, vae are stored" in page
     assert f'galflow.open_run("ROOT/runs/{first.opened.name}").residuals("pca")' in page

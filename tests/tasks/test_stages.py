@@ -295,7 +295,10 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     assert found["llr_maf_plain"]["n_a"] == counts["maf"]["reference"]
     assert found["llr_maf_plain"]["n_b"] == counts["plain"]["reference"]
     assert not any("plain" in score for score in manifest.summary["inconsistent"]["real objects"])
-    report = Store.open(spec.store.root).get(f"reports/{manifest.run}/index.html").decode()
+    pages = [
+        Store.open(spec.store.root).get(f"reports/{manifest.run}/{name}.html") for name in ("likelihoods", "provenance")
+    ]
+    report = b"".join(pages).decode()
     assert "log-likelihood ratio of maf to plain [nats]" in report
     (product,) = ran.comparison.receipts
     compared = json.loads(store.get(product.product))

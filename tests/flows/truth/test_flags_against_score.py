@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_the_report_shows_the_share_of_every_flag_that_occurs(truth: Truth) -> None:
-    html = (truth.root / f"reports/{truth.run.manifest.run}/index.html").read_text()
+    html = (truth.root / f"reports/{truth.run.manifest.run}/scores.html").read_text()
     (section,) = re.findall(r'<section id="flagged">.*?</section>', html, re.DOTALL)
     (data,) = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", section)
     drawn = base64.b64decode(data).decode()

@@ -126,7 +126,7 @@ def test_lineage_and_report_speak_of_objects_by_name(own: Finished, table: pa.Ta
     (found,) = json.loads(output)
     assert (code, found["name"], found["tile"], found["row"]) == (0, "J1+005", "t1", 5)
     top = table.sort_by("anomaly_rank")["source_name"][0].as_py()
-    page = (folder_of(own) / f"reports/{own.manifest.run}/index.html").read_text()
+    page = (folder_of(own) / f"reports/{own.manifest.run}/lists.html").read_text()
     assert top in page
 
 

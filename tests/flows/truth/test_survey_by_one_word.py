@@ -53,7 +53,7 @@ def test_every_star_is_in_the_catalogue_with_its_flux_and_layer(layers: Finished
 
 def test_the_report_shows_the_layers_side_by_side(layers: Finished) -> None:
     root = Path(layers.root.removeprefix("file://"))
-    (page,) = root.glob("reports/*/index.html")
+    (page,) = root.glob("reports/*/scores.html")
     section = page.read_text().partition('<h3 id="groups">Groups by layer</h3>')[2]
     for layer in ("deep", "wide"):
         assert f'<tr><td>{layer}</td><td class="n">15</td>' in section

@@ -58,8 +58,8 @@ def test_the_half_that_judged_is_kept_and_shown(truth: Truth) -> None:
 
 
 def report(truth: Truth) -> str:
-    (path,) = truth.root.glob("reports/*/index.html")
-    return path.read_text()
+    pages = [path for name in ("lists", "scores") for path in truth.root.glob(f"reports/*/{name}.html")]
+    return "".join(path.read_text() for path in pages)
 
 
 def test_the_report_counts_what_ranks_highest_and_lists_it_apart(truth: Truth) -> None:

@@ -27,6 +27,7 @@ export async function gallery(source, place) {
     const all = schema.rows.toLocaleString("en");
     count.textContent = `${found.total.toLocaleString("en")} of ${source.check ? `${all} rows` : `the ${all} highest-ranked objects`}`;
     count.dataset.milliseconds = (performance.now() - started).toFixed(1);
+    count.dataset.asked = Number(count.dataset.asked ?? 0) + 1;
     empty.hidden = found.total > 0;
     return found;
   };

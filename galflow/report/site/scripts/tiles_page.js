@@ -84,7 +84,7 @@ function tileFinder(tiles, found) {
     const i = tiles.tile.indexOf(input.value.trim());
     if (i >= 0) found(i);
   } });
-  return element("span", {}, element("label", {}, "Tile", input), element("datalist", { id: "tile-names" }, tiles.tile.slice(0, 2000).map((name) => element("option", { value: name }))));
+  return element("span", { class: "tools" }, element("label", {}, "Tile", input), element("datalist", { id: "tile-names" }, tiles.tile.slice(0, 2000).map((name) => element("option", { value: name }))));
 }
 
 /** One tile in words: is it bad? */

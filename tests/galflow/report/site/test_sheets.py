@@ -11,7 +11,8 @@ from galflow.catalog.carried import UNIT
 from galflow.report.site.data_files import data_file
 from galflow.report.site.gallery import Gallery
 from galflow.report.site.latents import LatentMap, latent_map, latents_file, latents_name
-from galflow.report.site.sheets import objects_with_pixels, packed
+from galflow.report.site.packing import packed
+from galflow.report.site.sheets import objects_with_pixels
 from galflow.storage.store import Store
 
 
