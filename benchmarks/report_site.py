@@ -32,11 +32,13 @@ _FLAGS = (
 )  # fmt: skip
 _READY = "return document.documentElement.dataset.ready"
 _LOADED = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
-_FIRST_PICTURE = (
-    "const found = performance.getEntriesByType('resource').filter(e => e.name.includes('sprites/'));"
-    "return found.length ? Math.max(Number(document.documentElement.dataset.ready), Math.min(...found.map(e =>"
-    " e.responseEnd))) : null"
-)
+_FIRST_PICTURE = """
+const done = arguments[arguments.length - 1], picture = new Image();
+const look = () => document.querySelector('.grid .thumb')
+  ? picture.decode().then(() => done(performance.now())) : requestAnimationFrame(look);
+picture.src = 'sprites/00000.webp';
+look();
+"""
 _ACT = """
 const done = arguments[arguments.length - 1], before = document.querySelector('.count').dataset.asked;
 const began = performance.now();
@@ -103,8 +105,8 @@ def _measured(driver: webdriver.Chrome, folder: Path) -> dict[str, list[float]]:
         note("overview opens", _wait(lambda: driver.execute_script(_LOADED)))
         driver.get("about:blank")
         driver.get((folder / "anomalies.html").as_uri())
+        note("first pictures", driver.execute_async_script(_FIRST_PICTURE))
         note("gallery opens", float(_wait(lambda: driver.execute_script(_READY))))
-        note("first pictures", _wait(lambda: driver.execute_script(_FIRST_PICTURE)))
         for name, (do, undo) in ACTS.items():
             note(name, driver.execute_async_script(_ACT % do))
             driver.execute_async_script(_ACT % undo)

@@ -1,6 +1,6 @@
 // The bar above the gallery: search, order, and filters by kind, flag, label, brightness and tile.
 
-import { element, settled } from "./dom.js";
+import { element } from "./dom.js";
 import { ARTEFACTS, noFilters } from "./filters.js";
 
 /** {node, search, show(state)}; `changed` is called after each change of `state`, which is changed in place. */
@@ -30,10 +30,10 @@ function field(words, ...inside) {
 }
 
 function searchField(schema, state, changed) {
-  const input = element("input", { type: "search", placeholder: "name, tile, or 150.12 +2.21 30\"", oninput: settled(() => {
+  const input = element("input", { type: "search", placeholder: "name, tile, or 150.12 +2.21 30\"", oninput: () => {
     state.filters.text = input.value;
     changed();
-  }, 100) });
+  } });
   return { node: field("Name or position", input), show: (now) => (input.value = now.filters.text) };
 }
 
@@ -82,12 +82,12 @@ function kindField(schema, state, changed) {
 }
 
 function range(words, column, state, changed, unit = "") {
-  const set = settled(() => {
+  const set = () => {
     const [from, to] = [low, high].map((input) => (input.value.trim() === "" ? null : Number(input.value)));
     if (from === null && to === null) delete state.filters.ranges[column()];
     else state.filters.ranges[column()] = [from, to];
     changed();
-  }, 100);
+  };
   const input = (which) => element("input", { type: "number", step: "any", placeholder: which, "aria-label": `${words}: ${which}`, oninput: set });
   const [low, high] = [input("from"), input("to")];
   const show = (now) => {

@@ -33,7 +33,8 @@ export async function gallery(source, place) {
   };
   const size = () => ({ least: SIZES[state.size], caption: 44, gap: 10 });
   const grid = new Grid(list, size(), fetch, (row, at) => cell(source, schema, row, state, at));
-  const apply = settled(() => grid.reset(), 60);
+  // A service is not asked at each letter; what lies in the browser answers at once.
+  const apply = settled(() => grid.reset(), source.check ? 160 : 30);
   function changed() {
     const view = { sort: state.order, down: state.descending ? 1 : "", size: state.size };
     history.replaceState(null, "", `#${toAddress(state.filters, view)}`);

@@ -8,6 +8,8 @@ import { cividis, ends } from "./palette.js";
 import { frameOf, PointMap } from "./point_map.js";
 import { nameOf, thumbnail } from "./thumbnail.js";
 
+const SHOWN = 500;
+/** Of more objects a map of tiles would show nothing else. */
 const PROPERTIES = [
   ["share", "share among the 1% most anomalous"], ["objects", "objects"], ["depth_mag", "depth (5σ point source, mag)"],
   ["seeing_arcsec", "seeing (FWHM, arcsec)"], ["sky_sigma", "sky noise"], ["defect_share", "share with a defect"],
@@ -70,11 +72,11 @@ export async function tilesPage(source, place) {
   async function show(fit = true) {
     [low, high] = ends(placed.map((i) => tiles[select.value][i]).filter((value) => value !== null));
     fill(scale, significant(low), element("i", {}), significant(high));
-    const points = objects.checked ? await source.points({ x: "ra", y: "dec", colour: "anomaly_score_sigma", where: noFilters() }) : { x: new Float64Array(), y: new Float64Array(), colour: new Float32Array(), ids: [] };
+    const points = objects.checked ? await source.points({ x: "ra", y: "dec", colour: "anomaly_score_sigma", where: { ...noFilters(), ranges: { anomaly_rank: [null, SHOWN] } } }) : { x: new Float64Array(), y: new Float64Array(), colour: new Float32Array(), ids: [] };
     points.x = points.x.map(around);
     map.show(points, ends(points.colour), fit);
   }
-  fill(place, element("div", { class: "tools" }, element("label", {}, "Tiles by", select), scale, element("label", {}, objects, "objects"), mapButtons(map), finder), map.node, said);
+  fill(place, element("div", { class: "tools" }, element("label", {}, "Tiles by", select), scale, element("label", {}, objects, `the ${Math.min(SHOWN, schema.rows)} most anomalous`), mapButtons(map), finder), map.node, said);
   await show();
   document.documentElement.dataset.ready = performance.now().toFixed(0);
 }
