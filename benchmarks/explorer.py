@@ -75,7 +75,9 @@ def lay_run(root: Path, files: int = FILES, rows: int = ROWS_PER_FILE) -> None:
         store.put_once(f"{product}/part-{number:05d}.parquet", to_parquet(part, schema))
     manifest = RunManifest(
         run=RUN, name="made", finished="2026-01-01T00:00:00+00:00", code_version="", models={}, products={},
-        specification={"survey": {"kind": "synthetic"}}, catalog=product, report=None, summary={},
+        specification={
+            "name": "explored", "survey": {"kind": "synthetic"}, "models": [{"name": "pca", "model": "pca.PCA"}],
+        }, catalog=product, report=None, summary={},
     )  # fmt: skip
     publish_manifest(store, manifest)
 

@@ -34,7 +34,7 @@ def draw_tiles(spec: EmulationSpec) -> StageResult:
     for work in todo:
         store.delete(work.arguments["objects_key"])
     if not store.exists(plan.specification_key):
-        store.put(plan.specification_key, plan.specification)
+        store.put_once(plan.specification_key, plan.specification)
     return found
 
 

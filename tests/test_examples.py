@@ -91,14 +91,14 @@ def test_merge_key_takes_the_anchor_and_changes_one_field() -> None:
 
 
 def test_deployments_name_flows_that_exist() -> None:
-    flows = (PROJECT / "flows" / "survey_run.py").read_text()
+    files = {f"flows.{name}": (PROJECT / "flows" / f"{name}.py").read_text() for name in ("survey_run", "emulate")}
     deployed = yaml.safe_load((PROJECT / "deploy" / "prefect.yaml").read_text())["deployments"]
     entrypoints = [d["entrypoint"] for d in deployed]
     # One flow may be deployed more than once: nightly and from the form.
-    assert len(set(entrypoints)) == flows.count("@flow(")
+    assert len(set(entrypoints)) == sum(text.count("@flow(") for text in files.values())
     assert len({(d["entrypoint"], d["name"]) for d in deployed}) == len(deployed)
     for entrypoint in entrypoints:
         module, _, function = entrypoint.rpartition(".")
-        assert module == "flows.survey_run"
         # The form's lists of surveys and models come with the annotation.
-        assert re.search(rf"\ndef {function}\(spec: Form[,)]", flows)
+        form = "EmulationSpec" if function == "emulate" else "Form"
+        assert re.search(rf"\ndef {function}\(spec: {form}[,)]", files[module])

@@ -79,5 +79,5 @@ def put_objects(store: Store, unit: EmulatedUnit) -> str:
     key = assigned_rows(unit.product)
     sink = pa.BufferOutputStream()
     pq.write_table(unit.tile.objects, sink)
-    store.put(key, sink.getvalue().to_pybytes())
+    store.put_once(key, sink.getvalue().to_pybytes())
     return key

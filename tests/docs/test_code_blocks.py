@@ -27,6 +27,7 @@ from flows.allowances import Allowances
 from flows.cli import app
 from galflow.errors import SpecError
 from galflow.models.base import all_models
+from galflow.spec.emulation import EmulationSpec
 from galflow.spec.form import run_schema
 from galflow.spec.run import RunSpec, parse_spec
 from galflow.surveys.resolve import survey_options
@@ -103,6 +104,9 @@ def check_yaml(text: str) -> None:
         return
     if keys <= set(Allowances.model_fields):
         Allowances.model_validate(document)
+        return
+    if "telescope" in keys:
+        EmulationSpec.model_validate(document)
         return
     if {"name", "survey", "models"} <= keys:
         parse_spec(document)

@@ -41,6 +41,7 @@ _PLAN = ("tests/galflow/runs/test_plan.py",)
 _FINDINGS = ("tests/galflow/report/test_findings.py",)
 _DIFFERENCE = (f"{CATALOG}/test_difference.py",)
 _SCHEMA = (f"{CATALOG}/test_schema.py",)
+FILES = "galflow/catalog/files.py"
 _PUBLISHED = (f"{CATALOG}/test_published.py",)
 _RANKING = (f"{CATALOG}/test_ranking.py",)
 _CHECK = ("tests/galflow/runs/test_check.py",)
@@ -174,7 +175,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(RANKING, 'self.values, value, side="right")', 'self.values, value, side="left")', "the best has rank 2",
            _PUBLISHED),
     Mutant(PUBLISHED, "plain.filter(pa.array(~planted))", "plain", "planted copies are in the catalogue", _PUBLISHED),
-    Mutant(PUBLISHED, 'yield table.filter(table.column("is_primary"))', "yield table",
+    Mutant(FILES, 'yield table.filter(table.column("is_primary"))', "yield table",
            "findings count second rows", (*_FINDINGS, *_PUBLISHED)),
     Mutant(COLUMNS, '"deg", "pos.eq.ra;meta.main"', 'None, "pos.eq.ra;meta.main"', "ra has no unit", _SCHEMA),
     Mutant(SCHEMA, 'column.null_count and not field.nullable', "False", "an id may be null", _SCHEMA),

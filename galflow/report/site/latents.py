@@ -27,7 +27,7 @@ _BLOCK = 512
 
 def latents_name(index: int) -> str:
     """Of the latents of a sheet's objects, below the report's folder."""
-    return f"latents/{index:05d}.npy"
+    return f"encoded/{index:05d}.npy"
 
 
 def latents_file(latents: npt.NDArray[np.float32]) -> bytes:

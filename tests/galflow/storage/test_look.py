@@ -14,9 +14,9 @@ from galflow.spec.run import RunSpec, parse_spec
 from galflow.storage.look import one_look, seen
 from galflow.storage.receipts import Receipt, receipt_keys, write_receipt
 from galflow.storage.store import Store
-from galflow.surveys import fits_tiles, resolve
+from galflow.surveys import resolve
 from galflow.surveys.fits_tiles import FitsTiles
-from galflow.surveys.reading import fits_inspect
+from galflow.surveys.reading import brought_catalog, fits_inspect
 
 
 def test_within_a_look_a_thing_is_made_once() -> None:
@@ -65,7 +65,7 @@ def test_check_and_plan_list_a_survey_and_read_its_catalogue_and_headers_once(
         return call
 
     monkeypatch.setattr(FitsTiles, "tiles", counted("tiles", FitsTiles.tiles))
-    monkeypatch.setattr(fits_tiles, "read_catalog", counted("catalogue", fits_tiles.read_catalog))
+    monkeypatch.setattr(brought_catalog, "read_catalog", counted("catalogue", brought_catalog.read_catalog))
     monkeypatch.setattr(fits_inspect, "read_header", counted("header", fits_inspect.read_header))
     monkeypatch.setattr(resolve, "_opened", counted("opened", resolve._opened))
     with one_look():
