@@ -17,7 +17,7 @@ from galflow.catalog.formats import write_other_formats
 from galflow.catalog.measured_columns import MeasuredColumns, measured_beside
 from galflow.catalog.published import CatalogPlan, PartFiles, group_parts, plan_catalog, write_basis
 from galflow.catalog.ranking import RunRanking
-from galflow.errors import GalflowError, TakenError
+from galflow.errors import GalflowError
 from galflow.report.findings import findings
 from galflow.report.inputs import CATALOG, StageRecord, code_versions
 from galflow.report.mock_observations import mock_observations
@@ -49,13 +49,13 @@ from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
 from tasks.fan_out import StageResult, Work, run_stage
 from tasks.monitoring import stage
-from tasks.published_tables import publish_tables
+from tasks.published_tables import files_of, publish_tables
 from tasks.report_sheets import write_report
 from tasks.run_labels import standing_labels
 from tasks.run_order import evidence_of, order_of
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
-from tasks.worker_jobs import TAKEN, open_model, write_file
+from tasks.worker_jobs import open_model, write_file
 
 
 @stage("publish")
@@ -266,16 +266,7 @@ def _write_files(
         measured = {key: basis.measured[key] for key in parts if key in basis.measured}
         todo.append(Work(unit, write_file, arguments | {"measured": measured}))
     written = run_stage("publish", [work.unit for work in todo], todo, spec.cluster, needs=Needs(store))
-    if written.failures:
-        first = written.failures[0]
-        raise GalflowError(
-            f"{len(written.failures)} of the catalogue's {len(todo)} files could not be written, first {first.name}: "
-            f"{first.reason}. Nothing is published; give the same command again"
-        )
-    for receipt in written.receipts:
-        if TAKEN in receipt.details:
-            raise TakenError(str(receipt.details[TAKEN]))
-    return {name: found for receipt in written.receipts for name, found in receipt.files.items()}
+    return files_of(written, f"the catalogue's {len(todo)} files")
 
 
 def _record(result: StageResult) -> StageRecord:

@@ -38,7 +38,7 @@ from galflow.storage.products import outcome_of, write_product
 from galflow.storage.receipts import Receipt, read_receipts
 from galflow.storage.store import Store
 from galflow.training.trained_model import TrainedModel
-from tasks.fan_out import Work, run_stage
+from tasks.fan_out import StageResult, Work, run_stage
 from tasks.run_record import RunRecord
 from tasks.worker_check import Needs
 from tasks.worker_jobs import TAKEN, write_table
@@ -146,18 +146,10 @@ def _written(
             for n, (unit, group) in enumerate(zip(units, groups, strict=True))
         ]
         written = run_stage("publish", units, todo, record.spec.cluster, needs=Needs(store))
-        if written.failures:
-            first = written.failures[0]
-            raise GalflowError(
-                f"{len(written.failures)} of {len(todo)} files of {key} could not be written, first {first.name}: "
-                f"{first.reason}. Nothing is published; give the same command again"
-            )
-        for receipt in written.receipts:
-            if TAKEN in receipt.details:
-                raise TakenError(str(receipt.details[TAKEN]))
+        files = files_of(written, f"{len(todo)} files of {key}")
         nonlocal rows
         rows = sum(receipt.rows for receipt in written.receipts)
-        return {name: found for receipt in written.receipts for name, found in receipt.files.items()}
+        return files
 
     receipt = Receipt(
         product=product,
@@ -167,3 +159,20 @@ def _written(
         reasons=told,
     )
     return write_product(store, receipt, put, started, lambda whole: whole.model_copy(update={"rows": rows}))
+
+
+def files_of(written: StageResult, expected: str) -> dict[str, FileSum]:
+    """Every file that workers wrote of a product, of which ``expected`` says in words how many there are to be.
+
+    GalflowError if any could not be written; TakenError if other bytes lie in the place of one.
+    """
+    if written.failures:
+        first = written.failures[0]
+        raise GalflowError(
+            f"{len(written.failures)} of {expected} could not be written, first {first.name}: "
+            f"{first.reason}. Nothing is published; give the same command again"
+        )
+    for receipt in written.receipts:
+        if TAKEN in receipt.details:
+            raise TakenError(str(receipt.details[TAKEN]))
+    return {name: found for receipt in written.receipts for name, found in receipt.files.items()}

@@ -8,7 +8,7 @@ release gave its objects new ids, by its position. Nothing is written here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -172,8 +172,3 @@ def as_table(judgements: Iterable[Judgement], id_type: pa.DataType | None = None
 def counts_of(judgements: Iterable[Judgement]) -> dict[str, int]:
     """Class -> objects, the largest first."""
     return dict(Counter(j.label for j in judgements).most_common())
-
-
-def history(labels: Iterable[Label], person: str) -> Iterator[Label]:
-    """One person's labels, the latest first."""
-    return (label for label in reversed(list(labels)) if label.by == person)

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -20,8 +19,8 @@ from pydantic import ConfigDict, Field
 
 from galflow.errors import DataError
 from galflow.spec.run import SurveySpec
-from galflow.surveys.base import Image, Options, Survey, Tile
-from galflow.surveys.imitated import displayed_as, imitated_tile, imitating_tiles, open_imitated, read_on_one_grid
+from galflow.surveys.base import Image, Options, Tile
+from galflow.surveys.imitated import Imitation, displayed_as, imitated_tile, imitating_tiles, read_on_one_grid
 from galflow.surveys.reading.detection import DetectionOptions, detect
 from galflow.surveys.reading.identity import object_ids, tile_keys
 from galflow.surveys.reading.last_tile import LastTile
@@ -62,7 +61,7 @@ class _Patches:
     catalog: pa.Table
 
 
-class EmptySky(Survey):
+class EmptySky(Imitation):
     """Places of a survey without a galaxy; see the module's docstring."""
 
     Options = EmptySkyOptions
@@ -71,35 +70,6 @@ class EmptySky(Survey):
     def __init__(self, name: str, release: str, options: EmptySkyOptions) -> None:
         super().__init__(name, release, options)
         self._last = LastTile[_Patches]()
-
-    @cached_property
-    def _base(self) -> Survey:
-        return open_imitated(self.options.like)
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Those of the survey."""
-        return self._base.bands
-
-    @property
-    def pixel_scale_arcsec(self) -> float:
-        """That of the survey."""
-        return self._base.pixel_scale_arcsec
-
-    @property
-    def unit(self) -> str:
-        """That of the survey."""
-        return self._base.unit
-
-    @property
-    def joins_tiles(self) -> bool:
-        """No two patches are one object."""
-        return False
-
-    @property
-    def largest_cutout(self) -> int:
-        """Twice the side of a patch: more would see its neighbour."""
-        return 2 * self.options.stamp_size
 
     @property
     def catalog_columns(self) -> frozenset[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,42 @@ def open_imitated(like: SurveySpec) -> Survey:
     if "like" in type(base.options).model_fields:
         raise SpecError(f"like.kind is {like.kind!r}, itself simulated; give the real survey that both should imitate")
     return base
+
+
+class Imitation(Survey):
+    """What surveys have in common that are laid out beside a real one, in its bands and its unit."""
+
+    options: Any
+    """With the survey to imitate, ``like``, and ``stamp_size``, the side of a stamp in pixels."""
+
+    @cached_property
+    def _base(self) -> Survey:
+        return open_imitated(self.options.like)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Those of the imitated survey."""
+        return self._base.bands
+
+    @property
+    def pixel_scale_arcsec(self) -> float:
+        """That of the imitated survey."""
+        return self._base.pixel_scale_arcsec
+
+    @property
+    def unit(self) -> str:
+        """That of the imitated survey."""
+        return self._base.unit
+
+    @property
+    def joins_tiles(self) -> bool:
+        """No: each stamp is an object of its own, wherever the sky it is laid on lies."""
+        return False
+
+    @property
+    def largest_cutout(self) -> int:
+        """Twice the side of a stamp: more would see its neighbour."""
+        return 2 * self.options.stamp_size
 
 
 def imitated_tile(base: Survey, name: str, identity: str, what: str) -> Tile:

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +21,10 @@ from galflow.errors import DataError
 from galflow.surveys.base import Image, Psf, Survey, Tile
 from galflow.surveys.drawing import galaxies
 from galflow.surveys.imitated import (
+    Imitation,
     displayed_as,
     imitated_tile,
     imitating_tiles,
-    open_imitated,
     psfs_of,
     read_on_one_grid,
 )
@@ -55,7 +54,7 @@ class _Mocks:
     catalog: pa.Table
 
 
-class SersicMock(Survey):
+class SersicMock(Imitation):
     """A single-Sersic population like a given survey; see the module's docstring."""
 
     Options = SersicMockOptions
@@ -64,35 +63,6 @@ class SersicMock(Survey):
     def __init__(self, name: str, release: str, options: SersicMockOptions) -> None:
         super().__init__(name, release, options)
         self._last = LastTile[_Mocks]()
-
-    @cached_property
-    def _base(self) -> Survey:
-        return open_imitated(self.options.like)
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Those of the imitated survey."""
-        return self._base.bands
-
-    @property
-    def pixel_scale_arcsec(self) -> float:
-        """That of the imitated survey."""
-        return self._base.pixel_scale_arcsec
-
-    @property
-    def unit(self) -> str:
-        """That of the imitated survey."""
-        return self._base.unit
-
-    @property
-    def joins_tiles(self) -> bool:
-        """Each mock is an object of its own, wherever the sky it is laid on lies."""
-        return False
-
-    @property
-    def largest_cutout(self) -> int:
-        """Twice the side of a mock: more would see its neighbour."""
-        return 2 * self.options.stamp_size
 
     def tiles(self) -> list[Tile]:
         """One tile of mocks for each tile of the imitated survey, under its name; identity from it and the options."""
