@@ -53,7 +53,7 @@ MODELS = (
     ModelSpec(name="lof", model="outliers.LocalOutlierFactor", options={"features": "all"}),
     ModelSpec(name="forest", model="outliers.IsolationForest"),
 )
-_NEAR_PIXELS = 48
+NEAR_PIXELS = 48
 """A defect reaches into cutouts around its object's, which the truth does not count: such objects are not judged."""
 
 
@@ -82,8 +82,12 @@ def _odd(cutouts: CutoutSet) -> np.ndarray:
 
 def _near(cutouts: CutoutSet) -> np.ndarray:
     place = np.stack([cutouts.read("x_pixel"), cutouts.read("y_pixel")], axis=1)
-    apart = np.abs(place[:, None] - place[None, _odd(cutouts)]).max(-1)
-    return np.asarray((apart < _NEAR_PIXELS).any(1))
+    return near(place, place[_odd(cutouts)])
+
+
+def near(place: np.ndarray, anomalies: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of (n, 2) pixel positions in a tile lie within NEAR_PIXELS of one of (m, 2) anomalies."""
+    return np.asarray((np.abs(place[:, None] - anomalies[None]).max(-1) < NEAR_PIXELS).any(1))
 
 
 def observed(root: str, share: float) -> Sky:

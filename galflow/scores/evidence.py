@@ -1,8 +1,8 @@
 """Which score ranks: chosen by what each finds of anomalies painted into held-out objects, not by order.
 
 Half of the held-out objects, and the copies made of them, choose; the other half says how good the choice is. Scores
-alone, scores on both sides, and joined scores compete; a joined one must win by more than chance. The losers stay in
-the table.
+alone, scores on both sides, and joined scores compete; one on both sides or a joined one must win by more than chance.
+The losers stay in the table.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.5)
 _BOOTSTRAPS = 400
 _HALVES, _RIVALS, _INTERVALS = 1, 2, 3
 """Streams of random numbers: of one seed, and apart from each other and from those that painted."""
-_LOWEST = 0.16
-"""A joined rule replaces the best single score if it is better in all but this share of resamplings."""
+_JOINED, _BOTH_SIDES = 0.16, 0.05
+"""A joined score, or one on both sides, replaces the best one if it is better in all but this share of resamplings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,17 +135,20 @@ def choose_rule(trial: Trial, declared: str | None, seed: int, *, joined: bool =
     merits = {rule: _merit(found, choosing.kind) for rule, found in places.items()}
     singles = sorted(alone, key=lambda rule: -merits[rule])
     rivals = joined_rules(choosing.objects, choosing.copies, choosing.kind, singles) if joined else []
-    best = singles[0]
+    best = next(rule for rule in singles if not rule.terms[0].two_sided)
+    if _wins(places[singles[0]], places[best], choosing.kind, seed, _BOTH_SIDES):
+        best = singles[0]
     merits |= {pair.rule: _merit(pair.places, choosing.kind) for pair in rivals}
     rival = max(rivals, key=lambda pair: merits[pair.rule], default=None)
     if declared is not None:
         best = RankingRule.mean(trainings.get(declared, [declared]))
         why = f"{best.name} ranks, as scoring.primary declares."
-    elif rival is not None and _wins(rival.places, places[best], choosing.kind, seed):
+    elif rival is not None and _wins(rival.places, places[best], choosing.kind, seed, _JOINED):
         why = f"{rival.rule.name} ranks: it finds more of the painted anomalies than any single score, beyond chance."
         best = rival.rule
     else:
-        why = f"{best.name} ranks: of all scores it finds most of the painted anomalies, and no joining of scores more."
+        most = "of all scores it finds most" if best == singles[0] else "no score finds, beyond chance, more"
+        why = f"{best.name} ranks: {most} of the painted anomalies, and no joining of scores more."
     verdicts = [_verdict(judging, rule, merit, seed) for rule, merit in merits.items()]
     verdicts.sort(key=lambda verdict: -verdict.chosen_by)
     kinds = np.unique(trial.kind.astype(str))
@@ -167,10 +170,10 @@ def _kinds(kind: npt.NDArray[np.object_]) -> list[str]:
     return sorted(set(map(str, kind)))
 
 
-def _wins(first: FloatArray, second: FloatArray, kind: npt.NDArray[np.object_], seed: int) -> bool:
-    """Whether ``first`` finds more than ``second`` in all but a few resamplings of the copies of each kind."""
+def _wins(first: FloatArray, second: FloatArray, kind: npt.NDArray[np.object_], seed: int, but: float) -> bool:
+    """Whether ``first`` finds more than ``second`` in all ``but`` a share of resamplings of the copies of each kind."""
     gains = _resampled_means(_merits(first) - _merits(second), kind, [seed, _RIVALS])
-    return bool(np.quantile(gains, _LOWEST) > 0)
+    return bool(np.quantile(gains, but) > 0)
 
 
 def _resampled_means(values: FloatArray, kind: npt.NDArray[np.object_], seed: list[int]) -> FloatArray:

@@ -28,12 +28,12 @@ from galflow.storage.products import Target, outcome_of, write_one_file
 from galflow.storage.receipts import Receipt, to_json
 from galflow.training.trained_model import TrainedModel
 
-RANKING_VERSION = "3"
+RANKING_VERSION = "4"
 """Raised when the same models and objects would choose otherwise."""
 _OBJECTS, _COPIES = 1500, 80
+"""Held-out objects, and copies of each kind of anomaly."""
 _MASKS, _MASKED = 160, 960
 """Masks of the survey's own, and held-out objects under them."""
-"""Held-out objects, and copies of each kind of anomaly."""
 _FEWEST = 40
 """Fewer held-out objects choose nothing."""
 

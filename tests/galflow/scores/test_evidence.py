@@ -64,6 +64,22 @@ def test_what_is_too_simple_is_found_by_a_score_that_counts_on_both_sides() -> N
     assert found.verdicts[0].by_kind["dim"] > 0.95
 
 
+def test_a_score_counts_on_both_sides_only_where_that_wins_by_more_than_chance() -> None:
+    positive = made(8, {"a": (3.0, 3.0, 3.0)})
+    objects = {"a": np.abs(positive.objects["a"])}
+    other = np.flatnonzero(positive.kind == "other")
+    found = {}
+    for too_simple in (3, 30):
+        copies = np.abs(positive.copies["a"])
+        copies[other[:too_simple]] = -3.0
+        found[too_simple] = choose_rule(Trial(objects, {"a": copies}, positive.original, positive.kind, {}), None, 0)
+        merits = {verdict.rule.name: verdict.chosen_by for verdict in found[too_simple].verdicts}
+        assert merits["|a|"] > merits["a"]
+    assert found[3].chosen == RankingRule.of("a")
+    assert found[3].why.startswith("a ranks: no score finds, beyond chance, more of the painted anomalies")
+    assert found[30].chosen == RankingRule((Term("a", two_sided=True),))
+
+
 def test_scores_that_see_different_kinds_are_joined_and_alike_ones_are_not() -> None:
     apart = choose_rule(made(4, {"a": (4.0, 0.0, 0.0), "b": (0.0, 4.0, 0.0), "c": (0.0, 0.0, 4.0)}), None, 0)
     assert set(apart.chosen.columns) == {"a", "b", "c"}
