@@ -40,6 +40,7 @@ FLAG_OF_KIND = {
     "doubled_image": Flag.DOUBLED,
     "low_line": Flag.BELOW_SKY,
     "noise_step": Flag.NOISE_STEP,
+    "level_step": Flag.LEVEL_STEP,
     "shifted_band": Flag.SHIFTED,
 }
 """Painted kind -> the flag that should tell of it."""

@@ -43,7 +43,7 @@ from galflow.surveys.reading.fits_wcs import wcs_cards
 from galflow.surveys.reading.selection import left_out_of
 from galflow.surveys.reading.transfers import counted
 
-CUTOUTS_VERSION = "6"
+CUTOUTS_VERSION = "7"
 """Raised when the same tile and specification would give other cutouts."""
 PREPARED = "prepared"
 """Attribute of a cutout set, and detail of its receipt: what was done to images before they were cut."""

@@ -56,12 +56,14 @@ class Flag(enum.IntFlag):
     """The noise of its unlit parts changes more than twofold: a border of chips, or a patch that was filled in."""
     SHIFTED = 1048576
     """A band shows the same light some pixels beside where the others show it."""
+    LEVEL_STEP = 2097152
+    """The sky's level changes at a row or column, all along it: a chip or a frame ends there."""
 
 
 NOT_SCORED = Flag.NO_DATA | Flag.OUTSIDE | Flag.DUPLICATE_ID | Flag.NO_POSITION
 """An object with one of these is kept with null scores; its outcome says which."""
 KNOWN_DEFECT = Flag.SATURATED | Flag.TRAIL | Flag.CONSTANT | Flag.COSMIC_RAY | Flag.DOUBLED | Flag.SPIKE
-KNOWN_DEFECT |= Flag.BELOW_SKY | Flag.NOISE_STEP | Flag.SHIFTED
+KNOWN_DEFECT |= Flag.BELOW_SKY | Flag.NOISE_STEP | Flag.SHIFTED | Flag.LEVEL_STEP
 """What detectors and pipelines do."""
 NOT_NORMAL = NOT_SCORED | Flag.PLANTED | (KNOWN_DEFECT & ~Flag.COSMIC_RAY)
 """An object with one of these takes no part in training or calibration: a known defect is no normal object.

@@ -2,7 +2,7 @@
 
 Every test asks for something that neither the sky nor a galaxy seen through the survey's PSF can do: a pixel sharper
 than the PSF and seen in one band alone, one value in many pixels in spite of noise, noise that repeats itself some
-pixels on; and what galflow.cutouts.sky_defects and galflow.cutouts.band_shifts ask for. So nothing is said of defects
+pixels on; and what galflow.cutouts.sky_defects, sky_borders and band_shifts ask for. So nothing is said of defects
 without such a trace: a saturated star whose top a pipeline filled in, or frames with noise of their own that were added
 askew.
 """
@@ -18,6 +18,7 @@ from scipy import fft, ndimage
 
 from galflow.cutouts.band_shifts import is_shifted
 from galflow.cutouts.flags import Flag
+from galflow.cutouts.sky_borders import has_level_step
 from galflow.cutouts.sky_defects import has_noise_step, is_below_sky
 from galflow.surveys.reading.parts import sampled_rows
 from galflow.surveys.reading.sky import Sky
@@ -111,6 +112,7 @@ class PixelDefects:
                 flags[ray] |= int(Flag.COSMIC_RAY)
                 # An area of one value has no noise: it is known by its own name.
                 flags[has_noise_step(light[band]) & ~constant & ~flat] |= int(Flag.NOISE_STEP)
+                flags[has_level_step(light[band]) & ~constant & ~flat] |= int(Flag.LEVEL_STEP)
             flags[is_below_sky(light[band])] |= int(Flag.BELOW_SKY)
         flags[is_doubled(light)] |= int(Flag.DOUBLED)
         flags[is_shifted(light)] |= int(Flag.SHIFTED)

@@ -26,6 +26,7 @@ FLAG_WORDS: dict[Flag, str] = {
     Flag.BELOW_SKY: "pixels far below the sky",
     Flag.NOISE_STEP: "step of the noise",
     Flag.SHIFTED: "a band is shifted",
+    Flag.LEVEL_STEP: "step of the sky's level",
 }
 
 

@@ -38,6 +38,7 @@ KIND_CLASS: Mapping[str, str] = {
     "doubled_image": "artefact",
     "low_line": "artefact",
     "noise_step": "artefact",
+    "level_step": "artefact",
     "shifted_band": "artefact",
     "merger_pair": "interesting",
     "tidal_tail": "interesting",

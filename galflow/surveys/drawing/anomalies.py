@@ -222,6 +222,14 @@ def _noise_step(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
     return scene.flux + noise[:, None, None] * noisy * rng.normal(size=scene.flux.shape)
 
 
+def _level_step(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
+    """Beyond a border along columns or rows the sky lies 1.2 to 4 sigmas higher or lower, in one or all bands."""
+    across = scene.dx if rng.random() < 0.5 else scene.dy
+    beyond = across > rng.uniform(-0.3, 0.3) * scene.side
+    step = rng.choice([-1.0, 1.0]) * rng.uniform(1.2, 4.0) * scene.sigma * scene.bands(rng, all_bands=0.3)
+    return scene.flux + step[:, None, None] * beyond
+
+
 def _shifted_band(scene: _Scene, rng: np.random.Generator) -> np.ndarray:
     """One band lies 0.5 to 1.5 FWHM, two pixels or more, beside the others."""
     distance, angle = max(2.0, rng.uniform(0.5, 1.5) * scene.fwhm), rng.uniform(0, 2 * math.pi)
@@ -247,7 +255,8 @@ _PAINTERS: dict[str, Callable[[_Scene, np.random.Generator], np.ndarray]] = {
 KINDS: tuple[str, ...] = tuple(_PAINTERS)
 """Names of the anomalies that scores are judged by, and that are painted unless others are named."""
 
-_PAINTERS |= {"low_line": _low_line, "noise_step": _noise_step, "shifted_band": _shifted_band}
+_PAINTERS |= {"low_line": _low_line, "noise_step": _noise_step, "level_step": _level_step}
+_PAINTERS |= {"shifted_band": _shifted_band}
 ALL_KINDS: tuple[str, ...] = tuple(_PAINTERS)
 """Names of all anomalies that ``plant`` can paint. Those beyond ``KINDS`` test no score: a triage learns them."""
 
