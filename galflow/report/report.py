@@ -23,7 +23,7 @@ from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.headline import headline
-from galflow.report.inputs import CUTOUTS, MODELS, ReportInputs, StageRecord
+from galflow.report.inputs import CUTOUTS, MODELS, RESIDUALS, ReportInputs, StageRecord
 from galflow.report.left_out_words import selection_tables
 from galflow.report.likelihoods import (
     StatedLikelihood,
@@ -42,6 +42,7 @@ from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import score_plot, tail_plot
 from galflow.report.population import population
 from galflow.report.site.data_files import data_file
+from galflow.report.site.explained import StoredResiduals
 from galflow.report.site.gallery import Gallery, read_gallery
 from galflow.report.site.latents import LatentMap
 from galflow.report.site.overview import overview
@@ -82,7 +83,12 @@ class ChosenReport:
     def jobs(self) -> list[SheetJob]:
         """The sheets of the gallery's pictures, in the order of rank."""
         sets = {str(r.details.get("tile", "")): r.product for r in self.inputs.cutouts}
-        return sheet_jobs(self.gallery, sets, self.display, self.inputs.spec.cutouts.size)
+        return sheet_jobs(self.gallery, sets, self.display, self.inputs.spec.cutouts.size, self.stored)
+
+    @property
+    def stored(self) -> StoredResiduals:
+        """The residual pictures that the run stored."""
+        return StoredResiduals.of(self.inputs.stages.get(RESIDUALS, StageRecord()))
 
     @property
     def explaining(self) -> dict[str, TrainedModel]:
@@ -148,7 +154,8 @@ def report_files(
     if latents is not None:
         yield "data/latents.js", data_file("latents", latents.content())
     yield "data/tiles.js", data_file("tiles", chosen.tiles.content())
-    yield "data/schema.js", data_file("schema", schema_of(inputs, gallery, chosen.tiles, chosen.display, latents, lost))
+    schema = schema_of(inputs, gallery, chosen.tiles, chosen.display, latents, lost, chosen.stored)
+    yield "data/schema.js", data_file("schema", schema)
     yield from page_files(context)
 
 
