@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from galflow.models.base import Encodes, Reconstructs
+from galflow.models.base import Reconstructs
 from galflow.report.cards import unexplained
 from galflow.report.compared_galaxies import shown_comparison
 from galflow.report.curves import curve_plots, panels_of
@@ -39,7 +39,7 @@ from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, Display, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
-from galflow.report.plots import score_plot, tail_plot
+from galflow.report.plots import score_plot, svg, tail_figure
 from galflow.report.population import population
 from galflow.report.site.data_files import data_file
 from galflow.report.site.explained import StoredResiduals
@@ -98,9 +98,8 @@ class ChosenReport:
 
     @property
     def encoder(self) -> str | None:
-        """The model in whose latents objects are put on a map: the first of the survey's that encodes."""
-        models = self.inputs.survey_models.items()
-        return next((name for name, model in models if isinstance(model.module, Encodes)), None)
+        """The model in whose latents objects are put on a map."""
+        return self.inputs.encoder
 
 
 def choose_report(inputs: ReportInputs) -> ChosenReport:
@@ -143,12 +142,12 @@ def report_files(
     context |= {"mock_observations": shown_observations(inputs), "compared_galaxies": shown_comparison(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
-    context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
+    context["tail_plot"] = None if tail is None else data_uri(svg(tail_figure(tail)), SVG)
     context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
     context["left_out"] = left_out_sentences(inputs.findings["left_out"])
     context["tiles_of_numbers"] = _numbers(inputs)
     context |= overview(inputs, chosen.pictures["galleries"]["top"], context["headlines"], chosen.tiles, gallery)
-    context |= {"ran": ran, "latents": latents, "latent_figure": latents and data_uri(latents.plot(), SVG)}
+    context |= {"ran": ran, "latents": latents, "latent_figure": latents and data_uri(svg(latents.figure()), SVG)}
     context |= tile_page(chosen.tiles)
     yield from gallery.files()
     if latents is not None:

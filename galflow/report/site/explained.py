@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import zarr
+import xarray as xr
 
 from galflow.report.cards import Cutout, Placed, reconstructed
 from galflow.report.inputs import StageRecord
@@ -54,17 +54,16 @@ def read_explained(store: Store, products: Mapping[str, str], places: Sequence[P
     for tile in dict.fromkeys(place.tile for place in places if place.tile in products):
         product = products[tile]
         with store.translate_errors("read", product):
-            group = zarr.open_group(store.zarr(product), mode="r", zarr_format=3)
-            stored = np.asarray(group["row"][:])
-            at = {int(row): number for number, row in enumerate(stored)}
+            stored = xr.open_zarr(store.zarr(product), consolidated=False, chunks=None)
+            at = {int(row): number for number, row in enumerate(stored["row"].to_numpy())}
             here = [i for i, place in enumerate(places) if place.tile == tile and place.row in at]
             if not here:
                 continue
             numbers = [at[places[i].row] for i in here]
-            for model, said in group.attrs["models"].items():
+            for model, said in stored.attrs["models"].items():
                 flux = array_name("flux_reconstruction", model)
-                name = flux if flux in group else array_name("reconstruction", model)
-                pixels = np.asarray(group[name].oindex[numbers], np.float64)
+                name = flux if flux in stored else array_name("reconstruction", model)
+                pixels = stored[name].isel(object=numbers).to_numpy().astype(np.float64)
                 if name != flux:
                     pixels = StretchCard.model_validate(said["stretch"]).stretch().inverse(pixels)
                 for i, one in zip(here, pixels, strict=True):

@@ -114,7 +114,8 @@ def make_sheet(
 ) -> WrittenSheet:
     """Write a job's thumbnails and pixels under the key ``folder``.
 
-    With the reconstructions by ``models``; where there are none, with those that the run stored. ``encoder``: whose latents of the objects are written too.
+    With the reconstructions by ``models``; where there are none, with those that the run stored. ``encoder``: whose
+    latents of the objects are written too.
     """
     wanted = dict(models) | ({} if encoder is None else {encoder.card.name: encoder})
     cutouts, reasons = _read(store, job, wanted)
