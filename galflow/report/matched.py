@@ -20,6 +20,7 @@ from galflow.compare.two_sample import Interval, TwoSample
 from galflow.report.likelihoods import with_interval
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.plots import STYLE, panels, svg
+from galflow.report.sample_words import objects_of
 from galflow.report.tables import count_text
 from galflow.report.verdicts import ALIKE, verdict
 from galflow.spec.models import Ratio
@@ -98,13 +99,13 @@ def _sentence(name: str, column: str, found: Mapping[str, Any]) -> str:
     by, one = ", ".join(of["column"] for of in found["matched_by"]), found["columns"][column]
     statistics, p = TwoSample.from_json(one["statistics"]), one["p"]["auroc"]
     numbers = f"P({column} of {name} > sky) = {with_interval(statistics.auroc, '.2f')}, p = {p:.2g}"
-    of = f"{count_text(found['pairs'])} pairs of {name} and sky galaxies of equal {by}"
+    of = f"{count_text(found['pairs'])} pairs of {objects_of(name)} and galaxies of the sky of equal {by}"
     alike = f"{column} alone does not tell them apart"
     alone = verdict(
         statistics.auroc.low,
         statistics.auroc.high,
-        above=f"{name} galaxies have higher {column}",
-        below=f"{name} galaxies have lower {column}",
+        above=f"{objects_of(name)} have higher {column}",
+        below=f"{objects_of(name)} have lower {column}",
         alike=alike,
     )
     alone = alone if p <= LEVEL else alike

@@ -41,6 +41,7 @@ from galflow.report.pictures import SVG, Display, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
 from galflow.report.plots import score_plot, svg, tail_figure
 from galflow.report.population import population
+from galflow.report.sample_words import objects_of
 from galflow.report.site.data_files import data_file
 from galflow.report.site.explained import StoredResiduals
 from galflow.report.site.gallery import Gallery, read_gallery
@@ -272,6 +273,7 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         "order": order_rows(inputs.comparison, ratios),
         "paired_samples": shown_pairs(inputs.comparison, ratios),
         "ratios": ratios,
+        "controls": [(name, objects_of(name)) for name in sorted(controls)],
     }
 
 

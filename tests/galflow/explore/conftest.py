@@ -103,8 +103,9 @@ def publish_small_run(store: Store) -> RunManifest:
         part = small_catalog(number, key)
         store.put_once(f"{product}/part-{number:05d}.parquet", to_parquet(part, part.schema))
     publish_manifest(store, RunManifest(
-        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", models={"pca": _fit_pca(store, sets)},
-        products={}, specification={"name": "small", "survey": SURVEY, "models": MODELS}, catalog=product, report=None, summary={},
+        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", products={}, summary={},
+        models={"pca": _fit_pca(store, sets)}, catalog=product, report=None,
+        specification={"name": "small", "survey": SURVEY, "models": MODELS},
     ))  # fmt: skip
     manifest = read_manifest(store, RUN)
     assert manifest is not None
