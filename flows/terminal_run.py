@@ -11,6 +11,7 @@ from rich.console import Console
 from flows.terminal import minute, show_left_out, show_partial, show_table, table_of, uri_line
 from galflow.report.left_out_words import selection_tables
 from galflow.report.reading import reading_words
+from galflow.report.sample_words import begun, objects_of
 from galflow.report.verdicts import ALIKE, left_out_sentences, parts_failed, verdict
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def likelihood_sentence(sample: str, model: str, auroc: Mapping[str, float]) -> 
     less, more, alike = "LESS probable than", "MORE probable than", "about as probable as"
     words = verdict(auroc["low"], auroc["high"], above=less, below=more, alike=alike)
     return (
-        f"{sample} galaxies are {words} the sky's under {model}:",
+        begun(f"{objects_of(sample)} are {words} the sky's under {model}:"),
         f"P({sample} bits/dim > sky) = {_interval(auroc)}; 0.5 = alike",
     )
 
@@ -161,7 +162,8 @@ def ratio_sentence(sample: str, column: str, auroc: Mapping[str, float]) -> tupl
     """Whether a sample is more or less like the survey by a likelihood ratio; the verdict and its numbers."""
     less, more, alike = "LESS like the survey than", "MORE like the survey than", "about as much like the survey as"
     words = verdict(auroc["low"], auroc["high"], above=more, below=less, alike=alike)
-    return f"{sample} galaxies are {words} the sky's by {column}:", f"P({sample} > sky) = {_interval(auroc)}"
+    verdict_words = begun(f"{objects_of(sample)} are {words} the sky's by {column}:")
+    return verdict_words, f"P({sample} > sky) = {_interval(auroc)}"
 
 
 def _interval(statistic: Mapping[str, float]) -> str:

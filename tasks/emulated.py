@@ -6,7 +6,8 @@ import functools
 
 from galflow.catalog.parquet import read_catalog
 from galflow.emulation.field import FieldTile
-from galflow.emulation.galaxies import Emulator
+from galflow.emulation.source import GalaxySource
+from galflow.emulation.sources import load_source
 from galflow.emulation.tile import emulate_tile
 from galflow.runs.plan_emulation import plan_emulation, put_objects
 from galflow.spec.emulation import EmulationSpec
@@ -39,8 +40,8 @@ def draw_tiles(spec: EmulationSpec) -> StageResult:
 
 
 @functools.lru_cache(maxsize=2)
-def _emulator(spec_json: str) -> Emulator:
-    return Emulator.load(EmulationSpec.model_validate_json(spec_json))
+def _emulator(spec_json: str) -> GalaxySource:
+    return load_source(EmulationSpec.model_validate_json(spec_json))
 
 
 def draw_tile(spec: str, place: dict[str, object], objects_key: str, survey: str) -> Receipt:

@@ -117,7 +117,7 @@ class FitsColumn:
             return self._encode_text(as_text(column), lost)
         values = column.combine_chunks()
         values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-        flat = _elements(values, self.shape)
+        flat = array_elements(values, self.shape)
         if pa.types.is_floating(flat.type):
             out = pc.fill_null(flat, np.nan).to_numpy(zero_copy_only=False)
         elif self.code == "L":
@@ -160,7 +160,7 @@ def _fixed_width(padded: pa.Array, width: int) -> np.ndarray:
     return np.frombuffer(padded.buffers()[2], f"S{width}", len(padded), start)
 
 
-def _elements(values: pa.Array, shape: tuple[int, ...]) -> pa.Array:
+def array_elements(values: pa.Array, shape: tuple[int, ...]) -> pa.Array:
     """All elements of an array column, null where a whole array is."""
     for size in shape:
         inner = values.values.slice(values.offset * size, len(values) * size)

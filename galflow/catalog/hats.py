@@ -7,16 +7,16 @@ rows are put aside by pixel, and each pixel is sorted and written. In memory are
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from galflow.catalog.hats_margin import MARGIN_ARCSEC, MarginRows, Neighbours, healpix_neighbours
+from galflow.catalog.hats_metadata import HATS_ORDER, write_columns_of, write_hats_metadata
 from galflow.catalog.own_columns import Column
 from galflow.catalog.parquet import to_parquet
 from galflow.catalog.schema import HEALPIX_COLUMN, conform
@@ -24,8 +24,6 @@ from galflow.errors import DataError, SpecError, StoreError
 from galflow.scores.part_columns import floats
 
 HATS_ROWS_PER_PIXEL = 1_000_000
-HATS_ORDER = 29
-"""HEALPix order of the ``_healpix_29`` column that HATS sorts by."""
 HATS_MAX_ORDER = 10
 """The finest partition, 12 square arcminutes: finer files would hold little in any survey."""
 _BASE_PIXELS = 12
@@ -240,8 +238,8 @@ def _placed(table: pa.Table, spatial_index: SpatialIndex) -> tuple[Indices, Indi
 def write_hats(tables: Tables, schema: pa.Schema, folder: str | Path, rows_per_pixel: int = HATS_ROWS_PER_PIXEL) -> int:
     """Write the rows of ``tables()``, which is called twice, as a HATS catalogue in the new ``folder``, named after it.
 
-    Its margin is a catalogue of its own, in ``margin_of(folder)``, unless no row lies near a border. Returns how many
-    rows have no position and were left out. Raises SpecError where the package hats is not installed.
+    Its margin is a catalogue of its own, in ``margin_of(folder)``, without rows where none lies near a border. Returns
+    how many rows have no position and were left out. Raises SpecError where the package hats is not installed.
     """
     try:
         from hats.io import paths
@@ -267,34 +265,14 @@ def write_hats(tables: Tables, schema: pa.Schema, folder: str | Path, rows_per_p
     margin = Margin(margin_path_of, healpix_neighbours(MARGIN_ARCSEC))
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=".hats-") as scratch:
         written = write_pixels(tables, schema, compute_spatial_index, path_of, rows_per_pixel, Path(scratch), margin)
-    _write_hats_metadata(root, written.parts, written.rows, catalog_type="object")
-    if written.margin_parts:
-        kind = {"catalog_type": "margin", "primary_catalog": root.name, "margin_threshold": MARGIN_ARCSEC}
-        _write_hats_metadata(beside, written.margin_parts, written.margin_rows, **kind)
+    write_hats_metadata(root, written.parts, written.rows, catalog_type="object")
+    kind = {"catalog_type": "margin", "primary_catalog": root.name, "margin_threshold": MARGIN_ARCSEC}
+    if not written.margin_parts:
+        write_columns_of(root, beside)
+    write_hats_metadata(beside, written.margin_parts, written.margin_rows, **kind)
     return written.without_position
 
 
 def margin_of(folder: Path) -> Path:
     """Where the margin of the HATS catalogue in ``folder`` lies: beside it."""
     return folder.with_name(f"{folder.name}_margin_{MARGIN_ARCSEC:g}arcsec")
-
-
-def _write_hats_metadata(root: Path, parts: Sequence[tuple[int, int]], rows: int, **kind: Any) -> None:
-    from hats.catalog.dataset.table_properties import TableProperties
-    from hats.catalog.partition_info import PartitionInfo
-    from hats.io import paths
-    from hats.io.parquet_metadata import write_parquet_metadata
-    from hats.pixel_math.healpix_pixel import HealpixPixel
-
-    write_parquet_metadata(root)
-    pixels = [HealpixPixel(order, pixel) for order, pixel in parts]
-    PartitionInfo.from_healpix(pixels).write_to_file(paths.get_partition_info_pointer(root))
-    TableProperties(
-        catalog_name=root.name,
-        **kind,
-        total_rows=rows,
-        ra_column="ra",
-        dec_column="dec",
-        healpix_column=HEALPIX_COLUMN,
-        healpix_order=HATS_ORDER,
-    ).to_properties_file(root)

@@ -148,6 +148,11 @@ def write_basis(
     return {name: store.put_once(f"{supplement_of(product)}/{name}", data) for name, data in contents.items()}
 
 
+def read_summary(store: Store, product: str) -> PartSummary:
+    """What all score parts of the catalogue at this key say together."""
+    return PartSummary.from_json(json.loads(store.get(f"{supplement_of(product)}/{_SUMMARY}")))
+
+
 def read_basis(store: Store, product: str) -> tuple[CatalogPlan, RunRanking]:
     """What ``write_basis`` put and a file's writer needs."""
     folder, plan = supplement_of(product), read_plan(store, product)

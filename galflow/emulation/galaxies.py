@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from galflow.emulation.source import DrawnGalaxies, Floats, GalaxySource, require_bands
 from galflow.errors import SpecError
 from galflow.layers.images.light import MARGIN
 from galflow.layers.images.observe import check_resolved
 from galflow.models.flow_vae import FlowVAE
-from galflow.photometry import NJY
 from galflow.spec.emulation import EmulatedBand, EmulationSpec
 from galflow.training.gpu_arithmetic import full_float32
 from galflow.training.trained_model import TrainedModel, load_uri
@@ -28,8 +28,6 @@ FINE = 3
 _GAUSSIAN_REACH, _MOFFAT_REACH = 2.2, 4.0
 """Where a PSF is cut off, in FWHM: a Gaussian at 1.5e-6 of its peak."""
 _ALL_64_BITS = (1 << 64) - 1
-
-Floats = npt.NDArray[np.float64]
 
 
 def sampled_psf(band: EmulatedBand, sample_arcsec: float, dy: Floats | float = 0.0, dx: Floats | float = 0.0) -> Tensor:
@@ -48,7 +46,7 @@ def sampled_psf(band: EmulatedBand, sample_arcsec: float, dy: Floats | float = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Emulator:
+class Emulator(GalaxySource):
     """A trained Flow-VAE and the telescope that looks at what it draws."""
 
     spec: EmulationSpec
@@ -60,23 +58,22 @@ class Emulator:
     @classmethod
     def load(cls, spec: EmulationSpec) -> Emulator:
         """The model at the specification's URI; SpecError if this telescope cannot look at what it draws."""
-        model = load_uri(spec.model, spec.store.endpoint_url)
+        return cls.of(spec, load_uri(spec.model, spec.store.endpoint_url))
+
+    @classmethod
+    def of(cls, spec: EmulationSpec, model: TrainedModel) -> Emulator:
+        """The same of a model that is loaded."""
         card, network = model.card, model.module
         if not isinstance(network, FlowVAE):
             raise SpecError(
                 f"model: {spec.model} is a {card.model}, whose galaxies carry its survey's PSF and noise; another "
-                "telescope needs galaxies without both, as flow_vae.FlowVAE draws them"
+                "telescope needs galaxies without both, as flow_vae.FlowVAE draws them; on its survey's own pixels the "
+                "draws of wgan.WGAN and vqvae2.VQVAE2 are shown too"
             )
-        if card.unit != NJY:
-            raise SpecError(f"model: {spec.model} learnt from {card.unit}; a telescope needs galaxies in nJy")
+        require_bands(spec, model)
         sigma = torch.tensor(card.stretch.stretch().sky_sigma, dtype=torch.float32)
         shares = {}
         for name, band in spec.telescope.bands.items():
-            unknown = [of for of in band.of if of not in card.bands]
-            if unknown:
-                raise SpecError(
-                    f"telescope.bands.{name}.of: the model has no band {unknown[0]!r}; it has {', '.join(card.bands)}"
-                )
             chosen = torch.tensor([of in band.of for of in card.bands], dtype=torch.float32)
             shares[name] = sigma * chosen / chosen.sum()
         found = cls(spec, model, network.eval(), shares)
@@ -103,6 +100,19 @@ class Emulator:
         canvas = self.network.size + 2 * (self.network.size // MARGIN)
         across = canvas * self.spec.model_pixel_scale_arcsec + 4 * widest
         return math.ceil(across / self.spec.telescope.pixel_scale_arcsec) | 1
+
+    @property
+    def left_out(self) -> set[str]:
+        """It draws a galaxy for each row: none to pick from."""
+        return {"draws"}
+
+    def draw(self, object_id: npt.NDArray[np.integer], conditions: Floats, dy: Floats, dx: Floats) -> DrawnGalaxies:
+        """See GalaxySource."""
+        light = self.light(object_id, conditions)
+        bands = self.spec.telescope.bands
+        known = {f"flux_{name}_njy": self.flux_njy(light, name) for name in bands}
+        known["half_light_radius_drawn_arcsec"] = self.half_light_radius_arcsec(light)
+        return DrawnGalaxies({name: self.seen(light, name, dy, dx) for name in bands}, known)
 
     @torch.no_grad()
     def light(self, object_id: npt.NDArray[np.integer], conditions: Floats) -> Tensor:

@@ -6,13 +6,13 @@ from typing import Any
 
 import yaml
 
-from galflow.emulation.galaxies import Emulator
+from galflow.emulation.source import GalaxySource
 from galflow.emulation.tile import IVAR, PSF_FILE, TRUTH, zero_point_of
 
 SPECIFICATION = "galflow.yaml"
 
 
-def own_specification(emulator: Emulator, folder_uri: str) -> dict[str, Any]:
+def own_specification(emulator: GalaxySource, folder_uri: str) -> dict[str, Any]:
     """A run of the survey below ``folder_uri`` by the model that it was drawn from, as plain values.
 
     The model is left out where the telescope's pixels, or its bands, are not those that it learnt from.

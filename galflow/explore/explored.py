@@ -15,6 +15,7 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import SpecError
 from galflow.explore.database import Progress
 from galflow.explore.described import Described
+from galflow.explore.explanations import Explanations
 from galflow.explore.index import open_rows
 from galflow.explore.maps import Maps
 from galflow.explore.pictures import Pictures, Place
@@ -43,6 +44,7 @@ class ExploredRun:
     described: Described
     pictures: Pictures
     maps: Maps
+    explanations: Explanations
     label_classes: Callable[[], Sequence[str]] = field(default=tuple)
     """Classes that people gave; who has a label is ``rows.masks.labelled``."""
     similar: Similar | None = None
@@ -60,7 +62,7 @@ class ExploredRun:
     ) -> ExploredRun:
         """The run; a catalogue too large for memory is copied to a folder below ``cache`` at the first time."""
         rows, described = open_rows(store, manifest, cache, progress)
-        return cls(store, manifest, rows, described, Pictures(store), Maps(rows))
+        return cls(store, manifest, rows, described, Pictures(store), Maps(rows), Explanations(store, manifest))
 
     @property
     def name(self) -> str:

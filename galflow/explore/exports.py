@@ -23,8 +23,8 @@ ENDINGS: dict[Format, str] = {
     "parquet": ".parquet", "fits": ".fits", "votable": ".vot", "csv": ".csv", "stamps": "-stamps.zip",
     "png": "-sheet.png", "pdf": "-sheet.pdf",
 }  # fmt: skip
-MOST: dict[Format, int] = {"votable": 500_000, "stamps": 2_000, "png": 200, "pdf": 2_000}
-"""Objects of a format that is written whole or picture by picture; of the others there may be any number."""
+MOST: dict[Format, int] = {"stamps": 2_000, "png": 200, "pdf": 2_000}
+"""Objects of a format that is written picture by picture; of the others there may be any number."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def rows_of(explored: ExploredRun, export: Export) -> int:
     if most is not None and wanted > most:
         raise SpecError(
             f"{wanted:,} objects as {export.format}: at most {most:,} are written so; give a limit, or narrow the "
-            "selection" + ("; FITS and Parquet take any number" if export.format == "votable" else "")
+            "selection"
         )
     return wanted
 
@@ -78,7 +78,7 @@ def _write_table(explored: ExploredRun, export: Export, wanted: int, path: Path)
     from galflow.catalog.fits_table import write_fits
     from galflow.catalog.parquet import write_parquet
     from galflow.catalog.schema import conform
-    from galflow.explore.votable_file import write_votable
+    from galflow.catalog.votable_file import write_votable
 
     names = list(explored.rows.columns) if export.columns is None else list(dict.fromkeys(export.columns))
     schema = pa.schema([explored.rows.columns.schema.field(explored.rows.columns.named(n).name) for n in names])
@@ -89,7 +89,7 @@ def _write_table(explored: ExploredRun, export: Export, wanted: int, path: Path)
         case "fits":
             write_fits(tables, schema, path)
         case "votable":
-            write_votable(pa.concat_tables([conform(table, schema) for table in tables()]), path, explored.name)
+            write_votable(tables, schema, path, explored.name)
         case _:
             with csv.CSVWriter(path, schema) as writer:
                 for table in tables():

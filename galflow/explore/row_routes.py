@@ -70,6 +70,15 @@ def pixels(explored: Explored, object_id: str, row: int | None = None) -> dict[s
     return {"pixels": None if place is None else explored.pictures.pixels(place)}
 
 
+@router.get("/objects/{object_id}/explained")
+def explained(explored: Explored, object_id: str, row: int | None = None) -> dict[str, Any]:
+    """What the run's models make of it, in the scale of its pixels; it is made now, which may take a second."""
+    (place,) = explored.places([explored.numbers_of(object_number(object_id))[0] if row is None else row])
+    if place is None:
+        raise SpecError(f"object {object_id} has no cutout")
+    return {"explained": explored.explanations.of(place, explored.pictures.display(place).sigma)}
+
+
 @router.get("/objects/{object_id}/place")
 def place_of(explored: Explored, query: Asked, object_id: str) -> dict[str, int]:
     """Where an object stands among the rows of a query, from 0; -1: it is not among them."""

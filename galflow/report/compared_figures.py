@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from galflow.errors import SpecError, StoreError
-from galflow.models.shared.autoregressive import Autoregressive
 from galflow.report.distributions import likelihood_figure
 from galflow.report.likelihoods import likelihood_edges, stated_likelihoods
 from galflow.report.pixel_pdf import PredictedGalaxy, pixel_figure, pixel_pdfs
@@ -135,7 +134,7 @@ def predicting(shown: SideBySide) -> list[str]:
     """Models that predict pixel by pixel; none where there is no galaxy to predict."""
     if not any(side.picked.random for side in shown.sides):
         return []
-    return [name for name, model in shown.run.models.items() if isinstance(model.module, Autoregressive)]
+    return shown.run.predicting
 
 
 def _grid(shown: SideBySide, columns: int, gap: float, apart: int | None = None) -> tuple[Figure, list[list[Axes]]]:

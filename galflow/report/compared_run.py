@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from galflow.errors import SpecError
+from galflow.models.base import Reconstructs
+from galflow.models.shared.autoregressive import Autoregressive
 from galflow.report.extremes import Side
 from galflow.report.inputs import COMPARISON, SCORES, ReportInputs
 from galflow.scores.score import ScoreColumn
@@ -22,6 +24,8 @@ from galflow.training.trained_model import LOGLIKE, TrainedModel, load_uri
 SKY = "sky"
 """What the survey's side is called beside the samples."""
 _OF_SAMPLE = f"{SCORES} of "
+MOST_COLUMNS = 4
+"""By so many likelihoods extremes are shown, and of so many models reconstructions."""
 MOST_SIDES = 6
 """The sky and the first samples; more do not stand beside each other."""
 
@@ -45,6 +49,21 @@ class ComparedRun:
         words = {r.column: f"log-likelihood ratio of {r.model} to {r.background}" for r in self.spec.ratios}
         columns = [ScoreColumn(name, LOGLIKE) for name, model in self.models.items() if LOGLIKE in model.score_names]
         return words | {column.name: f"log p under {column.model}" for column in columns}
+
+    @property
+    def shown_columns(self) -> list[str]:
+        """Those by which extremes are shown."""
+        return list(self.columns)[:MOST_COLUMNS]
+
+    @property
+    def reconstructing(self) -> list[str]:
+        """Models whose reconstructions are shown."""
+        return [n for n, model in self.models.items() if isinstance(model.module, Reconstructs)][:MOST_COLUMNS]
+
+    @property
+    def predicting(self) -> list[str]:
+        """Models that predict pixel by pixel."""
+        return [name for name, model in self.models.items() if isinstance(model.module, Autoregressive)]
 
     @property
     def left_out(self) -> list[str]:

@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 
 from galflow.report.plots import BLUE, COLOURS, STYLE, panels, plain_ticks, svg
@@ -47,20 +48,25 @@ class _Line:
 
 
 def curve_plots(curves: Sequence[CurvePoint]) -> list[bytes]:
+    """``curve_figures`` as SVG."""
+    return [svg(figure) for figure in curve_figures(curves)]
+
+
+def curve_figures(curves: Sequence[CurvePoint]) -> list[Figure]:
     """Figures of up to four panels: losses against epochs, a panel a phase, then the model's own diagnostics."""
     phases, names = _phases(curves), _diagnostics(curves)
     contents: list[tuple[str, str, list[_Line]]] = [
         (_title(curves, phase, phases), "loss, in its own unit", _losses(curves, phase)) for phase in phases
     ]
     contents += [("", name.replace("_", " "), _diagnostic(curves, name, phases)) for name in names]
-    figures: list[bytes] = []
+    figures: list[Figure] = []
     for start in range(0, len(contents), PANELS_PER_FIGURE):
         part = contents[start : start + PANELS_PER_FIGURE]
         with matplotlib.rc_context(STYLE):
             figure, axes = panels(len(part), *_PANEL)
             for panel, content in zip(axes, part, strict=True):
                 _panel(panel, *content)
-            figures.append(svg(figure))
+            figures.append(figure)
     return figures
 
 

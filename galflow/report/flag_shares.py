@@ -98,7 +98,12 @@ def _without_empty(fractions: tuple[float, ...], objects: IntArray, flagged: Map
 
 
 def flag_plot(counts: FlagShares) -> bytes:
-    """SVG: a panel for each flag, its share of the objects against how anomalous they are, the most to the right."""
+    """``flag_figure`` as SVG."""
+    return svg(flag_figure(counts))
+
+
+def flag_figure(counts: FlagShares) -> Figure:
+    """A panel for each flag, its share of the objects against how anomalous they are, the most to the right."""
     rows = math.ceil(len(counts.flagged) / _COLUMNS)
     columns = min(_COLUMNS, len(counts.flagged))
     with matplotlib.rc_context(STYLE):
@@ -112,7 +117,7 @@ def flag_plot(counts: FlagShares) -> bytes:
             axes = figure.add_axes((*corner, (_WIDTH - 0.64) / size[0], (_HEIGHT - 0.72) / size[1]))
             _panel(axes, counts, flag)
         figure.text(0.5, 0.02, _AXIS_LABEL, ha="center", va="bottom")
-        return svg(figure)
+        return figure
 
 
 _AXIS_LABEL = "percent of all objects that score at least as high; the most anomalous lie to the right"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from galflow.catalog.files import each_file
 from galflow.catalog.published import column_names
@@ -141,7 +142,12 @@ def _few(groups: list[Group]) -> tuple[Group, ...]:
 
 
 def group_plot(grouped: Grouped) -> bytes:
-    """SVG: the score's distribution in each group, one above the other on one axis; needs at least one group."""
+    """``group_figure`` as SVG."""
+    return svg(group_figure(grouped))
+
+
+def group_figure(grouped: Grouped) -> Figure:
+    """The score's distribution in each group, one above the other on one axis; needs at least one group."""
     groups = grouped.groups
     low = min(-4.0, *(g.quantile(0.001) for g in groups))
     high = max(6.0, 1.15 * grouped.level, *(g.quantile(0.999) for g in groups))
@@ -161,7 +167,7 @@ def group_plot(grouped: Grouped) -> bytes:
         axes.set_xticks([float(_along(t)) for t in ticks], [f"{t:g}" for t in ticks])
         axes.set_xlabel(f"{ANOMALY}, robust sigmas above the reference median")
         axes.set_title(f"by {grouped.column}; dashed: the run's top {TOP:.0%} lies to the right", loc="left")
-        return svg(figure)
+        return figure
 
 
 def _ridge(axes: Axes, group: Group, y: int, level: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import galflow
 from galflow.catalog.ranking import ANOMALY
 from galflow.errors import SpecError
+from galflow.models.base import Encodes
 from galflow.scores.score import columns_of
 from galflow.scores.summary import PartSummary
 from galflow.spec.run import RunSpec
@@ -98,6 +99,11 @@ class ReportInputs:
     def leading(self) -> str:
         """The first of the scores that the rule takes."""
         return str(self.evidence["chosen"]["terms"][0]["column"])
+
+    @property
+    def encoder(self) -> str | None:
+        """The model in whose latents objects are put on a map: the first of the survey's that encodes."""
+        return next((n for n, model in self.survey_models.items() if isinstance(model.module, Encodes)), None)
 
     @property
     def samples_learnt(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from galflow.compare.two_sample import Interval, TwoSample
+from galflow.report.sample_words import begun, objects_of
 from galflow.report.verdicts import verdict
 from galflow.scores.score import LIKELIHOODS, ScoreColumn, columns_of
 from galflow.spec.models import Ratio
@@ -206,21 +207,21 @@ def _sentence(sample: str, column: ScoreColumn, statistics: TwoSample) -> str:
         below=f"are {below} {adjective} than the sky's under {column.model}",
         alike=f"cannot be told from the sky's by the {what} of {column.model}",
     )
-    return f"{sample} galaxies {said} {numbers}."
+    return begun(f"{objects_of(sample)} {said} {numbers}.")
 
 
 def _ratio_sentence(sample: str, ratio: Ratio, statistics: Mapping[str, Any]) -> str:
     auroc = TwoSample.from_json(statistics).auroc
     numbers = f"(P({ratio.column} of {sample} > sky) = {with_interval(auroc, '.2f')}; 0.5 = alike)"
-    finds = f"With {ratio.background} as its background, {ratio.model} finds {sample} galaxies"
+    finds = f"With {ratio.background} as its background, {ratio.model} finds {objects_of(sample)}"
     said = verdict(
         auroc.low,
         auroc.high,
         above=f"{finds} MORE like the survey than the sky's",
         below=f"{finds} LESS like the survey than the sky's",
-        alike=f"{sample} galaxies cannot be told from the sky's by {ratio.column}",
+        alike=f"{objects_of(sample)} cannot be told from the sky's by {ratio.column}",
     )
-    return f"{said} {numbers}."
+    return begun(f"{said} {numbers}.")
 
 
 @dataclass(frozen=True)

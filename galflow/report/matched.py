@@ -20,6 +20,7 @@ from galflow.compare.two_sample import Interval, TwoSample
 from galflow.report.likelihoods import with_interval
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.plots import STYLE, panels, svg
+from galflow.report.sample_words import objects_of
 from galflow.report.tables import count_text
 from galflow.report.verdicts import ALIKE, verdict
 from galflow.spec.models import Ratio
@@ -89,7 +90,7 @@ def _shown(name: str, found: Mapping[str, Any], first: Sequence[str]) -> ShownSa
         _classifier_words(found["classifier"]),
         [(one["column"], _drop(one), _drop(later[one["column"]])) for one in before["properties"]],
         (f"{before['auroc']:.2f}", f"{after['auroc']:.2f}"),
-        _figure(found, leading),
+        None if (cells := cells_figure(found, leading)) is None else data_uri(svg(cells), SVG),
         leading,
     )
 
@@ -98,13 +99,13 @@ def _sentence(name: str, column: str, found: Mapping[str, Any]) -> str:
     by, one = ", ".join(of["column"] for of in found["matched_by"]), found["columns"][column]
     statistics, p = TwoSample.from_json(one["statistics"]), one["p"]["auroc"]
     numbers = f"P({column} of {name} > sky) = {with_interval(statistics.auroc, '.2f')}, p = {p:.2g}"
-    of = f"{count_text(found['pairs'])} pairs of {name} and sky galaxies of equal {by}"
+    of = f"{count_text(found['pairs'])} pairs of {objects_of(name)} and galaxies of the sky of equal {by}"
     alike = f"{column} alone does not tell them apart"
     alone = verdict(
         statistics.auroc.low,
         statistics.auroc.high,
-        above=f"{name} galaxies have higher {column}",
-        below=f"{name} galaxies have lower {column}",
+        above=f"{objects_of(name)} have higher {column}",
+        below=f"{objects_of(name)} have lower {column}",
         alike=alike,
     )
     alone = alone if p <= LEVEL else alike
@@ -136,8 +137,12 @@ def _drop(one: Mapping[str, Any]) -> str:
     return f"{one['drop']:.3f} ± {one['scatter']:.3f}"
 
 
-def _figure(found: Mapping[str, Any], column: str) -> str | None:
-    """AUROC of each cell: along the first property, a row a bin of the second, a panel a bin of the others."""
+def cells_figure(found: Mapping[str, Any], column: str) -> Figure | None:
+    """AUROC of a sample's ``column`` in each cell; None where no cell has enough objects.
+
+    ``found``: what was found of the sample, as galflow.compare.samples gives it under "matched". Cells lie along the
+    first property, a row a bin of the second, a panel a bin of the others.
+    """
     cells, edges = found["cells"], [of["edges"] for of in found["matched_by"]]
     if not cells:
         return None
@@ -166,7 +171,7 @@ def _figure(found: Mapping[str, Any], column: str) -> str | None:
             if len(edges) > 2:
                 panel.set_title(_place(names[2:], edges[2:], number, shape[2:]))
         figure.colorbar(image, cax=_beside(figure, axes), ticks=[0, 0.25, 0.5, 0.75, 1], format="%.2f")
-        return data_uri(svg(figure), SVG)
+        return figure
 
 
 def _beside(figure: Figure, panels_drawn: Sequence[Axes]) -> Axes:

@@ -86,6 +86,16 @@ def shown_observations(inputs: ReportInputs) -> list[ShownObservation]:
     return [_shown(sample, surveys[sample], told) for sample, told in said.items()]
 
 
+def sample_steps(inputs: ReportInputs, sample: str) -> Figure | None:
+    """The steps of one galaxy of a simulation, by its name in the findings; None where it has none to draw."""
+    surveys = {s.name: s.survey for s in inputs.spec.samples} | {"survey": inputs.spec.survey}
+    opened = open_survey(surveys[sample])
+    if not isinstance(opened, Simulation):
+        return None
+    _, pictures = opened.observation_steps(opened.listed[0])
+    return steps_figure(pictures, opened.bands)
+
+
 def _shown(sample: str, survey: SurveySpec, told: Mapping[str, Any]) -> ShownObservation:
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(told["counts"].items(), key=lambda c: -c[1]))
     dimming = f"; surface brightness dims {told['dimming'].replace('_', ' ')}" if told["dimming"] else ""

@@ -64,6 +64,11 @@ def _steps(axes: Axes, edges: npt.ArrayLike, heights: npt.ArrayLike, label: str,
 
 
 def score_plot(score: str, histogram: Histogram, planted: npt.NDArray[np.floating]) -> bytes:
+    """``score_figure`` as SVG."""
+    return svg(score_figure(score, histogram, planted))
+
+
+def score_figure(score: str, histogram: Histogram, planted: npt.NDArray[np.floating]) -> Figure:
     """Objects per sigma against the score's sigma, real ones and planted ones; 0 is the reference median."""
     with matplotlib.rc_context(STYLE):
         figure, (axes,) = panels(1, 4.6, 2.45)
@@ -91,7 +96,7 @@ def score_plot(score: str, histogram: Histogram, planted: npt.NDArray[np.floatin
         if outside:
             axes.set_title(f"{outside} beyond the bins ({histogram.edges[0]:g} to {histogram.edges[-1]:g})", loc="left")
         axes.legend(loc="upper right")
-        return svg(figure)
+        return figure
 
 
 def _coarser(histogram: Histogram, core: float) -> Histogram:
@@ -123,7 +128,7 @@ def _score_ticks(limits: tuple[float, float]) -> list[float]:
     return [t for t in ticks if limits[0] <= t <= limits[1]]
 
 
-def tail_plot(found: Mapping[str, Any]) -> bytes:
+def tail_figure(found: Mapping[str, Any]) -> Figure:
     """Held-out objects beyond the tail's threshold against where the fitted tail expects each; on the line: it fits."""
     with matplotlib.rc_context(STYLE):
         figure, (axes,) = panels(1, 4.6, 2.65)
@@ -135,7 +140,7 @@ def tail_plot(found: Mapping[str, Any]) -> bytes:
         axes.set_xlabel("what ranks, as the tail expects it")
         axes.set_ylabel("what ranks, as found")
         axes.legend(loc="upper left")
-        return svg(figure)
+        return figure
 
 
 def plain_ticks(axes: Axes, values: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from galflow.models.base import Encodes, Reconstructs
+from galflow.models.base import Reconstructs
 from galflow.report.cards import unexplained
 from galflow.report.compared_galaxies import shown_comparison
 from galflow.report.curves import curve_plots, panels_of
@@ -23,7 +23,7 @@ from galflow.report.evidence import evidence_table
 from galflow.report.findings import REAL
 from galflow.report.galleries import galleries
 from galflow.report.headline import headline
-from galflow.report.inputs import CUTOUTS, MODELS, ReportInputs, StageRecord
+from galflow.report.inputs import CUTOUTS, MODELS, RESIDUALS, ReportInputs, StageRecord
 from galflow.report.left_out_words import selection_tables
 from galflow.report.likelihoods import (
     StatedLikelihood,
@@ -39,9 +39,11 @@ from galflow.report.mock_observations import shown_observations
 from galflow.report.objects import NORMAL_SIGMA, Selection, select_objects
 from galflow.report.pictures import SVG, Display, data_uri
 from galflow.report.planted import TOP_FRACTION, heat_rows
-from galflow.report.plots import score_plot, tail_plot
+from galflow.report.plots import score_plot, svg, tail_figure
 from galflow.report.population import population
+from galflow.report.sample_words import objects_of
 from galflow.report.site.data_files import data_file
+from galflow.report.site.explained import StoredResiduals
 from galflow.report.site.gallery import Gallery, read_gallery
 from galflow.report.site.latents import LatentMap
 from galflow.report.site.overview import overview
@@ -82,7 +84,12 @@ class ChosenReport:
     def jobs(self) -> list[SheetJob]:
         """The sheets of the gallery's pictures, in the order of rank."""
         sets = {str(r.details.get("tile", "")): r.product for r in self.inputs.cutouts}
-        return sheet_jobs(self.gallery, sets, self.display, self.inputs.spec.cutouts.size)
+        return sheet_jobs(self.gallery, sets, self.display, self.inputs.spec.cutouts.size, self.stored)
+
+    @property
+    def stored(self) -> StoredResiduals:
+        """The residual pictures that the run stored."""
+        return StoredResiduals.of(self.inputs.stages.get(RESIDUALS, StageRecord()))
 
     @property
     def explaining(self) -> dict[str, TrainedModel]:
@@ -92,9 +99,8 @@ class ChosenReport:
 
     @property
     def encoder(self) -> str | None:
-        """The model in whose latents objects are put on a map: the first of the survey's that encodes."""
-        models = self.inputs.survey_models.items()
-        return next((name for name, model in models if isinstance(model.module, Encodes)), None)
+        """The model in whose latents objects are put on a map."""
+        return self.inputs.encoder
 
 
 def choose_report(inputs: ReportInputs) -> ChosenReport:
@@ -137,18 +143,19 @@ def report_files(
     context |= {"mock_observations": shown_observations(inputs), "compared_galaxies": shown_comparison(inputs)}
     context |= {"evidence": evidence_table(inputs.evidence), "levels": _levels(inputs)}
     tail = inputs.findings["tail"]
-    context["tail_plot"] = None if tail is None else data_uri(tail_plot(tail), SVG)
+    context["tail_plot"] = None if tail is None else data_uri(svg(tail_figure(tail)), SVG)
     context |= {"highest": highest_ranked(selection.highest), "triage": judged_triage(inputs.evidence)}
     context["left_out"] = left_out_sentences(inputs.findings["left_out"])
     context["tiles_of_numbers"] = _numbers(inputs)
     context |= overview(inputs, chosen.pictures["galleries"]["top"], context["headlines"], chosen.tiles, gallery)
-    context |= {"ran": ran, "latents": latents, "latent_figure": latents and data_uri(latents.plot(), SVG)}
+    context |= {"ran": ran, "latents": latents, "latent_figure": latents and data_uri(svg(latents.figure()), SVG)}
     context |= tile_page(chosen.tiles)
     yield from gallery.files()
     if latents is not None:
         yield "data/latents.js", data_file("latents", latents.content())
     yield "data/tiles.js", data_file("tiles", chosen.tiles.content())
-    yield "data/schema.js", data_file("schema", schema_of(inputs, gallery, chosen.tiles, chosen.display, latents, lost))
+    schema = schema_of(inputs, gallery, chosen.tiles, chosen.display, latents, lost, chosen.stored)
+    yield "data/schema.js", data_file("schema", schema)
     yield from page_files(context)
 
 
@@ -266,6 +273,7 @@ def _comparison(inputs: ReportInputs, selection: Selection, stated: Sequence[Sta
         "order": order_rows(inputs.comparison, ratios),
         "paired_samples": shown_pairs(inputs.comparison, ratios),
         "ratios": ratios,
+        "controls": [(name, objects_of(name)) for name in sorted(controls)],
     }
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from galflow.models.base import Reconstructs
 from galflow.report.cards import Cutout, known_flux, make_display, read_cutouts, reconstructed
 from galflow.report.compared_run import SKY, ComparedRun
 from galflow.report.extremes import ComparedGalaxy, PickedGalaxies, pick_galaxies
@@ -22,8 +21,6 @@ PICTURE_BYTES = 4_000_000
 """At most about so many bytes of pictures of compared galaxies in one report."""
 MOST_GALAXIES = 8
 """Random galaxies of each side; half as many are the least probable ones, and the most probable ones."""
-MOST_COLUMNS = 4
-"""Likelihoods and ratios by which extremes are shown, and models whose reconstructions are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +58,12 @@ class SideBySide:
     @property
     def columns(self) -> list[str]:
         """Likelihoods and ratios by which extremes are shown."""
-        return list(self.run.columns)[:MOST_COLUMNS]
+        return self.run.shown_columns
 
     @property
     def reconstructing(self) -> list[str]:
         """Models whose reconstructions are shown."""
-        return [n for n, m in self.run.models.items() if isinstance(m.module, Reconstructs)][:MOST_COLUMNS]
+        return self.run.reconstructing
 
     def picture(self, side: SideOfPictures, galaxy: ComparedGalaxy) -> Pixels:
         """(y, x, 3) of one of a side's galaxies."""
@@ -90,7 +87,7 @@ class SideBySide:
 
 def side_by_side(run: ComparedRun, count: int | None = None) -> SideBySide:
     """``count`` random galaxies of each side, half as many extremes; None: as many as a report has room for."""
-    columns = list(run.columns)[:MOST_COLUMNS]
+    columns = run.shown_columns
     shown = _room(run, len(columns)) if count is None else count
     sides = []
     for side in run.sides:
@@ -110,7 +107,7 @@ def _room(run: ComparedRun, columns: int) -> int:
     """How many random galaxies of each side get pictures, from the sizes of incompressible ones in base64."""
     size, bands = run.spec.cutouts.size, len(next(iter(run.models.values())).card.bands)
     picture = (size // -(-size // LARGEST_SIDE)) ** 2 * 4 / 3 * (3 if bands > 1 else 1)
-    models = min(MOST_COLUMNS, sum(isinstance(m.module, Reconstructs) for m in run.models.values()))
+    models = len(run.reconstructing)
     # Of each galaxy: itself; as many extremes a column; half of them once more a model, with two pictures that
     # compress to about half.
     each = picture * len(run.sides) * (1 + columns + models)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from galflow.explore.rows import Rows
     from galflow.labels.records import Label
+    from galflow.report.figures import RunFigures
     from galflow.report.side_by_side import SideBySide
     from galflow.runs.labelling import Labelling
 
@@ -181,6 +182,13 @@ class PublishedRun:
         from galflow.report.side_by_side import side_by_side
 
         return side_by_side(ComparedRun.of_published(self.store, self.manifest), count)
+
+    @cached_property
+    def figures(self) -> RunFigures:
+        """The report's figures: ``figures.names``, ``figures.draw(name)``, ``figures.save(folder)`` (PNG and PDF)."""
+        from galflow.report.figures import RunFigures
+
+        return RunFigures.of_published(self.store, self.manifest)
 
     @cached_property
     def labelling(self) -> Labelling:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from galflow.emulation.field import Field, FieldTile
-from galflow.emulation.galaxies import Emulator
 from galflow.emulation.own_spec import SPECIFICATION, as_yaml, own_specification
+from galflow.emulation.sources import load_source
 from galflow.emulation.tile import survey_fingerprint, tile_fingerprint
 from galflow.errors import SpecError
 from galflow.runs.plan_units import Unit
@@ -52,7 +52,7 @@ class EmulationPlan:
 
 def plan_emulation(spec: EmulationSpec, store: Store) -> EmulationPlan:
     """Every tile with its objects; SpecError for what cannot be meant, before any work."""
-    emulator = Emulator.load(spec)
+    emulator = load_source(spec)
     whole = Field.read(spec, emulator.conditions)
     catalogue = checksum(expand_root(spec.objects.path))
     survey = survey_fingerprint(emulator, f"{catalogue} {sorted(spec.objects.columns.items())}")

@@ -59,7 +59,8 @@ class EmulationSpec(Part):
     name: Name
     """Of the survey; its files lie below emulated/NAME."""
     model: Annotated[str, Field(min_length=1)]
-    """URI of a trained Flow-VAE's folder, as `galflow show RUN` lists it."""
+    """URI of a trained model's folder, as `galflow show RUN` lists it: a Flow-VAE, or a WGAN or VQ-VAE-2, then for a
+    telescope with the pixels and the PSF of the survey that it learnt from."""
     model_pixel_scale_arcsec: Annotated[float, Field(gt=0, le=60)]
     """Side of a pixel of the survey that the model learnt from."""
     objects: EmulatedObjects
@@ -70,6 +71,9 @@ class EmulationSpec(Part):
     """Side of a tile in pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of shapes and noise: the same seed gives the same files."""
+    draws: Annotated[int, Field(ge=64, le=1_000_000)] = 4096
+    """Of a WGAN or VQ-VAE-2: so many galaxies are drawn, of which each row of the catalogue gets one that is as bright
+    and as large."""
     store: StoreSpec = StoreSpec()
     cluster: ClusterSpec = ClusterSpec()
 

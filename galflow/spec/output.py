@@ -19,8 +19,8 @@ class OutputSpec(Part):
     """The catalogue's name."""
     columns: tuple[str, ...] | None = None
     """Of the survey's and your own columns those that the catalogue carries; all by default."""
-    formats: tuple[Literal["parquet", "fits", "hats"], ...] = ("parquet",)
-    """Parquet is always written; fits and hats beside it on request."""
+    formats: tuple[Literal["parquet", "fits", "votable", "hats"], ...] = ("parquet",)
+    """Parquet is always written; fits, votable and hats beside it on request."""
     report: bool = True
     """Whether to write the HTML report."""
     top: Annotated[int, Field(ge=1, le=200)] = 16

@@ -93,7 +93,7 @@ def test_summary_fits_the_terminal_and_ends_with_the_paths(width: int) -> None:
     assert "with 216 held-out objects 55 would have to outscore them all, and 3 do" in text
     assert "sersic against the sky: 400 objects against 216 held-out real ones" in text
     assert (
-        "sersic galaxies are MORE probable than the sky's under pixelcnn: "
+        "Galaxies of sersic are MORE probable than the sky's under pixelcnn: "
         "P(sersic bits/dim > sky) = 0.29 [0.25, 0.33]; 0.5 = alike"
     ) in text
     for header in ("score found recall 95% interval", "score median sky median sample P(sample > sky) KS"):
@@ -116,7 +116,7 @@ def test_likelihood_comes_first_once_and_then_what_is_farthest() -> None:
 )
 def test_sentence_follows_the_interval(low: float, high: float, verdict: str) -> None:
     words, numbers = likelihood_sentence("tng", "glow", {"value": (low + high) / 2, "low": low, "high": high})
-    assert words == f"tng galaxies are {verdict} the sky's under glow:"
+    assert words == f"Galaxies of tng are {verdict} the sky's under glow:"
     assert numbers == f"P(tng bits/dim > sky) = {(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]; 0.5 = alike"
 
 
@@ -132,7 +132,7 @@ def test_sentence_of_a_ratio_has_the_other_direction(low: float, high: float, ve
     auroc = {"value": (low + high) / 2, "low": low, "high": high}
     found = ratio_sentence("tng", "llr_glow_sersic", auroc)
     assert found == (
-        f"tng galaxies are {verdict} the sky's by llr_glow_sersic:",
+        f"Galaxies of tng are {verdict} the sky's by llr_glow_sersic:",
         f"P(tng > sky) = {(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]",
     )
     statistics = {"auroc": auroc, "ks": auroc, "median_a": 1.0, "median_b": 2.0, "n_a": 30, "n_b": 40}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,10 @@ import xarray as xr
 import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.errors import SpecError
+from galflow.report.inputs import StageRecord
+from galflow.report.pictures import Display
+from galflow.report.site.explained import StoredResiduals, read_explained
+from galflow.report.site.sheets import Place, SheetJob, make_sheet
 from galflow.runs.opened import PublishedRun
 from galflow.runs.opened_residuals import open_residuals
 from galflow.runs.plan import RunPlan, plan_run
@@ -168,6 +174,35 @@ def test_the_report_and_the_manifest_say_where_they_are(first: Ended) -> None:
     assert f"Of the {objects} most anomalous objects reconstructions and residuals by pca, vae are stored" in page
     assert f'galflow.open_run("ROOT/runs/{first.opened.name}").residuals("pca")' in page
     assert first.opened.manifest.products["residuals"] == [r.key for r in first.record.residuals.receipts]
+
+
+def test_the_report_has_what_is_stored_of_objects_beyond_its_first_sheet(first: Ended) -> None:
+    stored = StoredResiduals.of(StageRecord(tuple(first.record.residuals.receipts)))
+    assert stored.models == ("pca", "vae")
+    found = first.opened.residuals("pca")
+    places = [Place(str(tile), int(row)) for tile, row in zip(found["tile"].values, found["row"].values, strict=True)]
+    read = read_explained(first.store, stored.products, [*places, Place(places[0].tile, 10**6), Place("none", 0)])
+    assert read[-2:] == [{}, {}]
+    np.testing.assert_array_equal(np.stack([one["pca"] for one in read[:-2]]), found["flux_reconstruction"])
+    sets = {str(r.details["tile"]): r.product for r in first.record.cutouts[None].receipts}
+    display = Display(("g", "r", "i"), (1.0, 1.0, 1.0), "nJy", 3.0, 100.0)
+    room = len(places) - 1
+    job = SheetJob(1, tuple(places), sets, display, len(places), stored.products, room)
+    written = make_sheet(first.store, "reports/one-sheet", job, {})
+    assert written.reasons == ()
+    objects = [
+        one
+        for name in sorted(written.files)
+        if "/pixels-" in name
+        for one in json.loads(first.store.get(f"reports/one-sheet/{name}").partition(b",")[2].rpartition(b")")[0])
+    ]
+    assert [[m["model"] for m in one.get("explained", [])] for one in objects] == [["pca", "vae"]] * room + [[]]
+    broken = dataclasses.replace(job, residuals=dict.fromkeys(stored.products, "residuals/none.zarr"))
+    without = make_sheet(first.store, "reports/another-sheet", broken, {})
+    assert f"{room} objects have no stored reconstructions in the report" in without.reasons[0]
+    for folder, files in (("one-sheet", written.files), ("another-sheet", without.files)):
+        for name in files:  # the store is the other tests' too
+            first.store.delete(f"reports/{folder}/{name}")
 
 
 def test_a_run_opens_whose_manifest_has_their_choice_under_its_earlier_name_and_key(first: Ended) -> None:

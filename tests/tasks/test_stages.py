@@ -303,7 +303,7 @@ def test_background_model_learns_its_sample_and_gives_a_likelihood_ratio(cluster
     (product,) = ran.comparison.receipts
     compared = json.loads(store.get(product.product))
     matched = compared["matched"]["mock"]
-    assert f"In {matched['pairs']} pairs of mock and sky galaxies of equal magnitude, " in report
+    assert f"In {matched['pairs']} pairs of galaxies of mock and galaxies of the sky of equal magnitude, " in report
     (edges,) = (of["edges"] for of in matched["matched_by"])
     counts = []
     for sample, bins in ((None, "n_a"), ("mock", "n_b")):

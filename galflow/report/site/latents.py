@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from galflow.report.plots import BLUE, STYLE, svg
+from galflow.report.plots import BLUE, STYLE
 from galflow.storage.store import Store
 
+LATENTS_FOLDER = "encoded"
+"""Below a report's folder."""
 COMPONENTS = 4
 """Axes to choose from."""
 NEIGHBOURS = 12
@@ -27,7 +29,7 @@ _BLOCK = 512
 
 def latents_name(index: int) -> str:
     """Of the latents of a sheet's objects, below the report's folder."""
-    return f"encoded/{index:05d}.npy"
+    return f"{LATENTS_FOLDER}/{index:05d}.npy"
 
 
 def latents_file(latents: npt.NDArray[np.float32]) -> bytes:
@@ -60,8 +62,8 @@ class LatentMap:
             "near": [row.tolist() if k else [] for row, k in zip(self.near, known, strict=True)],
         }  # fmt: skip
 
-    def plot(self) -> bytes:
-        """The first two components, as SVG."""
+    def figure(self) -> Figure:
+        """The first two components."""
         with matplotlib.rc_context(STYLE):
             figure = Figure(figsize=(6, 5), layout="constrained")
             axes = figure.add_subplot()
@@ -70,7 +72,7 @@ class LatentMap:
             )
             axes.set_xlabel(f"component 1 of {self.model} ({self.shares[0]:.0%} of the variance)")
             axes.set_ylabel(f"component 2 ({self.shares[1]:.0%})")
-            return svg(figure)
+            return figure
 
 
 def latent_map(store: Store, folder: str, model: str, sheets: Mapping[int, int]) -> LatentMap | None:

@@ -11,7 +11,7 @@ from galflow.report.inputs import ReportInputs
 from galflow.report.pictures import SVG, data_uri
 from galflow.report.site.gallery import Gallery
 from galflow.report.site.tiles import TileTable
-from galflow.report.sky import sky_plot
+from galflow.report.sky import TileOnSky, sky_plot
 from galflow.report.tables import count_text
 
 _TWELVE = 12
@@ -21,13 +21,7 @@ def overview(
     inputs: ReportInputs, top: Cards, headlines: Sequence[str], tiles: TileTable, gallery: Gallery
 ) -> dict[str, Any]:
     """What the first page's template needs beside the rest."""
-    places = [line.position for line in tiles.lines]
-    figure = sky_plot(
-        [(ra, dec, line.top / max(1, line.ranked)) for (ra, dec), line in zip(places, tiles.lines, strict=True)
-         if ra is not None and dec is not None],
-        [(row["ra"], row["dec"]) for row in gallery.rows.slice(0, _TWELVE).select(["ra", "dec"]).to_pylist()
-         if row["ra"] is not None and row["dec"] is not None],
-    )  # fmt: skip
+    figure = sky_plot(*on_the_sky(tiles, gallery))
     cards = [(card, f"object.html#{urlencode({'id': card.row_id})}") for card in top.cards[:_TWELVE]]
     return {
         "three": three_sentences(inputs, headlines),
@@ -35,6 +29,13 @@ def overview(
         "twelve": cards,
         "gallery_rows": len(gallery),
     }
+
+
+def on_the_sky(tiles: TileTable, gallery: Gallery) -> tuple[list[TileOnSky], list[tuple[float, float]]]:
+    """What the map of the first page shows: tiles with their anomaly rates, and (ra, dec) of the first objects."""
+    rows = gallery.rows.slice(0, _TWELVE).select(["ra", "dec"]).to_pylist()
+    places = [(row["ra"], row["dec"]) for row in rows if row["ra"] is not None and row["dec"] is not None]
+    return tiles.on_sky(lambda line: line.top / max(1, line.ranked)), places
 
 
 def three_sentences(inputs: ReportInputs, headlines: Sequence[str]) -> list[str]:

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from typing import Any
 
 from galflow.cutouts.cutout_set import CutoutSet
+from galflow.models.base import Reconstructs
 from galflow.report.flag_words import FLAG_WORDS
 from galflow.report.inputs import ReportInputs
 from galflow.report.pictures import Display
+from galflow.report.site.explained import StoredResiduals
 from galflow.report.site.gallery import CHUNK_ROWS, Gallery, classes_of
 from galflow.report.site.latents import LatentMap
 from galflow.report.site.sheets import (
@@ -33,14 +35,16 @@ def schema_of(
     display: Display,
     latents: LatentMap | None,
     lost: Collection[int],
+    stored: StoredResiduals,
 ) -> dict[str, Any]:
-    """As scripts/source.js says; ``lost``: sheets of pictures that could not be written."""
+    """As scripts/source.js says; ``lost``: sheets of pictures that could not be written; ``stored``: by the run."""
     columns = gallery.columns()
     names = {column["name"] for column in columns}
     bits = gallery.flags()
     files_of_sheet = SHEET_OBJECTS // PIXELS_OBJECTS
     side = inputs.spec.cutouts.size
     pixels = min(len(gallery), objects_with_pixels(len(display.bands), side))
+    models = [name for name, model in inputs.survey_models.items() if isinstance(model.module, Reconstructs)]
     return {
         "run": inputs.run,
         "survey": inputs.spec.survey.survey_name,
@@ -67,6 +71,8 @@ def schema_of(
         "pixel_scale_arcsec": _pixel_scale(inputs),
         "cutout_pixels": side,
         "latents": None if latents is None else {"model": latents.model, "shares": latents.shares.round(3).tolist()},
+        "reconstructing": models,
+        "explained": _explained(inputs.run, stored, stored.room(len(display.bands), side), len(gallery)),
         "sprites": {
             "size": thumbnail_side(side),
             "across": SHEET_COLUMNS,
@@ -81,6 +87,15 @@ def schema_of(
             "lost": sorted(sheet * files_of_sheet + i for sheet in lost for i in range(files_of_sheet)),
         },
     }
+
+
+def _explained(run: str, stored: StoredResiduals, room: int, objects: int) -> str:
+    """Of which objects there are reconstructions, and how one sees those of the others."""
+    words = f"The report has reconstructions of its first {SHEET_OBJECTS} objects"
+    if stored.models and room > SHEET_OBJECTS:
+        among = f" among its first {room:,}" if room < objects else ""
+        words += f", and of those{among} whose residual pictures the run stored (output.residuals)"
+    return f"{words}. Those of any object are made by: galflow explore {run}"
 
 
 def _meanings(inputs: ReportInputs) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from PIL import Image
 
 from galflow.cutouts.batches import join_batches
 from galflow.errors import GalflowError
-from galflow.report.cards import Cutout, known_flux, read_cutouts, reconstructed
+from galflow.report.cards import Cutout, known_flux, read_cutouts
 from galflow.report.pictures import LARGEST_SIDE, Display, Pixels
 from galflow.report.site.data_files import data_file, data_name
+from galflow.report.site.explained import Explained, StoredResiduals, make_explained, read_explained
 from galflow.report.site.gallery import Gallery
 from galflow.report.site.latents import latents_file, latents_name
 from galflow.report.site.packing import packed, shown
@@ -58,6 +59,10 @@ class SheetJob:
     display: Display
     pixels: int
     """Of so many of its first objects the pixels are kept."""
+    residuals: Mapping[str, str] = field(default_factory=dict)
+    """Tile -> key of its stored residual pictures, of the tiles that have any."""
+    explained: int = 0
+    """Of so many of its first objects what is stored there is kept."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +75,21 @@ class WrittenSheet:
     """Why objects have no picture, a line a tile."""
 
 
-def sheet_jobs(gallery: Gallery, sets: Mapping[str, str], display: Display, side: int) -> list[SheetJob]:
+def sheet_jobs(
+    gallery: Gallery, sets: Mapping[str, str], display: Display, side: int, stored: StoredResiduals | None = None
+) -> list[SheetJob]:
     """The sheets of a gallery's objects; ``sets``: tile -> key of its cutout set; ``side``: of a cutout, in pixels."""
+    stored = stored or StoredResiduals()
+    room = stored.room(len(display.bands), side)
     places = [Place(tile, row) for tile, row in gallery.places]
     with_pixels = objects_with_pixels(len(display.bands), side)
     jobs = []
     for index, first in enumerate(range(0, len(places), SHEET_OBJECTS)):
         own = tuple(places[first : first + SHEET_OBJECTS])
         needed = {place.tile: sets[place.tile] for place in own if place.tile in sets}
-        jobs.append(SheetJob(index, own, needed, display, max(0, min(len(own), with_pixels - first))))
+        pixels, explained = (max(0, min(len(own), most - first)) for most in (with_pixels, room))
+        residuals = {tile: key for tile in needed if (key := stored.products.get(tile)) is not None}
+        jobs.append(SheetJob(index, own, needed, display, pixels, residuals, explained))
     return jobs
 
 
@@ -101,9 +112,10 @@ def sheet_name(index: int) -> str:
 def make_sheet(
     store: Store, folder: str, job: SheetJob, models: Mapping[str, TrainedModel], encoder: TrainedModel | None = None
 ) -> WrittenSheet:
-    """Write a job's thumbnails, and pixels with the reconstructions by ``models``, under the key ``folder``.
+    """Write a job's thumbnails and pixels under the key ``folder``.
 
-    ``encoder``: whose latents of the objects are written too.
+    With the reconstructions by ``models``; where there are none, with those that the run stored. ``encoder``: whose
+    latents of the objects are written too.
     """
     wanted = dict(models) | ({} if encoder is None else {encoder.card.name: encoder})
     cutouts, reasons = _read(store, job, wanted)
@@ -111,10 +123,11 @@ def make_sheet(
     if encoder is not None:
         files[latents_name(job.index)] = latents_file(_latents(cutouts, encoder))
     first = job.index * SHEET_OBJECTS // PIXELS_OBJECTS
-    kept = list(zip(cutouts, _explained(cutouts, models), strict=True))[: job.pixels]
-    for number in range(0, len(kept), PIXELS_OBJECTS):
+    for number in range(0, job.pixels, PIXELS_OBJECTS):
         name = data_name("pixels", first + number // PIXELS_OBJECTS)
-        content = [_pixels(cutout, job, made) for cutout, made in kept[number : number + PIXELS_OBJECTS]]
+        some = slice(number, min(number + PIXELS_OBJECTS, job.pixels))
+        made = make_explained(cutouts[some], models) if models else _stored(store, job, some, reasons)
+        content = [_pixels(cutout, job, one) for cutout, one in zip(cutouts[some], made, strict=True)]
         files[f"data/{name}.js"] = data_file(name, content)
     written = {name: store.put_once(f"{folder}/{name}", data) for name, data in files.items()}
     return WrittenSheet(written, tuple(reasons))
@@ -171,18 +184,15 @@ def _latents(cutouts: Sequence[Cutout | None], encoder: TrainedModel) -> npt.NDA
     return found
 
 
-def _explained(
-    cutouts: Sequence[Cutout | None], models: Mapping[str, TrainedModel]
-) -> list[dict[str, npt.NDArray[np.floating]]]:
-    """Of each object model -> (band, y, x) flux, of the models that reconstruct it."""
-    there = [i for i, cutout in enumerate(cutouts) if cutout is not None]
-    found: list[dict[str, npt.NDArray[np.floating]]] = [{} for _ in cutouts]
-    for name, model in models.items():
-        made = reconstructed(model, [c for c in cutouts if c is not None])
-        for i, flux in zip(there, made, strict=True):
-            if flux is not None:
-                found[i][name] = flux
-    return found
+def _stored(store: Store, job: SheetJob, some: slice, reasons: list[str]) -> list[Explained]:
+    """Of each of these objects what the run stored of it; why nothing can be read is added to ``reasons``."""
+    within = job.places[some.start : min(some.stop, job.explained)]
+    try:
+        found = read_explained(store, job.residuals, within)
+    except GalflowError as error:
+        reasons.append(f"{len(within)} objects have no stored reconstructions in the report: {error}")
+        found = [{} for _ in within]
+    return found + [{} for _ in job.places[some][len(within) :]]
 
 
 def _pixels(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from galflow.cutouts.flags import Flag, has_flag
 from galflow.errors import GalflowError
 from galflow.photometry import AB_ZERO_NJY, NJY
 from galflow.report.inputs import StageRecord
+from galflow.report.sky import TileOnSky
 from galflow.report.tables import FAILED, count_text
 from galflow.storage.receipts import Receipt
 from galflow.storage.store import Store
@@ -47,8 +48,10 @@ class TileLine:
     """Of its objects among the most anomalous share of the run."""
     defects: int = 0
     """Of its objects with a defect of the data."""
-    direction: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    """Sum of its objects' unit vectors."""
+    box: np.ndarray = field(default_factory=lambda: np.array([np.inf, np.inf, -np.inf, -np.inf]))
+    """Least and largest of its objects' (right ascension from ``origin``, declination), degrees."""
+    origin: float | None = None
+    """Right ascension of the first of them, so that a tile at 0 h is not torn apart."""
     outcome: str = "done"
     reasons: tuple[str, ...] = ()
     depth_mag: float | None = None
@@ -58,13 +61,12 @@ class TileLine:
     seeing_arcsec: float | None = None
     """FWHM of the PSF in the reference band."""
 
-    @property
-    def position(self) -> tuple[float | None, float | None]:
-        """Mean right ascension and declination of its objects, degrees; None where they have none."""
-        x, y, z = self.direction
-        if not np.any(self.direction):
-            return None, None
-        return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
+    def on_sky(self, value: float | None) -> TileOnSky | None:
+        """Where its objects lie, with what its colour is to say; None where they have no positions."""
+        if self.origin is None:
+            return None
+        left, low, right, high = map(float, self.box)
+        return TileOnSky((self.origin + (left + right) / 2) % 360, (low + high) / 2, right - left, high - low, value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +89,17 @@ class TileTable:
         ranked = sum(line.ranked for line in self.lines)
         return sum(line.top for line in self.lines) / ranked if ranked else 0.0
 
+    def on_sky(self, value: Callable[[TileLine], float | None]) -> list[TileOnSky]:
+        """The tiles that have a place on the sky, each with this value."""
+        return [place for line in self.lines if (place := line.on_sky(value(line))) is not None]
+
     def content(self) -> dict[str, Any]:
         """As the scripts read it, a list a column."""
-        places = [line.position for line in self.lines]
+        places = [line.on_sky(None) for line in self.lines]
         return {
             "tile": [line.tile for line in self.lines],
-            "ra": [_rounded(ra) for ra, _ in places],
-            "dec": [_rounded(dec) for _, dec in places],
+            **{axis: [None if place is None else _rounded(getattr(place, axis)) for place in places]
+               for axis in ("ra", "dec", "ra_range", "dec_range")},
             **{name: [getattr(line, name) for line in self.lines] for name in ("objects", "ranked", "top", "defects")},
             **{name: [_rounded(getattr(line, name), 4) for line in self.lines]
                for name in ("depth_mag", "sky_sigma", "seeing_arcsec")},
@@ -129,22 +135,39 @@ def _count(lines: dict[str, TileLine], table: pa.Table, least: int) -> None:
     """Add one file's objects."""
     encoded = table.column("tile").combine_chunks().dictionary_encode()
     names, place = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    ra, dec = (np.radians(table.column(name).to_numpy(zero_copy_only=False).astype(float)) for name in ("ra", "dec"))
+    ra, dec = (table.column(name).to_numpy(zero_copy_only=False).astype(float) for name in ("ra", "dec"))
     there = np.isfinite(ra) & np.isfinite(dec)
-    ra, dec = np.where(there, ra, 0), np.where(there, dec, 0)
-    vectors = there * np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
     rank = table.column("anomaly_rank")
     given = rank.is_valid().to_numpy()
     top = pc.fill_null(pc.less_equal(rank, least), False).to_numpy()
     defects = has_flag(table.column("flags").to_numpy(), _DEFECTS)
     sums = [np.bincount(place, weights=w, minlength=len(names)) for w in (np.ones(len(place)), given, top, defects)]
-    directions = [np.bincount(place, weights=axis, minlength=len(names)) for axis in vectors]
+    boxes = _boxes(lines, names, place[there], ra[there], dec[there])
     for i, name in enumerate(names):
         line = lines.setdefault(name, TileLine(name))
         objects, ranked, most, bad = (int(total[i]) for total in sums)
         line.objects, line.ranked = line.objects + objects, line.ranked + ranked
         line.top, line.defects = line.top + most, line.defects + bad
-        line.direction = line.direction + np.array([axis[i] for axis in directions])
+        line.box = np.concatenate([np.minimum(line.box[:2], boxes[i, :2]), np.maximum(line.box[2:], boxes[i, 2:])])
+
+
+def _boxes(
+    lines: dict[str, TileLine], names: Sequence[str], place: np.ndarray, ra: np.ndarray, dec: np.ndarray
+) -> np.ndarray:
+    """(names, 4) as ``TileLine.box``, of these objects; tiles that had no origin have one afterwards.
+
+    ``place``: (N,) which of the names each object belongs to.
+    """
+    for i, first in zip(*np.unique(place, return_index=True), strict=True):
+        line = lines.setdefault(names[i], TileLine(names[i]))
+        line.origin = float(ra[first]) if line.origin is None else line.origin
+    origins = np.array([0.0 if name not in lines else lines[name].origin or 0.0 for name in names])
+    along = (ra - origins[place] + 180) % 360 - 180
+    boxes = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(names), 1))
+    for axis, values in enumerate((along, dec)):
+        np.minimum.at(boxes[:, axis], place, values)
+        np.maximum.at(boxes[:, axis + 2], place, values)
+    return boxes
 
 
 def _conditions(store: Store, lines: dict[str, TileLine], receipts: Sequence[Receipt]) -> tuple[str, str]:

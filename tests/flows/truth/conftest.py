@@ -6,6 +6,7 @@ Nothing of galflow makes these files: numpy draws Gaussian galaxies whose place 
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ COLOUR = {"g": 1.0, "r": 1.4}
 """Counts of a galaxy in a band, in units of its flux."""
 SIZE = 16
 """Of a cutout, pixels."""
+FORMATS = ["parquet", "fits", "votable"] + ["hats"] * (importlib.util.find_spec("hats") is not None)
 BIT_BAD, BIT_SATURATED, BIT_TRAIL = 0, 3, 5
 
 
@@ -174,7 +176,7 @@ def run_document(folder: Path) -> dict[str, Any]:
         "training": {"epochs": 3, "batch_size": 32, "reference_fraction": 0.3},
         "comparison": {"controls": [], "bootstraps": 50, "samples": [{"name": "mock", "survey": mock}]},
         "cluster": {"workers": 1},
-        "output": {"formats": ["parquet", "fits"], "top": 3},
+        "output": {"formats": FORMATS, "top": 3},
     }
 
 

@@ -38,8 +38,9 @@ def catalog_folder(truth: Truth) -> Path:
     return truth.root / as_key(galflow.open_run(str(truth.root)).manifest.catalog)
 
 
-def fits_file(truth: Truth) -> Path:
-    (path,) = truth.root.glob("catalogs/*/*_supplement/*.fits")
+def beside(truth: Truth, name: str) -> Path:
+    """What lies in the catalogue's supplement."""
+    (path,) = truth.root.glob(f"catalogs/*/*_supplement/{name}")
     return path
 
 
@@ -55,7 +56,12 @@ def by_astropy(truth: Truth) -> Opened:
 
 
 def by_fits(truth: Truth) -> Opened:
-    table = astropy.table.Table.read(fits_file(truth))
+    table = astropy.table.Table.read(beside(truth, "*.fits"))
+    return {name: plain(name, table[name]) for name in COLUMNS}
+
+
+def by_votable(truth: Truth) -> Opened:
+    table = astropy.table.Table.read(beside(truth, "*.vot"))
     return {name: plain(name, table[name]) for name in COLUMNS}
 
 
@@ -75,7 +81,7 @@ def by_duckdb(truth: Truth) -> Opened:
     return {name: plain(name, found[name]) for name in COLUMNS}
 
 
-@pytest.mark.parametrize("opened", [by_astropy, by_fits, by_pandas, by_polars, by_duckdb])
+@pytest.mark.parametrize("opened", [by_astropy, by_fits, by_votable, by_pandas, by_polars, by_duckdb])
 @pytest.mark.filterwarnings("ignore:.*:pandas.errors.PandasDeprecationWarning")
 def test_each_tool_gives_the_catalogues_numbers(truth: Truth, opened: Callable[[Truth], Opened]) -> None:
     found = opened(truth)
@@ -94,14 +100,53 @@ def test_xarray_finds_the_catalogues_rows_in_the_cutouts(truth: Truth) -> None:
                 np.testing.assert_allclose(dataset[name].to_numpy()[numbers], truth.columns[name][rows], atol=1e-9)
 
 
-@pytest.mark.skipif(shutil.which("stilts") is None, reason="stilts is not installed")
-def test_stilts_finds_the_positions_by_itself(truth: Truth, tmp_path: Path) -> None:
-    table = str(fits_file(truth))
-    command = ["stilts", "tskymatch2", f"in1={table}", f"in2={table}", "error=0.01", f"out={tmp_path}/m.csv"]
-    subprocess.run([*command, "ofmt=csv"], check=True, capture_output=True, timeout=120)
+def test_the_votable_says_units_ucds_and_what_each_column_is(truth: Truth) -> None:
+    table = astropy.table.Table.read(beside(truth, "*.vot"))
+    assert table.colnames == truth.table.column_names
+    for field in truth.table.schema:
+        said = {key.decode(): text.decode() for key, text in field.metadata.items()}
+        column = table[field.name]
+        assert column.description == said["description"]
+        assert column.meta.get("ucd") == said.get("ucd"), field.name
+        assert str(column.unit or "") == said.get("unit", ""), field.name
+
+
+STILTS = pytest.mark.skipif(shutil.which("stilts") is None, reason="stilts is not installed: scripts/install-system")
+
+
+@STILTS
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tskymatch2", "error=0.01"],  # guesses the positions by their UCDs
+        ["tmatch2", "matcher=sky", "params=0.01"] + [f"values{i}=ucd$pos_eq_ra_ ucd$pos_eq_dec_" for i in (1, 2)],
+    ],
+)
+def test_stilts_finds_the_positions_by_their_ucds(truth: Truth, tmp_path: Path, words: list[str]) -> None:
+    tables = [f"in1={beside(truth, '*.vot')}", f"in2={beside(truth, '*.fits')}", f"out={tmp_path}/m.csv", "ofmt=csv"]
+    subprocess.run(["stilts", *words, *tables], check=True, capture_output=True, timeout=120)
     matched = pd.read_csv(tmp_path / "m.csv")
     assert len(matched) == np.isfinite(truth.columns["ra"]).sum()
     assert matched["Separation"].max() < 0.01
+    assert (matched["object_id_1"] == matched["object_id_2"]).all()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_lsdb_opens_the_hats_catalogue_with_its_margin(truth: Truth) -> None:
+    """A warning that a match may be incomplete is an error here."""
+    lsdb = pytest.importorskip("lsdb", reason="the extra galflow[test] is not installed")
+    ours = lsdb.open_catalog(
+        beside(truth, "*_hats"), margin_cache=beside(truth, "*_hats_margin_10arcsec"), columns="all"
+    )
+    placed = np.isfinite(truth.columns["ra"])
+    rows = ours.compute().sort_values(["tile", "row"])
+    order = np.lexsort([truth.columns["row"], truth.columns["tile"].astype(str)])
+    for name in COLUMNS:
+        expected = truth.columns[name][order][placed[order]]
+        np.testing.assert_array_equal(rows[name].to_numpy(expected.dtype, na_value=np.nan), expected, err_msg=name)
+    matched = ours.crossmatch(ours, radius_arcsec=0.5, suffixes=("_ours", "_theirs")).compute()
+    assert len(matched) == placed.sum()
+    assert (matched["object_id_ours"] == matched["object_id_theirs"]).all()
 
 
 def entities(crate: dict) -> dict[str, dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -179,9 +178,11 @@ def test_the_margin_holds_the_rows_beyond_each_border_once(catalog, tmp_path: Pa
     assert total == done.margin_rows > 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("hats") is not None, reason="the package hats is installed")
-def test_without_the_package_it_is_said_what_to_install(catalog, tmp_path: Path) -> None:
+def test_without_the_package_it_is_said_what_to_install(
+    catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     schema, make = catalog
+    monkeypatch.setitem(sys.modules, "hats.io", None)
     with pytest.raises(SpecError, match=r"install galflow\[hats\]"):
         write_hats(lambda: [make(2)], schema, tmp_path / "hats")
     assert list(tmp_path.iterdir()) == []
@@ -207,8 +208,12 @@ def test_the_catalogue_is_read_by_hats(catalog, tmp_path: Path) -> None:
         write_hats(lambda: tables, schema, tmp_path / "anomalies")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["anomalies", "anomalies_margin_10arcsec"]
     margin = hats.read_hats(tmp_path / "anomalies_margin_10arcsec")
+    assert len(margin.get_healpix_pixels()) > 1
     assert (margin.catalog_info.catalog_type, margin.catalog_info.margin_threshold) == ("margin", 10.0)
     assert margin.catalog_info.primary_catalog == "anomalies"
+    write_hats(lambda: iter(tables), schema, tmp_path / "one")  # whose only pixel has no neighbour
+    empty = hats.read_hats(tmp_path / "one_margin_10arcsec")
+    assert (len(empty.get_healpix_pixels()), empty.schema.names) == (0, catalogue.schema.names)
 
 
 MEASURE = """

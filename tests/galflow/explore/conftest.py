@@ -11,17 +11,23 @@ from astropy.wcs import WCS
 
 from galflow.catalog.parquet import to_parquet
 from galflow.catalog.schema import catalog_schema
+from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
+from galflow.cutouts.stream import stretch_for
 from galflow.explore.explored import ExploredRun
-from galflow.spec.run import CutoutSpec
+from galflow.spec.run import CutoutSpec, parse_spec
 from galflow.storage.layout import catalog_product, cutouts_product
+from galflow.storage.products import Target
 from galflow.storage.receipts import RunManifest, publish_manifest, read_manifest
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_cards
+from galflow.training.train_model import Recipe, train_model
 
 RUN, SIDE, EACH = "small-run", 16, 30
 COUNT = 2 * EACH
 SCRIPT = "<script>alert(1)</script>"
+SURVEY = {"kind": "hsc", "release": "1"}
+MODELS = [{"name": "pca", "model": "pca.PCA", "options": {"components": 2}}]
 FIRST_ID = 2**62 + 1
 """No float64 holds it."""
 
@@ -47,7 +53,8 @@ def _write_set(store: Store, number: int) -> str:
     flux = rng.normal(0, 1, (EACH, 2, SIDE, SIDE)).astype(np.float32)
     flux[:, :, SIDE // 2, SIDE // 2] += 100 + np.arange(EACH)[:, None]
     shape = (EACH, 2, SIDE, SIDE)
-    rows = pa.table({"object_id": np.arange(EACH), "x_pixel": x, "y_pixel": y})
+    flags = np.zeros(EACH, np.uint32)
+    rows = pa.table({"object_id": np.arange(EACH), "x_pixel": x, "y_pixel": y, "flags": flags})
     attributes = {
         "survey": "made", "release": "1", "tile": f"t{number}", "bands": ["g", "r"], "unit": "nJy",
         "pixel_scale_arcsec": 0.2, "sky_sigma": [1.0, 1.0], "psf_fwhm_arcsec": [0.7, 0.7],
@@ -79,17 +86,26 @@ def small_catalog(number: int, cutouts: str) -> pa.Table:
     return pa.table({f.name: made.get(f.name, pa.nulls(EACH, f.type)) for f in schema}).cast(schema)
 
 
+def _fit_pca(store: Store, sets: list[str]) -> str:
+    """The key of a model that learnt these cutouts."""
+    key, opened = "models/pca/0123456789abcdef", [CutoutSet(store, name) for name in sets]
+    model = parse_spec({"name": "small", "survey": SURVEY, "models": MODELS, "cutouts": {"size": SIDE}})
+    recipe = Recipe(model.models[0], model.training, model.cutouts, stretch_for(opened, model.stretch), 1)
+    train_model(Target(store, key, "0123456789abcdef", {}), recipe, opened)
+    return key
+
+
 def publish_small_run(store: Store) -> RunManifest:
     """Put a small run into a store; its manifest."""
     product = catalog_product("anomalies", RUN)
-    for number in range(2):
-        part = small_catalog(number, _write_set(store, number))
+    sets = [_write_set(store, number) for number in range(2)]
+    for number, key in enumerate(sets):
+        part = small_catalog(number, key)
         store.put_once(f"{product}/part-{number:05d}.parquet", to_parquet(part, part.schema))
     publish_manifest(store, RunManifest(
-        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", models={}, products={},
-        specification={
-            "name": "small", "survey": {"kind": "hsc", "release": "1"}, "models": [{"name": "pca", "model": "pca.PCA"}],
-        }, catalog=product, report=None, summary={},
+        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", products={}, summary={},
+        models={"pca": _fit_pca(store, sets)}, catalog=product, report=None,
+        specification={"name": "small", "survey": SURVEY, "models": MODELS},
     ))  # fmt: skip
     manifest = read_manifest(store, RUN)
     assert manifest is not None

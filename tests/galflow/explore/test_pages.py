@@ -73,6 +73,18 @@ def _open(browser: webdriver.Chrome, address: str) -> WebDriverWait[webdriver.Ch
     return waiting
 
 
+def test_an_object_is_reconstructed_when_asked_and_the_next_one_too(browser: webdriver.Chrome, address: str) -> None:
+    waiting = _open(browser, f"{address}/object.html#token={TOKEN}&id={FIRST_ID + 3}")
+    assert not browser.find_elements(By.CSS_SELECTOR, "canvas[aria-label='Reconstruction by pca']")
+    browser.find_element(By.XPATH, "//button[text()='Reconstruct it']").click()
+    made = "canvas[aria-label='Reconstruction by pca']"
+    waiting.until(lambda b: b.find_elements(By.CSS_SELECTOR, made))
+    assert browser.find_elements(By.CSS_SELECTOR, "canvas[aria-label^='Data minus reconstruction by pca']")
+    browser.execute_script("location.hash = arguments[0]", f"id={FIRST_ID + 4}")
+    waiting.until(lambda b: b.find_element(By.ID, "title").text == "M4")
+    waiting.until(lambda b: b.find_elements(By.CSS_SELECTOR, made))
+
+
 def test_an_expression_selects_and_a_click_opens(browser: webdriver.Chrome, address: str) -> None:
     waiting = _open(browser, f"{address}/#token={TOKEN}")
     assert "token" not in browser.current_url  # nor in the history

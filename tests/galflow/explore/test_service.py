@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,20 @@ def test_pictures_come_alone_and_side_by_side(ask: Ask) -> None:
     assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/pixels").json() == {"pixels": None}
     assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/cutout.png").status_code == 400
     assert ask("/api/sprite.png", params={"row": [COUNT]}).status_code == 400
+
+
+def test_the_models_say_what_they_make_of_an_object(ask: Ask, local_run: ExploredRun) -> None:
+    assert ask("/api/schema").json()["reconstructing"] == ["pca"]
+    (made,) = ask(f"/api/objects/{FIRST_ID + 3}/explained").json()["explained"]
+    assert (made["model"], made["width"], made["height"]) == ("pca", 16, 16)
+    codes = np.frombuffer(zlib.decompress(base64.b64decode(made["data"])), np.uint8).reshape(2, 16, 16)
+    low, high = (np.array(made[end])[:, None, None] for end in ("low", "high"))
+    sigmas = np.sinh(low + (codes - 1.0) * (high - low) / 254)
+    (place,) = local_run.places(local_run.numbers_of(FIRST_ID + 3))
+    flux = local_run.pictures.read("flux", [place])[place]  # turned north up it is as it is stored, the first row below
+    left = flux / np.array(local_run.pictures.display(place).sigma)[:, None, None] - sigmas[:, ::-1]
+    assert left.std() < 0.2 * flux.std()
+    assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/explained").status_code == 400  # without a cutout
 
 
 def test_an_object_is_found_in_an_order(ask: Ask) -> None:

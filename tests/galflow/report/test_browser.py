@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import uvicorn
 from axe_core_python.selenium import Axe
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
@@ -19,12 +22,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from flows.reports import reports
 from galflow.report.inputs import ReportInputs
 from galflow.report.report import choose_report, report_files
 from galflow.report.site.gallery import Gallery
 from galflow.report.site.latents import latent_map
 from galflow.report.site.pages import PAGES
 from galflow.report.site.sheets import make_sheet
+from tasks.report_links import ReportFolder
 
 pytestmark = pytest.mark.browser
 
@@ -33,6 +38,7 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900",
 )  # fmt: skip
+LOGIN = "galflow:a-token-of-some-length"
 LIVE = ("anomalies", "object", "tiles", "latents")
 """Pages with a part that script makes."""
 HOSTILE = "<img src=x onerror=\"document.title='stolen'\"></script><script>document.title='stolen'</script>"
@@ -270,3 +276,44 @@ def test_without_script_the_pages_still_show_what_they_found(finished_run: Repor
         assert browser.find_element(By.CSS_SELECTOR, ".sky img").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.fixture(scope="module")
+def served(finished_run: ReportInputs, folder: Path) -> Iterator[str]:
+    """The report as `galflow serve` gives it: behind a signed link, in a sandbox without an origin; its first page."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(reports(LOGIN), log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    link = ReportFolder(finished_run.store.root, None, folder.name).link(LOGIN, "index.html")
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}{link}"
+    server.should_exit = True
+    thread.join()
+    listening.close()
+
+
+def test_as_galflow_serve_gives_it_the_report_works_in_its_sandbox(served: str, browser: webdriver.Chrome):
+    browser.get_log("browser")
+    ready = "return document.documentElement.dataset.ready"
+    browser.get(served)
+    assert browser.execute_script("return window.origin") == "null"
+    browser.find_element(By.LINK_TEXT, "Anomalies").click()
+    wait(lambda: browser.execute_script(ready))
+    every = total(browser)
+    browser.find_element(By.CSS_SELECTOR, ".preset").click()  # the address of the page changes
+    wait(lambda: total(browser) == every - 5)
+    cells(browser)[0].click()
+    wait(lambda: browser.find_elements(By.CSS_SELECTOR, ".large canvas"))
+    assert browser.find_element(By.TAG_NAME, "h1").text == HOSTILE
+    drawn = "const c = arguments[0]; return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+    assert browser.execute_script(drawn, browser.find_element(By.CSS_SELECTOR, ".large canvas")) > 5
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: "no. 2 in this order" in browser.find_element(By.TAG_NAME, "main").text)
+    for name in ("tiles", "latents"):
+        browser.get(served.replace("index.html", f"{name}.html"))
+        wait(lambda: browser.execute_script(ready))
+        assert browser.find_elements(By.CSS_SELECTOR, ".map canvas")
+    browser.find_element(By.ID, "theme").click()
+    assert browser.execute_script("return document.documentElement.dataset.theme")
+    assert "stolen" not in browser.title  # neither here nor on any page before: else the browser would have warned
+    assert browser.get_log("browser") == []

@@ -48,12 +48,12 @@ def test_words_follow_the_interval_and_not_the_value_alone(finished_run: ReportI
     )  # fmt: skip
     worse, better, same = sentences(comparison, finished_run.models, finished_run.primary)
     assert worse.text.startswith(
-        "worse galaxies are LESS probable than the sky's under pixelcnn (P(bits per dim of worse > sky) = 0.7"
+        "Galaxies of worse are LESS probable than the sky's under pixelcnn (P(bits per dim of worse > sky) = 0.7"
     )
     assert better.text.startswith(
-        "better galaxies are MORE probable than the sky's under pixelcnn (P(bits per dim of better > sky) = 0.3"
+        "Galaxies of better are MORE probable than the sky's under pixelcnn (P(bits per dim of better > sky) = 0.3"
     )
-    assert same.text.startswith("same galaxies cannot be told from the sky's by the bits per dim of pixelcnn (P(")
+    assert same.text.startswith("Galaxies of same cannot be told from the sky's by the bits per dim of pixelcnn (P(")
     assert all(sentence.text.endswith("; 0.5 = alike).") for sentence in (worse, better, same))
     assert headlines([worse, replace(worse, model="flow", text="again"), same]) == [worse.text, same.text]
 
@@ -63,7 +63,7 @@ def test_without_a_likelihood_the_primary_score_speaks(finished_run: ReportInput
     comparison = compared("vae_neg_elbo", reference, odd=reference[:60] + 1.0)
     (sentence,) = sentences(comparison, only_vae, "vae_neg_elbo")
     assert sentence.text.startswith(
-        "odd galaxies are MORE anomalous than the sky's under vae (P(vae_neg_elbo of odd > sky) = 1.00"
+        "Galaxies of odd are MORE anomalous than the sky's under vae (P(vae_neg_elbo of odd > sky) = 1.00"
     )
     assert stated_likelihoods(only_vae, comparison) == []
 
@@ -101,9 +101,9 @@ def test_a_ratio_is_stated_in_words_numbers_and_a_plot(finished_run: ReportInput
     mocks = {"mocks": reference[:90] - 0.3, "mergers": reference[:90] + 0.3, "same": reference[:90]}
     comparison = compared("llr_pixelcnn_sersic", reference, **mocks)
     assert [s.text.split(" (")[0] for s in sentences(comparison, finished_run.models, "vae_neg_elbo", [ratio])] == [
-        "With sersic as its background, pixelcnn finds mocks galaxies LESS like the survey than the sky's",
-        "With sersic as its background, pixelcnn finds mergers galaxies MORE like the survey than the sky's",
-        "same galaxies cannot be told from the sky's by llr_pixelcnn_sersic",
+        "With sersic as its background, pixelcnn finds galaxies of mocks LESS like the survey than the sky's",
+        "With sersic as its background, pixelcnn finds galaxies of mergers MORE like the survey than the sky's",
+        "Galaxies of same cannot be told from the sky's by llr_pixelcnn_sersic",
     ]
     raw = compared("bpd_pixelcnn", reference, mocks=reference[:90])
     both = {"samples": {"mocks": raw["samples"]["mocks"] | comparison["samples"]["mocks"]}}

@@ -37,9 +37,12 @@ def test_a_sentence_says_what_p_values_allow(comparison: dict[str, Any]) -> None
     alike, other = shown_samples(comparison, [RATIO])
     assert "llr_maf_plain alone does not tell them apart" in alike.sentence
     assert "a classifier of all scores does not tell them apart either" in alike.sentence
-    assert "other galaxies have lower llr_maf_plain" in other.sentence
+    assert "galaxies of other have lower llr_maf_plain" in other.sentence
     assert "a classifier of all scores tells them apart" in other.sentence
-    assert f"In {other.pairs} pairs of other and sky galaxies of equal magnitude, size, index, " in other.sentence
+    assert (
+        f"In {other.pairs} pairs of galaxies of other and galaxies of the sky of equal magnitude, size, index, "
+        in other.sentence
+    )
     assert [row.column for row in other.rows] == ["llr_maf_plain", "bpd_maf"]
 
 

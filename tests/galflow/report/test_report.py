@@ -163,7 +163,7 @@ def test_planted_anomalies_are_counted_by_kind_and_shown(finished_run: ReportInp
 
 def test_the_sample_is_compared_in_words_and_numbers(page: Page):
     assert re.search(
-        r"bright galaxies are (MORE|LESS) probable than the sky's under pixelcnn "
+        r"Galaxies of bright are (MORE|LESS) probable than the sky's under pixelcnn "
         r"\(P\(bits per dim of bright > sky\) = [01]\.\d\d \[[^]]+\]; 0\.5 = alike\)",
         page.text,
     )

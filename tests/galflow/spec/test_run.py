@@ -105,7 +105,7 @@ def test_the_json_schema_describes_every_field() -> None:
         ("seed", -1, ["seed", "-1", "greater than or equal to 0"]),
         ("cluster.kind", "address", ["cluster", "needs an address such as tcp://host:8786"]),
         ("cluster.address", "tcp://x:1", ["cluster", "kind: local does not use it"]),
-        ("output.formats", ["csv"], ["output.formats.0", "'csv'", "'parquet', 'fits' or 'hats'"]),
+        ("output.formats", ["csv"], ["output.formats.0", "'csv'", "'parquet', 'fits', 'votable' or 'hats'"]),
         ("survey", {"release": "1"}, ["survey.kind", "is required but missing"]),
         ("models", [], ["models", "at least 1 item"]),
         ("models", [MINIMAL["models"][0]] * 2, ["model names must differ", "'vae' occurs 2 times"]),

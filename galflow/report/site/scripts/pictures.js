@@ -7,7 +7,7 @@ import { nameOf, thumbnail } from "./thumbnail.js";
 const RESIDUAL_LIMIT = 10;
 const KINDS = ["asinh", "log", "sqrt", "linear"];
 // What the reader chose stays from object to object.
-const chosen = { band: null, kind: "asinh", white: null, softening: null, black: 0, limit: RESIDUAL_LIMIT, smooth: false };
+const chosen = { band: null, kind: "asinh", white: null, softening: null, black: 0, limit: RESIDUAL_LIMIT, smooth: false, explained: false };
 
 export function pictures(source, schema, { row, pixels, explained }) {
   if (!pixels) {
@@ -57,6 +57,7 @@ export function pictures(source, schema, { row, pixels, explained }) {
     element("div", { class: "bands", role: "group", "aria-label": "Bands" }, bands.map((name, band) => button(band, name, small[band]))));
   const parts = [node];
   if (models.length) parts.push(explanation(models, redraw));
+  else if (schema.reconstructing?.length) parts.push(unexplained(source, schema, row, pixels));
   redraw();
   return parts;
 }
@@ -110,6 +111,27 @@ function explanation(models, redraw) {
     models.map(({ model, canvases: [made, left], caption }) => element("div", {}, element("h3", {}, model), element("div", { class: "bands" },
       element("figure", { class: "small" }, made, element("figcaption", {}, "reconstruction")),
       element("figure", { class: "small" }, left, caption)))));
+}
+
+/** Where reconstructions are when they are not here: in the explorer at a button, else in words. */
+function unexplained(source, schema, row, pixels) {
+  const said = element("p", { class: "note", role: "status" }, source.explained ? "" : schema.explained);
+  const ask = async () => {
+    said.textContent = "The models are asked.";
+    try {
+      const explained = await source.explained(row);
+      chosen.explained = true;
+      if (!panel.isConnected) return; // another object is shown by now
+      if (explained.length) panel.parentElement.replaceChildren(...[pictures(source, schema, { row, pixels, explained })].flat());
+      else said.textContent = "None of the run's models reconstructs this object.";
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  };
+  const button = source.explained ? element("button", { type: "button", onclick: ask }, "Reconstruct it") : null;
+  const panel = element("section", { class: "panel" }, element("h2", {}, "What the models make of it"), button, said);
+  if (source.explained && chosen.explained) ask(); // what was asked of one object is asked of the next
+  return panel;
 }
 
 /** The band in which a model leaves most. */

@@ -114,6 +114,12 @@ export class ServedSource {
     return { row, pixels: pixels && { ...(await decoded(pixels)), bands: pixels.bands, to_north: pixels.to_north }, explained: [] };
   }
 
+  /** What the run's models make of an object; it is made now. */
+  async explained(row) {
+    const { explained } = await this.json(`objects/${encodeURIComponent(row.object_id)}/explained`, { row: row._row });
+    return Promise.all(explained.map(async (one) => ({ model: one.model, ...(await decoded(one)) })));
+  }
+
   async brief(id) {
     const { row } = await this.json(`objects/${encodeURIComponent(id)}`);
     row.index = row._row;

@@ -31,20 +31,21 @@ export async function tilesPage(source, place) {
   const select = element("select", { onchange: () => show(false) }, known.map(([name, words]) => element("option", { value: name }, words)));
   const objects = element("input", { type: "checkbox", checked: true, onchange: () => show(false) });
   const scale = element("span", { class: "scale" });
-  const side = tileSide(tiles, placed);
   let [low, high] = [0, 1];
   const middle = middleRa(placed.map((i) => tiles.ra[i]));
   const around = (ra) => ((((ra - middle + 180) % 360) + 360) % 360) - 180 + middle;
+
+  /** Where a tile's objects lie: from west to east and from south to north, in degrees. */
+  const box = (i) => [around(tiles.ra[i]) - tiles.ra_range[i] / 2, around(tiles.ra[i]) + tiles.ra_range[i] / 2, tiles.dec[i] - tiles.dec_range[i] / 2, tiles.dec[i] + tiles.dec_range[i] / 2];
 
   const map = new PointMap({ x: "right ascension (deg)", y: "declination (deg)", flipped: true, equal: true,
     words: "Map of the sky, north up and east left: click a tile or an object, drag to draw a line around objects, + and − to magnify" }, {
     under: (pen, toScreen) => {
       for (const i of placed) {
         const value = tiles[select.value][i];
-        const half = side / 2;
-        const wide = half / Math.max(0.05, Math.cos((tiles.dec[i] * Math.PI) / 180));
-        const [left, top] = toScreen(around(tiles.ra[i]) + wide, tiles.dec[i] + half);
-        const [right, bottom] = toScreen(around(tiles.ra[i]) - wide, tiles.dec[i] - half);
+        const [west, east, south, north] = box(i);
+        const [left, top] = toScreen(east, north);
+        const [right, bottom] = toScreen(west, south);
         pen.fillStyle = value === null ? "#888" : `rgb(${cividis((value - low) / (high - low))})`;
         pen.globalAlpha = objects.checked ? 0.45 : 1;
         pen.fillRect(left, top, Math.max(3, right - left), Math.max(3, bottom - top));
@@ -68,7 +69,7 @@ export async function tilesPage(source, place) {
     },
     lasso: (polygon) => location.assign(`anomalies.html#${toAddress({ ...noFilters(), area: source.lasso(polygon, "ra", "dec") })}`),
   });
-  map.axes.frame = frameOf({ x: placed.flatMap((i) => [around(tiles.ra[i]) - side, around(tiles.ra[i]) + side]), y: placed.flatMap((i) => [tiles.dec[i] - side / 2, tiles.dec[i] + side / 2]) });
+  map.axes.frame = frameOf({ x: placed.flatMap((i) => box(i).slice(0, 2)), y: placed.flatMap((i) => box(i).slice(2)) });
   async function show(fit = true) {
     [low, high] = ends(placed.map((i) => tiles[select.value][i]).filter((value) => value !== null));
     fill(scale, significant(low), element("i", {}), significant(high));
@@ -126,17 +127,6 @@ export function verdicts(tiles, i) {
   apart("sky_sigma", "noisy", 1);
   apart("defect_share", "many defects", 1);
   return found;
-}
-
-/** Degrees of a tile's side, from how far apart their middles lie. */
-function tileSide(tiles, placed) {
-  let least = Infinity;
-  for (const i of placed.slice(0, 300)) for (const j of placed.slice(0, 300)) {
-    if (i === j) continue;
-    const apart = Math.max(Math.abs(tiles.ra[i] - tiles.ra[j]) * Math.cos((tiles.dec[i] * Math.PI) / 180), Math.abs(tiles.dec[i] - tiles.dec[j]));
-    if (apart > 1e-5 && apart < least) least = apart;
-  }
-  return Number.isFinite(least) ? least * 0.96 : 0.05;
 }
 
 function middleRa(all) {
