@@ -20,6 +20,7 @@ from galflow.explore.masks import MASK
 from galflow.explore.query import EVERYTHING, Selection
 from galflow.explore.recent import Recent
 from galflow.explore.rows import Rows
+from galflow.explore.sky import CIRCLE, RA, Axis, turned
 
 MOST_POINTS = 20_000
 MOST_CELLS = 512
@@ -86,18 +87,23 @@ class _Drawn:
 class Maps:
     """Maps of one table. Threads may share it."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, west: float = 0.0) -> None:
+        """``west``: right ascension at which the rows' field begins, if it crosses 0; else 0."""
+        self._rows, self._west = rows, west
         self._bounds: Recent[Bounds] = Recent(_KEPT)
 
     def draw(self, query: MapQuery) -> Map:
         """Counts, and points."""
-        axes = {name: self._rows.masks.axis(column) for name, column in (("x", query.x), ("y", query.y))}
+        for name in (query.x, query.y):
+            self._rows.masks.axis(name)  # says what is no axis
+        bounds = query.bounds or self._bounds.get((query.x, query.y), lambda: self._all(query.x, query.y))
+        x0, x1, y0, y1 = bounds
+        x, y = self._axis("x", query.x, x0, x1), self._axis("y", query.y, y0, y1)
+        axes = {"x": x.sql, "y": y.sql}
         if query.colour is not None:
             axes["colour"] = self._rows.masks.axis(query.colour)
-        bounds = query.bounds or self._bounds.get((query.x, query.y), lambda: self._all(query.x, query.y))
-        within = f"{axes['x']} BETWEEN $x0 AND $x1 AND {axes['y']} BETWEEN $y0 AND $y1"
-        limits = dict(zip(("x0", "x1", "y0", "y1"), bounds, strict=True))
+        within = f"{x.sql} BETWEEN $x0 AND $x1 AND {y.sql} BETWEEN $y0 AND $y1"
+        limits = dict(zip(("x0", "x1", "y0", "y1"), bounds, strict=True)) | x.parameters | y.parameters
         source, selected, more = self._selected(query.selection)
         drawn = _Drawn(axes, source, f"{within} AND {selected}", limits | more, query.selection)
         counts, means = self._grid(drawn, *query.cells)
@@ -105,22 +111,28 @@ class Maps:
         points, whole = self._points(drawn, count)
         return Map(bounds, count, counts, means, points, whole)
 
+    def _axis(self, axis: str, name: str, low: float, high: float) -> Axis:
+        return turned(axis, name, self._rows.masks.axis(name), low, high)
+
     def _ask(self, sql: str, drawn: _Drawn, **more: Any) -> pa.Table:
         masks = self._rows.masks
         mask = masks.of(drawn.selection) if MASK in drawn.source else None
         return masks.arrow(sql, {**drawn.parameters, **more}, mask)
 
     def _all(self, across: str, up: str) -> Bounds:
+        if self._west and RA in (across, up):
+            return self._finite(across, up)
         ends = [self._rows.extremes(name) for name in (across, up)]
         found = [one for one in ends if one is not None and np.isfinite(one).all()]
         return _around(*found[0], *found[1]) if len(found) == len(ends) else self._finite(across, up)
 
     def _finite(self, across: str, up: str) -> Bounds:
-        """Where columns hold infinities, or nothing."""
-        x, y = (self._rows.masks.axis(name) for name in (across, up))
+        """Where columns hold infinities, or nothing, or cross 0."""
+        circle = (self._west - CIRCLE, self._west) if self._west else (0.0, CIRCLE)
+        (x, turns), (y, more) = self._axis("x", across, *circle), self._axis("y", up, *circle)
         both = f"isfinite({x}) AND isfinite({y})"
         sql = f"SELECT min({x}) AS a, max({x}) AS b, min({y}) AS c, max({y}) AS d FROM {TABLE} WHERE {both}"
-        (found,) = self._rows.masks.arrow(sql).to_pylist()
+        (found,) = self._rows.masks.arrow(sql, turns | more).to_pylist()
         if found["a"] is None:
             return (0.0, 1.0, 0.0, 1.0)
         return _around(*(float(found[name]) for name in "abcd"))

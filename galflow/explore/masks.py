@@ -17,6 +17,7 @@ from galflow.explore.database import TABLE
 from galflow.explore.polygons import within
 from galflow.explore.query import Cone, Lasso, Selection
 from galflow.explore.recent import Recent
+from galflow.explore.sky import turned
 
 Mask = npt.NDArray[np.bool_]
 LabelledIds = Callable[[str], npt.NDArray[Any]]
@@ -109,13 +110,13 @@ class Masks:
 
     def _enclosed(self, lasso: Lasso) -> Mask:
         """Only points in the polygon's box leave the database."""
-        x, y = (self.axis(name) for name in (lasso.x, lasso.y))
         corners = np.array(lasso.points, dtype=np.float64)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        box = {"x0": low[0], "x1": high[0], "y0": low[1], "y1": high[1]}
+        (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        x, turns = turned("x", lasso.x, self.axis(lasso.x), x0, x1)
+        y, more = turned("y", lasso.y, self.axis(lasso.y), y0, y1)
         near = f"{x} BETWEEN $x0 AND $x1 AND {y} BETWEEN $y0 AND $y1"
         found = self.arrow(f"SELECT CAST(rowid AS INTEGER) AS row, {x} AS x, {y} AS y FROM {TABLE} WHERE {near}",
-                           {name: float(value) for name, value in box.items()})  # fmt: skip
+                           {"x0": x0, "x1": x1, "y0": y0, "y1": y1} | turns | more)  # fmt: skip
         numbers, xs, ys = (found.column(name).to_numpy() for name in ("row", "x", "y"))
         return self._numbered(numbers[within(corners, xs, ys)])
 

@@ -70,6 +70,22 @@ def pixels(explored: Explored, object_id: str, row: int | None = None) -> dict[s
     return {"pixels": None if place is None else explored.pictures.pixels(place)}
 
 
+@router.get("/objects/{object_id}/explained")
+def explained_by(explored: Explored, object_id: str, row: int | None = None) -> dict[str, Any]:
+    """The models' reconstructions as ``pixels`` gives pixels, each with its origin; why there is none by a model."""
+    number = explored.numbers_of(object_number(object_id))[0] if row is None else row
+    (place,) = explored.places([number])
+    if place is None:
+        return {"explained": []}
+    (tile,) = explored.rows.fetch([number], ["tile"]).column("tile").to_pylist()
+    found = [
+        {"model": one.model, "origin": one.origin, "why": one.why}
+        | ({} if one.flux is None else explored.pictures.packed(place, one.flux))
+        for one in explored.reconstructions.of(tile, *place)
+    ]
+    return {"explained": found}
+
+
 @router.get("/objects/{object_id}/place")
 def place_of(explored: Explored, query: Asked, object_id: str) -> dict[str, int]:
     """Where an object stands among the rows of a query, from 0; -1: it is not among them."""

@@ -8,7 +8,7 @@ row (galflow.explore.orders). A page is the next rows in that order that are sel
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import numpy as np
@@ -36,8 +36,15 @@ _FEW, _PIECE = 200_000, 20_000
 class Rows:
     """The table of a database. Threads may share it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: ExploredColumns, orders: Orders) -> None:
-        self._connection, self._orders = connection, orders
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        columns: ExploredColumns,
+        orders: Orders,
+        used: IO[bytes] | None = None,
+    ) -> None:
+        """``used``: what keeps the database's folder from being deleted until it is closed."""
+        self._connection, self._orders, self._used = connection, orders, used
         self.columns = columns
         found = connection.cursor().execute(f"SELECT count(*) FROM {TABLE}").fetchone()
         assert found is not None
@@ -48,6 +55,8 @@ class Rows:
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
+        if self._used is not None:
+            self._used.close()
 
     def ordered(self, query: Query) -> RowNumbers:
         """Numbers of the rows that a query finds, in its order."""
