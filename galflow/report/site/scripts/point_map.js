@@ -65,6 +65,11 @@ export class PointMap {
     this.draw();
   }
 
+  clearLasso() {
+    this.#lasso = [];
+    this.draw();
+  }
+
   home() {
     this.#view = this.#home;
     this.#lasso = [];

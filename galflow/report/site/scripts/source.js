@@ -36,7 +36,8 @@
  *   object(id) -> Promise<{row, pixels, explained} | null>
  *       pixels: null, or {bands, width, height, sigma, to_north}: of each band a Float32Array in sky sigmas, the
  *           first row on top, NaN where missing; degrees clockwise from up to north, or null
- *       explained: [{model, width, height, sigma}], the models' reconstructions, where there are any
+ *       explained: [{model, width, height, sigma}], the models' reconstructions, where there are any; the explorer's is
+ *           a promise of them, each with its origin ("stored", "computed"), or without pixels and with a reason (why)
  *   brief(id) -> Promise<{row}>                                    the same without pixels
  *   tiles() -> Promise<Object>                                     a list a column: tile, ra, dec, objects, ranked, top ...
  *   similar(id, n) -> Promise<Object[]>                            rows, the nearest first; [] where unknown
