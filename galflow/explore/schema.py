@@ -48,6 +48,7 @@ def page_schema(explored: ExploredRun) -> dict[str, Any]:
         "viewers": viewers(survey),
         "pixel_scale_arcsec": None if first is None else float(first.attributes["pixel_scale_arcsec"]),
         "cutout_pixels": None if first is None else first.pixel_shape[-1],
+        "placed": all(name in rows.columns and rows.extremes(name) is not None for name in ("ra", "dec")),
         "latents": _latents(explored),
         "neighbours": explored.similar is not None,
         "sprites": {"size": SPRITE_SIDE},

@@ -107,7 +107,7 @@ def small_model() -> TrainedModel:
 
 
 def _apply_model(store: Store, sets: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """A model that is stored, latents of all objects, and pictures of the first tile's first ones: keys for a manifest."""
+    """A stored model, latents of all objects, pictures of the first tile's first ones: what a manifest names."""
     model = small_model()
     folder = f"models/{MODEL}/{'f' * 16}"
     model.save(store, folder)

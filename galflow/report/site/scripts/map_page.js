@@ -16,7 +16,8 @@ const HINT = "Draw a line around points to select them; click a point to open it
 export async function mapPage(source, place) {
   const schema = await source.schema();
   const axes = numbersOf(schema).map((name) => ({ name, words: withUnit(schema, name) }));
-  await drawnMap(source, schema, place, { axes, first: ["ra", "dec"], beside: schema.latents && ["latents.html", "in the latents"] });
+  const first = schema.placed ? ["ra", "dec"] : ["x", "y"];
+  await drawnMap(source, schema, place, { axes, first, beside: schema.latents && ["latents.html", "in the latents"] });
 }
 
 /** The map of the leading directions of a model's latents. */
@@ -28,7 +29,7 @@ export async function latentMapPage(source, place) {
     return;
   }
   const { model, axes: names, shares, lost } = schema.latents;
-  const axes = names.map((name, i) => ({ name, words: `direction ${i + 1} of the latents by ${model} (${(100 * shares[i]).toFixed(0)}% of the variance)` }));
+  const axes = names.map((name, i) => ({ name, words: `latent direction ${i + 1} of ${model} (${(100 * shares[i]).toFixed(0)}% of the variance)` }));
   const note = lost.length ? element("p", { class: "note" }, `Without latents that can be read: ${lost.join("; ")}.`) : null;
   await drawnMap(source, schema, place, { axes, first: names, beside: ["map.html", "on the sky"], note });
 }
@@ -108,7 +109,7 @@ async function drawnMap(source, schema, place, { axes, first, beside, note }) {
     if (mine !== asked) return;
     drawn = found;
     drawn.range = ends(found.colour.length ? found.colour : (found.means ?? []));
-    count.textContent = `${found.count.toLocaleString("en")} rows in view${found.whole ? "" : `, the ${found.ids.length.toLocaleString("en")} highest-ranked as points`}`;
+    count.textContent = `${found.count.toLocaleString("en")} rows in view${found.count || bounds ? "" : ": no row has both numbers"}${found.whole ? "" : `, the ${found.ids.length.toLocaleString("en")} highest-ranked as points`}`;
     count.dataset.milliseconds = (performance.now() - started).toFixed(1);
     fill(scale, significant(drawn.range[0]), element("i", {}), significant(drawn.range[1]));
     if (fit) {
@@ -146,6 +147,7 @@ function readState(names, numbers, first) {
 /** Cells by how many rows they hold, on a logarithmic scale from pale to strong. */
 function drawDensity(pen, toScreen, { counts, means, across, down, bounds, range }, flipped) {
   const image = new ImageData(across, down);
+  const colours = cividis();
   const most = Math.log1p(counts.reduce((a, b) => Math.max(a, b), 1));
   for (let line = 0; line < down; line++) {
     for (let column = 0; column < across; column++) {
@@ -153,7 +155,7 @@ function drawDensity(pen, toScreen, { counts, means, across, down, bounds, range
       if (!counts[cell]) continue;
       const at = 4 * ((down - 1 - line) * across + (flipped ? across - 1 - column : column));
       const share = means && !Number.isNaN(means[cell]) ? (means[cell] - range[0]) / (range[1] - range[0]) : 0.3;
-      image.data.set([...cividis(share), 60 + 170 * (Math.log1p(counts[cell]) / most)], at);
+      image.data.set([...colours(share), 60 + 170 * (Math.log1p(counts[cell]) / most)], at);
     }
   }
   const layer = new OffscreenCanvas(across, down);

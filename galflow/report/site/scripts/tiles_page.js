@@ -39,13 +39,14 @@ export async function tilesPage(source, place) {
   const map = new PointMap({ x: "right ascension (deg)", y: "declination (deg)", flipped: true, equal: true,
     words: "Map of the sky, north up and east left: click a tile or an object, drag to draw a line around objects, + and − to magnify" }, {
     under: (pen, toScreen) => {
+      const colours = cividis();
       for (const i of placed) {
         const value = tiles[select.value][i];
         const half = side / 2;
         const wide = half / Math.max(0.05, Math.cos((tiles.dec[i] * Math.PI) / 180));
         const [left, top] = toScreen(around(tiles.ra[i]) + wide, tiles.dec[i] + half);
         const [right, bottom] = toScreen(around(tiles.ra[i]) - wide, tiles.dec[i] - half);
-        pen.fillStyle = value === null ? "#888" : `rgb(${cividis((value - low) / (high - low))})`;
+        pen.fillStyle = value === null ? "#888" : `rgb(${colours((value - low) / (high - low))})`;
         pen.globalAlpha = objects.checked ? 0.45 : 1;
         pen.fillRect(left, top, Math.max(3, right - left), Math.max(3, bottom - top));
         pen.globalAlpha = 1;
