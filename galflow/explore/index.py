@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,7 +23,6 @@ from galflow.explore.copies import DATABASE, CopyOf, delete_old, use
 from galflow.explore.database import Progress, connect, fill
 from galflow.explore.described import Described, describe
 from galflow.explore.latents import LatentAxes, latent_columns
-from galflow.explore.orders import Orders
 from galflow.explore.rows import Rows
 from galflow.storage.layout import as_key
 from galflow.storage.receipts import RunManifest
@@ -31,7 +30,6 @@ from galflow.storage.store import Store
 
 LARGEST_IN_MEMORY = 300_000
 """Rows of a catalogue that is read anew at each start."""
-_FIRST = "anomaly_rank"
 
 
 def cache_folder() -> Path:
@@ -57,18 +55,23 @@ def open_rows(
     if _count(store, keys) <= LARGEST_IN_MEMORY:
         connection = connect()
         columns, latents = _filled(connection, store, manifest, keys, lambda _: None)
-        rows = Rows(connection, columns, Orders(None, columns.get(_FIRST)))
+        rows = Rows(connection, columns)
         return OpenedRows(rows, describe(rows), latents)
     cache = cache or cache_folder()
     folder = cache / CopyOf.run_of(store, manifest).folder
-    used = _used_or_built(folder, store, manifest, keys, progress)
-    delete_old(cache, store, manifest, progress)
-    copy = CopyOf.read(folder)
-    latents = None if copy is None or copy.added is None else LatentAxes.from_json(copy.added)
-    columns = ExploredColumns(_with(_schema(store, keys), latents))
-    rows = Rows(connect(folder / DATABASE, read_only=True), columns, Orders(folder, columns.get(_FIRST)), used)
-    rows.sort_all(progress)
-    return OpenedRows(rows, _described(rows, folder, progress), latents)
+    with ExitStack() as opening:
+        used = _used_or_built(folder, store, manifest, keys, progress)
+        opening.callback(used.close)
+        delete_old(cache, store, manifest, progress)
+        copy = CopyOf.read(folder)
+        latents = None if copy is None or copy.added is None else LatentAxes.from_json(copy.added)
+        columns = ExploredColumns(_with(_schema(store, keys), latents))
+        rows = Rows(connect(folder / DATABASE, read_only=True), columns, folder, used)
+        opening.callback(rows.close)
+        rows.prepare(progress)
+        found = OpenedRows(rows, _described(rows, folder, progress), latents)
+        opening.pop_all()
+        return found
 
 
 def _schema(store: Store, keys: list[str]) -> pa.Schema:
