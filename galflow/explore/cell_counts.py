@@ -16,11 +16,12 @@ class CellCounts:
     ) -> None:
         """``bounds``: lowest and highest x, then y; ``cells``: across and down; ``few``: rows that are kept."""
         self._bounds, self._cells, self._few = bounds, cells, few
-        self._outside = cells[0] * cells[1]
+        self._outside = np.int32(cells[0] * cells[1])
         """Number of the cell of all that lies outside."""
         self._counts = np.zeros(self._outside + 1, np.int64)
-        self._sums = np.zeros(self._outside + 1) if coloured else None
-        self._known = np.zeros(self._outside + 1, np.int64)
+        self._sums = np.zeros(len(self._counts)) if coloured else None
+        self._missing = np.zeros(len(self._counts), np.int64)
+        """Points without the third number."""
         self._rows: list[npt.NDArray[np.integer]] | None = []
         self.total = 0
         """Rows within the bounds."""
@@ -31,20 +32,25 @@ class CellCounts:
         """More points; ``rows``: their numbers."""
         x0, x1, y0, y1 = self._bounds
         across, down = self._cells
-        with np.errstate(invalid="ignore", over="ignore"):  # what lies outside is no cell, and need be no integer
-            inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+        inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+        count = int(np.count_nonzero(inside))
+        self.total += count
+        if count < len(inside) / 2:
+            there = np.flatnonzero(inside)
+            rows, x, y, inside = rows[there], x[there], y[there], inside[there]
+            colour = None if colour is None else colour[there]
+        with np.errstate(invalid="ignore"):  # what lies outside needs no place
             column = np.minimum(((x - x0) * (across / (x1 - x0))).astype(np.int32), across - 1)
             line = np.minimum(((y - y0) * (down / (y1 - y0))).astype(np.int32), down - 1)
         cells = np.where(inside, line * np.int32(across) + column, self._outside)
-        counted = np.bincount(cells, minlength=self._outside + 1)
-        self._counts += counted
-        self.total += len(cells) - int(counted[self._outside])
+        self._counts += np.bincount(cells, minlength=len(self._counts))
         if colour is not None and self._sums is not None:
             missing = np.flatnonzero(~np.isfinite(colour))
             if len(missing):
-                colour = np.nan_to_num(colour, nan=0.0, posinf=0.0, neginf=0.0)
-            self._sums += np.bincount(cells, weights=colour, minlength=self._outside + 1)
-            self._known += counted - np.bincount(cells[missing], minlength=self._outside + 1)
+                colour = colour.copy()
+                colour[missing] = 0
+                np.add.at(self._missing, cells[missing], 1)
+            self._sums += np.bincount(cells, weights=colour, minlength=len(self._sums))
         if self.total > self._few:
             self._rows = None
         elif self._rows is not None:
@@ -68,5 +74,5 @@ class CellCounts:
         if self._sums is None:
             return None
         with np.errstate(invalid="ignore"):
-            found = self._sums[:-1] / self._known[:-1]
+            found = (self._sums / (self._counts - self._missing))[:-1]
         return found.astype(np.float32).reshape(self._cells[::-1])

@@ -20,7 +20,7 @@ from galflow.explore.columns import ExploredColumn
 from galflow.explore.database import TABLE
 
 Numbers = npt.NDArray[Any]
-PIECE = 1 << 17
+PIECE = 1 << 16
 """Rows that are gone through at once."""
 
 
@@ -49,8 +49,7 @@ class Values:
         return self._folder / f"{column.sql}.npy"
 
     def _load(self, column: ExploredColumn) -> Numbers:
-        found: Numbers = np.load(self._file(column), mmap_mode="r", allow_pickle=False)
-        return found
+        return np.asarray(np.load(self._file(column), mmap_mode="r", allow_pickle=False))
 
     def _make(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection) -> Numbers:
         kind = _kind(column, cursor)
