@@ -111,6 +111,7 @@ class Maps:
         whole = counted.rows is not None
         numbers = self._highest(x, y, bounds, mask) if counted.rows is None else counted.rows
         points = self._points(numbers, x, y, colour)
+        self._rows.masks.release(*(name for name in (query.x, query.y, query.colour) if name is not None))
         return Map(bounds, counted.total, counted.counts, counted.means, points, whole)
 
     def _axis(self, name: str, low: float, high: float) -> _Axis:

@@ -110,7 +110,13 @@ class Masks:
         mask = np.zeros(self._count, dtype=bool)
         for part in pieces(self._count):
             mask[part] = polygon.holds(along(x[part], x_cut), along(y[part], y_cut), plainly=self._count <= FEW)
+        self.release(lasso.x, lasso.y)
         return mask
+
+    def release(self, *names: str) -> None:
+        """Let go of the memory of columns that were gone through."""
+        for name in names:
+            self._values.release(self._columns.named(name))
 
     def numbers(self, name: str) -> Numbers:
         """(N,) a column of numbers by row, NaN where missing; SpecError if it has none."""

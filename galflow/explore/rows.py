@@ -89,7 +89,9 @@ class Rows:
 
     def leading(self, name: str, most: int) -> RowNumbers:
         """Numbers of the rows with the lowest values of a column; none where it is not there."""
-        return self._order(name, False)[:most] if name in self.columns else np.zeros(0, np.int32)
+        if name not in self.columns:
+            return np.zeros(0, np.int32)
+        return self._orders.known(self.columns[name], self._connection.cursor())[:most]
 
     def numbers(self, name: str) -> Numbers:
         """(N,) a column of numbers by row, NaN where missing; SpecError if it has none."""
@@ -163,6 +165,7 @@ class Rows:
         for number, column in enumerate(numbers, 1):
             progress(f"numbers: column {number} of {len(numbers)}")
             self._values.of(column, self._connection.cursor())
+            self._values.release(column)
         todo = [c for c in self.columns.values() if c.value != "other" and not self._orders.has(c)]
         for number, column in enumerate(todo, 1):
             progress(f"orders: column {number} of {len(todo)}")

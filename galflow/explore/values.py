@@ -5,6 +5,7 @@ For a large catalogue an array is a file, which is mapped; it is read in pieces 
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,12 @@ class Values:
                 self._made[column.sql] = self._make(column, cursor) if not self.has(column) else self._load(column)
             return self._made[column.sql]
 
+    def release(self, column: ExploredColumn) -> None:
+        """Let go of the memory into which an array is mapped, once it was gone through; the system caches files."""
+        mapped = getattr(self._made.get(column.sql), "base", None)
+        if isinstance(mapped, mmap.mmap):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
     def has(self, column: ExploredColumn) -> bool:
         """Whether it is made already."""
         return column.sql in self._made or (self._folder is not None and self._file(column).exists())
@@ -49,7 +56,11 @@ class Values:
         return self._folder / f"{column.sql}.npy"
 
     def _load(self, column: ExploredColumn) -> Numbers:
-        return np.asarray(np.load(self._file(column), mmap_mode="r", allow_pickle=False))
+        with self._file(column).open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return np.ndarray(shape, kind, mapped, file.tell())
 
     def _make(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection) -> Numbers:
         kind = _kind(column, cursor)

@@ -34,6 +34,14 @@ export async function latentMapPage(source, place) {
   await drawnMap(source, schema, place, { axes, first: names, beside: ["map.html", "on the sky"], note });
 }
 
+/** What of all rows is drawn, and how. */
+function drawnWords({ count, whole, ids }, everything) {
+  const words = `${count.toLocaleString("en")} rows in view`;
+  if (whole) return count || !everything ? words : `${words}: no row has both numbers`;
+  const points = ids.length ? `; the ${ids.length.toLocaleString("en")} highest-ranked of them also as points` : "";
+  return `${words}, all counted in cells${points}`;
+}
+
 const numbersOf = ({ columns }) => columns.filter(({ kind }) => kind === "number").map(({ name }) => name);
 
 function withUnit({ columns }, name) {
@@ -109,7 +117,7 @@ async function drawnMap(source, schema, place, { axes, first, beside, note }) {
     if (mine !== asked) return;
     drawn = found;
     drawn.range = ends(found.colour.length ? found.colour : (found.means ?? []));
-    count.textContent = `${found.count.toLocaleString("en")} rows in view${found.count || bounds ? "" : ": no row has both numbers"}${found.whole ? "" : `, the ${found.ids.length.toLocaleString("en")} highest-ranked as points`}`;
+    count.textContent = drawnWords(found, !bounds);
     count.dataset.milliseconds = (performance.now() - started).toFixed(1);
     fill(scale, significant(drawn.range[0]), element("i", {}), significant(drawn.range[1]));
     if (fit) {
