@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from galflow.errors import GalflowError
 from galflow.explore.database import Progress
 from galflow.spec.run import fingerprint
 from galflow.storage.receipts import RunManifest, read_manifest
@@ -29,7 +30,8 @@ VERSION = "2"
 LARGEST_BYTES = 20 * 2**30
 """Of all copies together; one alone may be larger."""
 _ABOUT, _USED = "about.json", "used"
-_COPY = re.compile(r"\.?[0-9a-f]{16}(\.\d+)?")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.\d+")
+_COPY = re.compile(rf"[0-9a-f]{{16}}|{_UNFINISHED.pattern}")
 """Names of copies, and of those that are being built."""
 
 
@@ -84,8 +86,10 @@ def delete_old(cache: Path, store: Store, opened: RunManifest, progress: Progres
     kept: list[tuple[float, int, Path]] = []
     for folder in _copies(cache):
         copy = CopyOf.read(folder)
-        if copy is None or not _is_current(copy, store, opened):
-            _delete(folder, "an old copy" if copy is None else f"the copy of {copy.run}", progress)
+        if copy is None:
+            _delete(folder, "an old copy", progress)
+        elif not _is_current(copy, store, opened):
+            _delete(folder, f"the copy of {copy.run}", progress)
         elif copy.folder != CopyOf.run_of(store, opened).folder:
             kept.append((_last_used(folder), _bytes(folder), folder))
     room = LARGEST_BYTES - _bytes(cache / CopyOf.run_of(store, opened).folder)
@@ -96,8 +100,11 @@ def delete_old(cache: Path, store: Store, opened: RunManifest, progress: Progres
 
 
 def _copies(cache: Path) -> Iterator[Path]:
+    """Folders that are copies by their name and content: whoever named the cache may keep other things there."""
     for folder in sorted(cache.iterdir()):
-        if _COPY.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+        if not _COPY.fullmatch(folder.name) or not folder.is_dir() or folder.is_symlink():
+            continue
+        if _UNFINISHED.fullmatch(folder.name) or any((folder / name).exists() for name in (_ABOUT, DATABASE)):
             yield folder
 
 
@@ -109,7 +116,10 @@ def _is_current(copy: CopyOf, store: Store, opened: RunManifest) -> bool:
         return True  # nobody asks other stores
     if copy.name == opened.name and copy.finished < opened.finished:
         return False
-    manifest = read_manifest(store, copy.run)
+    try:
+        manifest = read_manifest(store, copy.run)
+    except GalflowError:
+        return True  # a damaged manifest is told of where its run is opened
     return manifest is not None and manifest.finished == copy.finished
 
 

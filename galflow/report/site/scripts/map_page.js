@@ -24,7 +24,7 @@ export async function mapPage(source, place) {
 export async function latentMapPage(source, place) {
   const schema = await source.schema();
   if (!schema.latents) {
-    fill(place, element("p", { class: "empty" }, "This run has no latents. Name a model that encodes (a VAE, PCA) as output.similar in its specification and run it again: only the latents are made."));
+    fill(place, element("p", { class: "empty" }, "This run has no latents that can be read. Name a model that encodes (a VAE, PCA) as output.similar in its specification and run it again: only the latents are made."));
     document.documentElement.dataset.ready = "1";
     return;
   }
@@ -37,7 +37,7 @@ export async function latentMapPage(source, place) {
 /** What of all rows is drawn, and how. */
 function drawnWords({ count, whole, ids }, everything) {
   const words = `${count.toLocaleString("en")} rows in view`;
-  if (whole) return count || !everything ? words : `${words}: no row has both numbers`;
+  if (whole) return count || !everything ? words : `${words}: none that is selected has both numbers`;
   const points = ids.length ? `; the ${ids.length.toLocaleString("en")} highest-ranked of them also as points` : "";
   return `${words}, all counted in cells${points}`;
 }
