@@ -44,17 +44,27 @@ def connect(path: Path | None = None, *, read_only: bool = False) -> duckdb.Duck
     return connection
 
 
+AddedTo = Callable[[pa.Table], pa.Table]
+"""Adds columns of the explorer's own to rows of the catalogue."""
+
+
 def fill(
-    connection: duckdb.DuckDBPyConnection, store: Store, keys: list[str], columns: ExploredColumns, progress: Progress
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    keys: list[str],
+    columns: ExploredColumns,
+    added_to: AddedTo,
+    progress: Progress,
 ) -> None:
     """Put the rows of these Parquet files, of one schema, into the table, in their order."""
     for number, key in enumerate(keys, 1):
         progress(f"rows: file {number} of {len(keys)}")
         with store.reading(key) as source, pq.ParquetFile(source, pre_buffer=True) as file:
             if number == 1:
-                _add(connection, f"CREATE TABLE {TABLE} AS", file.schema_arrow.empty_table(), columns)
+                empty = added_to(file.schema_arrow.empty_table())
+                _add(connection, f"CREATE TABLE {TABLE} AS", empty, columns)
             for batch in file.iter_batches(_ROWS_AT_ONCE):
-                _add(connection, f"INSERT INTO {TABLE}", pa.Table.from_batches([batch]), columns)
+                _add(connection, f"INSERT INTO {TABLE}", added_to(pa.Table.from_batches([batch])), columns)
 
 
 def _add(connection: duckdb.DuckDBPyConnection, verb: str, table: pa.Table, columns: ExploredColumns) -> None:

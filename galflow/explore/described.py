@@ -10,6 +10,7 @@ import numpy as np
 
 from galflow.explore.database import TABLE
 from galflow.explore.rows import Rows
+from galflow.explore.sky import RA, STEP, field_begins
 
 _LOWEST, _HIGHEST, _STEP = -10.0, 40.0, 0.25
 """Of scores in sigmas: what lies beyond is counted at the ends."""
@@ -32,6 +33,8 @@ class Described:
     edges: list[float]
     counts: dict[str, list[int]]
     """Score -> rows below the first edge, between edges, and above the last."""
+    west: float
+    """Right ascension in degrees at which the objects' field begins, of one that crosses 0 more than 180; else 0."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -55,9 +58,8 @@ def describe(rows: Rows) -> Described:
     if "flags" in columns:
         bits = rows.masks.arrow(f"SELECT bit_or({columns['flags'].sql}) AS n FROM {TABLE}").to_pylist()[0]["n"] or 0
     counts = {name: _histogram(rows, name, len(edges) + 1) for name in names}
-    return Described(
-        objects, _present(rows, "triage"), _present(rows, "tile"), int(bits), names, edges.round(6).tolist(), counts
-    )
+    classes, tiles = _present(rows, "triage"), _present(rows, "tile")
+    return Described(objects, classes, tiles, int(bits), names, edges.round(6).tolist(), counts, _west(rows))
 
 
 def _present(rows: Rows, name: str) -> list[str]:
@@ -67,6 +69,15 @@ def _present(rows: Rows, name: str) -> list[str]:
     found = rows.masks.arrow(f"SELECT DISTINCT {column} AS text FROM {TABLE} WHERE {column} <> '' ORDER BY 1")
     texts: list[str] = found.column("text").to_pylist()
     return texts
+
+
+def _west(rows: Rows) -> float:
+    if RA not in rows.columns or rows.columns[RA].value != "float":
+        return 0.0
+    ra = rows.columns[RA].sql
+    place = f"CAST(floor({ra} / $step) AS INTEGER)"
+    sql = f"SELECT DISTINCT {place} AS bin FROM {TABLE} WHERE {ra} >= 0 AND {ra} < 360"
+    return field_begins(rows.masks.arrow(sql, {"step": STEP}).column("bin").to_numpy())
 
 
 def _histogram(rows: Rows, name: str, bins: int) -> list[int]:

@@ -15,11 +15,12 @@ from galflow.cutouts.cutout_set import CutoutSet
 from galflow.errors import SpecError
 from galflow.explore.database import Progress
 from galflow.explore.described import Described
-from galflow.explore.explanations import Explanations
 from galflow.explore.index import open_rows
+from galflow.explore.latents import LatentAxes
 from galflow.explore.maps import Maps
 from galflow.explore.pictures import Pictures, Place
 from galflow.explore.query import Query
+from galflow.explore.reconstructions import Reconstructions
 from galflow.explore.rows import Rows
 from galflow.report.pictures import Display
 from galflow.storage.receipts import RunManifest
@@ -42,9 +43,11 @@ class ExploredRun:
     manifest: RunManifest
     rows: Rows
     described: Described
+    latents: LatentAxes | None
+    """Of the columns by the run's latents; None: it has none."""
     pictures: Pictures
     maps: Maps
-    explanations: Explanations
+    reconstructions: Reconstructions
     label_classes: Callable[[], Sequence[str]] = field(default=tuple)
     """Classes that people gave; who has a label is ``rows.masks.labelled``."""
     similar: Similar | None = None
@@ -61,8 +64,9 @@ class ExploredRun:
         progress: Progress = lambda _: None,
     ) -> ExploredRun:
         """The run; a catalogue too large for memory is copied to a folder below ``cache`` at the first time."""
-        rows, described = open_rows(store, manifest, cache, progress)
-        return cls(store, manifest, rows, described, Pictures(store), Maps(rows), Explanations(store, manifest))
+        opened = open_rows(store, manifest, cache, progress)
+        made = Pictures(store), Maps(opened.rows, opened.described.west), Reconstructions(store, manifest)
+        return cls(store, manifest, opened.rows, opened.described, opened.latents, *made)
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Body
 
 from galflow.errors import SpecError
 from galflow.explore.maps import Bounds, Map, MapQuery
-from galflow.explore.query import Query, Selection
+from galflow.explore.query import Query
 from galflow.explore.requests import Explored, Selected, lasso_of
 
 router = APIRouter()
@@ -36,10 +37,9 @@ def points(
 
 
 @router.post("/selections")
-def selections(explored: Explored, polygon: Annotated[Any, Body()]) -> dict[str, Any]:
-    """How many rows lie within {x, y, points}; the same JSON, given as ``lasso``, selects them elsewhere."""
-    selection = Selection(lasso=lasso_of(polygon))
-    return {"rows": len(explored.rows.ordered(Query(selection)))}
+def selections(explored: Explored, selection: Selected, polygon: Annotated[Any, Body()]) -> dict[str, Any]:
+    """How many of the selected rows lie within {x, y, points}; the same JSON, given as ``lasso``, selects them."""
+    return {"rows": len(explored.rows.ordered(Query(replace(selection, lasso=lasso_of(polygon)))))}
 
 
 def _bounds(text: str) -> Bounds:

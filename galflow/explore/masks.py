@@ -14,15 +14,15 @@ from galflow.errors import SpecError
 from galflow.explore.columns import ExploredColumns
 from galflow.explore.conditions import Condition, condition_of
 from galflow.explore.database import TABLE
-from galflow.explore.polygons import within
+from galflow.explore.polygons import FEW, Polygon
 from galflow.explore.query import Cone, Lasso, Selection
 from galflow.explore.recent import Recent
+from galflow.explore.sky import along, cut_of
+from galflow.explore.values import Numbers, Values, pieces
 
 Mask = npt.NDArray[np.bool_]
 LabelledIds = Callable[[str], npt.NDArray[Any]]
 """Name of a class -> ids of the objects that have it now."""
-MASK = "mask"
-"""A table of one column, ``selected``, beside the rows."""
 _KEPT = 8
 _NAMES = ("source_name", "tile")
 _LONGEST_ID = 20
@@ -32,8 +32,10 @@ _ID, _RA, _DEC = "object_id", "ra", "dec"
 class Masks:
     """The masks of one table."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: ExploredColumns, count: int) -> None:
-        self._connection, self._columns, self._count = connection, columns, count
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, columns: ExploredColumns, count: int, values: Values
+    ) -> None:
+        self._connection, self._columns, self._count, self._values = connection, columns, count, values
         described = connection.cursor().execute(f"DESCRIBE {TABLE}").fetchall()
         types: Mapping[str, str] = {name: kind for name, kind, *_ in described}
         self._unsigned = frozenset(name for name, column in columns.items() if types[column.sql] == "UBIGINT")
@@ -41,21 +43,13 @@ class Masks:
         self.labelled: LabelledIds | None = None
         """Who knows the labels; None: there are none."""
 
-    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, mask: Mask | None = None) -> pa.Table:
-        """What the database answers. SpecError where an expression leads beyond what numbers can be.
-
-        ``mask``: what stands in ``MASK`` while it does.
-        """
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """What the database answers. SpecError where an expression leads beyond what numbers can be."""
         with self._connection.cursor() as cursor:
-            if mask is not None:
-                cursor.register(MASK, pa.table({"selected": pa.array(mask)}))
-            return self._answer(cursor, sql, parameters)
-
-    def _answer(self, cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None) -> pa.Table:
-        try:
-            return cursor.sql(sql, params=dict(parameters or {})).to_arrow_table()
-        except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
-            raise SpecError(f"the expression cannot be computed: {error}; correct it") from error
+            try:
+                return cursor.sql(sql, params=dict(parameters or {})).to_arrow_table()
+            except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+                raise SpecError(f"the expression cannot be computed: {error}; correct it") from error
 
     def condition(self, where: str) -> Condition:
         """An expression as SQL; SpecError if it is wrong."""
@@ -78,9 +72,10 @@ class Masks:
         return np.logical_and.reduce(parts) if parts else None
 
     def _fulfil(self, condition: Condition) -> Mask:
-        sql = f"SELECT ({condition.sql}) IS TRUE AS found FROM {condition.source(TABLE)}"
-        column = self.arrow(sql, condition.parameters).column("found")
-        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool)
+        """As a filter: the database reads of a column only where those before it hold."""
+        source = condition.source(f"(SELECT rowid AS row, * FROM {TABLE})")
+        sql = f"SELECT CAST(row AS INTEGER) AS row FROM {source} WHERE {condition.sql}"
+        return self._numbered(self.arrow(sql, condition.parameters).column("row"))
 
     def _called(self, text: str) -> Condition:
         names = [self._columns[name].sql for name in _NAMES if name in self._columns]
@@ -108,23 +103,27 @@ class Masks:
         return mask
 
     def _enclosed(self, lasso: Lasso) -> Mask:
-        """Only points in the polygon's box leave the database."""
-        x, y = (self.axis(name) for name in (lasso.x, lasso.y))
-        corners = np.array(lasso.points, dtype=np.float64)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        box = {"x0": low[0], "x1": high[0], "y0": low[1], "y1": high[1]}
-        near = f"{x} BETWEEN $x0 AND $x1 AND {y} BETWEEN $y0 AND $y1"
-        found = self.arrow(f"SELECT CAST(rowid AS INTEGER) AS row, {x} AS x, {y} AS y FROM {TABLE} WHERE {near}",
-                           {name: float(value) for name, value in box.items()})  # fmt: skip
-        numbers, xs, ys = (found.column(name).to_numpy() for name in ("row", "x", "y"))
-        return self._numbered(numbers[within(corners, xs, ys)])
+        polygon = Polygon(np.array(lasso.points, dtype=np.float64))
+        (x0, y0), (x1, y1) = polygon.low.tolist(), polygon.high.tolist()
+        x, y = self.numbers(lasso.x), self.numbers(lasso.y)
+        x_cut, y_cut = cut_of(lasso.x, x0, x1), cut_of(lasso.y, y0, y1)
+        mask = np.zeros(self._count, dtype=bool)
+        for part in pieces(self._count):
+            mask[part] = polygon.holds(along(x[part], x_cut), along(y[part], y_cut), plainly=self._count <= FEW)
+        self.release(lasso.x, lasso.y)
+        return mask
 
-    def axis(self, name: str) -> str:
-        """A column of numbers, in SQL."""
+    def release(self, *names: str) -> None:
+        """Let go of the memory of columns that were gone through."""
+        for name in names:
+            self._values.release(self._columns.named(name))
+
+    def numbers(self, name: str) -> Numbers:
+        """(N,) a column of numbers by row, NaN where missing; SpecError if it has none."""
         column = self._columns.named(name)
         if column.value not in ("integer", "float"):
             raise SpecError(f"column {name!r} has no numbers; a map is of two columns that have")
-        return column.sql
+        return self._values.of(column, self._connection.cursor())
 
     def _labelled(self, label: str) -> Mask:
         ids = np.array([], dtype=np.int64) if self.labelled is None else np.asarray(self.labelled(label))

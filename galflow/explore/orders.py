@@ -46,6 +46,11 @@ class Orders:
         order, known = self._known(column, cursor)
         return np.concatenate([order[:known][::-1], order[known:]]) if descending else order
 
+    def known(self, column: ExploredColumn, cursor: duckdb.DuckDBPyConnection) -> RowNumbers:
+        """Numbers of the rows with a value, in rising order."""
+        order, known = self._known(column, cursor)
+        return order[:known]
+
     def has(self, column: ExploredColumn) -> bool:
         """Whether it is made already."""
         return column.sql in self._made or (self._folder is not None and self._file(column).exists())

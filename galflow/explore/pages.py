@@ -32,6 +32,7 @@ PAGES = (
     ExplorerPage("anomalies", "Gallery"),
     ExplorerPage("table", "Table"),
     ExplorerPage("map", "Sky and maps"),
+    ExplorerPage("latents", "Latents"),
     ExplorerPage("object", "Object"),
     ExplorerPage("label", "Label"),
 )

@@ -105,13 +105,17 @@ class Pictures:
 
     def pixels(self, place: Place) -> dict[str, Any]:
         """One object's pixels in sky sigmas as the pages' scripts read them."""
-        display, opened = self.display(place), self._opened(place[0])
-        (turn,) = opened.turned([place[1]])
-        sigma = np.array(display.sigma)[:, None, None]
+        display = self.display(place)
+        (turn,) = self._opened(place[0]).turned([place[1]])
         angle = turn.to_north_deg
         said: dict[str, Any] = {"bands": list(display.bands), "to_north": None if angle is None else round(angle, 1)}
-        said["sigma"] = [float(f"{value:.4g}") for value in sigma.ravel()]
-        return packed(turn.turned(shown(self.read("flux", [place])[place] / sigma))) | said
+        said["sigma"] = [float(f"{value:.4g}") for value in display.sigma]
+        return self.packed(place, self.read("flux", [place])[place]) | said
+
+    def packed(self, place: Place, flux: npt.NDArray[np.floating]) -> dict[str, Any]:
+        """(band, y, x) flux of the object at a place, its own or a model's, in sky sigmas, turned as it is shown."""
+        (turn,) = self._opened(place[0]).turned([place[1]])
+        return packed(turn.turned(shown(flux / np.array(self.display(place).sigma)[:, None, None])))
 
 
 def sprite_png(pictures: Pictures, places: Sequence[Place | None], side: int) -> bytes:

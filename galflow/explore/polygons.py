@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-_CELLS = 512
+_CELLS = 256
 """Cells of the raster on a side."""
-_FEW = 20_000
+FEW = 20_000
 """Points for which a raster does not pay."""
 
 
-def within(corners: FloatArray, x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:
-    """(N,) whether a ray from the point to the right crosses the border of ``corners`` (M, 2) an odd number of times.
+class Polygon:
+    """A line that was drawn around some points."""
 
-    Where the border crosses itself, what it encloses twice lies outside.
-    """
-    if len(x) <= _FEW:
-        return _crossed_oddly(corners, x, y)
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    step = np.where(high > low, (high - low) / _CELLS, 1.0)
-    # Between the lines of a raster: a cell that no edge enters is within or without as a whole.
-    middles = (np.arange(_CELLS) + 0.5) / _CELLS
-    grid_x, grid_y = np.meshgrid(low[0] + middles * (high[0] - low[0]), low[1] + middles * (high[1] - low[1]))
-    inside = _crossed_oddly(corners, grid_x.ravel(), grid_y.ravel())
-    inside = inside.reshape(_CELLS, _CELLS)
-    border = _entered((corners - low) / step)
-    columns = np.clip(((x - low[0]) / step[0]).astype(np.int32), 0, _CELLS - 1)
-    lines = np.clip(((y - low[1]) / step[1]).astype(np.int32), 0, _CELLS - 1)
-    cells = lines * _CELLS + columns
-    found = inside.ravel()[cells]
-    near = np.flatnonzero(border.ravel()[cells])
-    found[near] = _crossed_oddly(corners, x[near], y[near])
-    return found
+    def __init__(self, corners: FloatArray) -> None:
+        """``corners``: (M, 2)."""
+        self._corners = corners
+        self.low, self.high = corners.min(axis=0), corners.max(axis=0)
+
+    @cached_property
+    def _raster(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], FloatArray]:
+        """Of each cell, line by line, whether it is within, and whether an edge comes near it; and cells a unit."""
+        step = np.where(self.high > self.low, (self.high - self.low) / _CELLS, 1.0)
+        # Between the lines of a raster: a cell that no edge enters is within or without as a whole.
+        middles = (np.arange(_CELLS) + 0.5) * step[:, None] + self.low[:, None]
+        grid_x, grid_y = np.meshgrid(*middles)
+        inside = _crossed_oddly(self._corners, grid_x.ravel(), grid_y.ravel())
+        return inside, _entered((self._corners - self.low) / step).ravel(), 1 / step
+
+    def holds(self, x: FloatArray, y: FloatArray, *, plainly: bool = False) -> npt.NDArray[np.bool_]:
+        """(N,) whether a ray from the point to the right crosses the border an odd number of times.
+
+        Where the border crosses itself, what it encloses twice lies outside. ``plainly``: without the raster, which
+        pays for more than ``FEW`` points in all.
+        """
+        if plainly:
+            return _crossed_oddly(self._corners, x, y)
+        inside, border, scale = self._raster
+        found = np.zeros(len(x), dtype=bool)
+        near = (x >= self.low[0]) & (x <= self.high[0]) & (y >= self.low[1]) & (y <= self.high[1])
+        there = np.flatnonzero(near)
+        px, py = x[there], y[there]
+        columns = np.minimum(((px - self.low[0]) * scale[0]).astype(np.int32), _CELLS - 1)
+        cells = np.minimum(((py - self.low[1]) * scale[1]).astype(np.int32), _CELLS - 1) * _CELLS + columns
+        within = inside[cells]
+        doubtful = np.flatnonzero(border[cells])
+        within[doubtful] = _crossed_oddly(self._corners, px[doubtful], py[doubtful])
+        found[there] = within
+        return found
 
 
 def _crossed_oddly(corners: FloatArray, x: FloatArray, y: FloatArray) -> npt.NDArray[np.bool_]:

@@ -71,12 +71,19 @@ def pixels(explored: Explored, object_id: str, row: int | None = None) -> dict[s
 
 
 @router.get("/objects/{object_id}/explained")
-def explained(explored: Explored, object_id: str, row: int | None = None) -> dict[str, Any]:
-    """What the run's models make of it, in the scale of its pixels; it is made now, which may take a second."""
-    (place,) = explored.places([explored.numbers_of(object_number(object_id))[0] if row is None else row])
+def explained_by(explored: Explored, object_id: str, row: int | None = None) -> dict[str, Any]:
+    """The models' reconstructions as ``pixels`` gives pixels, each with its origin; why there is none by a model."""
+    number = explored.numbers_of(object_number(object_id))[0] if row is None else row
+    (place,) = explored.places([number])
     if place is None:
-        raise SpecError(f"object {object_id} has no cutout")
-    return {"explained": explored.explanations.of(place, explored.pictures.display(place).sigma)}
+        return {"explained": []}
+    (tile,) = explored.rows.fetch([number], ["tile"]).column("tile").to_pylist()
+    found = [
+        {"model": one.model, "origin": one.origin, "why": one.why}
+        | ({} if one.flux is None else explored.pictures.packed(place, one.flux))
+        for one in explored.reconstructions.of(tile, *place)
+    ]
+    return {"explained": found}
 
 
 @router.get("/objects/{object_id}/place")

@@ -8,7 +8,8 @@ row (galflow.explore.orders). A page is the next rows in that order that are sel
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import duckdb
 import numpy as np
@@ -22,6 +23,7 @@ from galflow.explore.masks import Masks
 from galflow.explore.orders import Orders, RowNumbers
 from galflow.explore.query import Query
 from galflow.explore.recent import Recent
+from galflow.explore.values import Numbers, Values, pieces
 
 ROW = "_row"
 """The column beside the catalogue's own: number of a row in the explorer, from 0."""
@@ -30,24 +32,40 @@ MOST_ROWS = 1000
 _KEPT = 4
 _BLOCK = 122_880
 """Rows that the database keeps together."""
+_FIRST = "anomaly_rank"
+"""What decides among rows that are equal in an order."""
 _FEW, _PIECE = 200_000, 20_000
 
 
 class Rows:
     """The table of a database. Threads may share it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: ExploredColumns, orders: Orders) -> None:
-        self._connection, self._orders = connection, orders
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        columns: ExploredColumns,
+        folder: Path | None = None,
+        used: IO[bytes] | None = None,
+    ) -> None:
+        """``folder``: where orders and arrays are kept; None: in memory.
+
+        ``used``: what keeps the folder from being deleted until it is closed.
+        """
+        self._connection, self._used = connection, used
+        self._orders = Orders(folder, columns.get(_FIRST))
         self.columns = columns
         found = connection.cursor().execute(f"SELECT count(*) FROM {TABLE}").fetchone()
         assert found is not None
         self.count: int = found[0]
-        self.masks = Masks(connection, columns, self.count)
+        self._values = Values(folder, self.count)
+        self.masks = Masks(connection, columns, self.count, self._values)
         self._found: Recent[RowNumbers] = Recent(_KEPT)
 
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
+        if self._used is not None:
+            self._used.close()
 
     def ordered(self, query: Query) -> RowNumbers:
         """Numbers of the rows that a query finds, in its order."""
@@ -60,9 +78,24 @@ class Rows:
         if query.order is None:
             every = np.arange(self.count, dtype=np.int32) if mask is None else np.flatnonzero(mask).astype(np.int32)
             return every[::-1] if query.descending else every
-        column = _sortable(self.columns.named(query.order))
-        order = self._orders.of(column, self._connection.cursor(), descending=query.descending)
-        return order if mask is None else order[mask[order]]
+        order = self._order(query.order, query.descending)
+        if mask is None:
+            return order
+        return np.concatenate([order[:0], *(order[some][mask[order[some]]] for some in pieces(len(order)))])
+
+    def _order(self, name: str, descending: bool) -> RowNumbers:
+        column = _sortable(self.columns.named(name))
+        return self._orders.of(column, self._connection.cursor(), descending=descending)
+
+    def leading(self, name: str, most: int) -> RowNumbers:
+        """Numbers of the rows with the lowest values of a column; none where it is not there."""
+        if name not in self.columns:
+            return np.zeros(0, np.int32)
+        return self._orders.known(self.columns[name], self._connection.cursor())[:most]
+
+    def numbers(self, name: str) -> Numbers:
+        """(N,) a column of numbers by row, NaN where missing; SpecError if it has none."""
+        return self.masks.numbers(name)
 
     def page(
         self, query: Query, offset: int = 0, limit: int = 50, columns: Sequence[str] | None = None
@@ -70,8 +103,27 @@ class Rows:
         """How many rows a query finds, and some of them, with the column ``ROW`` first."""
         if offset < 0 or not 0 <= limit <= MOST_ROWS:
             raise SpecError(f"rows {offset} and the next {limit} were asked for; give at most {MOST_ROWS} at once")
-        found = self.ordered(query)
-        return len(found), self.fetch(found[offset : offset + limit], columns)
+        total, numbers = self._part(query, offset, limit)
+        return total, self.fetch(numbers, columns)
+
+    def _part(self, query: Query, offset: int, limit: int) -> tuple[int, RowNumbers]:
+        """How many rows a query finds, and the numbers of some; the order is gone along no farther than to these."""
+        known = self._found.peek(query)
+        mask = None if known is not None or query.order is None else self.masks.of(query.selection)
+        if mask is None or query.order is None:
+            found = self.ordered(query)
+            return len(found), found[offset : offset + limit]
+        order = self._order(query.order, query.descending)
+        parts: list[RowNumbers] = []
+        passed = 0
+        for some in pieces(len(order)):
+            if passed >= offset + limit:
+                break
+            there = order[some]
+            there = there[mask[there]]
+            parts.append(there[max(0, offset - passed) : max(0, offset + limit - passed)])
+            passed += len(there)
+        return int(np.count_nonzero(mask)), np.concatenate([np.zeros(0, np.int32), *parts])
 
     def fetch(self, numbers: Sequence[int] | RowNumbers, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of these numbers, in their order, with the column ``ROW`` first; SpecError if there is none such."""
@@ -107,8 +159,13 @@ class Rows:
             taken = table.take(pa.array(numbers[first:last] - start))
             yield taken.drop_columns([ROW]).rename_columns(list(columns))
 
-    def sort_all(self, progress: Progress) -> None:
-        """Make the orders that are still to be made, of every column that has one."""
+    def prepare(self, progress: Progress) -> None:
+        """Make the orders and arrays that are still to be made, of every column that has one."""
+        numbers = [c for c in self.columns.values() if c.value in ("integer", "float") and not self._values.has(c)]
+        for number, column in enumerate(numbers, 1):
+            progress(f"numbers: column {number} of {len(numbers)}")
+            self._values.of(column, self._connection.cursor())
+            self._values.release(column)
         todo = [c for c in self.columns.values() if c.value != "other" and not self._orders.has(c)]
         for number, column in enumerate(todo, 1):
             progress(f"orders: column {number} of {len(todo)}")

@@ -48,11 +48,20 @@ def page_schema(explored: ExploredRun) -> dict[str, Any]:
         "viewers": viewers(survey),
         "pixel_scale_arcsec": None if first is None else float(first.attributes["pixel_scale_arcsec"]),
         "cutout_pixels": None if first is None else first.pixel_shape[-1],
-        "reconstructing": list(explored.manifest.models),
+        "placed": all(name in rows.columns and rows.extremes(name) is not None for name in ("ra", "dec")),
+        "latents": _latents(explored),
         "neighbours": explored.similar is not None,
         "sprites": {"size": SPRITE_SIDE},
         "formats": ["parquet", "fits", "votable", "csv", "stamps", "png", "pdf"],
     }
+
+
+def _latents(explored: ExploredRun) -> dict[str, Any] | None:
+    """Columns that are directions of a model's latents, the leading one first; null where the run has none."""
+    axes = explored.latents
+    if axes is None:
+        return None
+    return {"model": axes.model, "axes": axes.names, "shares": axes.shares, "lost": axes.lost}
 
 
 def _shown(explored: ExploredRun) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,14 +13,13 @@ import pyarrow.compute as pc
 from galflow.catalog.files import each_file, file_keys
 from galflow.labels.features import TileProducts, group_weights, joined_features, tile_features
 from galflow.labels.reranking import FeatureScale
+from galflow.runs.tile_products import LATENTS, SCORES, tile_products
 from galflow.spec.run import RunSpec
-from galflow.storage.layout import RECEIPT_SUFFIX, as_key, latents_folder, scores_folder
+from galflow.storage.layout import as_key
 from galflow.storage.receipts import RunManifest
 from galflow.storage.store import Store
 
 RANK = "anomaly_rank"
-SCORES, LATENTS = "scores", "latents"
-"""Stages of a manifest, as galflow.report.inputs names them, which would bring every model."""
 COLUMNS = ("object_id", "ra", "dec", "tile", "row", RANK)
 MOST = 20_000
 """Objects that are ranked anew unless more are asked for."""
@@ -71,16 +70,8 @@ class Candidates:
     @cached_property
     def products(self) -> dict[str, TileProducts]:
         """Tile -> where its numbers lie."""
-        survey = self.spec.survey.survey_name
-        scores = dict(self._by_tile(SCORES, scores_folder(survey)))
-        latents = dict(self._by_tile(LATENTS, latents_folder(survey)))
+        scores, latents = (tile_products(self.manifest, stage) for stage in (SCORES, LATENTS))
         return {tile: TileProducts(key, latents.get(tile)) for tile, key in scores.items()}
-
-    def _by_tile(self, stage: str, folder: str) -> Iterator[tuple[str, str]]:
-        inside = f"{folder}/{self.spec.survey.release}/"
-        for receipt in self.manifest.products.get(stage, []):
-            key = receipt.removesuffix(RECEIPT_SUFFIX)
-            yield key.removeprefix(inside).rpartition("/")[0], key
 
     @cached_property
     def scaled(self) -> np.ndarray:

@@ -125,8 +125,7 @@ class PublishedRun:
     def _rows(self) -> Rows:
         from galflow.explore.index import open_rows
 
-        rows, _ = open_rows(self.store, self.manifest)
-        return rows
+        return open_rows(self.store, self.manifest).rows
 
     def query(
         self,

@@ -34,6 +34,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.errors import SpecError
+from galflow.labels.directions import LatentDirections
 from galflow.labels.records import LabelBook
 from galflow.labels.vectors import LATENT, RESIDUAL, TEXTURE, read_vectors
 from galflow.runs.check import check_run
@@ -128,6 +129,18 @@ def test_similar_objects_are_the_nearest_of_all(first: PublishedRun) -> None:
         np.testing.assert_allclose(found["distance"], distance[order], rtol=1e-3, atol=1e-4)
     with pytest.raises(SpecError, match="has no latents"):
         first.similar(-1)
+
+
+def test_the_explorer_has_the_latents_as_columns(first: PublishedRun) -> None:
+    parts = [receipt.removesuffix(".receipt.json") for receipt in first.manifest.products["latents"]]
+    vectors = {key.split("/")[3]: read_vectors(first.store, key) for key in parts}
+    known = np.concatenate([part[np.isfinite(part).all(1)] for part in vectors.values()])
+    directions = LatentDirections.of(known)
+    found = first.query("vae_latent_1 is not null", columns=["tile", "row", "vae_latent_1", "vae_latent_2"]).to_pylist()
+    assert len(found) == len(known)
+    for row in found[::7]:
+        (place,) = directions.places(vectors[row["tile"]][[row["row"]]])
+        np.testing.assert_allclose([row["vae_latent_1"], row["vae_latent_2"]], place, rtol=1e-4, atol=1e-4)
 
 
 def test_a_plan_knows_what_similar_objects_need_and_a_store_is_whole(first: PublishedRun) -> None:

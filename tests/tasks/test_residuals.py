@@ -18,6 +18,8 @@ import xarray as xr
 import galflow
 from galflow.cutouts.batches import make_batch
 from galflow.errors import SpecError
+from galflow.explore.explored import ExploredRun
+from galflow.explore.query import Query, Selection
 from galflow.report.inputs import StageRecord
 from galflow.report.pictures import Display
 from galflow.report.site.explained import StoredResiduals, read_explained
@@ -149,6 +151,28 @@ def test_a_residual_is_the_data_minus_what_the_loaded_model_reconstructs(first: 
     assert (np.isnan(found["residual"]) == ~observed).all()
     if name == "vae":
         assert np.abs(found["residual"] - first.opened.residuals("pca")["residual"]).max() > 0
+
+
+def test_the_explorer_shows_stored_reconstructions_and_computes_the_others(first: Ended) -> None:
+    explored = ExploredRun.open(first.store, first.opened.manifest)
+    best, *_, last = explored.rows.ordered(Query(Selection("anomaly_rank is not null"), "anomaly_rank"))
+    tiles = explored.rows.fetch([best, last], ["tile"]).column("tile").to_pylist()
+    stored, computed = (
+        {one.model: one for one in explored.reconstructions.of(tile, *place)}
+        for tile, place in zip(tiles, explored.places([best, last]), strict=True)
+        if place is not None
+    )
+    explored.close()
+    assert {name: one.origin for name, one in stored.items()} == {"pca": "stored", "vae": "stored"}
+    assert {name: one.origin for name, one in computed.items()} == {"pca": "computed", "vae": "computed"}
+    for name in ("pca", "vae"):
+        known = first.opened.residuals(name, 1)["flux_reconstruction"].to_numpy()[0]
+        np.testing.assert_array_equal(stored[name].flux, known)
+        cutout = first.opened.cutout(int(first.opened.catalog["object_id"][int(last)].as_py()))
+        model = first.opened.model(name)
+        batch = make_batch(cutout.flux[None], cutout.ivar[None], model.stretch, with_ivar=True)
+        made = model.stretch.inverse(model.reconstruct(batch).astype(np.float64))[0]
+        np.testing.assert_allclose(computed[name].flux, made, rtol=1e-3, atol=1e-3)
 
 
 def test_a_tiles_pictures_open_in_xarray_with_units_and_their_place_on_the_sky(first: Ended) -> None:

@@ -16,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from galflow.labels.directions import LatentDirections
 from galflow.report.plots import BLUE, STYLE
 from galflow.storage.store import Store
 
 LATENTS_FOLDER = "encoded"
 """Below a report's folder."""
-COMPONENTS = 4
-"""Axes to choose from."""
 NEIGHBOURS = 12
 _BLOCK = 512
 
@@ -89,37 +88,19 @@ def latent_map(store: Store, folder: str, model: str, sheets: Mapping[int, int])
     known = np.flatnonzero(np.isfinite(latents).all(axis=1)) if width else np.zeros(0, np.int64)
     if len(known) < 3 or width < 2:
         return None
-    values = _standardised(latents[known].astype(np.float64))
-    axes, shares = _components(values)
+    directions = LatentDirections.of(latents[known])
+    values, axes = directions.standardised(latents[known]), directions.places(latents[known])
     near = np.full((len(latents), min(NEIGHBOURS, len(known) - 1)), -1, np.int64)
     near[known] = known[_nearest(values, near.shape[1])]
     placed = np.full((len(latents), axes.shape[1]), np.nan)
     placed[known] = axes
-    return LatentMap(model, placed, shares, near)
+    return LatentMap(model, placed, directions.shares, near)
 
 
 def _wide(part: npt.NDArray[np.float32] | int, width: int) -> npt.NDArray[np.float32]:
     if isinstance(part, int) or part.shape[1] != width:
         return np.full((part if isinstance(part, int) else len(part), width), np.nan, np.float32)
     return part
-
-
-def _standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Each latent less its median, over its robust spread: one odd object does not decide the scale."""
-    low, middle, high = np.quantile(values, [0.16, 0.5, 0.84], axis=0)
-    spread = (high - low) / 2
-    centred = values - middle
-    return np.asarray(centred[:, spread > 0] / spread[spread > 0]) if (spread > 0).sum() >= 2 else centred
-
-
-def _components(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Principal components of values clipped at ten spreads, whose few extremes would else be all that a map shows."""
-    centred = np.clip(values, -10, 10)
-    centred = centred - centred.mean(axis=0)
-    variances, vectors = np.linalg.eigh(centred.T @ centred)
-    order = np.argsort(variances)[::-1][:COMPONENTS]
-    chosen = vectors[:, order] * np.where(vectors[:, order].sum(axis=0) < 0, -1, 1)  # else a sign is by chance
-    return centred @ chosen, variances[order] / max(float(variances.sum()), np.finfo(float).tiny)
 
 
 def _nearest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:

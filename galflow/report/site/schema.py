@@ -44,7 +44,6 @@ def schema_of(
     files_of_sheet = SHEET_OBJECTS // PIXELS_OBJECTS
     side = inputs.spec.cutouts.size
     pixels = min(len(gallery), objects_with_pixels(len(display.bands), side))
-    models = [name for name, model in inputs.survey_models.items() if isinstance(model.module, Reconstructs)]
     return {
         "run": inputs.run,
         "survey": inputs.spec.survey.survey_name,
@@ -71,8 +70,9 @@ def schema_of(
         "pixel_scale_arcsec": _pixel_scale(inputs),
         "cutout_pixels": side,
         "latents": None if latents is None else {"model": latents.model, "shares": latents.shares.round(3).tolist()},
-        "reconstructing": models,
-        "explained": _explained(inputs.run, stored, stored.room(len(display.bands), side), len(gallery)),
+        "explained": _explained(inputs.run, stored, stored.room(len(display.bands), side), len(gallery))
+        if any(isinstance(model.module, Reconstructs) for model in inputs.survey_models.values())
+        else "",
         "sprites": {
             "size": thumbnail_side(side),
             "across": SHEET_COLUMNS,

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from astropy.wcs import WCS
 
 from galflow.catalog.parquet import to_parquet
 from galflow.catalog.schema import catalog_schema
 from galflow.cutouts.cutout_set import CutoutSet
 from galflow.cutouts.set_writing import CutoutData, write_cutout_set
-from galflow.cutouts.stream import stretch_for
 from galflow.explore.explored import ExploredRun
-from galflow.spec.run import CutoutSpec, parse_spec
-from galflow.storage.layout import catalog_product, cutouts_product
+from galflow.labels.latents import encode_set
+from galflow.models.autoencoder import Autoencoder
+from galflow.photometry import AsinhStretch
+from galflow.scores.residuals import ChosenRows, store_residuals
+from galflow.spec.run import CutoutSpec
+from galflow.storage.layout import catalog_product, cutouts_product, latents_product, receipt_key, residuals_product
 from galflow.storage.products import Target
 from galflow.storage.receipts import RunManifest, publish_manifest, read_manifest
 from galflow.storage.store import Store
 from galflow.surveys.reading.fits_wcs import wcs_cards
-from galflow.training.train_model import Recipe, train_model
+from galflow.training.stretch_card import StretchCard
+from galflow.training.trained_model import ModelCard, TrainedModel
 
 RUN, SIDE, EACH = "small-run", 16, 30
+MODEL, PICTURED = "auto", 3
+"""The run's model, and of how many objects its residual pictures are stored."""
 COUNT = 2 * EACH
 SCRIPT = "<script>alert(1)</script>"
 SURVEY = {"kind": "hsc", "release": "1"}
@@ -32,11 +40,11 @@ FIRST_ID = 2**62 + 1
 """No float64 holds it."""
 
 
-def tile_wcs(number: int) -> WCS:
-    """0.2 arcsec a pixel, north up."""
+def tile_wcs(number: int, ra: float = 150.0) -> WCS:
+    """0.2 arcsec a pixel, north up; the tiles' centres are a degree apart."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = [150.0 + number, 2.0]
+    wcs.wcs.crval = [(ra + number) % 360, 2.0]
     wcs.wcs.crpix = [100.0, 100.0]
     wcs.wcs.cdelt = [-0.2 / 3600, 0.2 / 3600]
     return wcs
@@ -53,8 +61,9 @@ def _write_set(store: Store, number: int) -> str:
     flux = rng.normal(0, 1, (EACH, 2, SIDE, SIDE)).astype(np.float32)
     flux[:, :, SIDE // 2, SIDE // 2] += 100 + np.arange(EACH)[:, None]
     shape = (EACH, 2, SIDE, SIDE)
-    flags = np.zeros(EACH, np.uint32)
-    rows = pa.table({"object_id": np.arange(EACH), "x_pixel": x, "y_pixel": y, "flags": flags})
+    sky = tile_wcs(number).pixel_to_world(x, y)
+    rows = pa.table({"object_id": np.arange(EACH), "x_pixel": x, "y_pixel": y, "ra": sky.ra.deg, "dec": sky.dec.deg,
+                     "flags": np.zeros(EACH, np.uint32)})  # fmt: skip
     attributes = {
         "survey": "made", "release": "1", "tile": f"t{number}", "bands": ["g", "r"], "unit": "nJy",
         "pixel_scale_arcsec": 0.2, "sky_sigma": [1.0, 1.0], "psf_fwhm_arcsec": [0.7, 0.7],
@@ -66,11 +75,11 @@ def _write_set(store: Store, number: int) -> str:
     return key
 
 
-def small_catalog(number: int, cutouts: str) -> pa.Table:
+def small_catalog(number: int, cutouts: str, ra: float = 150.0) -> pa.Table:
     """One tile's rows: the first has a script for a name, the second of the second tile no cutout."""
     rng = np.random.default_rng(20 + number)
     x, y = _positions(number)
-    sky = tile_wcs(number).pixel_to_world(x, y)
+    sky = tile_wcs(number, ra).pixel_to_world(x, y)
     at = np.arange(EACH) + number * EACH
     made = {
         "object_id": FIRST_ID + at, "id_in_tile": at, "ra": sky.ra.deg, "dec": sky.dec.deg, "x": x, "y": y,
@@ -86,26 +95,51 @@ def small_catalog(number: int, cutouts: str) -> pa.Table:
     return pa.table({f.name: made.get(f.name, pa.nulls(EACH, f.type)) for f in schema}).cast(schema)
 
 
-def _fit_pca(store: Store, sets: list[str]) -> str:
-    """The key of a model that learnt these cutouts."""
-    key, opened = "models/pca/0123456789abcdef", [CutoutSet(store, name) for name in sets]
-    model = parse_spec({"name": "small", "survey": SURVEY, "models": MODELS, "cutouts": {"size": SIDE}})
-    recipe = Recipe(model.models[0], model.training, model.cutouts, stretch_for(opened, model.stretch), 1)
-    train_model(Target(store, key, "0123456789abcdef", {}), recipe, opened)
-    return key
+def small_model() -> TrainedModel:
+    """Untrained: what it reconstructs and encodes is as it comes."""
+    torch.manual_seed(4)
+    options = {"channels": 2, "size": SIDE}
+    card: dict[str, Any] = {
+        "name": MODEL, "model": "autoencoder.Autoencoder", "model_version": Autoencoder.version, "source": "",
+        "arguments": options, "cutouts": {}, "bands": ("g", "r"), "unit": "nJy", "bin_width": None, "training": {},
+        "stretch": StretchCard.of(AsinhStretch(3.0, 100.0, (1.0, 1.0))), "curves": (), "metrics": {}, "scores": {},
+        "main_score": "", "abilities": {}, "fingerprint": "f" * 16, "code_version": "",
+    }  # fmt: skip
+    return TrainedModel(ModelCard(**card), Autoencoder(**options), {"score": np.zeros(1)})
 
 
-def publish_small_run(store: Store) -> RunManifest:
-    """Put a small run into a store; its manifest."""
+def _apply_model(store: Store, sets: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """A stored model, latents of all objects, pictures of the first tile's first ones: what a manifest names."""
+    model = small_model()
+    folder = f"models/{MODEL}/{'f' * 16}"
+    model.save(store, folder)
+    receipts: dict[str, list[str]] = {"latents": [], "residuals": []}
+    for number, key in enumerate(sets):
+        place = latents_product("hsc", "1", f"t{number}", f"{number:016x}")
+        receipt = encode_set(Target(store, place, f"{number:016x}"), CutoutSet(store, key), model)
+        receipts["latents"].append(receipt_key(receipt.product))
+    place = residuals_product("hsc", "1", "t0", "0" * 16)
+    chosen = ChosenRows(np.arange(PICTURED), FIRST_ID + np.arange(PICTURED))
+    spec = CutoutSpec(size=SIDE)
+    receipt = store_residuals(Target(store, place, "0" * 16), CutoutSet(store, sets[0]), chosen, {MODEL: model}, spec)
+    receipts["residuals"].append(receipt_key(receipt.product))
+    return {MODEL: folder}, receipts
+
+
+def publish_small_run(store: Store, *, ra: float = 150.0, modelled: bool = False) -> RunManifest:
+    """Put a small run into a store; its manifest. ``modelled``: with a model, latents and residual pictures."""
     product = catalog_product("anomalies", RUN)
     sets = [_write_set(store, number) for number in range(2)]
     for number, key in enumerate(sets):
-        part = small_catalog(number, key)
+        part = small_catalog(number, key, ra)
         store.put_once(f"{product}/part-{number:05d}.parquet", to_parquet(part, part.schema))
+    models, products = _apply_model(store, sets) if modelled else ({}, {})
     publish_manifest(store, RunManifest(
-        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", products={}, summary={},
-        models={"pca": _fit_pca(store, sets)}, catalog=product, report=None,
-        specification={"name": "small", "survey": SURVEY, "models": MODELS},
+        run=RUN, name="small", finished="2026-01-01T00:00:00+00:00", code_version="", models=models, products=products,
+        specification={
+            "name": "small", "survey": {"kind": "hsc", "release": "1"},
+            "models": [{"name": MODEL, "model": "autoencoder.Autoencoder"}], "output": {"similar": MODEL},
+        }, catalog=product, report=None, summary={},
     ))  # fmt: skip
     manifest = read_manifest(store, RUN)
     assert manifest is not None
@@ -114,8 +148,8 @@ def publish_small_run(store: Store) -> RunManifest:
 
 @pytest.fixture(scope="module")
 def local_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExploredRun]:
-    """The small run in a folder, opened."""
+    """The small run in a folder, with a model, opened."""
     store = Store.open(tmp_path_factory.mktemp("explored") / "store")
-    explored = ExploredRun.open(store, publish_small_run(store))
+    explored = ExploredRun.open(store, publish_small_run(store, modelled=True))
     yield explored
     explored.close()

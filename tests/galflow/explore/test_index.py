@@ -11,7 +11,7 @@ from galflow.errors import SpecError
 from galflow.explore import index
 from galflow.explore import rows as row_module
 from galflow.explore.explored import ExploredRun
-from galflow.explore.polygons import within
+from galflow.explore.polygons import Polygon
 from galflow.explore.query import Lasso, Query, Selection
 from galflow.storage.store import Store
 from tests.galflow.explore.conftest import COUNT, publish_small_run
@@ -84,7 +84,7 @@ def test_a_polygon_by_its_raster_is_the_polygon() -> None:
     turn = np.linspace(0, 2 * np.pi, 50, endpoint=False)
     star = np.stack([np.cos(turn) * (1 + 0.5 * np.sin(5 * turn)), np.sin(turn)], axis=1)
     x, y = rng.uniform(-1.5, 1.5, (2, 60_000))
-    by_raster = within(star, x, y)
-    plainly = np.concatenate([within(star, x[i : i + 1000], y[i : i + 1000]) for i in range(0, len(x), 1000)])
+    polygon = Polygon(star)
+    by_raster, plainly = polygon.holds(x, y), polygon.holds(x, y, plainly=True)
     np.testing.assert_array_equal(by_raster, plainly)
     assert 0.2 < by_raster.mean() < 0.6

@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from PIL import Image
 
 from flows.gate import Gate, own_names
 from galflow.explore.explored import ExploredRun
+from galflow.explore.reconstructions import Reconstructions
 from galflow.explore.service import create_app
-from tests.galflow.explore.conftest import COUNT, EACH, FIRST_ID, RUN, SCRIPT
+from tests.galflow.explore.conftest import COUNT, EACH, FIRST_ID, MODEL, PICTURED, RUN, SCRIPT, SIDE
 
 TOKEN, PAGE = "t" * 20, "http://127.0.0.1:4321"
 Ask = Callable[..., httpx.Response]
@@ -146,6 +146,8 @@ def test_a_map_counts_all_rows_and_a_lasso_selects_those_within(ask: Ask) -> Non
     assert found["whole"]
     lasso = {"x": "ra", "y": "dec", "points": [[149, 1], [150.5, 1], [150.5, 3], [149, 3]]}
     assert ask("/api/selections", "POST", json=lasso).json() == {"rows": EACH}
+    some = {"where": "flags & 1 == 0"}
+    assert ask("/api/selections", "POST", json=lasso, params=some).json() == {"rows": EACH // 2}
     within = {"lasso": json.dumps(lasso)}
     assert ask("/api/rows", params=within | {"where": "flags & 1 == 0"}).json()["total"] == EACH // 2
     part = ask("/api/points", params={"x": "ra", "y": "dec", **within}).json()
@@ -167,20 +169,6 @@ def test_pictures_come_alone_and_side_by_side(ask: Ask) -> None:
     assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/pixels").json() == {"pixels": None}
     assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/cutout.png").status_code == 400
     assert ask("/api/sprite.png", params={"row": [COUNT]}).status_code == 400
-
-
-def test_the_models_say_what_they_make_of_an_object(ask: Ask, local_run: ExploredRun) -> None:
-    assert ask("/api/schema").json()["reconstructing"] == ["pca"]
-    (made,) = ask(f"/api/objects/{FIRST_ID + 3}/explained").json()["explained"]
-    assert (made["model"], made["width"], made["height"]) == ("pca", 16, 16)
-    codes = np.frombuffer(zlib.decompress(base64.b64decode(made["data"])), np.uint8).reshape(2, 16, 16)
-    low, high = (np.array(made[end])[:, None, None] for end in ("low", "high"))
-    sigmas = np.sinh(low + (codes - 1.0) * (high - low) / 254)
-    (place,) = local_run.places(local_run.numbers_of(FIRST_ID + 3))
-    flux = local_run.pictures.read("flux", [place])[place]  # turned north up it is as it is stored, the first row below
-    left = flux / np.array(local_run.pictures.display(place).sigma)[:, None, None] - sigmas[:, ::-1]
-    assert left.std() < 0.2 * flux.std()
-    assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/explained").status_code == 400  # without a cutout
 
 
 def test_an_object_is_found_in_an_order(ask: Ask) -> None:
@@ -234,3 +222,33 @@ def test_contact_sheets(ask: Ask, kind: str, begins: bytes) -> None:
     assert answer.content.startswith(begins)
     too_many = ask("/api/exports", "POST", params={"format": "parquet", "where": "mag_r < 0"})
     assert "no row is selected" in too_many.json()["error"]
+
+
+def test_reconstructions_are_stored_ones_or_computed_now(ask: Ask, local_run: ExploredRun) -> None:
+    (stored,) = ask(f"/api/objects/{FIRST_ID}/explained").json()["explained"]
+    (computed,) = ask(f"/api/objects/{FIRST_ID + PICTURED}/explained").json()["explained"]
+    assert [(one["model"], one["origin"]) for one in (stored, computed)] == [
+        (MODEL, "stored"),
+        (MODEL, "computed"),
+    ]
+    assert (stored["width"], len(stored["low"])) == (SIDE, 2)
+    assert ask(f"/api/objects/{FIRST_ID + EACH + 1}/explained").json() == {"explained": []}  # it has no cutout
+    place = local_run.places([0])[0]
+    assert place is not None
+    (known,) = local_run.reconstructions.of("t0", *place)
+    # What is stored of an object is what the model makes of it now.
+    anew = Reconstructions(local_run.store, local_run.manifest.model_copy(update={"products": {}}))
+    (made,) = anew.of("t0", *place)
+    assert (known.origin, made.origin) == ("stored", "computed")
+    assert known.flux is not None
+    assert made.flux is not None
+    np.testing.assert_allclose(known.flux, made.flux, rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_that_cannot_be_loaded_is_told_of(local_run: ExploredRun) -> None:
+    place = local_run.places([9])[0]
+    assert place is not None
+    lost = local_run.manifest.model_copy(update={"models": {MODEL: "models/auto/nothing"}})
+    (found,) = Reconstructions(local_run.store, lost).of("t0", *place)
+    assert (found.origin, found.flux) == (None, None)
+    assert "card.json is missing" in found.why

@@ -3,8 +3,10 @@
 import { element } from "./dom.js";
 import { ARTEFACTS, noFilters } from "./filters.js";
 
+const KEYS = [["/", "search"], ["← →", "walk"], ["+ −", "size"]];
+
 /** {node, search, show(state)}; `changed` is called after each change of `state`, which is changed in place. */
-export function filterForm(schema, state, changed, count) {
+export function filterForm(schema, state, changed, count, keys = KEYS) {
   const parts = [searchField, orderField, kindField, magnitudeField, labelField, tileField, flagField, scoreField]
     .map((make) => make(schema, state, changed))
     .filter(Boolean);
@@ -20,7 +22,7 @@ export function filterForm(schema, state, changed, count) {
     // Folded on a phone, where it would fill the first screen; elsewhere the style hides the summary.
     element("details", { class: "others", open: matchMedia("(min-width: 700px)").matches }, element("summary", {}, "Sort and filter"), element("div", { class: "fields" }, others)),
     element("div", { class: "result" }, count, element("button", { type: "button", onclick: clear }, "Show all"),
-      element("span", { class: "keys soft" }, element("kbd", {}, "/"), " search ", element("kbd", {}, "← →"), " walk ", element("kbd", {}, "+ −"), " size")));
+      element("span", { class: "keys soft" }, keys.map(([key, words]) => [element("kbd", {}, key), ` ${words} `]))));
   show(state);
   return { node, search: node.querySelector("input[type=search]"), show };
 }

@@ -1,6 +1,6 @@
 // What the reader wants to see: the state of the filters, in an address, as a test of a row, and as an expression.
 
-import { placeOf, separation } from "./numbers.js";
+import { placeOf, rangeOf, separation } from "./numbers.js";
 
 /**
  * text: part of a name, of a tile's name, or a position; tile: exactly; without, only: names of flags; not: classes
@@ -47,10 +47,12 @@ export function matcher(filters, columns, bits) {
   if (filters.not.length && triage) tests.push((i) => !filters.not.includes(triage[i]));
   if (filters.tile) tests.push((i) => tile[i] === filters.tile);
   if (filters.label) tests.push((i) => label?.[i] === filters.label);
-  for (const [name, [low, high]] of Object.entries(filters.ranges)) {
+  for (const [name, given] of Object.entries(filters.ranges)) {
     const values = columns[name];
     if (!values) continue;
-    tests.push((i) => values[i] !== null && (low === null || values[i] >= low) && (high === null || values[i] <= high));
+    const { low, high, crosses } = rangeOf(name, given);
+    if (crosses) tests.push((i) => values[i] !== null && (values[i] >= low || values[i] <= high));
+    else tests.push((i) => values[i] !== null && (low === null || values[i] >= low) && (high === null || values[i] <= high));
   }
   if (filters.text) tests.push(textTest(filters.text, columns));
   if (filters.area) tests.push(areaTest(filters.area, columns));

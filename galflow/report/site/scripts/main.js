@@ -3,7 +3,7 @@
 import { gallery } from "./gallery.js";
 import { labelPage } from "./label_page.js";
 import { latentsPage } from "./latents_page.js";
-import { mapPage } from "./map_page.js";
+import { latentMapPage, mapPage } from "./map_page.js";
 import { objectPage } from "./object_page.js";
 import { openSource } from "./source.js";
 import { tablePage } from "./table_page.js";
@@ -12,13 +12,16 @@ import { tilesPage } from "./tiles_page.js";
 
 /** Page (<body data-page>) -> what makes it live, given the source and the element with the id "live". */
 const PAGES = { anomalies: gallery, object: objectPage, tiles: tilesPage, latents: latentsPage, table: tablePage, map: mapPage, label: labelPage };
+/** Where the explorer's page is another than the report's of that name. */
+const SERVED = { latents: latentMapPage };
 
 async function start() {
   document.documentElement.classList.add("live");
   themeSwitch(document.getElementById("theme"));
   const current = document.querySelector("nav [aria-current]");
   if (current) current.parentElement.scrollLeft = current.offsetLeft - current.parentElement.clientWidth / 2;
-  const make = PAGES[document.body.dataset.page];
+  const name = document.body.dataset.page;
+  const make = (document.documentElement.dataset.source === "served" && SERVED[name]) || PAGES[name];
   const place = document.getElementById("live");
   if (!make || !place) return;
   try {

@@ -28,6 +28,14 @@ export function sexagesimal(ra, dec) {
   return `${parts((((ra % 360) + 360) % 360) / 15, 2)} ${dec < 0 ? "−" : "+"}${parts(Math.abs(dec), 1)}`;
 }
 
+/** A range [low, high] of a column; `crosses`: of right ascension, over 0, as 350 to 10 and −10 to 10 degrees do. */
+export function rangeOf(name, [low, high]) {
+  if (name !== "ra" || low === null || high === null) return { low, high, crosses: false };
+  if (high - low >= 360) return { low: null, high: null, crosses: false };
+  const turned = (degrees) => (degrees >= 0 && degrees <= 360 ? degrees : ((degrees % 360) + 360) % 360);
+  return { low: turned(low), high: turned(high), crosses: turned(low) > turned(high) };
+}
+
 const PLACE = /^\s*([+-]?\d+(?:\.\d+)?)[\s,]+([+-]?\d+(?:\.\d+)?)(?:[\s,]+(?:r\s*=?\s*)?(\d+(?:\.\d+)?)\s*(deg|'|"|arcmin|arcsec)?)?\s*$/;
 const CLOCK = /^\s*(\d+)[:h\s]+(\d+)[:m\s]+(\d+(?:\.\d+)?)s?[\s,]+([+−-]?)(\d+)[:d\s]+(\d+)[:m\s]+(\d+(?:\.\d+)?)s?\s*$/;
 const ARCMIN = 1 / 60;

@@ -1,11 +1,20 @@
 // Colours of numbers: cividis, which looks alike with every kind of colour vision.
 
+import { isDark } from "./theme.js";
+
 const STOPS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const RGB = STOPS.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
 
-/** [red, green, blue] of a share from 0 to 1. */
-export function cividis(share) {
-  const at = Math.max(0, Math.min(1, share)) * (RGB.length - 1);
+const FROM_IN_THE_DARK = 0.25;
+
+/** What gives [red, green, blue] of a share from 0 to 1 on this page: in the dark without the colours that are as dark. */
+export function cividis() {
+  const from = isDark() ? FROM_IN_THE_DARK : 0;
+  return (share) => colour(from + (1 - from) * Math.max(0, Math.min(1, share)));
+}
+
+function colour(share) {
+  const at = share * (RGB.length - 1);
   const from = Math.min(RGB.length - 2, Math.floor(at));
   return RGB[from].map((value, c) => Math.round(value + (at - from) * (RGB[from + 1][c] - value)));
 }

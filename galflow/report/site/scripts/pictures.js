@@ -7,7 +7,7 @@ import { nameOf, thumbnail } from "./thumbnail.js";
 const RESIDUAL_LIMIT = 10;
 const KINDS = ["asinh", "log", "sqrt", "linear"];
 // What the reader chose stays from object to object.
-const chosen = { band: null, kind: "asinh", white: null, softening: null, black: 0, limit: RESIDUAL_LIMIT, smooth: false, explained: false };
+const chosen = { band: null, kind: "asinh", white: null, softening: null, black: 0, limit: RESIDUAL_LIMIT, smooth: false };
 
 export function pictures(source, schema, { row, pixels, explained }) {
   if (!pixels) {
@@ -18,7 +18,7 @@ export function pictures(source, schema, { row, pixels, explained }) {
   const channels = (schema.channels.length === 3 ? schema.channels : [schema.channels[0], schema.channels.at(-1), schema.channels.at(-1)]).map((name) => bands.indexOf(name));
   const canvas = element("canvas", { role: "img", "aria-label": `Object ${nameOf(row)}` });
   const small = bands.map(() => element("canvas", { "aria-hidden": "true" }));
-  const models = explained.map((one) => ({ ...one, canvases: [0, 1].map(() => element("canvas", { role: "img" })), caption: element("figcaption", {}) }));
+  const models = [];
   const peak = brightest(pixels.sigma);
   const white = () => chosen.white ?? schema.display.white;
   const stretch = () => ({ kind: chosen.kind, softening: chosen.softening ?? schema.display.softening ?? 3, white: white(), black: chosen.black });
@@ -55,11 +55,21 @@ export function pictures(source, schema, { row, pixels, explained }) {
   if (chosen.band !== null && chosen.band >= bands.length) chosen.band = null;
   const node = element("section", { class: "panel" }, large, sliders(schema, { white, stretch, peak, redraw }, one ? null : button(null, "Colour")),
     element("div", { class: "bands", role: "group", "aria-label": "Bands" }, bands.map((name, band) => button(band, name, small[band]))));
-  const parts = [node];
-  if (models.length) parts.push(explanation(models, redraw));
-  else if (schema.reconstructing?.length) parts.push(unexplained(source, schema, row, pixels));
-  redraw();
-  return parts;
+  const panel = element("section", { class: "panel explained", hidden: true });
+  const explain = (found) => {
+    models.push(...found.filter(({ sigma }) => sigma).map((one) => ({ ...one, canvases: [0, 1].map(() => element("canvas", { role: "img" })), caption: element("figcaption", {}) })));
+    panel.hidden = !found.length && !schema.explained;
+    if (!found.length) fill(panel, element("h2", {}, TITLE), element("p", { class: "note" }, schema.explained ?? ""));
+    else fill(panel, ...explanation(models, found.filter(({ sigma }) => !sigma), redraw));
+    redraw();
+  };
+  if (explained instanceof Promise) {
+    panel.hidden = false;
+    fill(panel, element("h2", {}, TITLE), element("p", { class: "note", role: "status" }, "Asking the models …"));
+    explained.then(explain, (error) => fill(panel, element("h2", {}, TITLE), element("p", { class: "note", role: "alert" }, error.message)));
+    redraw();
+  } else explain(explained);
+  return [node, panel];
 }
 
 function sliders(schema, { white, stretch, peak, redraw }, colour) {
@@ -100,38 +110,23 @@ function sliders(schema, { white, stretch, peak, redraw }, colour) {
     element("button", { type: "button", onclick: own }, "Its own peak"), element("button", { type: "button", onclick: reset }, "As in the report"), element("label", {}, smooth, "smooth"));
 }
 
-function explanation(models, redraw) {
+const TITLE = "What the models make of it";
+/** Where a reconstruction is from, of those that say it. */
+const ORIGINS = { stored: "out of the run's stored residual pictures", computed: "computed now by the trained model" };
+
+/** The panel's content; `lacking`: models without a reconstruction, {model, why}. */
+function explanation(models, lacking, redraw) {
   const limit = element("input", { type: "range", min: 0, max: 3, step: 0.05, value: Math.log10(chosen.limit), "aria-label": "Ends of the residuals, in sky sigmas" });
   limit.addEventListener("input", () => {
     chosen.limit = Number((10 ** limit.value).toPrecision(2));
     redraw();
   });
-  return element("section", { class: "panel" }, element("h2", {}, "What the models make of it"),
-    element("div", { class: "stretch" }, element("label", {}, "Residuals at their own scale", limit)),
-    models.map(({ model, canvases: [made, left], caption }) => element("div", {}, element("h3", {}, model), element("div", { class: "bands" },
+  return [element("h2", {}, TITLE),
+    models.length ? element("div", { class: "stretch" }, element("label", {}, "Residuals at their own scale", limit)) : null,
+    models.map(({ model, origin, canvases: [made, left], caption }) => element("div", {}, element("h3", {}, model, origin ? element("small", { class: "soft" }, ` ${ORIGINS[origin]}`) : null), element("div", { class: "bands" },
       element("figure", { class: "small" }, made, element("figcaption", {}, "reconstruction")),
-      element("figure", { class: "small" }, left, caption)))));
-}
-
-/** Where reconstructions are when they are not here: in the explorer at a button, else in words. */
-function unexplained(source, schema, row, pixels) {
-  const said = element("p", { class: "note", role: "status" }, source.explained ? "" : schema.explained);
-  const ask = async () => {
-    said.textContent = "The models are asked.";
-    try {
-      const explained = await source.explained(row);
-      chosen.explained = true;
-      if (!panel.isConnected) return; // another object is shown by now
-      if (explained.length) panel.parentElement.replaceChildren(...[pictures(source, schema, { row, pixels, explained })].flat());
-      else said.textContent = "None of the run's models reconstructs this object.";
-    } catch (error) {
-      said.textContent = error.message;
-    }
-  };
-  const button = source.explained ? element("button", { type: "button", onclick: ask }, "Reconstruct it") : null;
-  const panel = element("section", { class: "panel" }, element("h2", {}, "What the models make of it"), button, said);
-  if (source.explained && chosen.explained) ask(); // what was asked of one object is asked of the next
-  return panel;
+      element("figure", { class: "small" }, left, caption)))),
+    lacking.map(({ model, why }) => element("p", { class: "note" }, `${model}: no reconstruction; ${why}`))];
 }
 
 /** The band in which a model leaves most. */

@@ -65,6 +65,11 @@ export class PointMap {
     this.draw();
   }
 
+  clearLasso() {
+    this.#lasso = [];
+    this.draw();
+  }
+
   home() {
     this.#view = this.#home;
     this.#lasso = [];
@@ -141,8 +146,9 @@ export class PointMap {
       path.moveTo(px + radius, py);
       path.arc(px, py, radius, 0, 7);
     }
+    const colours = cividis();
     for (const step of [...paths.keys()].sort((a, b) => a - b)) {
-      pen.fillStyle = step < 0 ? "#8a8a8a" : `rgb(${cividis(step / 20)})`;
+      pen.fillStyle = step < 0 ? "#8a8a8a" : `rgb(${colours(step / 20)})`;
       pen.fill(paths.get(step));
       pen.lineWidth = 0.6;
       pen.strokeStyle = "#8886";
@@ -164,9 +170,10 @@ export class PointMap {
       if (value > best[py * wide + px]) best[py * wide + px] = value;
     }
     const image = new ImageData(wide, tall);
+    const colours = cividis();
     for (let p = 0; p < best.length; p++) {
       if (best[p] === -Infinity) continue;
-      const [red, green, blue] = cividis((best[p] - low) / (high - low));
+      const [red, green, blue] = colours((best[p] - low) / (high - low));
       image.data.set([red, green, blue, 255], 4 * p);
     }
     const layer = new OffscreenCanvas(wide, tall);

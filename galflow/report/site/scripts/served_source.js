@@ -1,6 +1,6 @@
 // The explorer's source: all rows of a catalogue, asked of the service on this machine (galflow.explore.service).
 
-import { placeOf } from "./numbers.js";
+import { placeOf, rangeOf } from "./numbers.js";
 import { decoded } from "./static_source.js";
 
 const KEPT_AS = "galflow-explore-token";
@@ -111,15 +111,18 @@ export class ServedSource {
     const { row } = told;
     row.index = row._row;
     const { pixels } = await this.json(`objects/${id}/pixels`, { row: row._row });
-    return { row, pixels: pixels && { ...(await decoded(pixels)), bands: pixels.bands, to_north: pixels.to_north }, explained: [] };
+    if (!pixels) return { row, pixels, explained: [] };
+    const { bands, to_north } = pixels;
+    return { row, pixels: { ...(await decoded(pixels)), bands, to_north }, explained: this.#explained(id, row) };
+  }
+
+  /** The models' reconstructions, which may have to be computed first. */
+  async #explained(id, row) {
+    const { explained } = await this.json(`objects/${id}/explained`, { row: row._row });
+    return Promise.all(explained.map(async (one) => ({ ...one, ...(one.origin ? await decoded(one) : {}) })));
   }
 
   /** What the run's models make of an object; it is made now. */
-  async explained(row) {
-    const { explained } = await this.json(`objects/${encodeURIComponent(row.object_id)}/explained`, { row: row._row });
-    return Promise.all(explained.map(async (one) => ({ model: one.model, ...(await decoded(one)) })));
-  }
-
   async brief(id) {
     const { row } = await this.json(`objects/${encodeURIComponent(id)}`);
     row.index = row._row;
@@ -139,6 +142,12 @@ export class ServedSource {
       ...found, x: taken("x"), y: taken("y"), colour: taken("colour"),
       counts: new Uint32Array(bytes(found.counts)), means: found.means && new Float32Array(bytes(found.means)),
     };
+  }
+
+  /** How many of the selected rows lie within a line. */
+  async within(where, area) {
+    const selected = { ...(await this.selected(where)), lasso: "" };
+    return (await this.json("selections", selected, { method: "POST", body: JSON.stringify(area) })).rows;
   }
 
   lasso(polygon, x, y) {
@@ -194,9 +203,12 @@ export function expressionOf(filters, flags) {
   if (mask(filters.only)) parts.push(`flags & ${mask(filters.only)} != 0`);
   if (filters.not?.length) parts.push(`(triage is null or triage not in (${filters.not.map((name) => `"${name}"`).join(", ")}))`);
   if (filters.tile) parts.push(`tile == "${filters.tile.replaceAll('"', "")}"`);
-  for (const [name, [low, high]] of Object.entries(filters.ranges ?? {})) {
-    if (low !== null) parts.push(`${named(name)} >= ${low}`);
-    if (high !== null) parts.push(`${named(name)} <= ${high}`);
+  for (const [name, given] of Object.entries(filters.ranges ?? {})) {
+    const { low, high, crosses } = rangeOf(name, given);
+    const limits = [];
+    if (low !== null) limits.push(`${named(name)} >= ${low}`);
+    if (high !== null) limits.push(`${named(name)} <= ${high}`);
+    if (limits.length) parts.push(crosses ? `(${limits.join(" or ")})` : limits.join(" and "));
   }
   return parts.join(" and ");
 }

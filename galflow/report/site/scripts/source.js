@@ -18,7 +18,6 @@
  * @property {string|null} magnitude column by which brightness is chosen
  * @property {string[]} bands
  * @property {Object<string, {bit: number, words: string}>} flags
- * @property {string[]} reconstructing  models that can say what they make of an object
  * @property {string} explained      of which objects the report has that, and how one sees it of the others
  * @property {string[]} labels       classes that people gave
  * @property {{name: string, url: string}[]} viewers  with {ra}, {dec} and {fov} (degrees) in them
@@ -38,8 +37,8 @@
  *   object(id) -> Promise<{row, pixels, explained} | null>
  *       pixels: null, or {bands, width, height, sigma, to_north}: of each band a Float32Array in sky sigmas, the
  *           first row on top, NaN where missing; degrees clockwise from up to north, or null
- *       explained: [{model, width, height, sigma}], the models' reconstructions, where there are any
- *   explained(row) -> Promise<{model, width, height, sigma}[]>     made now, where object(id) has none: the explorer alone
+ *       explained: [{model, width, height, sigma}], the models' reconstructions, where there are any; the explorer's is
+ *           a promise of them, each with its origin ("stored", "computed"), or without pixels and with a reason (why)
  *   brief(id) -> Promise<{row}>                                    the same without pixels
  *   tiles() -> Promise<Object>                                     a list a column: tile, ra, dec, objects, ranked, top ...
  *   similar(id, n) -> Promise<Object[]>                            rows, the nearest first; [] where unknown

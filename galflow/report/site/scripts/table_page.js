@@ -17,7 +17,7 @@ export async function tablePage(source, place) {
   const count = element("output", { class: "count", role: "status" });
   const head = element("thead", {});
   const body = element("tbody", {});
-  const form = filterForm(schema, state, () => changed(), count);
+  const form = filterForm(schema, state, () => changed(), count, [["/", "search"], ["p", "page before"], ["n", "next page"]]);
   const bar = explorerBar(source, schema, state, () => changed());
   const pager = element("nav", { class: "tools", "aria-label": "Pages of the table" });
   const chooser = columnChooser(schema, state, () => changed(false));

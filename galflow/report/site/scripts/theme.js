@@ -20,18 +20,23 @@ function remember(theme) {
   }
 }
 
+/** Whether the page is dark now. */
+export function isDark() {
+  const { theme } = document.documentElement.dataset;
+  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
 export function themeSwitch(button) {
   const root = document.documentElement;
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
   const words = () => {
-    button.textContent = dark() ? "Light" : "Dark";
-    button.setAttribute("aria-label", `Show this page ${dark() ? "light" : "dark"}`);
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Show this page ${isDark() ? "light" : "dark"}`);
   };
   const chosen = remembered();
   if (chosen) root.dataset.theme = chosen;
   button.hidden = false;
   button.addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
+    root.dataset.theme = isDark() ? "light" : "dark";
     remember(root.dataset.theme);
     words();
     dispatchEvent(new Event("themechange"));

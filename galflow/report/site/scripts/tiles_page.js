@@ -41,12 +41,13 @@ export async function tilesPage(source, place) {
   const map = new PointMap({ x: "right ascension (deg)", y: "declination (deg)", flipped: true, equal: true,
     words: "Map of the sky, north up and east left: click a tile or an object, drag to draw a line around objects, + and − to magnify" }, {
     under: (pen, toScreen) => {
+      const colours = cividis();
       for (const i of placed) {
         const value = tiles[select.value][i];
         const [west, east, south, north] = box(i);
         const [left, top] = toScreen(east, north);
         const [right, bottom] = toScreen(west, south);
-        pen.fillStyle = value === null ? "#888" : `rgb(${cividis((value - low) / (high - low))})`;
+        pen.fillStyle = value === null ? "#888" : `rgb(${colours((value - low) / (high - low))})`;
         pen.globalAlpha = objects.checked ? 0.45 : 1;
         pen.fillRect(left, top, Math.max(3, right - left), Math.max(3, bottom - top));
         pen.globalAlpha = 1;
