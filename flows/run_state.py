@@ -6,27 +6,29 @@ Prefect makes a failed run of it, with its text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ParamSpec, cast
 
 import httpx
 from prefect import Flow
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
-from galflow.errors import GalflowError
+from galflow.errors import GalflowError, SpecError
 from galflow.report.verdicts import parts_failed
 from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.fan_out import Failure
-from tasks.run_page import CONTINUE
+from tasks.run_page import CONTINUE, tell_refusal
 from tasks.run_record import RunRecord
 
 WITH_FAILURES = "DoneWithFailures"
 """Name of the state; Prefect's event for it is prefect.flow-run.DoneWithFailures."""
 _SHOWN = 10
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,20 @@ def whole_end(outcome: RunOutcome) -> State[RunOutcome]:
     if outcome.manifest is None:
         return Failed(data=outcome, message=f"Nothing is published. {_told(outcome.failures)} {CONTINUE}")
     return _completed(outcome, f"Done: {outcome.manifest.run} is published.")
+
+
+def refusing(body: Callable[P, State[RunOutcome]]) -> Callable[P, State[RunOutcome]]:
+    """A flow whose invalid specification is its state's message, word for word, and an artifact of the run."""
+
+    @functools.wraps(body)
+    def told(*arguments: P.args, **named: P.kwargs) -> State[RunOutcome]:
+        try:
+            return body(*arguments, **named)
+        except SpecError as error:
+            tell_refusal(str(error))
+            return Failed(data=error, message=str(error))
+
+    return told
 
 
 def _completed(outcome: RunOutcome, done: str) -> State[RunOutcome]:

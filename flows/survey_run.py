@@ -9,10 +9,10 @@ from prefect.states import State
 from prefect.utilities.annotations import quote as prefect_quote
 from pydantic import Field
 
-from flows.beginning import begun_run
+from flows.beginning import begun_run, require_read
 from flows.form_schema import Form
 from flows.release import of_release
-from flows.run_state import RunOutcome, outcome_of, stage_end, whole_end
+from flows.run_state import RunOutcome, outcome_of, refusing, stage_end, whole_end
 from galflow.errors import SpecError
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
@@ -89,42 +89,49 @@ def _run(spec: RunSpec, last: str) -> State[RunOutcome]:
 
 
 @flow(name="ingest", **_FLOW)
+@refusing
 def ingest_survey(spec: Form) -> State[RunOutcome]:
     """Cut the survey and the comparison samples, join rows that are one object, and stop there."""
     return _run(spec, "ingest")
 
 
 @flow(name="train", **_FLOW)
+@refusing
 def train(spec: Form) -> State[RunOutcome]:
     """Cut what is missing, train the models, and stop there."""
     return _run(spec, "train")
 
 
 @flow(name="score", **_FLOW)
+@refusing
 def score(spec: Form) -> State[RunOutcome]:
     """Cut and train what is missing, score every object, and stop there."""
     return _run(spec, "score")
 
 
 @flow(name="compare", **_FLOW)
+@refusing
 def compare_with_sky(spec: Form) -> State[RunOutcome]:
     """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
     return _run(spec, "compare")
 
 
 @flow(name="publish", **_FLOW)
+@refusing
 def publish_run(spec: Form) -> State[RunOutcome]:
     """Do what is missing, then publish catalogue, report and manifest."""
     return _run(spec, "publish")
 
 
 @flow(name="survey-run", **_FLOW)
+@refusing
 def survey_run(spec: Form) -> State[RunOutcome]:
     """A whole run: cut, train, score, compare, publish."""
     return _run(spec, "publish")
 
 
 @flow(name="compare-simulations", **_FLOW)
+@refusing
 def compare_simulations(spec: Form) -> State[RunOutcome]:
     """How far simulations are from the sky: observe both alike, learn the sky, compare, publish with controls.
 
@@ -158,6 +165,7 @@ Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
 @flow(name="reprocess", **_FLOW)
+@refusing
 def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) -> State[RunOutcome]:
     """A whole run of a specification on a new release of its survey: only what changed is made anew.
 
@@ -166,6 +174,7 @@ def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) 
         release: The survey's new release, as the run and whatever is made anew will be labelled.
         cluster: Where the work runs, instead of where the specification says.
     """
+    require_read(spec)
     found = of_release(spec, release)
     return _run(found if cluster is None else found.model_copy(update={"cluster": cluster}), "publish")
 

@@ -165,6 +165,19 @@ def tell_dashboard(address: str) -> None:
         page.runs_at(address)
 
 
+def tell_refusal(text: str) -> None:
+    """What is wrong with the specification, a line a fault, on the run's page."""
+    if not in_prefect_run():
+        return
+    lines = [f"- {_plain(line)}" for line in text.splitlines()]
+    with telling():
+        create_markdown_artifact(
+            "\n".join(["**The specification is not valid.**", "", *lines]),
+            key="galflow-refused",
+            description="what is wrong with the specification",
+        )
+
+
 def web_address(uri: str, endpoint_url: str | None = None) -> str:
     """What a browser opens for a file:// or s3:// URI; for S3 the object's plain https address, without credentials.
 
