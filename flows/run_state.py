@@ -6,10 +6,9 @@ Prefect makes a failed run of it, with its text.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, cast
+from typing import Any, cast
 
 import httpx
 from prefect import Flow
@@ -28,7 +27,6 @@ from tasks.run_record import RunRecord
 WITH_FAILURES = "DoneWithFailures"
 """Name of the state; Prefect's event for it is prefect.flow-run.DoneWithFailures."""
 _SHOWN = 10
-P = ParamSpec("P")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +74,10 @@ def whole_end(outcome: RunOutcome) -> State[RunOutcome]:
     return _completed(outcome, f"Done: {outcome.manifest.run} is published.")
 
 
-def refusing(body: Callable[P, State[RunOutcome]]) -> Callable[P, State[RunOutcome]]:
-    """A flow whose invalid specification is its state's message, word for word, and an artifact of the run."""
-
-    @functools.wraps(body)
-    def told(*arguments: P.args, **named: P.kwargs) -> State[RunOutcome]:
-        try:
-            return body(*arguments, **named)
-        except SpecError as error:
-            tell_refusal(str(error))
-            return Failed(data=error, message=str(error))
-
-    return told
+def refused(error: SpecError) -> State[RunOutcome]:
+    """The end of a run whose specification cannot be done: its faults, word for word, and as an artifact of the run."""
+    tell_refusal(str(error))
+    return Failed(data=error, message=str(error))
 
 
 def _completed(outcome: RunOutcome, done: str) -> State[RunOutcome]:

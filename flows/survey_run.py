@@ -12,7 +12,7 @@ from pydantic import Field
 from flows.beginning import begun_run, require_read
 from flows.form_schema import Form
 from flows.release import of_release
-from flows.run_state import RunOutcome, outcome_of, refusing, stage_end, whole_end
+from flows.run_state import RunOutcome, outcome_of, refused, stage_end, whole_end
 from galflow.errors import SpecError
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
@@ -83,55 +83,51 @@ def publish_whole(run: RunRecord) -> None:
 
 
 def _run(spec: RunSpec, last: str) -> State[RunOutcome]:
-    with begun_run(spec) as reached:
-        outcome = run_until(reached, last)
+    try:
+        with begun_run(spec) as reached:
+            outcome = run_until(reached, last)
+    except SpecError as error:
+        return refused(error)
     return whole_end(outcome) if last == "publish" else stage_end(outcome)
 
 
 @flow(name="ingest", **_FLOW)
-@refusing
 def ingest_survey(spec: Form) -> State[RunOutcome]:
     """Cut the survey and the comparison samples, join rows that are one object, and stop there."""
     return _run(spec, "ingest")
 
 
 @flow(name="train", **_FLOW)
-@refusing
 def train(spec: Form) -> State[RunOutcome]:
     """Cut what is missing, train the models, and stop there."""
     return _run(spec, "train")
 
 
 @flow(name="score", **_FLOW)
-@refusing
 def score(spec: Form) -> State[RunOutcome]:
     """Cut and train what is missing, score every object, and stop there."""
     return _run(spec, "score")
 
 
 @flow(name="compare", **_FLOW)
-@refusing
 def compare_with_sky(spec: Form) -> State[RunOutcome]:
     """Do what is missing up to the comparison of the samples with the sky, and publish nothing."""
     return _run(spec, "compare")
 
 
 @flow(name="publish", **_FLOW)
-@refusing
 def publish_run(spec: Form) -> State[RunOutcome]:
     """Do what is missing, then publish catalogue, report and manifest."""
     return _run(spec, "publish")
 
 
 @flow(name="survey-run", **_FLOW)
-@refusing
 def survey_run(spec: Form) -> State[RunOutcome]:
     """A whole run: cut, train, score, compare, publish."""
     return _run(spec, "publish")
 
 
 @flow(name="compare-simulations", **_FLOW)
-@refusing
 def compare_simulations(spec: Form) -> State[RunOutcome]:
     """How far simulations are from the sky: observe both alike, learn the sky, compare, publish with controls.
 
@@ -139,6 +135,15 @@ def compare_simulations(spec: Form) -> State[RunOutcome]:
         spec: A specification with comparison.samples, the simulations; comparison.match and measure make the comparison
             one of galaxies of equal brightness and size.
     """
+    try:
+        outcome = compare_until_published(spec)
+    except SpecError as error:
+        return refused(error)
+    return whole_end(outcome)
+
+
+def compare_until_published(spec: RunSpec) -> RunOutcome:
+    """The story of a comparison."""
     with begun_run(spec) as reached:
         require_simulations(reached)
         run = RunRecord(reached)
@@ -148,8 +153,7 @@ def compare_simulations(spec: Form) -> State[RunOutcome]:
         judge(run)
         run.comparison = compare(quote(run))
         publish_whole(run)  # with the likelihood catalogue and a catalogue of each simulation
-        outcome = outcome_of(run, nothing_scored=not run.has_scores)
-    return whole_end(outcome)
+        return outcome_of(run, nothing_scored=not run.has_scores)
 
 
 def require_simulations(spec: RunSpec) -> None:
@@ -165,7 +169,6 @@ Release = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
 @flow(name="reprocess", **_FLOW)
-@refusing
 def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) -> State[RunOutcome]:
     """A whole run of a specification on a new release of its survey: only what changed is made anew.
 
@@ -174,8 +177,11 @@ def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) 
         release: The survey's new release, as the run and whatever is made anew will be labelled.
         cluster: Where the work runs, instead of where the specification says.
     """
-    require_read(spec)
-    found = of_release(spec, release)
+    try:
+        require_read(spec)
+        found = of_release(spec, release)
+    except SpecError as error:
+        return refused(error)
     return _run(found if cluster is None else found.model_copy(update={"cluster": cluster}), "publish")
 
 

@@ -24,6 +24,7 @@ from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.progress import in_prefect_run, link_to, telling
 from tasks.report_links import served_address
+from tasks.top_objects import show_top
 
 CONTINUE = "Run the same specification again: it does what is still missing, and nothing else."
 _SHOWN = 10
@@ -92,6 +93,7 @@ class RunPage:
             self.link("report", manifest.report)
             link_to(self._address(manifest.report), "the run's report", "galflow-report")
         self.link("catalogue", manifest.catalog)
+        show_top(self._spec.store, manifest.run)
 
     def link(self, words: str, uri: str) -> None:
         """A product to lead to, from the next time that the page is written."""
