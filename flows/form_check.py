@@ -21,6 +21,7 @@ from galflow.surveys.resolve import survey_options
 
 Place = tuple[str | int, ...]
 _VERBS = ("should ", "is ")
+_FAULTS_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def form_faults(given: Any) -> list[FormFault]:
     else:
         found = [fault for place, values, kind in _options(spec) for fault in _faults_of_options(place, values, kind)]
     places = _form_places(given)
-    return [FormFault(_form_place(place, places), _plain(text)) for place, text in found]
+    told = [FormFault(_form_place(place, places), _plain(text)) for place, text in found[:_FAULTS_TOLD]]
+    more = len(found) - len(told)
+    return [*told, FormFault((), f"and {more:,} more faults")] if more > 0 else told
 
 
 def _plain(text: str) -> str:

@@ -48,7 +48,8 @@ OF_A_SURVEY = ("name", "select")
 """Of a survey, whatever its kind: below ``more.survey`` of its section."""
 RELEASE = "release"
 SURVEYS, FILES, SIMULATIONS = "surveys", "files", "simulations"
-_GROUPS = {
+GROUPS = (SURVEYS, FILES, SIMULATIONS)
+_KINDS = {
     FILES: ("fits_tiles", "multimodal_universe", "stamp_cubes", "stamps"),
     SIMULATIONS: ("empty_sky", "illustris", "sersic_mock", "skirt", "synthetic"),
 }
@@ -97,7 +98,12 @@ def run_form() -> type[BaseModel]:
 
 def group_of(kind: str) -> str:
     """Where the form has this kind of survey."""
-    return next((group for group, kinds in _GROUPS.items() if kind in kinds), SURVEYS)
+    return next((group for group, kinds in _KINDS.items() if kind in kinds), SURVEYS)
+
+
+def release_of(group: str) -> str:
+    """The key of a survey's release, in each group another one."""
+    return f"{group}_{RELEASE}"
 
 
 def shown_options(kind: str) -> tuple[str, ...]:
@@ -121,7 +127,7 @@ def _survey() -> Any:
         kinds = [_section(kind) for kind in survey_options() if group_of(kind) == group]
         chosen = (Union[tuple(kinds)], Field(title="Kind"))  # noqa: UP007 # of types that are made here
         release = _field(SurveySpec.model_fields[RELEASE], RELEASE)
-        groups.append(_model(group, words, {group: chosen, f"{group}_{RELEASE}": release}))
+        groups.append(_model(group, words, {group: chosen, release_of(group): release}))
     return Union[(*groups, SurveySpec)]
 
 

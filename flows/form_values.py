@@ -12,17 +12,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from flows.form_fields import (
-    FILES,
+    GROUPS,
     MORE,
     OF_A_SURVEY,
     PARTS,
     PLACES,
     RELEASE,
-    SIMULATIONS,
     SURVEY,
-    SURVEYS,
     WHOLE_PARTS,
     group_of,
+    release_of,
     shown_options,
 )
 from galflow.spec.stretch import StretchSpec
@@ -83,8 +82,9 @@ def _each(values: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:
 def _opened(given: Mapping[str, Any]) -> Values:
     """What stands below ``more`` beside the rest."""
     found = dict(given)
-    hidden = found.pop(MORE, None)
-    return _joined(found, hidden) if isinstance(hidden, Mapping) else found
+    if not isinstance(found.get(MORE, {}), Mapping | None):
+        return found  # refused as it is
+    return _joined(found, found.pop(MORE, None) or {})
 
 
 def _closed(values: Mapping[str, Any], shown: tuple[str, ...]) -> Values:
@@ -108,24 +108,27 @@ def _sample(sample: Mapping[str, Any]) -> Values:
 
 
 def _survey(given: Any) -> Any:
-    """A survey's section, as ``{surveys: {hsc: {root: ...}}}``, as its kind with those options that are not default."""
+    """A survey's section, as ``{surveys: {hsc: {root: ...}}}``, as its kind with those options that are not default.
+
+    Anything else, as a survey by its kind, is left as it is; so is a field that is none here, to be refused.
+    """
     kinds = survey_options()
-    group = next((name for name in (SURVEYS, FILES, SIMULATIONS) if isinstance(given, Mapping) and name in given), None)
-    if group is None:
-        return given
-    chosen = given[group]
+    group = next((name for name in GROUPS if isinstance(given, Mapping) and name in given), None)
+    chosen = {} if group is None else given[group]
     kind, section = next(iter(chosen.items())) if isinstance(chosen, Mapping) and len(chosen) == 1 else ("", None)
     if kind not in kinds or not isinstance(section, Mapping):
         return given
-    found: Values = {"kind": kind} | {
-        name: given[key] for name, key in ((RELEASE, f"{group}_{RELEASE}"),) if key in given
-    }
+    beside = {name: value for name, value in given.items() if name not in (group, *map(release_of, GROUPS))}
+    found = _joined({"kind": kind}, beside)
+    if release_of(str(group)) in given:
+        found[RELEASE] = given[release_of(str(group))]
     options = _opened(section)
-    beside = options.pop(SURVEY, None)
-    if isinstance(beside, Mapping):
-        found |= {name: value for name, value in beside.items() if value is not None}
+    of_survey = options.get(SURVEY)
+    if of_survey is None or isinstance(of_survey, Mapping):
+        options.pop(SURVEY, None)
+        found = _joined(found, {name: value for name, value in (of_survey or {}).items() if value is not None})
     options = _without_defaults(options, kinds[kind], kinds[kind].said)
-    return found | ({"options": options} if options else {})
+    return _joined(found, {"options": options} if options else {})
 
 
 def _section(survey: Mapping[str, Any]) -> Values:
@@ -137,7 +140,7 @@ def _section(survey: Mapping[str, Any]) -> Values:
     section = _closed(
         {**survey.get("options", {})} | ({SURVEY: beside} if beside else {}), shown_options(survey["kind"])
     )
-    release = {f"{group}_{RELEASE}": survey[RELEASE]} if RELEASE in survey else {}
+    release = {release_of(group): survey[RELEASE]} if RELEASE in survey else {}
     return {group: {survey["kind"]: section}} | release
 
 

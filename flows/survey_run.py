@@ -144,8 +144,9 @@ def compare_simulations(spec: Form) -> State[RunOutcome]:
 
 def compare_until_published(spec: RunSpec) -> RunOutcome:
     """The story of a comparison."""
+    require_read(spec)
+    require_simulations(spec)
     with begun_run(spec) as reached:
-        require_simulations(reached)
         run = RunRecord(reached)
         check(reached)
         observe(run)  # the sky, the simulations as the survey would see them, and the controls

@@ -67,10 +67,10 @@ def _line(run: PublishedRun, row: Mapping[str, Any]) -> str:
     score = "not calibrated" if sigma is None else f"{sigma:.1f} sigma"
     score += "" if q is None else f"<br>q = {q:.2g}"
     words = [str(_given(row, what)) for what in _SAID if _given(row, what) is not None]
-    said = ", ".join([*words, *flag_words(int(row["flags"]))]) or "nothing known against it"
+    said = "<br>".join(shown_text(word) for word in [*words, *flag_words(int(row["flags"]))]) or "no flag"
     picture = f'<img src="{_picture(run, row)}" width="{_SIDE_PX}" alt="object {name}">'
     where = f"{place}<br>tile {shown_text(str(row['tile']))}, row {row['row']}"
-    return f"| {row['anomaly_rank']} | {picture} | **{name}**<br>{where} | {score} | {shown_text(said)} |"
+    return f"| {row['anomaly_rank']} | {picture} | **{name}**<br>{where} | {score} | {said} |"
 
 
 def _picture(run: PublishedRun, row: Mapping[str, Any]) -> str:

@@ -157,6 +157,17 @@ def test_a_plug_in_keeps_its_options() -> None:
             "models.0.more.options.latent should be a valid integer",
         ),
         ({"more": {"training": {"batch_size": 0}}}, ("more", "training", "batch_size"), "more.training.batch_size sh"),
+        ({"more": 5}, ("more",), "more is not a field here"),
+        (
+            {"survey": {"surveys": {"hubble": {}}, "colour": 1}},
+            ("survey", "colour"),
+            "survey.colour is not a field here",
+        ),
+        (
+            {"survey": {"surveys": {"hubble": {"more": {"survey": {"kind": "hsc"}}}}}},
+            (),
+            "kind is given in two places; give it once",
+        ),
         ({"size": 64, "cutouts": {"size": 32}}, (), "cutouts.size is given in two places; give it once"),
     ],
 )
@@ -169,6 +180,12 @@ def test_a_fault_is_one_sentence_at_its_field(wrong: dict[str, Any], place: tupl
     state = survey_run.fn(refused)  # type: ignore[arg-type] # as Prefect's engine hands it over
     assert (state.type.value, state.message) == ("FAILED", fault.sentence)
     assert not form_faults(form(START))
+
+
+def test_no_more_than_twenty_faults_are_told() -> None:
+    faults = form_faults(form(START) | {f"field{number}": 1 for number in range(30)})
+    assert len(faults) == 21
+    assert faults[-1].sentence == "and 10 more faults"
 
 
 def ask(spec: Any, schema: dict[str, Any] | None = None) -> Any:

@@ -84,8 +84,8 @@ def choose(browser: webdriver.Chrome, select: WebElement, value: str) -> None:
 
 
 def click(browser: webdriver.Chrome, words: str) -> bool:
-    """Click what carries just these words; whether there is such a thing."""
-    for element in browser.find_elements(By.XPATH, f"//*[normalize-space(.) = '{words}']")[::-1]:
+    """Click what carries just these words; whether there is such a thing. Not a choice of a list."""
+    for element in browser.find_elements(By.XPATH, f"//*[not(self::option)][normalize-space(.) = '{words}']")[::-1]:
         if element.is_displayed():
             browser.execute_script("arguments[0].click()", element)
             return True
