@@ -184,8 +184,7 @@ def test_a_fault_is_one_sentence_at_its_field(wrong: dict[str, Any], place: tupl
 
 def test_no_more_than_twenty_faults_are_told() -> None:
     faults = form_faults(form(START) | {f"field{number}": 1 for number in range(30)})
-    assert len(faults) == 21
-    assert faults[-1].sentence == "and 10 more faults"
+    assert len(faults) == 20
 
 
 def ask(spec: Any, schema: dict[str, Any] | None = None) -> Any:
