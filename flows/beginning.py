@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from flows.allowances import require_allowed
+from galflow.errors import SpecError
 from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
 from tasks.monitoring import watched_emulation, watched_run
@@ -17,6 +19,14 @@ FOLDER = "GALFLOW_FOLDER"
 They begin in another one: Prefect looks for a flow's module in the current folder first, where somebody's own tasks.py
 may lie.
 """
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What a flow is given in place of a specification that is none."""
+
+    faults: Sequence[str]
+    """A sentence each."""
 
 
 @contextmanager
@@ -35,7 +45,14 @@ def begun_emulation(spec: EmulationSpec) -> Iterator[EmulationSpec]:
         yield reached
 
 
+def require_read(spec: RunSpec | EmulationSpec | Refused) -> None:
+    """SpecError if a flow was given no specification."""
+    if isinstance(spec, Refused):
+        raise SpecError("\n".join(spec.faults))
+
+
 def _before(spec: RunSpec | EmulationSpec) -> None:
+    require_read(spec)
     if folder := os.environ.get(FOLDER):
         os.chdir(folder)
     require_allowed(spec)

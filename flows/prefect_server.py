@@ -1,8 +1,8 @@
 """Prefect's server behind a door: it asks for a login, answers to its own names and its own page, and shows reports.
 
 `galflow serve` starts it as a process, deploy/entrypoint in a container, and a run that has no server one for itself
-(flows.run_server). It is Prefect's own app, unchanged; what stands before it is in flows.gate, and beside it
-flows.reports.
+(flows.run_server). It is Prefect's own app, unchanged; what stands before it is in flows.gate and flows.form_answers,
+and beside it flows.reports.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def _serve(given: argparse.Namespace, page: str, login: str) -> None:
     prefect.__ui_v2_static_path__ = Path(os.devnull) / "none"
     from prefect.server.api.server import create_app
 
+    from flows.form_answers import FormAnswers
     from flows.gate import App, Gate, own_names
 
     server = get_current_settings().server
@@ -81,7 +82,7 @@ def _serve(given: argparse.Namespace, page: str, login: str) -> None:
 
         signed[PATH] = reports(login)
     config = uvicorn.Config(
-        Gate(create_app(final=True), page, [*own_names(given.port), *names], signed),
+        Gate(FormAnswers(create_app(final=True)), page, [*own_names(given.port), *names], signed),
         host=given.host,
         port=given.port,
         loop="auto" if given.of_a_run is None else "flows.parent_watch:new_event_loop",

@@ -15,13 +15,13 @@ from prefect import Flow
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
-from galflow.errors import GalflowError
+from galflow.errors import GalflowError, SpecError
 from galflow.report.verdicts import parts_failed
 from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.fan_out import Failure
-from tasks.run_page import CONTINUE
+from tasks.run_page import CONTINUE, tell_refusal
 from tasks.run_record import RunRecord
 
 WITH_FAILURES = "DoneWithFailures"
@@ -72,6 +72,12 @@ def whole_end(outcome: RunOutcome) -> State[RunOutcome]:
     if outcome.manifest is None:
         return Failed(data=outcome, message=f"Nothing is published. {_told(outcome.failures)} {CONTINUE}")
     return _completed(outcome, f"Done: {outcome.manifest.run} is published.")
+
+
+def refused(error: SpecError) -> State[RunOutcome]:
+    """The end of a run whose specification cannot be done: its faults, word for word, and as an artifact of the run."""
+    tell_refusal(str(error))
+    return Failed(data=error, message=str(error))
 
 
 def _completed(outcome: RunOutcome, done: str) -> State[RunOutcome]:

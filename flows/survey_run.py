@@ -9,10 +9,10 @@ from prefect.states import State
 from prefect.utilities.annotations import quote as prefect_quote
 from pydantic import Field
 
-from flows.beginning import begun_run
+from flows.beginning import begun_run, require_read
 from flows.form_schema import Form
 from flows.release import of_release
-from flows.run_state import RunOutcome, outcome_of, stage_end, whole_end
+from flows.run_state import RunOutcome, outcome_of, refused, stage_end, whole_end
 from galflow.errors import SpecError
 from galflow.spec.cluster import ClusterSpec
 from galflow.spec.run import RunSpec
@@ -83,8 +83,11 @@ def publish_whole(run: RunRecord) -> None:
 
 
 def _run(spec: RunSpec, last: str) -> State[RunOutcome]:
-    with begun_run(spec) as reached:
-        outcome = run_until(reached, last)
+    try:
+        with begun_run(spec) as reached:
+            outcome = run_until(reached, last)
+    except SpecError as error:
+        return refused(error)
     return whole_end(outcome) if last == "publish" else stage_end(outcome)
 
 
@@ -132,8 +135,18 @@ def compare_simulations(spec: Form) -> State[RunOutcome]:
         spec: A specification with comparison.samples, the simulations; comparison.match and measure make the comparison
             one of galaxies of equal brightness and size.
     """
+    try:
+        outcome = compare_until_published(spec)
+    except SpecError as error:
+        return refused(error)
+    return whole_end(outcome)
+
+
+def compare_until_published(spec: RunSpec) -> RunOutcome:
+    """The story of a comparison."""
+    require_read(spec)
+    require_simulations(spec)
     with begun_run(spec) as reached:
-        require_simulations(reached)
         run = RunRecord(reached)
         check(reached)
         observe(run)  # the sky, the simulations as the survey would see them, and the controls
@@ -141,8 +154,7 @@ def compare_simulations(spec: Form) -> State[RunOutcome]:
         judge(run)
         run.comparison = compare(quote(run))
         publish_whole(run)  # with the likelihood catalogue and a catalogue of each simulation
-        outcome = outcome_of(run, nothing_scored=not run.has_scores)
-    return whole_end(outcome)
+        return outcome_of(run, nothing_scored=not run.has_scores)
 
 
 def require_simulations(spec: RunSpec) -> None:
@@ -166,7 +178,11 @@ def reprocess(spec: Form, release: Release, cluster: ClusterSpec | None = None) 
         release: The survey's new release, as the run and whatever is made anew will be labelled.
         cluster: Where the work runs, instead of where the specification says.
     """
-    found = of_release(spec, release)
+    try:
+        require_read(spec)
+        found = of_release(spec, release)
+    except SpecError as error:
+        return refused(error)
     return _run(found if cluster is None else found.model_copy(update={"cluster": cluster}), "publish")
 
 

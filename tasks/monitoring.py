@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
 from galflow.logs import OWN_LOGGERS, LogSettings, TextLines, log_context, log_to_stderr, set_levels
+from galflow.runs.check import check_run
 from galflow.runs.plan import plan_run
 from galflow.spec.emulation import EmulationSpec
 from galflow.spec.run import RunSpec
@@ -52,6 +53,7 @@ def watched_run(spec: RunSpec) -> Iterator[RunSpec]:
         held.enter_context(_log())
         use_credentials(spec.store)
         page = held.enter_context(page_of(spec))
+        check_run(spec)  # a fault is told before workers are waited for; the stage asks the same within this look
         held.enter_context(_leased(spec))
         reached = held.enter_context(running_cluster(spec))
         if spec.cluster.performance_report:

@@ -24,6 +24,7 @@ from galflow.spec.run import RunSpec
 from galflow.storage.receipts import RunManifest
 from tasks.progress import in_prefect_run, link_to, telling
 from tasks.report_links import served_address
+from tasks.top_objects import show_top
 
 CONTINUE = "Run the same specification again: it does what is still missing, and nothing else."
 _SHOWN = 10
@@ -92,6 +93,7 @@ class RunPage:
             self.link("report", manifest.report)
             link_to(self._address(manifest.report), "the run's report", "galflow-report")
         self.link("catalogue", manifest.catalog)
+        show_top(self._spec.store, manifest.run)
 
     def link(self, words: str, uri: str) -> None:
         """A product to lead to, from the next time that the page is written."""
@@ -163,6 +165,19 @@ def tell_dashboard(address: str) -> None:
     """Dask's dashboard of the present run."""
     if page := present_page():
         page.runs_at(address)
+
+
+def tell_refusal(text: str) -> None:
+    """What is wrong with the specification, a line a fault, on the run's page."""
+    if not in_prefect_run():
+        return
+    lines = [f"- {_plain(line)}" for line in text.splitlines()]
+    with telling():
+        create_markdown_artifact(
+            "\n".join(["**The specification is not valid.**", "", *lines]),
+            key="galflow-refused",
+            description="what is wrong with the specification",
+        )
 
 
 def web_address(uri: str, endpoint_url: str | None = None) -> str:

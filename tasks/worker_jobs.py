@@ -45,6 +45,7 @@ from galflow.training.ranks import SINGLE_PROCESS, Ranks
 from galflow.training.train_model import Recipe, require_one_layout, train_model
 from galflow.training.trained_model import TrainedModel, load_uri
 from tasks.cluster import PROGRESS_TOPIC
+from tasks.event_files import EventFiles, event_files
 
 TAKEN, LOST_PICTURES = "taken", "lost_pictures"
 _PROGRESS_SECONDS = 1.0
@@ -90,7 +91,8 @@ def train(
     stretch = stretch_for([opened[tile.fingerprint] for tile in sky], spec.stretch)
     learnt = {tile.fingerprint for tile in sets}
     require_one_layout(list(opened.values()))
-    return train_model(
+    events = event_files(store, unit.product, spec.training.tensorboard and ranks.is_main)
+    receipt = train_model(
         Target(
             store,
             unit.product,
@@ -103,9 +105,12 @@ def train(
         Recipe(model, spec.training_of(model), spec.cutouts, stretch, seed_of(model.name, spec.seed), weights),
         [opened[tile.fingerprint] for tile in sets],
         device=pick_device(),
-        progress=_Teller(unit.name),
+        progress=_Teller(unit.name, events),
         ranks=ranks,
     )
+    if events is not None and receipt is not None:
+        events.finish(TrainedModel.load(store, receipt.product, model.model))
+    return receipt
 
 
 def open_set(store: Store, tile: JoinedTile) -> CutoutSet:
@@ -114,13 +119,15 @@ def open_set(store: Store, tile: JoinedTile) -> CutoutSet:
 
 
 class _Teller:
-    """Sends a training's progress to whoever watches the cluster, about once a second."""
+    """Sends a training's progress to whoever watches the cluster, about once a second, and to its event files."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, events: EventFiles | None = None) -> None:
+        self._name, self._events = name, events
         self._told = 0.0
 
     def __call__(self, progress: Progress) -> None:
+        if self._events is not None:
+            self._events.told(progress)
         if time.monotonic() - self._told < _PROGRESS_SECONDS and not progress.points:
             return
         self._told = time.monotonic()

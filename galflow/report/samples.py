@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 import zarr
 from astropy.io import fits
+from PIL import Image
 
 from galflow.errors import ModelError, SpecError, StoreError
 from galflow.report.pictures import Display, colour_picture, grid_picture
@@ -91,7 +92,14 @@ def _write_zarr(output: Path, flux: FloatArray, model: TrainedModel, seed: int) 
 
 
 def _write_png(output: Path, flux: FloatArray, model: TrainedModel, seed: int) -> None:
-    """A grid of pictures, each white at its own brightest pixel, or as the pictures were that the model learnt from."""
+    samples_picture(flux, model).save(output)
+
+
+def samples_picture(flux: FloatArray, model: TrainedModel) -> Image.Image:
+    """A grid of pictures of draws (object, band, y, x).
+
+    Each is white at its own brightest pixel, or as the pictures were that the model learnt from.
+    """
     bands, white = model.card.bands, model.card.display_white
     if white is not None:
         pictures = [Display.as_given(bands, white, model.card.unit).picture(f) for f in flux]
@@ -99,7 +107,7 @@ def _write_png(output: Path, flux: FloatArray, model: TrainedModel, seed: int) -
         pictures = [colour_picture(f, model.stretch.sky_sigma, bands) for f in flux]
     times = -(-SMALLEST_PICTURE // pictures[0].shape[0])
     enlarged = [p.repeat(times, axis=0).repeat(times, axis=1) for p in pictures]
-    grid_picture(enlarged, gap=6).save(output)
+    return grid_picture(enlarged, gap=6)
 
 
 _WRITERS: dict[str, Callable[[Path, FloatArray, TrainedModel, int], None]] = {

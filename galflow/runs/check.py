@@ -61,6 +61,11 @@ def _check(spec: RunSpec) -> list[str]:
         ask(partial(check_ratio, ratio, spec.models, spec.training), faults)
     if "hats" in spec.output.formats and importlib.util.find_spec("hats") is None:
         faults.append("output.formats: hats needs the package hats; install galflow[hats], or leave hats out")
+    if spec.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        faults.append(
+            "training.tensorboard: event files need the package tensorboard; install galflow[tensorboard], or leave "
+            "tensorboard out"
+        )
     refuse(faults)
     return remarks
 

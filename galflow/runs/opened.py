@@ -155,7 +155,7 @@ class PublishedRun:
             ids = read_columns_of(self.store, key, ["object_id", "is_primary"])
             found = pc.indices_nonzero(pc.and_(pc.equal(ids["object_id"], int(object_id)), ids["is_primary"]))
             if len(found):
-                return self._cutout(read_catalog(self.store.get(key)).slice(found[0].as_py(), 1).to_pylist()[0])
+                return self.cutout_of(read_catalog(self.store.get(key)).slice(found[0].as_py(), 1).to_pylist()[0])
         raise SpecError(f"run {self.name} has no object {object_id}; ids stand in the catalogue's column object_id")
 
     def residuals(self, model: str, n: int | None = None) -> xr.Dataset:
@@ -245,7 +245,8 @@ class PublishedRun:
     def _catalog(self) -> str:
         return as_key(self.manifest.catalog)
 
-    def _cutout(self, row: dict[str, Any]) -> Cutout:
+    def cutout_of(self, row: dict[str, Any]) -> Cutout:
+        """The pixels of a row of the catalogue, which has at least its ``cutout`` and ``row``."""
         cutouts, number = CutoutSet(self.store, row["cutout"]), int(row["row"])
         at = slice(number, number + 1)
         said, wcs = cutouts.attributes, stored_wcs(cutouts, number)

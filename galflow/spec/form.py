@@ -30,7 +30,7 @@ def run_schema(kinds: Options, classes: Mapping[str, type]) -> Schema:
     ``kinds``: survey kind -> its options (galflow.surveys.resolve.survey_options). ``classes``: name of a model -> its
     class (galflow.models.base.all_models), whose constructor's arguments are its options.
     """
-    models: Options = {name: _constructor(model) for name, model in classes.items()}
+    models: Options = {name: constructor_form(model) for name, model in classes.items()}
     wanted: list[type[BaseModel]] = [RunSpec, SurveySpec, ModelSpec, *kinds.values(), *models.values()]
     references, whole = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(wanted)], ref_template="#/$defs/{model}"
@@ -50,7 +50,7 @@ def run_schema(kinds: Options, classes: Mapping[str, type]) -> Schema:
     return {"$schema": DIALECT, **run, "$defs": {name: d for name, d in definitions.items() if d is not run}}
 
 
-def _constructor(model: type) -> type[BaseModel]:
+def constructor_form(model: type) -> type[BaseModel]:
     """A pydantic model of a model's constructor, without what the run itself gives.
 
     An argument annotated as ``Annotated[int, "what it is"]`` has that text for its help.

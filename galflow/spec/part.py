@@ -35,13 +35,14 @@ class Part(BaseModel):
     )
 
 
-def describe(error: ValidationError, what: str) -> str:
-    """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
-    lines = []
+def faults_of(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong, in a newcomer's words: the place of a fault, and what is expected there and was given.
+
+    Of the first twenty; of a long list with one mistake there are as many as it has entries.
+    """
+    found = []
     secrets = [problem["loc"] for problem in error.errors(include_url=False) if problem["type"] == SECRET]
     for problem in error.errors(include_url=False)[:_FAULTS_TOLD]:
-        where = ".".join(p if isinstance(p, str) and p.isprintable() else ascii(p) for p in problem["loc"])
-        where = where[:_LONGEST_PLACE] or "(the whole)"
         hidden = problem["type"] in ("missing", "extra_forbidden") or not problem["loc"]
         hidden |= any(loc[: len(problem["loc"])] == problem["loc"] for loc in secrets)  # it is part of what was given
         given = "" if hidden else f" (given: {shown(problem['input'])})"
@@ -51,7 +52,19 @@ def describe(error: ValidationError, what: str) -> str:
         context = problem.get("ctx", {})
         if str(context.get("pattern", "")).startswith("^["):
             text += " - letters, digits and . _ - only, in lower case where a name is asked for"
-        lines.append(f"  {where}: {text}{given}")
+        found.append((problem["loc"], text + given))
+    return found
+
+
+def place_shown(place: tuple[str | int, ...]) -> str:
+    """A field's place, as cutouts.size."""
+    where = ".".join(p if isinstance(p, str) and p.isprintable() else ascii(p) for p in place)
+    return where[:_LONGEST_PLACE] or "(the whole)"
+
+
+def describe(error: ValidationError, what: str) -> str:
+    """A pydantic error in a newcomer's words: field, value, what is expected; one line a problem."""
+    lines = [f"  {place_shown(place)}: {text}" for place, text in faults_of(error)]
     if (more := error.error_count() - _FAULTS_TOLD) > 0:
         lines.append(f"  and {more:,} more")
     return f"{what} is not valid:\n" + "\n".join(lines)

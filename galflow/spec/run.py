@@ -250,6 +250,7 @@ class RunSpec(Part):
         """What the results depend on, as JSON: all but where the work runs and where it is stored."""
         # Where nothing is measured, a run keeps the name it had before anything could be.
         left_out: dict[str, Any] = {"cluster": True, "store": True, "output": self.output.unused}
+        left_out["training"] = {"tensorboard"}
         left_out |= {} if self.measure else {"measure": True}
         left_out |= {} if self.comparison.samples else {"comparison": {"controls"}}
         return self.model_dump(mode="json", exclude=left_out)

@@ -53,6 +53,9 @@ class TrainingSpec(Part):
     seeds: Annotated[int, Field(ge=1, le=10)] = 1
     """Trainings of each model, from other random numbers each (columns <model>_seed2_...): what is said of scores then
     rests on all of them, and their scatter is in its intervals. Three are a good number where it matters."""
+    tensorboard: bool = False
+    """Write the curves of every training that is made as TensorBoard's event files, with pictures of draws, below the
+    model's folder in the store; `tensorboard --logdir ROOT/models` shows them. Needs galflow[tensorboard]."""
 
 
 class TrainingOverrides(Part):

@@ -115,6 +115,11 @@ def model_product(name: str, fingerprint: str) -> str:
     return f"{models_folder(name)}/{fingerprint}"
 
 
+def event_file(model: str, name: str) -> str:
+    """Key of one of TensorBoard's event files of a training, below the model's own folder."""
+    return f"{model}/tensorboard/{name}"
+
+
 def models_folder(name: str) -> str:
     """Folder of all trainings of a model."""
     return f"models/{name}"

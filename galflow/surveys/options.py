@@ -23,6 +23,9 @@ class Options(BaseModel):
         unsaid = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
         return {name: value for name, value in dump(self).items() if name not in unsaid}
 
+    said: ClassVar[frozenset[str]] = frozenset()
+    """Fields that mean more where they are given than their default does, even with the same value."""
+
     def declared_fwhm_arcsec(self, band: str) -> float | None:
         """The PSF's width in a band where the options say it; None: only images tell."""
         return None

@@ -45,7 +45,7 @@ TRAINING_VERSION = "2"
 FEW_REFERENCE_OBJECTS = 20
 """With fewer, p-values come in steps coarser than 5%."""
 
-_WITHOUT_EFFECT = {"checkpoint_seconds", "workers", "seeds"}
+_WITHOUT_EFFECT = {"checkpoint_seconds", "workers", "seeds", "tensorboard"}
 
 
 def model_fingerprint(

@@ -11,6 +11,7 @@ import yaml
 from prefect.deployments.runner import RunnerDeployment
 
 from flows.deployments import deployments
+from flows.form_values import form, specification
 from flows.survey_run import survey_run
 from galflow.models.base import all_models
 from galflow.spec.run import load_spec, parse_spec
@@ -60,7 +61,7 @@ def test_the_nightly_schedule_is_off_until_there_is_a_specification(
     (schedule,) = by_name["survey-nightly"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone, schedule.active) == ("5 4 * * 1", "Europe/Paris", True)
     assert by_name["survey-nightly"].parameters["spec"]["store"]["root"] == "file:///other"
-    assert by_name["survey-adhoc"].parameters["spec"]["store"]["root"] == "file:///products"
+    assert by_name["survey-adhoc"].parameters["spec"]["root"] == "file:///products"
 
 
 def test_a_second_run_of_a_deployment_waits(written: dict[str, dict[str, Any]]) -> None:
@@ -68,42 +69,47 @@ def test_a_second_run_of_a_deployment_waits(written: dict[str, dict[str, Any]]) 
     assert limits == {str({"limit": 1, "collision_strategy": "ENQUEUE"})}
 
 
-def test_the_file_starts_out_with_the_demo(written: dict[str, dict[str, Any]]) -> None:
-    demo = yaml.safe_load(DEMO.read_text())
-    for name, deployment in written.items():
-        if name == "emulate-adhoc":
-            example = yaml.safe_load(DEMO.with_name("emulate.yaml").read_text())
-            form = dict(deployment["parameters"]["spec"])
-            assert {key: form[key] for key in example} == example
-            continue
-        form = dict(deployment["parameters"]["spec"])
-        assert form.pop("store") == {"root": "{{ $GALFLOW_ROOT }}"}
-        assert form.pop("cluster") == "{{ prefect.variables.galflow_cluster }}"
-        assert form == demo
+def test_both_ways_start_out_with_the_same_forms(
+    served: dict[str, RunnerDeployment], written: dict[str, dict[str, Any]]
+) -> None:
+    example = yaml.safe_load((PROJECT / "flows" / "emulate.yaml").read_text())
+    assert written["emulate-adhoc"]["parameters"]["spec"].items() >= example.items()
+    for name in set(written) - {"emulate-adhoc"}:
+        there = dict(written[name]["parameters"]["spec"])
+        assert there.pop("root") == "{{ $GALFLOW_ROOT }}"
+        assert there.pop("more") == {"cluster": "{{ prefect.variables.galflow_cluster }}"}
+        here = dict(served[name].parameters["spec"])
+        assert here.pop("root") == "file:///products"
+        assert there == here
+    first = yaml.safe_load((PROJECT / "flows" / "form.yaml").read_text())
+    assert specification(served["survey-adhoc"].parameters["spec"]) == first | {"store": {"root": "file:///products"}}
 
 
 def test_the_form_has_help_for_every_field_and_a_list_of_surveys_and_models() -> None:
     schema = survey_run.parameters.model_dump()
     definitions = schema["definitions"]
-    # A field that says the same as its part is left to say it.
+    # A field that says the same as its part is left to say it; one of several kinds is said by each of them.
     silent = [
         f"{name}.{field}"
         for name, definition in definitions.items()
         for field, said in definition.get("properties", {}).items()
         if not (said | definitions.get(said.get("$ref", "").rpartition("/")[2], {})).get("description")
+        and not all("$ref" in choice for choice in said.get("anyOf", [{}]))
     ]
     assert silent == []
     kind = definitions["SurveySpec"]["properties"]["kind"]["anyOf"]
-    model = definitions["ModelSpec"]["properties"]["model"]["anyOf"]
     assert kind[0]["enum"] == sorted(survey_kinds())
-    assert model[0]["enum"] == sorted(all_models())
+    for name in ("ModelSpec", "Model"):
+        model = definitions[name]["properties"]["model"]["anyOf"]
+        assert model[0]["enum"] == sorted(all_models())
 
 
 def test_the_form_refuses_what_galflow_refuses_and_takes_a_plug_in() -> None:
     schema = survey_run.parameters.model_dump()
     check = jsonschema.Draft202012Validator({key: value for key, value in schema.items() if value is not None})
     demo = yaml.safe_load(DEMO.read_text())
-    check.validate({"spec": demo})
+    for given in (demo, form(demo)):
+        check.validate({"spec": given})
     plugged = demo | {"survey": {"kind": "mine.surveys.Survey"}}
     check.validate({"spec": plugged})
     assert parse_spec(plugged).survey.kind == "mine.surveys.Survey"

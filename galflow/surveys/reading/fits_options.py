@@ -184,6 +184,7 @@ class FitsTilesOptions(Options):
     """Any folder or prefix of FITS images, read as it lies."""
 
     locations: ClassVar[frozenset[str]] = frozenset({"root"})
+    said: ClassVar[frozenset[str]] = frozenset({"unit"})
 
     root: str = Field(description="Folder or s3:// prefix; ${NAME} is taken from the environment")
     bands: dict[str, str] = Field(min_length=1, description="Band to file. " + _PATTERN)

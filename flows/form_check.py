@@ -1,0 +1,120 @@
+"""What is wrong with the values of a form: one sentence a fault, at the field that has it, before any run is made.
+
+It looks at values alone: what they say of files is asked by the run's first stage (galflow.runs.check).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from flows.form_values import specification
+from galflow.models.base import all_models
+from galflow.spec.form import constructor_form
+from galflow.spec.part import faults_of, place_shown
+from galflow.spec.run import RunSpec
+from galflow.surveys.resolve import survey_options
+
+Place = tuple[str | int, ...]
+_VERBS = ("should ", "is ")
+
+
+@dataclass(frozen=True)
+class FormFault:
+    """A fault of a form's value."""
+
+    place: Place
+    """Where the form has the field; empty: the whole."""
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """With the field before it."""
+        if not self.place:
+            return self.text
+        return f"{place_shown(self.place)}{' ' if self.text.startswith(_VERBS) else ': '}{self.text}"
+
+
+def form_faults(given: Any) -> list[FormFault]:
+    """The faults of what a form, or YAML, holds, the first twenty of each part; none: it is a specification."""
+    try:
+        document = specification(given)
+        spec = RunSpec.model_validate(document)
+    except ValidationError as error:
+        found = faults_of(error)
+    except ValueError as error:
+        return [FormFault((), str(error))]
+    else:
+        found = [fault for place, values, kind in _options(spec) for fault in _faults_of_options(place, values, kind)]
+    places = _form_places(given)
+    return [FormFault(_form_place(place, places), _plain(text)) for place, text in found]
+
+
+def _plain(text: str) -> str:
+    """Without pydantic's word for a value, and without a pattern that is explained."""
+    return re.sub(r"^(Input|String) should ", "should ", re.sub(r"match pattern '.*' - ", "have ", text))
+
+
+def _options(spec: RunSpec) -> Iterator[tuple[Place, Any, type[BaseModel] | None]]:
+    """The options of each survey and model, where they are, and as which model they are read; None: a plug-in's."""
+    kinds, models = survey_options(), all_models()
+    yield ("survey", "options"), spec.survey.options, kinds.get(spec.survey.kind)
+    for number, sample in enumerate(spec.comparison.samples):
+        place = ("comparison", "samples", number, "survey", "options")
+        yield place, sample.survey.options, kinds.get(sample.survey.kind)
+    for number, model in enumerate(spec.models):
+        known = models.get(model.model)
+        yield ("models", number, "options"), model.options, None if known is None else constructor_form(known)
+
+
+def _faults_of_options(place: Place, values: Any, kind: type[BaseModel] | None) -> list[tuple[Place, str]]:
+    if kind is None:
+        return []
+    try:
+        kind.model_validate(values)
+    except ValidationError as error:
+        return [((*place, *inner), text) for inner, text in faults_of(error)]
+    return []
+
+
+def _form_places(given: Any) -> dict[Place, Place]:
+    """Place in the specification -> place in the form, of every value that the form holds."""
+    if not isinstance(given, Mapping):
+        return {}
+    return {place: at.place for place, at in _walk(specification(_located(given)))}
+
+
+def _form_place(place: Place, places: Mapping[Place, Place]) -> Place:
+    """Of a value that is missing: beside those that are there."""
+    if place in places or not place:
+        return places.get(place, place)
+    depth = len(place) - 1
+    beside = [at[: depth - len(other)] for other, at in places.items() if other[:depth] == place[:depth] != other]
+    return (*min(beside, key=len), place[-1]) if beside else place
+
+
+@dataclass(frozen=True)
+class _At:
+    """Stands for a value: where the form has it."""
+
+    place: Place
+
+
+def _located(value: Any, place: Place = ()) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _located(inner, (*place, name)) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_located(inner, (*place, number)) for number, inner in enumerate(value)]
+    return None if value is None else _At(place)
+
+
+def _walk(value: Any, place: Place = ()) -> Iterator[tuple[Place, _At]]:
+    if isinstance(value, _At):
+        yield place, value
+    elif isinstance(value, Mapping | list):
+        for name, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _walk(inner, (*place, name))
