@@ -21,7 +21,7 @@ from galflow.models.base import BringsWeights, Conditional, GenerativeModel, Pla
 from galflow.models.shared.gaussian_distance import GaussianDistance
 from galflow.models.shared.isolation_trees import IsolationTrees
 from galflow.models.shared.neighbours import Neighbours
-from galflow.models.shared.object_features import RobustScale, describe, kept_features, light_column
+from galflow.models.shared.object_features import RobustScale, describe, kept_features
 
 Options = Mapping[str, Any] | None
 FEATURES = "residual or latents of the inner model, measured on the image, or all: residual, texture and measured"
@@ -29,8 +29,6 @@ FEATURES = "residual or latents of the inner model, measured on the image, or al
 
 class OutlierDetector(GenerativeModel):
     """What the detectors share: features, inner model, and the fit after it."""
-
-    version: ClassVar[str] = "2"
 
     def __init__(
         self,
@@ -58,7 +56,7 @@ class OutlierDetector(GenerativeModel):
         nothing = Batch.of(torch.zeros(1, channels, size, size))
         self.width = describe(nothing, features, self.inner).shape[1]
         """Features of an object."""
-        self.scale = RobustScale(self.width, light_column(features, channels))
+        self.scale = RobustScale(self.width)
         self.loss_per_pixel = self.inner.loss_per_pixel  # type: ignore[misc] # as the inner model's loss is
 
     @property

@@ -25,7 +25,6 @@ SHAPES = (
     "offset", "light outside",
 )  # fmt: skip
 """Of all bands together, in this order."""
-LIGHT = SHAPES.index("log light")
 COLOURS = ("colour", "colour gradient", "colour scatter")
 """Of each two neighbouring bands: within half a side, within a quarter less that, and from pixel to pixel."""
 LIT_SIGMA = 2.0

@@ -2,8 +2,7 @@
 
 They are the residuals of an inner model by distance from the centre, that model's latents, what is measured on the
 image, or all but the latents with the image's texture. The scale is robust: median and median absolute deviation, so
-that the outliers among the training objects do not hide others; where light is measured it is that of objects as
-bright, for what is measured on faint ones scatters more. This file detects nothing.
+that the outliers among the training objects do not hide others. This file detects nothing.
 """
 
 from __future__ import annotations
@@ -30,12 +29,6 @@ FARTHEST = 1e3
 """Robust standard deviations from the median at which a feature is cut off, so that every distance is finite."""
 KEEP_SEED = 20
 """Of the draw of training objects to keep."""
-BRIGHTNESSES = 8
-"""Objects are parted into at most so many groups by their light, each with a scatter of its own,"""
-GROUP = 80
-"""and of at least so many objects."""
-LEAST_SPREAD = 0.3
-"""A group's scatter counts as at least this share of that of all objects: a few alike do not make a feature sharp."""
 
 
 @torch.no_grad()
@@ -76,33 +69,16 @@ def ring_residuals(residual: Tensor, observed: Tensor) -> Tensor:
     return 0.5 * mean.clamp_min(LEAST_RESIDUAL**2).log10().flatten(1)
 
 
-def light_column(kind: str, channels: int) -> int | None:
-    """Which of the features ``kind`` is the object's light, of images with so many bands, from the end; None: none."""
-    if kind not in ("measured", "all"):
-        return None
-    return morphology.LIGHT - len(morphology.feature_names(channels))
-
-
 class RobustScale(nn.Module):
-    """(x - median) / (1.48 median absolute deviation), feature by feature; a feature that is NaN becomes 0.
-
-    With ``light``, the number of the feature that is an object's light, the others are divided by the scatter of
-    objects as bright: between the middles of groups it is interpolated, beyond the last ones it is theirs.
-    """
+    """(x - median) / (1.48 median absolute deviation), feature by feature; a feature that is NaN becomes 0."""
 
     centre: Tensor
     scale: Tensor
-    brightness: Tensor
-    spread: Tensor
 
-    def __init__(self, features: int, light: int | None = None) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.light = light
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
-        groups = 1 if light is None else BRIGHTNESSES
-        self.register_buffer("brightness", torch.zeros(groups))
-        self.register_buffer("spread", torch.ones(groups, features))
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
@@ -113,41 +89,11 @@ class RobustScale(nn.Module):
         scale = torch.where(scale > 0, scale, spread)
         self.centre.copy_(centre)
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
-        if self.light is not None:
-            self._fit_spread(self._alike(points), self.light)
-
-    def _fit_spread(self, points: Tensor, light: int) -> None:
-        """The scatter in each of up to BRIGHTNESSES groups of ``points`` (N, F), equal in number; the rest repeat."""
-        groups = max(1, min(len(self.brightness), len(points) // GROUP))
-        spreads, middles = [], []
-        for group in points[points[:, light].argsort(stable=True)].tensor_split(groups):
-            middles.append(group[:, light].median())
-            scatter = SIGMA_PER_MAD * (group - group.median(0).values).abs().median(0).values
-            spreads.append(scatter.clamp_min(LEAST_SPREAD))
-        spread = torch.stack(spreads) if groups > 1 else torch.ones_like(points[:1])
-        spread[:, light] = 1.0
-        last = len(self.brightness) - groups
-        self.brightness.copy_(nn.functional.pad(torch.stack(middles), (0, last), value=2 * FARTHEST))
-        self.spread.copy_(torch.cat([spread, spread[-1:].expand(last, -1)]))
-
-    def _alike(self, points: Tensor) -> Tensor:
-        """All in units of one scatter."""
-        scaled = ((points - self.centre) / self.scale).nan_to_num(0.0, posinf=FARTHEST, neginf=-FARTHEST)
-        return scaled.clamp(-FARTHEST, FARTHEST)
-
-    def _spread_at(self, light: Tensor) -> Tensor:
-        """(N, F) of objects with scaled light (N,)."""
-        above = torch.searchsorted(self.brightness, light.contiguous()).clamp(1, len(self.brightness) - 1)
-        low, high = self.brightness[above - 1], self.brightness[above]
-        share = ((light - low) / (high - low)).nan_to_num(0.0).clamp(0, 1)[:, None]
-        return torch.lerp(self.spread[above - 1], self.spread[above], share)
 
     def forward(self, points: Tensor) -> Tensor:
         """(N, F) scaled, within +-FARTHEST."""
-        scaled = self._alike(points)
-        if self.light is None:
-            return scaled
-        return (scaled / self._spread_at(scaled[:, self.light])).clamp(-FARTHEST, FARTHEST)
+        scaled = ((points - self.centre) / self.scale).nan_to_num(0.0, posinf=FARTHEST, neginf=-FARTHEST)
+        return scaled.clamp(-FARTHEST, FARTHEST)
 
 
 @torch.no_grad()
