@@ -1,21 +1,28 @@
 """Answers what Prefect's UI asks before it submits a form: galflow's own sentences, at the fields that have a fault.
 
-Prefect's server is asked first, and so judges the login; where it refuses to answer, or the form is none of a
-specification, or a value is filled in later (a variable, a template), its answer stays.
+So it does where a run is asked for by the API and Prefect's server refuses it. That server is asked first, and judges
+the login; where it refuses to answer, or the form is none of a specification, or a value is filled in later (a
+variable, a template), its answer stays.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from prefect.utilities.schema_tools.hydration import HydrationContext, Placeholder, hydrate
 from starlette.concurrency import run_in_threadpool
 
 from flows.gate import App, Message, Receive, Scope, Send
 
+if TYPE_CHECKING:
+    from flows.form_check import FormFault
+
 PATH = "/api/ui/schemas/validate"
+_START = re.compile(r"/api/deployments/[^/]+/create_flow_run")
+_REFUSED = 409
 Answer = dict[str, Any]
 
 
@@ -27,7 +34,8 @@ class FormAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand it on; of a form's question answer with its faults."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != PATH:
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        if not posted or (scope["path"] != PATH and not _START.fullmatch(scope["path"])):
             await self._app(scope, receive, send)
             return
         asked: list[bytes] = []
@@ -42,10 +50,15 @@ class FormAnswers:
             answered.append(message)
 
         await self._app(scope, received, kept)
-        if answered and answered[0].get("status") == 200:
+        status = answered[0].get("status") if answered else None
+        own: Answer | None = None
+        if scope["path"] == PATH and status == 200:
             own = await run_in_threadpool(answer, b"".join(asked))
-            if own is not None and not own["valid"]:
-                answered = _replaced(answered, own)
+            own = None if own is None or own["valid"] else own
+        elif scope["path"] != PATH and status == _REFUSED:
+            own = await run_in_threadpool(refusal, b"".join(asked))
+        if own is not None:
+            answered = _replaced(answered, own)
         for message in answered:
             await send(message)
 
@@ -55,16 +68,33 @@ def answer(question: bytes) -> Answer | None:
     asked = json.loads(question)
     if "RunSpec" not in asked["schema"].get("definitions", {}) or "spec" not in asked["schema"].get("properties", {}):
         return None
-    given = hydrate(asked["values"], HydrationContext()).get("spec")
+    faults = _faults(asked["values"])
+    if faults is None:
+        return None
+    told: list[Any] = [_to_mend(faults)]
+    for fault in faults:
+        _note(told, fault.place, fault.text)
+    return {"valid": not faults, "errors": [{"property": "spec", "errors": told}] if faults else []}
+
+
+def refusal(question: bytes) -> Answer | None:
+    """Why a run that is asked for is refused; None if its specification has no fault, or it has none."""
+    faults = _faults(json.loads(question).get("parameters") or {})
+    return {"detail": _to_mend(faults)} if faults else None
+
+
+def _faults(parameters: Mapping[str, Any]) -> list[FormFault] | None:
+    """Of the parameter ``spec``; None where there is none, or a part of it is filled in later."""
+    given = hydrate(dict(parameters), HydrationContext()).get("spec")
     if not isinstance(given, Mapping) or _is_open(given):
         return None
     from flows.form_check import form_faults  # torch with it: not before somebody fills a form in
 
-    faults = form_faults(given)
-    told: list[Any] = [f"To mend: {'; '.join(fault.sentence for fault in faults)}"]
-    for fault in faults:
-        _note(told, fault.place, fault.text)
-    return {"valid": not faults, "errors": [{"property": "spec", "errors": told}] if faults else []}
+    return form_faults(given)
+
+
+def _to_mend(faults: Sequence[FormFault]) -> str:
+    return f"To mend: {'; '.join(fault.sentence for fault in faults)}"
 
 
 def _is_open(value: Any) -> bool:

@@ -17,7 +17,7 @@ from galflow.models.base import all_models
 from galflow.spec.form import constructor_form
 from galflow.spec.part import faults_of, place_shown
 from galflow.spec.run import RunSpec
-from galflow.surveys.resolve import survey_options
+from galflow.surveys.resolve import survey_kinds, survey_options
 
 Place = tuple[str | int, ...]
 _VERBS = ("should ", "is ")
@@ -49,7 +49,8 @@ def form_faults(given: Any) -> list[FormFault]:
     except ValueError as error:
         return [FormFault((), str(error))]
     else:
-        found = [fault for place, values, kind in _options(spec) for fault in _faults_of_options(place, values, kind)]
+        found = [*_unknown(spec)]
+        found += [fault for place, values, kind in _options(spec) for fault in _faults_of_options(place, values, kind)]
     places = _form_places(given)
     return [FormFault(_form_place(place, places), _plain(text)) for place, text in found]
 
@@ -57,6 +58,24 @@ def form_faults(given: Any) -> list[FormFault]:
 def _plain(text: str) -> str:
     """Without pydantic's word for a value, and without a pattern that is explained."""
     return re.sub(r"^(Input|String) should ", "should ", re.sub(r"match pattern '.*' - ", "have ", text))
+
+
+def _unknown(spec: RunSpec) -> Iterator[tuple[Place, str]]:
+    """Surveys and models that can only be galflow's own, and are none. A plug-in's path is for the run to look up."""
+    kinds, models = survey_kinds(), all_models()
+    own_files = {name.partition(".")[0] for name in models}
+    surveys: list[tuple[Place, str]] = [(("survey", "kind"), spec.survey.kind)]
+    surveys += [
+        (("comparison", "samples", i, "survey", "kind"), s.survey.kind) for i, s in enumerate(spec.comparison.samples)
+    ]
+    for place, kind in surveys:
+        if "." not in kind and kind not in kinds:
+            yield place, f"{kind!r} is unknown; expected one of {', '.join(kinds)}, or a plug-in's full dotted path"
+    for number, model in enumerate(spec.models):
+        first, dot, _ = model.model.partition(".")
+        if model.model not in models and (not dot or first in own_files):
+            named = f"{model.model!r} is unknown; expected one of {', '.join(models)}, or a plug-in's full dotted path"
+            yield ("models", number, "model"), named
 
 
 def _options(spec: RunSpec) -> Iterator[tuple[Place, Any, type[BaseModel] | None]]:

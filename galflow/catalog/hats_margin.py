@@ -48,7 +48,7 @@ def healpix_neighbours(margin_arcsec: float) -> Neighbours:
     import cdshealpix
     from hats.pixel_math.healpix_shim import margin2order
 
-    order = int(margin2order(margin_arcsec / 60))
+    order = int(margin2order(np.array(margin_arcsec / 60)))
     shift = 2 * (29 - order)
 
     def beside(index: Indices) -> Indices:

@@ -35,12 +35,6 @@ def write_hats_metadata(root: Path, parts: Sequence[tuple[int, int]], rows: int,
         write_parquet_metadata(root)
     pixels = [HealpixPixel(order, pixel) for order, pixel in parts]
     PartitionInfo.from_healpix(pixels).write_to_file(paths.get_partition_info_pointer(root))
-    TableProperties(
-        catalog_name=root.name,
-        **kind,
-        total_rows=rows,
-        ra_column="ra",
-        dec_column="dec",
-        healpix_column=HEALPIX_COLUMN,
-        healpix_order=HATS_ORDER,
-    ).to_properties_file(root)
+    columns = {"ra_column": "ra", "dec_column": "dec", "healpix_column": HEALPIX_COLUMN, "healpix_order": HATS_ORDER}
+    said = {"catalog_name": root.name, **kind, "total_rows": rows, **columns}
+    TableProperties.model_validate(said).to_properties_file(root)

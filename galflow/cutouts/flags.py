@@ -53,7 +53,8 @@ class Flag(enum.IntFlag):
     BELOW_SKY = 262144
     """A pixel, a line or an area lies far below the sky: dead pixels or columns, or too much was subtracted."""
     NOISE_STEP = 524288
-    """The noise of its unlit parts changes more than twofold: a border of chips, or a patch that was filled in."""
+    """The noise of its unlit parts changes more than twofold, or by half and more at a row or column, all along it: a
+    border of chips, or a patch that was filled in."""
     SHIFTED = 1048576
     """A band shows the same light some pixels beside where the others show it."""
     LEVEL_STEP = 2097152

@@ -18,7 +18,7 @@ from scipy import fft, ndimage
 
 from galflow.cutouts.band_shifts import is_shifted
 from galflow.cutouts.flags import Flag
-from galflow.cutouts.sky_borders import has_level_step
+from galflow.cutouts.sky_borders import find_borders
 from galflow.cutouts.sky_defects import has_noise_step, is_below_sky
 from galflow.surveys.reading.parts import sampled_rows
 from galflow.surveys.reading.sky import Sky
@@ -111,8 +111,9 @@ class PixelDefects:
                 ray = has_cosmic_ray(light, band, float(self._ratio[band])) & ~flat & ~constant
                 flags[ray] |= int(Flag.COSMIC_RAY)
                 # An area of one value has no noise: it is known by its own name.
-                flags[has_noise_step(light[band]) & ~constant & ~flat] |= int(Flag.NOISE_STEP)
-                flags[has_level_step(light[band]) & ~constant & ~flat] |= int(Flag.LEVEL_STEP)
+                borders, known = find_borders(light[band]), ~constant & ~flat
+                flags[(has_noise_step(light[band]) | borders.noise) & known] |= int(Flag.NOISE_STEP)
+                flags[borders.level & known] |= int(Flag.LEVEL_STEP)
             flags[is_below_sky(light[band])] |= int(Flag.BELOW_SKY)
         flags[is_doubled(light)] |= int(Flag.DOUBLED)
         flags[is_shifted(light)] |= int(Flag.SHIFTED)

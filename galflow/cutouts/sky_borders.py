@@ -1,11 +1,14 @@
-"""Straight borders through a cutout beyond which the sky lies higher: where chips or frames end in a coadd.
+"""Straight borders through a cutout beyond which the sky is another: where chips or frames end in a coadd.
 
-They follow rows and columns. The sky's level is compared between two strips, one on either side of each row and column,
-so that hundreds of pixels tell of a step that is half of one pixel's noise. Lit pixels take no part. A sky that rises
-slowly, and the light of a large galaxy, change all along and are no border.
+They follow rows and columns. The sky's level, and the size of its noise, are compared between two strips, one on either
+side of each row and column, so that hundreds of pixels tell of a step that is half of one pixel's noise, or of noise
+that grows by half. Lit pixels take no part. A sky that rises slowly, and the light of a large galaxy, change all along
+and are no border.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -24,40 +27,57 @@ _SIGNIFICANCE, _SUSPECT = 6.0, 4.0
 """Least step in units of the scatter that noise gives it, and the least at a first look that counts lit pixels, too."""
 _SHARPNESS = 2.0
 """A border's step is so many times those one strip away from it."""
-_PARTS, _LEAST_PART = 3, 0.3
+_PARTS, _LEAST_PART = 3, 0.45
 """A border goes all along: in each of three parts of its length the step is at least this share of the mean one."""
-_SMOOTHING, _LIT, _PASSES = 5, 1.0, 2
-"""Side of the square whose mean is taken for light; in sigmas of the noise, above what that is lit; and how often both
-are found anew without lit pixels."""
+_BOX = (1, 5, 5)
+"""Square whose mean is taken for light."""
+_LIT, _PASSES = (1.6, 1.0), 2
+"""In sigmas of the noise, above what that is lit, where the level and where the noise is asked for: the sky beyond a
+border is not to be taken for light, nor a galaxy's slope for noise. And how often that is found anew."""
 _TINY = float(np.finfo(np.float32).tiny)
 _CLIP, _SAMPLED = 1.0, 3
 """At the first look light counts as at most so many sigmas, and every third pixel of every third row tells of level and
 noise."""
 
 
-def has_level_step(light: np.ndarray) -> np.ndarray:
-    """Which cutouts, (n, y, x) in one unit, have a row or column beyond which the sky's level is another. (n,) bool.
+class Borders(NamedTuple):
+    """Of cutouts, (n,) bool each."""
+
+    level: np.ndarray
+    """Whether the sky's level changes beyond a row or column."""
+    noise: np.ndarray
+    """Whether its noise does."""
+
+
+def find_borders(light: np.ndarray) -> Borders:
+    """Which cutouts, (n, y, x) in one unit, have a row or column beyond which the sky is another.
 
     NaN: not known.
     """
-    found = np.zeros(len(light), bool)
+    found = Borders(np.zeros(len(light), bool), np.zeros(len(light), bool))
     if not len(light) or min(light.shape[1:]) < _LEAST_SIDE:
         return found
-    known = np.isfinite(light)
-    sampled = light[:, ::_SAMPLED, ::_SAMPLED].reshape(len(light), -1)
-    level = _median(sampled)[:, None, None]
-    noise = SIGMA_PER_MAD * _median(np.abs(sampled - level[:, 0]))
-    reach = _CLIP * noise[:, None, None]
-    suspect = np.flatnonzero(_significance(np.clip(light, level - reach, level + reach), known, noise) > _SUSPECT)
+    suspect = np.flatnonzero((_first_look(light) > _SUSPECT) | (_first_look(np.abs(np.diff(light))) > _SUSPECT))
     if not len(suspect):
         return found
-    unlit = _unlit(light[suspect])
-    dark = unlit.mean(axis=(1, 2)) > _LEAST_UNLIT
-    some, unlit = light[suspect[dark]], unlit[dark]
-    if len(some):
-        noise = _noise_of_means(some, unlit)
-        found[suspect[dark]] = _significance(some, unlit, noise, _PARTS) > _SIGNIFICANCE
+    some = light[suspect]
+    smooth = _smoothed(some)
+    for flags, values, lit in zip(found, (some, np.abs(some - smooth)), _LIT, strict=True):
+        unlit = _unlit(some, smooth, lit)
+        dark = unlit.mean(axis=(1, 2)) > _LEAST_UNLIT
+        if dark.any():
+            noise = _noise_of_means(values[dark], unlit[dark])
+            flags[suspect[dark]] = _significance(values[dark], unlit[dark], noise, _PARTS) > _SIGNIFICANCE
     return found
+
+
+def _first_look(values: np.ndarray) -> np.ndarray:
+    """(n,) most significant step of (n, y, x), lit pixels and all."""
+    sampled = values[:, ::_SAMPLED, ::_SAMPLED].reshape(len(values), -1)
+    level = _median(sampled)[:, None, None]
+    scatter = SIGMA_PER_MAD * _median(np.abs(sampled - level[:, 0]))
+    reach = _CLIP * scatter[:, None, None]
+    return _significance(np.clip(values, level - reach, level + reach), np.isfinite(values), scatter)
 
 
 def _median(values: np.ndarray) -> np.ndarray:
@@ -66,20 +86,24 @@ def _median(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.nanmedian(np.where(known[:, None], values, 0), axis=1))
 
 
-def _unlit(light: np.ndarray) -> np.ndarray:
-    """Which pixels, (n, y, x), are known and unlit."""
+def _smoothed(light: np.ndarray) -> np.ndarray:
+    """(n, y, x) means of small squares' known pixels."""
     known = np.isfinite(light)
-    box = (1, _SMOOTHING, _SMOOTHING)
-    share = ndimage.uniform_filter(known.astype(np.float32), size=box, mode="mirror")
-    smooth = ndimage.uniform_filter(np.where(known, light, 0), size=box, mode="mirror")
-    smooth /= np.maximum(share, 1 / _SMOOTHING**2)
+    share = ndimage.uniform_filter(known.astype(np.float32), size=_BOX, mode="mirror")
+    smooth = ndimage.uniform_filter(np.where(known, light, 0), size=_BOX, mode="mirror")
+    return np.asarray(smooth / np.maximum(share, 1 / _BOX[1] ** 2))
+
+
+def _unlit(light: np.ndarray, smooth: np.ndarray, limit: float) -> np.ndarray:
+    """Which pixels, (n, y, x), are known and not near light of ``limit`` sigmas."""
+    known = np.isfinite(light)
     unlit = known
     for _ in range(_PASSES):
         values = np.where(unlit, light, np.nan).reshape(len(light), -1)
         level = _median(values)
         noise = SIGMA_PER_MAD * _median(np.abs(values - level[:, None]))
-        lit = smooth > (level + _LIT * noise)[:, None, None]
-        unlit = known & ~ndimage.maximum_filter(lit, size=box)
+        lit = smooth > (level + limit * noise)[:, None, None]
+        unlit = known & ~ndimage.maximum_filter(lit, size=_BOX)
     return unlit
 
 

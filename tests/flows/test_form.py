@@ -14,7 +14,7 @@ from prefect.utilities.schema_tools.validation import is_valid_schema, validate
 from pydantic import TypeAdapter
 
 from flows.beginning import Refused
-from flows.form_answers import answer
+from flows.form_answers import answer, refusal
 from flows.form_check import form_faults
 from flows.form_fields import group_of, run_form
 from flows.form_schema import Form
@@ -168,6 +168,11 @@ def test_a_plug_in_keeps_its_options() -> None:
             (),
             "kind is given in two places; give it once",
         ),
+        (
+            {"models": [{"name": "vae", "model": "vae.VEA"}]},
+            ("models", 0, "model"),
+            "models.0.model: 'vae.VEA' is unknown; expected one of autoencoder.Autoencoder, ",
+        ),
         ({"size": 64, "cutouts": {"size": 32}}, (), "cutouts.size is given in two places; give it once"),
     ],
 )
@@ -205,6 +210,17 @@ def test_the_uis_question_is_answered_at_the_fields() -> None:
         {"property": "size", "errors": ["should be greater than or equal to 8 (given: 2)"]},
         {"property": "epochs", "errors": ["should be greater than or equal to 1 (given: 0)"]},
     ]
+
+
+def test_a_run_that_prefect_refuses_is_told_why_in_the_same_words() -> None:
+    def told(spec: Any) -> Any:
+        return refusal(json.dumps({"parameters": {"spec": spec}}).encode())
+
+    found = told(START | {"survey": {"kind": "hubbel"}})
+    assert found["detail"].startswith("To mend: survey.kind: 'hubbel' is unknown; expected one of des, ")
+    assert told(START) is None
+    assert refusal(b'{"parameters": {"colour": 1}}') is None
+    assert refusal(b'{"name": "no parameters"}') is None
 
 
 def test_questions_about_other_forms_and_open_values_are_prefects() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import sqlite3
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Served
 
 
-def test_offers_every_flow_with_the_demo_in_its_form(served: Served) -> None:
+def test_offers_every_flow_with_a_first_run_in_its_form(served: Served) -> None:
     root = f"file://{served.folder / 'galflow-out'}"
     assert served.said.splitlines() == [
         f"UI at http://127.0.0.1:{served.port} - start a run from its Deployments page; stop with Ctrl-C",
@@ -41,9 +42,9 @@ def test_offers_every_flow_with_the_demo_in_its_form(served: Served) -> None:
     for deployment in offered:
         assert deployment["description"]
         if deployment["name"] != "survey-nightly":
-            name = "emulated" if deployment["name"] == "emulate-adhoc" else "demo"
-            assert deployment["parameters"]["spec"]["name"] == name
-            assert deployment["parameters"]["spec"]["store"] == {"root": root}
+            name = {"emulate-adhoc": "emulated", "simulations-adhoc": "first-comparison"}.get(deployment["name"])
+            assert deployment["parameters"]["spec"]["name"] == (name or "first-run")
+            assert f'"{root}"' in json.dumps(deployment["parameters"]["spec"])
 
 
 def test_listens_on_this_machine_alone_and_tells_nobody(served: Served) -> None:
@@ -60,7 +61,9 @@ def test_refuses_what_cannot_be_meant_before_there_is_a_run(served: Served) -> N
     with pytest.raises(httpx.HTTPStatusError) as refused:
         served.start_run("survey-run/survey-adhoc", served.tiny | {"survey": {"kind": "hubbel"}})
     answer = refused.value.response
-    assert (answer.status_code, "hubbel" in answer.text) == (409, True)
+    assert answer.status_code == 409
+    assert answer.json()["detail"].startswith("To mend: survey.kind")
+    assert "hubbel" in answer.json()["detail"]
     assert served.runs_of("survey-run/survey-adhoc") == []
 
 
