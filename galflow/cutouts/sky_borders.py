@@ -23,8 +23,9 @@ _LEAST_KNOWN = 0.4
 """Share of a strip's pixels that are known and unlit, at the least."""
 _LEAST_UNLIT = 0.6
 """Share of a cutout's pixels: beside a galaxy that fills it no level of the sky is known."""
-_SIGNIFICANCE, _SUSPECT = 6.0, 4.0
-"""Least step in units of the scatter that noise gives it, and the least at a first look that counts lit pixels, too."""
+_SIGNIFICANCE, _SUSPECT = 6.0, (4.0, 3.5)
+"""Least step in units of the scatter that noise gives it, and the least, of level and of noise, at a first look that
+counts lit pixels, too."""
 _SHARPNESS = 2.0
 """A border's step is so many times those one strip away from it."""
 _PARTS, _LEAST_PART = 3, 0.45
@@ -36,7 +37,7 @@ _LIT, _PASSES = (1.6, 1.0), 2
 border is not to be taken for light, nor a galaxy's slope for noise. And how often that is found anew."""
 _TINY = float(np.finfo(np.float32).tiny)
 _CLIP, _SAMPLED = 1.0, 3
-"""At the first look light counts as at most so many sigmas, and every third pixel of every third row tells of level and
+"""At the first look light counts as at most so many sigmas. Every third pixel of every third row tells of level and
 noise."""
 
 
@@ -57,7 +58,7 @@ def find_borders(light: np.ndarray) -> Borders:
     found = Borders(np.zeros(len(light), bool), np.zeros(len(light), bool))
     if not len(light) or min(light.shape[1:]) < _LEAST_SIDE:
         return found
-    suspect = np.flatnonzero((_first_look(light) > _SUSPECT) | (_first_look(np.abs(np.diff(light))) > _SUSPECT))
+    suspect = np.flatnonzero((_first_look(light) > _SUSPECT[0]) | (_first_look(np.abs(np.diff(light))) > _SUSPECT[1]))
     if not len(suspect):
         return found
     some = light[suspect]
@@ -99,7 +100,7 @@ def _unlit(light: np.ndarray, smooth: np.ndarray, limit: float) -> np.ndarray:
     known = np.isfinite(light)
     unlit = known
     for _ in range(_PASSES):
-        values = np.where(unlit, light, np.nan).reshape(len(light), -1)
+        values = np.where(unlit, light, np.nan)[:, ::_SAMPLED, ::_SAMPLED].reshape(len(light), -1)
         level = _median(values)
         noise = SIGMA_PER_MAD * _median(np.abs(values - level[:, None]))
         lit = smooth > (level + limit * noise)[:, None, None]
