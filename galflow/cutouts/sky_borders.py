@@ -23,7 +23,7 @@ _LEAST_KNOWN = 0.4
 """Share of a strip's pixels that are known and unlit, at the least."""
 _LEAST_UNLIT = 0.6
 """Share of a cutout's pixels: beside a galaxy that fills it no level of the sky is known."""
-_SIGNIFICANCE, _SUSPECT = 6.0, (4.0, 3.5)
+_SIGNIFICANCE, _SUSPECT = 6.5, (4.0, 3.5)
 """Least step in units of the scatter that noise gives it, and the least, of level and of noise, at a first look that
 counts lit pixels, too."""
 _SHARPNESS = 2.0
