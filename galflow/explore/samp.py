@@ -21,6 +21,8 @@ from galflow.errors import GalflowError
 TABLE, POSITION, IMAGE = "table.load.votable", "coord.pointAt.sky", "image.load.fits"
 _METADATA = {"samp.name": "galflow", "samp.description.text": "Every row of a run's catalogue: galflow explore"}
 _LOCKFILE, _LOCKURL = "SAMP_HUB", "std-lockurl:"
+_ANSWER_SECONDS = 30
+"""A program has so long to take what it is sent."""
 _START = "start TOPCAT or Aladin, and send it again"
 
 
@@ -48,7 +50,10 @@ def _send(kind: str, parameters: Mapping[str, str]) -> list[str]:
         listening = hub.call("getSubscribedClients", kind)
         if not listening:
             raise NoListener(f"no program at the SAMP hub takes {kind}; {_START}")
-        hub.call("notifyAll", {"samp.mtype": kind, "samp.params": dict(parameters)})
+        # Not notifyAll: a hub may hand a message on later, and drops it when its sender has gone by then.
+        message = {"samp.mtype": kind, "samp.params": dict(parameters)}
+        for one in listening:
+            hub.call("callAndWait", one, message, str(_ANSWER_SECONDS))
         return sorted(str(hub.call("getMetadata", one).get("samp.name", one)) for one in listening)
 
 

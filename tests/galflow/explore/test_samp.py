@@ -37,8 +37,13 @@ def listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiv
     client = SAMPIntegratedClient(name="listener", addr="127.0.0.1")
     client.connect(hub_params={"samp.hub.xmlrpc.url": hub._url, "samp.secret": hub._hub_secret})
     received: Received = Queue()
+
+    def take(key: str, sender: str, answer_to: str, kind: str, words: dict[str, str], extra: dict[str, str]) -> None:
+        received.put((kind, words))
+        client.reply(answer_to, {"samp.status": "samp.ok", "samp.result": {}})
+
     for kind in (samp.TABLE, samp.POSITION, samp.IMAGE):
-        client.bind_receive_notification(kind, lambda key, sender, mtype, words, extra: received.put((mtype, words)))
+        client.bind_receive_call(kind, take)
     yield received
     client.disconnect()
     hub.stop()
