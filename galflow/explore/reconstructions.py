@@ -17,8 +17,8 @@ from galflow.errors import GalflowError
 from galflow.explore.recent import Recent
 from galflow.models.base import Reconstructs, find_model
 from galflow.report.cards import read_cutouts, reconstructed
+from galflow.report.site.explained import Explained, read_explained
 from galflow.report.site.sheets import Place
-from galflow.runs.opened_residuals import stored_reconstructions
 from galflow.runs.tile_products import RESIDUALS, tile_products
 from galflow.storage.receipts import RunManifest
 from galflow.storage.store import Store
@@ -69,14 +69,13 @@ class Reconstructions:
         """Tile -> key of its residual pictures."""
         return tile_products(self._manifest, RESIDUALS)
 
-    def _stored(self, tile: str, row: int) -> tuple[dict[str, npt.NDArray[np.floating]], str | None]:
+    def _stored(self, tile: str, row: int) -> tuple[Explained, str | None]:
         """By model, and why they cannot be read."""
-        if tile not in self._pictured:
-            return {}, None
         try:
-            return stored_reconstructions(self._store, self._pictured[tile], row), None
+            (found,) = read_explained(self._store, self._pictured, [Place(tile, row)])
         except GalflowError as error:
             return {}, str(error)
+        return found, None
 
     def _computed(self, name: str, tile: str, cutouts: str, row: int) -> Reconstruction:
         try:

@@ -17,7 +17,6 @@ from galflow.scores.residual_writing import FLUX, KINDS, array_name
 from galflow.storage.layout import RECEIPT_SUFFIX
 from galflow.storage.receipts import RunManifest, read_receipts
 from galflow.storage.store import Store
-from galflow.training.stretch_card import StretchCard
 
 _OF_ALL_TILES = ("survey", "release", "bands", "unit", "pixel_scale_arcsec", "stretch_undone")
 _COORDINATES = ["object_id", "ra", "dec", "row"]
@@ -68,22 +67,3 @@ def _of_tile(store: Store, product: str, model: str, rows: np.ndarray) -> xr.Dat
         found = of_model.isel(object=places).load()
     found.attrs = attributes
     return found.assign_coords(band=("band", list(opened.attrs["bands"])))
-
-
-def stored_reconstructions(store: Store, product: str, row: int) -> dict[str, np.ndarray]:
-    """Model -> (band, y, x) flux as it makes of one row of a tile's cutout set, out of the tile's pictures.
-
-    Empty where the row has no pictures. NaN where a model gave no finite number.
-    """
-    with store.translate_errors("open", product):
-        opened = xr.open_zarr(store.zarr(product), consolidated=False, chunks=None)
-        (places,) = np.nonzero(opened["row"].to_numpy() == row)
-    found: dict[str, np.ndarray] = {}
-    for name, said in opened.attrs["models"].items() if len(places) else ():
-        in_flux = array_name("flux_reconstruction", name)
-        with store.translate_errors("read", product):
-            values = opened[in_flux if in_flux in opened else array_name("reconstruction", name)][places[0]].to_numpy()
-        if in_flux not in opened:  # pictures that were given stretched: their values are what the model's are turned to
-            values = StretchCard.model_validate(said["stretch"]).stretch().inverse(values.astype(np.float64))
-        found[name] = values
-    return found
