@@ -14,8 +14,9 @@ import numpy as np
 from scipy import ndimage
 
 from galflow.constants import SIGMA_PER_MAD
+from galflow.cutouts.sky_defects import SMOOTHING, smoothed
 
-STRIP = 6
+_STRIP = 6
 """Width of the strips in pixels."""
 _LEAST_SIDE = 40
 """Smaller cutouts are not looked at: their few squares do not tell how means scatter."""
@@ -30,8 +31,6 @@ _SHARPNESS = 2.0
 """A border's step is so many times those one strip away from it."""
 _PARTS, _LEAST_PART = 3, 0.45
 """A border goes all along: in each of three parts of its length the step is at least this share of the mean one."""
-_BOX = (1, 5, 5)
-"""Square whose mean is taken for light."""
 _LIT, _PASSES = (1.6, 1.0), 2
 """In sigmas of the noise, above what that is lit, where the level and where the noise is asked for: the sky beyond a
 border is not to be taken for light, nor a galaxy's slope for noise. And how often that is found anew."""
@@ -62,7 +61,7 @@ def find_borders(light: np.ndarray) -> Borders:
     if not len(suspect):
         return found
     some = light[suspect]
-    smooth = _smoothed(some)
+    smooth = smoothed(some)
     for flags, values, lit in zip(found, (some, np.abs(some - smooth)), _LIT, strict=True):
         unlit = _unlit(some, smooth, lit)
         dark = unlit.mean(axis=(1, 2)) > _LEAST_UNLIT
@@ -87,14 +86,6 @@ def _median(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.nanmedian(np.where(known[:, None], values, 0), axis=1))
 
 
-def _smoothed(light: np.ndarray) -> np.ndarray:
-    """(n, y, x) means of small squares' known pixels."""
-    known = np.isfinite(light)
-    share = ndimage.uniform_filter(known.astype(np.float32), size=_BOX, mode="mirror")
-    smooth = ndimage.uniform_filter(np.where(known, light, 0), size=_BOX, mode="mirror")
-    return np.asarray(smooth / np.maximum(share, 1 / _BOX[1] ** 2))
-
-
 def _unlit(light: np.ndarray, smooth: np.ndarray, limit: float) -> np.ndarray:
     """Which pixels, (n, y, x), are known and not near light of ``limit`` sigmas."""
     known = np.isfinite(light)
@@ -104,7 +95,7 @@ def _unlit(light: np.ndarray, smooth: np.ndarray, limit: float) -> np.ndarray:
         level = _median(values)
         noise = SIGMA_PER_MAD * _median(np.abs(values - level[:, None]))
         lit = smooth > (level + limit * noise)[:, None, None]
-        unlit = known & ~ndimage.maximum_filter(lit, size=_BOX)
+        unlit = known & ~ndimage.maximum_filter(lit, size=(1, SMOOTHING, SMOOTHING))
     return unlit
 
 
@@ -113,14 +104,14 @@ def _noise_of_means(light: np.ndarray, unlit: np.ndarray) -> np.ndarray:
 
     That of pixels themselves is less where resampling has made neighbours alike.
     """
-    down, across = (side // STRIP for side in light.shape[1:])
-    shape = (len(light), down, STRIP, across, STRIP)
+    down, across = (side // _STRIP for side in light.shape[1:])
+    shape = (len(light), down, _STRIP, across, _STRIP)
 
     def squares(values: np.ndarray) -> np.ndarray:
-        return np.asarray(values[:, : down * STRIP, : across * STRIP].reshape(shape).sum(axis=(2, 4)))
+        return np.asarray(values[:, : down * _STRIP, : across * _STRIP].reshape(shape).sum(axis=(2, 4)))
 
     counts = squares(unlit)
-    weight = np.where(counts >= _LEAST_KNOWN * STRIP**2, 1 / np.maximum(counts, 1), np.nan)
+    weight = np.where(counts >= _LEAST_KNOWN * _STRIP**2, 1 / np.maximum(counts, 1), np.nan)
     mean = squares(np.where(unlit, light, 0)) * weight
     apart = [
         np.abs(np.diff(mean, axis=axis))
@@ -140,8 +131,8 @@ def _significance(light: np.ndarray, which: np.ndarray, noise: np.ndarray, parts
     for axis in (1, 2):
         length = light.shape[3 - axis] // parts * parts
         sums, counts = (_strips(_along(values, axis, length, parts)) for values in (counted, which))
-        mean = np.where(counts >= _LEAST_KNOWN * STRIP * length / parts, sums / np.maximum(counts, 1), np.nan)
-        steps = mean[..., STRIP:] - mean[..., :-STRIP]
+        mean = np.where(counts >= _LEAST_KNOWN * _STRIP * length / parts, sums / np.maximum(counts, 1), np.nan)
+        steps = mean[..., _STRIP:] - mean[..., :-_STRIP]
         told = np.isfinite(steps)
         share = told / np.maximum(told.sum(axis=1, keepdims=True), 1)
         step = np.where(told, steps * share, 0).sum(axis=1)
@@ -149,10 +140,10 @@ def _significance(light: np.ndarray, which: np.ndarray, noise: np.ndarray, parts
         whole &= told.sum(axis=1) > parts // 2
         step = np.abs(step)
         scatter = 1 / np.maximum(counts, 1)
-        scatter = ((scatter[..., STRIP:] + scatter[..., :-STRIP]) * share**2).sum(axis=1)
+        scatter = ((scatter[..., _STRIP:] + scatter[..., :-_STRIP]) * share**2).sum(axis=1)
         error = np.fmax(noise[:, None] * np.sqrt(scatter), _TINY)
-        away = np.nan_to_num(np.pad(step, ((0, 0), (STRIP, STRIP))))
-        beside = np.maximum(away[:, : step.shape[1]], away[:, 2 * STRIP :])
+        away = np.nan_to_num(np.pad(step, ((0, 0), (_STRIP, _STRIP))))
+        beside = np.maximum(away[:, : step.shape[1]], away[:, 2 * _STRIP :])
         found = np.maximum(found, np.where(whole & (step > _SHARPNESS * beside), step / error, 0).max(axis=1))
     return found
 
@@ -164,6 +155,6 @@ def _along(values: np.ndarray, axis: int, length: int, parts: int) -> np.ndarray
 
 
 def _strips(values: np.ndarray) -> np.ndarray:
-    """(n, parts, m - STRIP + 1) sums of STRIP neighbouring values of (n, parts, m)."""
+    """(n, parts, m - _STRIP + 1) sums of _STRIP neighbouring values of (n, parts, m)."""
     sums = np.pad(values.cumsum(axis=2), ((0, 0), (0, 0), (1, 0)))
-    return np.asarray(sums[..., STRIP:] - sums[..., :-STRIP])
+    return np.asarray(sums[..., _STRIP:] - sums[..., :-_STRIP])

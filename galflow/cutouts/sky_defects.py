@@ -24,7 +24,7 @@ _BESIDE = 2
 """A whole line lies as far below those so many pixels beside it, too."""
 _STEP_FACTOR, _SUSPECT_FACTOR = 2.2, 1.8
 """Least factor by which noise changes, and by which it does at a first look that counts every pixel."""
-_SMOOTHING = 5
+SMOOTHING = 5
 """Side of the square whose mean is taken from a pixel, so that noise is left."""
 _LIT, _DARK = 1.5, 0.5
 """A pixel is lit where smoothed light exceeds so many of its square's sigmas; a square is dark below so many."""
@@ -121,15 +121,20 @@ def has_noise_step(light: np.ndarray) -> np.ndarray:
     return found
 
 
-def _noise(light: np.ndarray) -> np.ndarray:
-    """(n, y, x) without the light around each pixel; NaN stays."""
+def smoothed(light: np.ndarray) -> np.ndarray:
+    """(n, y, x) the mean of the known pixels in the square of SMOOTHING a side around each pixel."""
     known = np.isfinite(light)
-    box = (1, _SMOOTHING, _SMOOTHING)
+    box = (1, SMOOTHING, SMOOTHING)
     smooth = ndimage.uniform_filter(np.where(known, light, 0), size=box, mode="mirror")
     if not known.all():
         share = ndimage.uniform_filter(known.astype(light.dtype), size=box, mode="mirror")
-        smooth /= np.maximum(share, 1 / _SMOOTHING**2)
-    return np.asarray(light - smooth)
+        smooth /= np.maximum(share, 1 / SMOOTHING**2)
+    return np.asarray(smooth)
+
+
+def _noise(light: np.ndarray) -> np.ndarray:
+    """(n, y, x) without the light around each pixel; NaN stays."""
+    return np.asarray(light - smoothed(light))
 
 
 def _noise_factor(light: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
