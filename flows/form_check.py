@@ -6,18 +6,20 @@ It looks at values alone: what they say of files is asked by the run's first sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from flows.form_values import specification
-from galflow.models.base import all_models
+from galflow.errors import SpecError
+from galflow.models.base import all_models, find_model
 from galflow.spec.form import constructor_form
 from galflow.spec.part import faults_of, place_shown
 from galflow.spec.run import RunSpec
-from galflow.surveys.resolve import survey_kinds, survey_options
+from galflow.spec.survey import SurveySpec
+from galflow.surveys.resolve import find_survey, survey_options
 
 Place = tuple[str | int, ...]
 _VERBS = ("should ", "is ")
@@ -62,29 +64,37 @@ def _plain(text: str) -> str:
 
 def _unknown(spec: RunSpec) -> Iterator[tuple[Place, str]]:
     """Surveys and models that can only be galflow's own, and are none. A plug-in's path is for the run to look up."""
-    kinds, models = survey_kinds(), all_models()
-    own_files = {name.partition(".")[0] for name in models}
-    surveys: list[tuple[Place, str]] = [(("survey", "kind"), spec.survey.kind)]
-    surveys += [
-        (("comparison", "samples", i, "survey", "kind"), s.survey.kind) for i, s in enumerate(spec.comparison.samples)
-    ]
-    for place, kind in surveys:
-        if "." not in kind and kind not in kinds:
-            yield place, f"{kind!r} is unknown; expected one of {', '.join(kinds)}, or a plug-in's full dotted path"
+    own_files = {name.partition(".")[0] for name in all_models()}
+    for place, survey in _surveys(spec):
+        if "." not in survey.kind and (why := _refused(find_survey, survey.kind)) is not None:
+            yield (*place, "kind"), why.removeprefix("survey.kind: ")
     for number, model in enumerate(spec.models):
         first, dot, _ = model.model.partition(".")
-        if model.model not in models and (not dot or first in own_files):
-            named = f"{model.model!r} is unknown; expected one of {', '.join(models)}, or a plug-in's full dotted path"
-            yield ("models", number, "model"), named
+        if (not dot or first in own_files) and (why := _refused(find_model, model.model)) is not None:
+            yield ("models", number, "model"), why.removeprefix("model ")
+
+
+def _refused(find: Callable[[str], Any], name: str) -> str | None:
+    """Why there is no such survey or model; None: there is."""
+    try:
+        find(name)
+    except SpecError as error:
+        return str(error)
+    return None
+
+
+def _surveys(spec: RunSpec) -> Iterator[tuple[Place, SurveySpec]]:
+    """The survey's and each sample's, and where they are."""
+    yield ("survey",), spec.survey
+    for number, sample in enumerate(spec.comparison.samples):
+        yield ("comparison", "samples", number, "survey"), sample.survey
 
 
 def _options(spec: RunSpec) -> Iterator[tuple[Place, Any, type[BaseModel] | None]]:
     """The options of each survey and model, where they are, and as which model they are read; None: a plug-in's."""
     kinds, models = survey_options(), all_models()
-    yield ("survey", "options"), spec.survey.options, kinds.get(spec.survey.kind)
-    for number, sample in enumerate(spec.comparison.samples):
-        place = ("comparison", "samples", number, "survey", "options")
-        yield place, sample.survey.options, kinds.get(sample.survey.kind)
+    for place, survey in _surveys(spec):
+        yield (*place, "options"), survey.options, kinds.get(survey.kind)
     for number, model in enumerate(spec.models):
         known = models.get(model.model)
         yield ("models", number, "options"), model.options, None if known is None else constructor_form(known)
